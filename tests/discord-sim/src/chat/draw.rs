@@ -1,0 +1,153 @@
+//! The bot's messages as text.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+use serde_json::Value;
+
+use crate::Sim;
+use crate::chat::Heard;
+use crate::objects::id_in;
+use crate::rest::interactions::is_ephemeral;
+use crate::rest::validate::items;
+
+static MENTION: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"<(?<sign>@!|@&|@|#)(?<id>\d{1,20})>").expect("a regex"));
+
+/// Draws what the bot said: who hears it, what it replies to, text, embeds in a
+/// box, files and components.
+pub fn draw(sim: &Sim, heard: &Heard) -> String {
+    let message = &heard.message;
+    let mut lines = vec![heading(sim, heard)];
+    let content = message["content"].as_str().unwrap_or_default();
+    if !content.is_empty() {
+        lines.extend(shown(sim, content).lines().map(|line| format!("  {line}")));
+    }
+    for embed in items(&message["embeds"]) {
+        draw_embed(sim, embed, &mut lines);
+    }
+    for file in items(&message["attachments"]) {
+        let name = file["filename"].as_str().unwrap_or_default();
+        lines.push(format!("  file {}", harmless(name)));
+    }
+    for row in items(&message["components"]) {
+        let parts: Vec<String> = items(&row["components"]).iter().map(component).collect();
+        lines.push(format!("  {}", parts.join(" ")));
+    }
+    lines.join("\n")
+}
+
+fn heading(sim: &Sim, heard: &Heard) -> String {
+    let message = &heard.message;
+    let name = |user: &Value| {
+        let known = id_in(&user["id"]).and_then(|id| sim.display_name(id));
+        harmless(&known.unwrap_or_else(|| "somebody".into()))
+    };
+    let mut heading = name(&message["author"]);
+    let channel = id_in(&message["channel_id"]).map(|id| channel_name(sim, id));
+    if let Some(channel) = channel {
+        let _ = write!(heading, " in {channel}");
+    }
+    let invoker = &message["interaction_metadata"];
+    if invoker.is_object() {
+        let _ = write!(heading, ", answering {}", name(&invoker["user"]));
+        if let Some(command) = invoker["name"].as_str() {
+            let _ = write!(heading, "'s /{command}");
+        }
+    } else if message["message_reference"].is_object() {
+        let _ = write!(
+            heading,
+            ", replying to {}",
+            name(&message["referenced_message"]["author"])
+        );
+    }
+    if heard.edited {
+        heading.push_str(" (edited)");
+    }
+    if is_ephemeral(message) {
+        let _ = write!(heading, " (only {} sees this)", name(&invoker["user"]));
+    }
+    heading.push(':');
+    heading
+}
+
+fn draw_embed(sim: &Sim, embed: &Value, lines: &mut Vec<String>) {
+    lines.push(format!("  \u{256d}{}", "\u{2500}".repeat(40)));
+    let mut inside = |text: &str| {
+        lines.extend(text.lines().map(|line| {
+            let line = format!("  \u{2502} {line}");
+            line.trim_end().to_owned()
+        }));
+    };
+    let text = |value: &Value| shown(sim, value.as_str().unwrap_or_default());
+    inside(&text(&embed["author"]["name"]));
+    inside(&text(&embed["title"]));
+    inside(&text(&embed["description"]));
+    for field in items(&embed["fields"]) {
+        let (name, value) = (text(&field["name"]), text(&field["value"]));
+        // A field without a visible name is a continuation.
+        let unnamed = name.trim_matches(['\u{200b}', ' ']).is_empty();
+        let apart = if unnamed {
+            ""
+        } else if value.contains('\n') {
+            ":\n"
+        } else {
+            ": "
+        };
+        inside(&format!("{name}{apart}{value}"));
+    }
+    inside(&text(&embed["footer"]["text"]));
+    lines.push(format!("  \u{2570}{}", "\u{2500}".repeat(40)));
+}
+
+fn component(part: &Value) -> String {
+    let emoji = part["emoji"]["name"].as_str().unwrap_or_default();
+    let label = part["label"]
+        .as_str()
+        .or(part["placeholder"].as_str())
+        .unwrap_or_default();
+    let off = if part["disabled"] == true { " off" } else { "" };
+    let text = [emoji, label].join(" ");
+    format!("[{}{off}]", harmless(text.trim()))
+}
+
+/// A text as a client shows it: mentions by name.
+fn shown(sim: &Sim, text: &str) -> String {
+    let named = MENTION.replace_all(text, |found: &Captures<'_>| {
+        let id = found["id"].parse().unwrap_or_default();
+        match &found["sign"] {
+            "#" => channel_name(sim, id),
+            "@&" => format!(
+                "@{}",
+                sim.role_name(id).unwrap_or_else(|| "unknown-role".into())
+            ),
+            _ => format!(
+                "@{}",
+                sim.display_name(id)
+                    .unwrap_or_else(|| "unknown-user".into())
+            ),
+        }
+    });
+    harmless(&named)
+}
+
+fn channel_name(sim: &Sim, id: crate::Id) -> String {
+    let name = sim.channel_name(id);
+    name.map_or_else(|| "direct messages".into(), |name| format!("#{name}"))
+}
+
+/// Without anything that would steer the terminal or turn its text around.
+fn harmless(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        let steers = letter.is_control() && letter != '\n'
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if steers {
+            safe.extend(letter.escape_unicode());
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
+}

@@ -1,0 +1,142 @@
+//! How a described world comes to be: from [`World`] to [`State`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::{Id, time_of};
+use crate::members;
+use crate::permissions::{self, Overwrite};
+use crate::state::{Channel, Guild, Member, Role, State, User};
+use crate::world::{ChannelSpec, GuildSpec, PersonSpec, World};
+
+const DAY_MS: u64 = 86_400_000;
+
+impl State {
+    /// Makes everything that is described.
+    pub(crate) fn settle(&mut self, world: &World) {
+        let bot = User {
+            id: world.bot.id,
+            username: world.bot.name.clone(),
+            global_name: None,
+            avatar: None,
+            bot: true,
+        };
+        for guild in std::iter::once(&world.guild).chain(&world.others) {
+            self.found(guild, &bot);
+        }
+        self.users.insert(bot.id, bot);
+    }
+
+    fn found(&mut self, spec: &GuildSpec, bot: &User) {
+        for person in &spec.people {
+            self.names.insert(person.name.clone(), person.id);
+            self.users.insert(person.id, account(person));
+        }
+        let mut guild = Guild {
+            id: spec.id,
+            name: spec.name.clone(),
+            owner: self.names.get(&spec.owner).copied().unwrap_or(bot.id),
+            generated: spec.members.min(members::CAPACITY),
+            roles: roles(spec, bot),
+            members: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            bot_is_in: true,
+        };
+        // The named were there a day after the guild was made.
+        let joined_at_ms = time_of(spec.id) + DAY_MS;
+        let of_bot = guild.role_named(&bot.username).map(|role| role.id);
+        let bot_member = Member::new(joined_at_ms, of_bot.into_iter().collect());
+        guild.members.insert(bot.id, bot_member);
+        for person in &spec.people {
+            let mut member = Member::new(joined_at_ms, ids_of(&guild, &person.roles));
+            member.nick.clone_from(&person.nick);
+            guild.members.insert(person.id, member);
+        }
+        let mut ids_by_name: BTreeMap<&str, Id> = BTreeMap::new();
+        for (position, channel) in spec.channels.iter().enumerate() {
+            let parent = channel.parent.as_deref();
+            ids_by_name.insert(&channel.name, channel.id);
+            self.channels.insert(
+                channel.id,
+                Channel {
+                    id: channel.id,
+                    kind: channel.kind,
+                    guild: Some(spec.id),
+                    name: channel.name.clone(),
+                    parent: parent.and_then(|name| ids_by_name.get(name).copied()),
+                    position,
+                    overwrites: overwrites(&guild, channel),
+                    recipient: None,
+                    last_message: None,
+                    archived_at_ms: None,
+                },
+            );
+        }
+        self.guilds.insert(guild.id, guild);
+    }
+}
+
+fn account(person: &PersonSpec) -> User {
+    User {
+        id: person.id,
+        username: person.name.clone(),
+        global_name: person.display_name.clone(),
+        avatar: person.avatar.clone(),
+        bot: person.bot,
+    }
+}
+
+/// `@everyone` lowest, then those described, and the bot's own above them.
+fn roles(spec: &GuildSpec, bot: &User) -> BTreeMap<Id, Role> {
+    let everyone = Role {
+        id: spec.id,
+        name: "@everyone".into(),
+        permissions: permissions::EVERYONE,
+        position: 0,
+        mentionable: false,
+        of_bot: None,
+    };
+    let described = spec.roles.iter().zip(1..).map(|(role, position)| Role {
+        id: role.id,
+        name: role.name.clone(),
+        permissions: role.permissions,
+        position,
+        mentionable: role.mentionable,
+        of_bot: None,
+    });
+    let of_bot = Role {
+        id: spec.id + 1,
+        name: bot.username.clone(),
+        permissions: permissions::BOT,
+        position: spec.roles.len() as u64 + 1,
+        mentionable: false,
+        of_bot: Some(bot.id),
+    };
+    std::iter::once(everyone)
+        .chain(described)
+        .chain([of_bot])
+        .map(|role| (role.id, role))
+        .collect()
+}
+
+/// A channel that only some roles see hides itself from everyone else.
+fn overwrites(guild: &Guild, channel: &ChannelSpec) -> Vec<Overwrite> {
+    if channel.only.is_empty() {
+        return Vec::new();
+    }
+    let overwrite = |target, allow, deny| Overwrite {
+        target,
+        member: false,
+        allow,
+        deny,
+    };
+    let hidden = overwrite(guild.id, 0, permissions::VIEW_CHANNEL);
+    let shown = ids_of(guild, &channel.only)
+        .into_iter()
+        .map(|role| overwrite(role, permissions::VIEW_CHANNEL, 0));
+    std::iter::once(hidden).chain(shown).collect()
+}
+
+fn ids_of(guild: &Guild, role_names: &[String]) -> BTreeSet<Id> {
+    let named = role_names.iter().filter_map(|name| guild.role_named(name));
+    named.map(|role| role.id).collect()
+}

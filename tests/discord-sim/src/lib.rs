@@ -1,0 +1,817 @@
+//! A Discord that runs on this machine, for tests and the sandbox.
+//!
+//! It speaks Discord's documented v10 JSON, over a real websocket and real
+//! HTTP, to whatever bot is told to connect to it, and refuses what Discord
+//! refuses. It shares no code with the bot or with the bot's libraries, so it
+//! cannot share their mistakes.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use discord_sim::{Sim, World};
+//!
+//! let sim = Sim::start(World::new().members(7_120)).await?;
+//! // … start a bot with sim.api_url(), sim.ca_path(), sim.token() …
+//! sim.wait_connected().await;
+//! let asked = sim.say(sim.user("alice"), sim.channel("general"), ".rank");
+//! let answer = sim.reply_to(asked).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The files, in reading order:
+//!
+//! - `world` what exists at the start; `founding` how it comes to be; `state`
+//!   what exists now; `members` the
+//!   million who are computed, not stored; `clock` time and ids
+//! - `objects`, `message` the world in JSON; `permissions` who may do what
+//! - `people` what people do
+//! - `gateway`, `session`, `socket`, `flood` how the bot is told
+//! - `rest` what the bot asks for; `requests` the log of it; `tls` its front
+//! - `faults` what goes wrong on demand
+//! - `fixtures`, `chat` the made-up guild and the program to talk in it
+//!
+//! Everything the simulator knows is one `State` (in `state`) behind one lock that
+//! is never held across an `.await`. All listeners are on 127.0.0.1.
+
+pub mod chat;
+pub mod clock;
+mod faults;
+pub mod fixtures;
+mod flood;
+mod founding;
+mod gateway;
+pub mod members;
+mod message;
+mod objects;
+mod people;
+pub mod permissions;
+mod requests;
+mod rest;
+mod session;
+mod socket;
+mod state;
+mod tls;
+mod world;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::clock::Id;
+pub use crate::faults::{Fault, Scope};
+pub use crate::flood::FloodReport;
+pub use crate::gateway::{GatewayControl, SessionInfo};
+pub use crate::message::Message;
+pub use crate::requests::Request;
+pub use crate::state::{Pings, Settings};
+pub use crate::world::{BotSpec, ChannelKind, ChannelSpec, GuildSpec, PersonSpec, RoleSpec, World};
+pub use hyper::Method;
+
+use crate::gateway::Out;
+use crate::objects::id_in;
+use crate::permissions::Overwrite;
+use crate::rest::interactions::is_loading;
+use crate::state::{State, User};
+
+/// How long [`Sim::wait`] waits: long enough for the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL_EVERY: Duration = Duration::from_millis(5);
+
+/// The world and the way to stop everything that serves it.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    state: Arc<Mutex<State>>,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A test that panicked while it held the lock has failed already.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a task until the simulation ends.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+}
+
+/// A running simulation. Dropping it stops everything.
+#[derive(Debug)]
+pub struct Sim {
+    shared: Shared,
+    tls_address: SocketAddr,
+    plain_address: SocketAddr,
+    directory: PathBuf,
+    /// Whether the directory was made for this simulation alone.
+    temporary: bool,
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        if self.temporary {
+            // What is left behind lies in the system's temporary directory.
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Starting, and where to connect to.
+impl Sim {
+    /// Starts a simulation; its certificate goes to a temporary directory.
+    pub async fn start(world: World) -> anyhow::Result<Self> {
+        static STARTED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("discord-sim-{}-{number}", std::process::id());
+        let mut sim = Self::start_in(world, &std::env::temp_dir().join(name)).await?;
+        sim.temporary = true;
+        Ok(sim)
+    }
+
+    /// Starts a simulation whose certificate goes to this directory.
+    pub async fn start_in(world: World, directory: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make {}", directory.display()))?;
+        let (tls, pem) = tls::front()?;
+        let ca_path = directory.join("ca.pem");
+        std::fs::write(&ca_path, pem)
+            .with_context(|| format!("cannot write {}", ca_path.display()))?;
+
+        let gateway = TcpListener::bind("127.0.0.1:0").await?;
+        let front = TcpListener::bind("127.0.0.1:0").await?;
+        let plain = TcpListener::bind("127.0.0.1:0").await?;
+        let (tls_address, plain_address) = (front.local_addr()?, plain.local_addr()?);
+        let mut state = State::new(&world);
+        state.gateway.url = format!("ws://{}", gateway.local_addr()?);
+        let shared = Shared {
+            state: Arc::new(Mutex::new(state)),
+            stop: CancellationToken::new(),
+        };
+        shared.spawn(socket::serve(gateway, shared.clone()));
+        shared.spawn(rest::serve_tls(front, tls, shared.clone()));
+        shared.spawn(rest::serve_plain(plain, shared.clone()));
+        Ok(Self {
+            shared,
+            tls_address,
+            plain_address,
+            directory: directory.to_owned(),
+            temporary: false,
+        })
+    }
+
+    /// The REST origin that is Discord itself: TLS, rate limits.
+    pub fn api_url(&self) -> String {
+        format!("https://{}", self.tls_address)
+    }
+
+    /// The same as an address, for a client that resolves discord.com to it.
+    pub fn api_address(&self) -> SocketAddr {
+        self.tls_address
+    }
+
+    /// The REST origin that is a rate-limiting proxy: no TLS, no limits.
+    pub fn proxy_url(&self) -> String {
+        format!("http://{}", self.plain_address)
+    }
+
+    /// The gateway, as `GET /gateway` says it.
+    pub fn gateway_url(&self) -> String {
+        self.lock().gateway.url.clone()
+    }
+
+    /// The certificate to trust, as a PEM file.
+    pub fn ca_path(&self) -> PathBuf {
+        self.directory.join("ca.pem")
+    }
+
+    /// The bot's token.
+    pub fn token(&self) -> String {
+        self.lock().settings.token.clone()
+    }
+}
+
+/// Names and ids.
+impl Sim {
+    /// The guild that the bot under test serves.
+    pub fn guild_id(&self) -> Id {
+        self.lock().main_guild
+    }
+
+    /// A guild by its name.
+    pub fn guild(&self, name: &str) -> Id {
+        let found = self
+            .lock()
+            .guilds
+            .values()
+            .find(|guild| guild.name == name)
+            .map(|guild| guild.id);
+        found.unwrap_or_else(|| panic!("there is no guild {name:?} in this world"))
+    }
+
+    /// The bot's user id, which is its application's too.
+    pub fn bot_id(&self) -> Id {
+        self.lock().bot
+    }
+
+    /// A channel or thread of the guild, by its name.
+    pub fn channel(&self, name: &str) -> Id {
+        self.find_channel(name)
+            .unwrap_or_else(|| panic!("there is no channel {name:?} in this world"))
+    }
+
+    /// The same, if there is one.
+    pub fn find_channel(&self, name: &str) -> Option<Id> {
+        let state = self.lock();
+        let found = state
+            .guild_channels(state.main_guild)
+            .find(|channel| channel.name == name);
+        found.map(|channel| channel.id)
+    }
+
+    /// A person, by their name.
+    pub fn user(&self, name: &str) -> Id {
+        self.find_user(name)
+            .unwrap_or_else(|| panic!("there is nobody called {name:?} in this world"))
+    }
+
+    /// The same, if there is one.
+    pub fn find_user(&self, name: &str) -> Option<Id> {
+        self.lock().names.get(name).copied()
+    }
+
+    /// A role of the guild, by its name.
+    pub fn role(&self, name: &str) -> Id {
+        self.find_role(name)
+            .unwrap_or_else(|| panic!("there is no role {name:?} in this world"))
+    }
+
+    /// The same, if there is one.
+    pub fn find_role(&self, name: &str) -> Option<Id> {
+        let state = self.lock();
+        let guild = state.guilds.get(&state.main_guild)?;
+        let role = guild.roles.values().find(|role| role.name == name)?;
+        Some(role.id)
+    }
+
+    /// What people see as a user's name in the guild.
+    pub fn display_name(&self, user: Id) -> Option<String> {
+        let state = self.lock();
+        let guild = state.guilds.get(&state.main_guild)?;
+        let nick = guild.member(user).and_then(|member| member.nick);
+        let account = state.user(user)?;
+        Some(nick.or(account.global_name).unwrap_or(account.username))
+    }
+
+    /// Everyone who has a name, in the order of their names.
+    pub fn people(&self) -> Vec<String> {
+        self.lock().names.keys().cloned().collect()
+    }
+
+    /// The names of the guild's channels that hold messages.
+    pub fn channel_names(&self) -> Vec<String> {
+        let state = self.lock();
+        let channels = state.guild_channels(state.main_guild);
+        let speakable = channels.filter(|channel| channel.holds_messages());
+        speakable.map(|channel| channel.name.clone()).collect()
+    }
+
+    /// The names of the guild's roles.
+    pub fn role_names(&self) -> Vec<String> {
+        let state = self.lock();
+        let guild = state.guilds.get(&state.main_guild);
+        let roles = guild.into_iter().flat_map(|guild| guild.roles.values());
+        roles.map(|role| role.name.clone()).collect()
+    }
+
+    /// A role's name.
+    pub fn role_name(&self, role: Id) -> Option<String> {
+        let state = self.lock();
+        let role = state.guilds.get(&state.main_guild)?.roles.get(&role)?;
+        Some(role.name.clone())
+    }
+
+    /// A channel's name; direct messages have none.
+    pub fn channel_name(&self, channel: Id) -> Option<String> {
+        let state = self.lock();
+        let name = state.channels.get(&channel)?.name.clone();
+        Some(name).filter(|name| !name.is_empty())
+    }
+
+    /// The channel of a person's direct messages with the bot.
+    pub fn dm(&self, user: Id) -> Id {
+        self.lock().dm_channel(user)
+    }
+}
+
+/// What people do.
+impl Sim {
+    /// Somebody says something.
+    pub fn say(&self, user: Id, channel: Id, text: &str) -> Id {
+        self.post(Message::new(channel, user, text))
+    }
+
+    /// Anything unusual that appears in a channel.
+    pub fn post(&self, message: Message) -> Id {
+        self.lock().post(message)
+    }
+
+    /// Somebody edits a message.
+    pub fn edit(&self, channel: Id, message: Id, text: &str) {
+        let mut state = self.lock();
+        let edited_at = clock::timestamp(state.clock.now_ms());
+        state.change_message(channel, message, |json| {
+            json["content"] = text.into();
+            json["edited_timestamp"] = edited_at.into();
+        });
+    }
+
+    /// Discord changes a message by itself (a link's preview appears): any
+    /// fields, not marked as an edit.
+    pub fn touch_message(&self, channel: Id, message: Id, fields: Value) {
+        let change = |json: &mut Value| objects::extend(json, fields);
+        self.lock().change_message(channel, message, change);
+    }
+
+    /// Somebody deletes a message.
+    pub fn delete(&self, channel: Id, message: Id) {
+        self.lock().delete_message(channel, message);
+    }
+
+    /// Somebody invokes a slash command (`"rank"`, or `"group sub"`) with
+    /// options `[{"name": …, "value": …}]`. Panics where their client would not
+    /// let them: an unknown command, options that do not fit.
+    pub fn slash(&self, user: Id, channel: Id, command: &str, options: &Value) -> Id {
+        self.try_slash(user, channel, command, options)
+            .unwrap_or_else(|why| panic!("/{command} cannot be invoked: {why}"))
+    }
+
+    /// The same, but says why it cannot be done.
+    pub fn try_slash(
+        &self,
+        user: Id,
+        channel: Id,
+        command: &str,
+        options: &Value,
+    ) -> Result<Id, String> {
+        self.lock().slash(user, channel, command, options)
+    }
+
+    /// Somebody presses a button on one of the bot's messages.
+    pub fn click(&self, user: Id, message: Id, custom_id: &str) -> Id {
+        self.try_choose(user, message, custom_id, &[])
+            .unwrap_or_else(|why| panic!("{custom_id} cannot be pressed: {why}"))
+    }
+
+    /// Somebody presses a button, or chooses values in a menu; says why if that
+    /// cannot be done.
+    pub fn try_choose(
+        &self,
+        user: Id,
+        message: Id,
+        custom_id: &str,
+        values: &[&str],
+    ) -> Result<Id, String> {
+        self.lock().click(user, message, custom_id, values)
+    }
+
+    /// A new account, in no guild yet. Its name can be used in [`Sim::user`].
+    pub fn add_person(&self, name: &str) -> Id {
+        let mut state = self.lock();
+        let id = state.clock.snowflake();
+        let user = User {
+            id,
+            username: name.to_owned(),
+            global_name: None,
+            avatar: None,
+            bot: false,
+        };
+        state.users.insert(id, user);
+        state.names.insert(name.to_owned(), id);
+        id
+    }
+
+    /// A thread is put away, as after some days of silence. No event tells.
+    pub fn archive(&self, thread: Id) {
+        let mut state = self.lock();
+        let now = state.clock.now_ms();
+        if let Some(thread) = state.channels.get_mut(&thread) {
+            thread.archived_at_ms = Some(now);
+        }
+    }
+
+    /// Somebody joins the guild (again).
+    pub fn join(&self, user: Id) {
+        let mut state = self.lock();
+        let guild = state.main_guild;
+        state.join(guild, user, false);
+    }
+
+    /// Somebody joins the guild and has not passed its screening yet.
+    pub fn join_pending(&self, user: Id) {
+        let mut state = self.lock();
+        let guild = state.main_guild;
+        state.join(guild, user, true);
+    }
+
+    /// Somebody passes the guild's screening.
+    pub fn pass_screening(&self, user: Id) {
+        self.change_member(user, |member| member.pending = false);
+    }
+
+    /// Somebody leaves the guild.
+    pub fn leave(&self, user: Id) {
+        let mut state = self.lock();
+        let guild = state.main_guild;
+        state.leave(guild, user);
+    }
+
+    /// Somebody's name in the guild changes.
+    pub fn nick(&self, user: Id, nick: Option<&str>) {
+        self.change_member(user, |member| member.nick = nick.map(Into::into));
+    }
+
+    /// Somebody's avatar for this guild changes.
+    pub fn guild_avatar(&self, user: Id, hash: Option<&str>) {
+        self.change_member(user, |member| member.avatar = hash.map(Into::into));
+    }
+
+    /// A human gives somebody a role.
+    pub fn grant(&self, user: Id, role: Id) {
+        self.change_member(user, |member| {
+            member.roles.insert(role);
+        });
+    }
+
+    /// A human takes a role from somebody.
+    pub fn revoke(&self, user: Id, role: Id) {
+        self.change_member(user, |member| {
+            member.roles.remove(&role);
+        });
+    }
+
+    /// Somebody's username changes (also in [`Sim::user`]).
+    pub fn username(&self, user: Id, name: &str) {
+        let mut state = self.lock();
+        state.names.retain(|_, id| *id != user);
+        state.names.insert(name.to_owned(), user);
+        state.change_user(user, |account| name.clone_into(&mut account.username));
+    }
+
+    /// Somebody's display name changes.
+    pub fn global_name(&self, user: Id, name: Option<&str>) {
+        let change = |account: &mut User| account.global_name = name.map(Into::into);
+        self.lock().change_user(user, change);
+    }
+
+    /// Somebody's avatar changes.
+    pub fn avatar(&self, user: Id, hash: Option<&str>) {
+        let change = |account: &mut User| account.avatar = hash.map(Into::into);
+        self.lock().change_user(user, change);
+    }
+
+    fn change_member(&self, user: Id, change: impl FnOnce(&mut state::Member)) {
+        let mut state = self.lock();
+        let guild = state.main_guild;
+        state.change_member(guild, user, change);
+    }
+}
+
+/// Time.
+impl Sim {
+    /// Moves the world's clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.lock().clock.advance(by);
+    }
+
+    /// The world's time in Unix milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.lock().clock.now_ms()
+    }
+
+    /// A new id of this moment.
+    pub fn snowflake(&self) -> Id {
+        self.lock().clock.snowflake()
+    }
+}
+
+/// What can be seen of the world.
+impl Sim {
+    /// A channel's messages, oldest first, as REST shows them.
+    pub fn messages(&self, channel: Id) -> Vec<Value> {
+        let state = self.lock();
+        let shown = state
+            .channel_messages(channel)
+            .map(|stored| stored.json.clone());
+        shown.collect()
+    }
+
+    /// One message, wherever it is, also one that only one person sees.
+    pub fn message(&self, id: Id) -> Option<Value> {
+        self.lock()
+            .find_message(id)
+            .map(|stored| stored.json.clone())
+    }
+
+    /// The bot's messages in a channel, oldest first.
+    pub fn bot_messages(&self, channel: Id) -> Vec<Value> {
+        let bot = self.bot_id();
+        let by_bot = |message: &Value| id_in(&message["author"]["id"]) == Some(bot);
+        self.messages(channel).into_iter().filter(by_bot).collect()
+    }
+
+    /// Sends everything that the bot says from now on to a listener.
+    pub(crate) fn listen(&self, to: UnboundedSender<chat::Heard>) {
+        self.lock().listener = Some((to, std::collections::BTreeSet::new()));
+    }
+
+    /// Whom a message pinged.
+    pub fn pings(&self, message: Id) -> Pings {
+        let state = self.lock();
+        let stored = state.find_message(message);
+        stored
+            .map(|stored| stored.pings.clone())
+            .unwrap_or_default()
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.lock().requests.values().cloned().collect()
+    }
+
+    /// The requests that fit a method and a path pattern, in which `{}` stands
+    /// for any one segment.
+    pub fn requests_to(&self, method: &Method, pattern: &str) -> Vec<Request> {
+        let fits = |request: &Request| request.is(method, pattern);
+        self.requests().into_iter().filter(fits).collect()
+    }
+
+    /// Forgets the requests so far.
+    pub fn clear_requests(&self) {
+        self.lock().requests.clear();
+    }
+
+    /// The registered commands of the guild.
+    pub fn commands(&self) -> Vec<Value> {
+        let state = self.lock();
+        let commands = state.commands.get(&Some(state.main_guild));
+        commands.cloned().unwrap_or_default()
+    }
+
+    /// How many members the guild has now.
+    pub fn member_count(&self) -> usize {
+        let state = self.lock();
+        state
+            .guilds
+            .get(&state.main_guild)
+            .map_or(0, state::Guild::member_count)
+    }
+}
+
+/// Waiting. Nothing here sleeps for a time that was guessed.
+impl Sim {
+    /// Waits until there is something to see, and returns it. After 20 seconds
+    /// it panics and says what it waited for, and what the bot did of late.
+    pub async fn wait<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        match self.wait_for(PATIENCE, look).await {
+            Some(seen) => seen,
+            None => panic!("waited in vain for {what}{}", self.recent()),
+        }
+    }
+
+    /// Waits this long at most.
+    pub async fn wait_for<T>(
+        &self,
+        patience: Duration,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(seen) = look() {
+                return Some(seen);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            tokio::time::sleep(POLL_EVERY).await;
+        }
+    }
+
+    /// Waits until a session is there and has been sent the guilds.
+    pub async fn wait_connected(&self) {
+        let connected = || self.is_connected().then_some(());
+        self.wait("the bot to connect", connected).await;
+    }
+
+    /// Whether a session is there and has been sent the guilds.
+    pub fn is_connected(&self) -> bool {
+        let state = self.lock();
+        let mut sessions = state.gateway.sessions.values();
+        sessions.any(|session| session.connection.is_some() && session.greeted)
+    }
+
+    /// The bot's message that replies to a message.
+    pub async fn reply_to(&self, message: Id) -> Value {
+        let what = format!("a reply to message {message}");
+        self.wait(&what, || self.find_reply(message)).await
+    }
+
+    /// The same, if it is there by now.
+    pub fn find_reply(&self, message: Id) -> Option<Value> {
+        let state = self.lock();
+        let all = state
+            .messages
+            .values()
+            .flat_map(std::collections::BTreeMap::values);
+        all.map(|stored| &stored.json)
+            .find(|json| {
+                id_in(&json["author"]["id"]) == Some(state.bot)
+                    && id_in(&json["message_reference"]["message_id"]) == Some(message)
+            })
+            .cloned()
+    }
+
+    /// The answer to an interaction, once it is more than "is thinking".
+    pub async fn answer_to(&self, interaction: Id) -> Value {
+        let what = format!("an answer to interaction {interaction}");
+        self.wait(&what, || self.find_answer(interaction)).await
+    }
+
+    /// The same, if it is there by now.
+    pub fn find_answer(&self, interaction: Id) -> Option<Value> {
+        let state = self.lock();
+        let original = state.interactions.get(&interaction)?.original?;
+        let json = &state.find_message(original)?.json;
+        (!is_loading(json)).then(|| json.clone())
+    }
+
+    /// What happened of late, for error messages.
+    fn recent(&self) -> String {
+        let state = self.lock();
+        let mut text = String::from("\nrecent requests:");
+        for request in state.recent_requests() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "\n  {request}");
+        }
+        let gateway = &state.gateway;
+        let _ = write!(
+            text,
+            "\ngateway: {} identified, {} resumed, {} connections, {} sessions",
+            gateway.identifies,
+            gateway.resumes,
+            gateway.connections.len(),
+            gateway.sessions.len()
+        );
+        text
+    }
+}
+
+/// Making trouble, and switching things.
+impl Sim {
+    /// Faults in REST.
+    pub fn faults(&self) -> FaultControl<'_> {
+        FaultControl {
+            shared: &self.shared,
+        }
+    }
+
+    /// Faults in the gateway, and a look at its sessions.
+    pub fn gateway(&self) -> GatewayControl<'_> {
+        GatewayControl {
+            shared: &self.shared,
+        }
+    }
+
+    /// Changes settings: `sim.settings(|settings| settings.rate_limits = false)`.
+    pub fn settings<T>(&self, change: impl FnOnce(&mut Settings) -> T) -> T {
+        change(&mut self.lock().settings)
+    }
+
+    /// Takes permissions from the bot in one channel and gives others.
+    pub fn bot_permissions(&self, channel: Id, allow: u64, deny: u64) {
+        let mut state = self.lock();
+        let target = state.bot;
+        let Some(found) = state.channels.get_mut(&channel) else {
+            return;
+        };
+        found
+            .overwrites
+            .retain(|overwrite| overwrite.target != target);
+        let member = true;
+        found.overwrites.push(Overwrite {
+            target,
+            member,
+            allow,
+            deny,
+        });
+        let Some(found) = state.channels.get(&channel) else {
+            return;
+        };
+        if let Some(guild) = found.guild {
+            let json = state.channel_object(found);
+            state.dispatch(gateway::Event::in_guild("CHANNEL_UPDATE", guild, json));
+        }
+    }
+
+    /// Takes the bot out of the guild, or puts it back.
+    pub fn bot_in_guild(&self, is_in: bool) {
+        let mut state = self.lock();
+        let id = state.main_guild;
+        if is_in {
+            state.set_bot_in(id, true);
+            if let Some(guild) = state.guilds.get(&id) {
+                let json = state.guild_create(guild);
+                state.dispatch(gateway::Event::in_guild("GUILD_CREATE", id, json));
+            }
+        } else {
+            let json = serde_json::json!({ "id": objects::text(id) });
+            state.dispatch(gateway::Event::in_guild("GUILD_DELETE", id, json));
+            state.set_bot_in(id, false);
+        }
+    }
+
+    /// Sends `messages` messages of the first `users` generated members, as fast
+    /// as the bot takes them; returns when all were written. They are in no
+    /// channel's history.
+    pub async fn flood(
+        &self,
+        messages: u64,
+        users: u32,
+        channel: Id,
+    ) -> anyhow::Result<FloodReport> {
+        let (done, report) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            let flood = state.prepare_flood(channel, messages, users, done);
+            let connection = state
+                .gateway
+                .sessions
+                .values()
+                .find_map(|session| session.connection.clone())
+                .context("no bot is connected")?;
+            connection.send(Out::Flood(flood)).ok();
+        }
+        report.await.context("the connection ended in the flood")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+}
+
+impl State {
+    fn set_bot_in(&mut self, guild: Id, is_in: bool) {
+        if let Some(guild) = self.guilds.get_mut(&guild) {
+            guild.bot_is_in = is_in;
+        }
+    }
+}
+
+/// A hand on what goes wrong in REST.
+#[derive(Debug)]
+pub struct FaultControl<'a> {
+    shared: &'a Shared,
+}
+
+impl FaultControl<'_> {
+    /// The next `count` calls that fit meet this fault. In the pattern, below
+    /// `/api/v10`, `{}` stands for any one segment.
+    pub fn next(&self, count: u32, method: Method, pattern: &str, fault: Fault) {
+        let pattern = pattern.to_owned();
+        let left = count;
+        let plan = faults::Plan {
+            left,
+            method,
+            pattern,
+            fault,
+        };
+        if count > 0 {
+            self.shared.lock().faults.push(plan);
+        }
+    }
+
+    /// How many planned faults have not been met yet.
+    pub fn left(&self) -> u32 {
+        self.shared.lock().faults.iter().map(|plan| plan.left).sum()
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn clear(&self) {
+        self.shared.lock().faults.clear();
+    }
+}

@@ -1,0 +1,192 @@
+//! Rate limits: per route and major parameter, and one for all routes.
+//!
+//! Windows are of the machine's time, not of the world's: a test that moves
+//! the world's clock does not lift them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Response};
+
+use crate::faults::Scope;
+use crate::members::mix;
+
+/// All routes together, per second.
+const GLOBAL: u32 = 50;
+
+/// Calls that were made in windows that are still open.
+#[derive(Debug, Default)]
+pub(crate) struct Limits {
+    routes: BTreeMap<String, Window>,
+    all: Option<Window>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    opened: Instant,
+    used: u32,
+}
+
+/// A call that came too early.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub retry_after: Duration,
+    pub scope: Scope,
+    pub headers: Headers,
+}
+
+/// What is said of a limit with every answer.
+pub(crate) type Headers = Vec<(HeaderName, String)>;
+
+impl Limits {
+    /// Counts a call, or says when to come again. Answers to interactions are
+    /// exempt from the limit for all routes.
+    pub fn take(&mut self, method: &Method, path: &str, exempt: bool) -> Result<Headers, Over> {
+        let now = Instant::now();
+        if !exempt {
+            let all = self.all.get_or_insert(Window {
+                opened: now,
+                used: 0,
+            });
+            if let Err(retry_after) = all.take(GLOBAL, Duration::from_secs(1), now) {
+                return Err(Over {
+                    retry_after,
+                    scope: Scope::Global,
+                    headers: Vec::new(),
+                });
+            }
+        }
+        let (limit, period) = limit_of(method, path);
+        let (bucket, key) = bucket(method, path);
+        let window = self.routes.entry(key).or_insert(Window {
+            opened: now,
+            used: 0,
+        });
+        let taken = window.take(limit, period, now);
+        let left = period.saturating_sub(now - window.opened);
+        let headers = headers(limit, limit - window.used, left, &bucket);
+        match taken {
+            Ok(()) => Ok(headers),
+            Err(retry_after) => Err(Over {
+                retry_after,
+                scope: Scope::User,
+                headers,
+            }),
+        }
+    }
+}
+
+impl Window {
+    fn take(&mut self, limit: u32, period: Duration, now: Instant) -> Result<(), Duration> {
+        if now - self.opened >= period {
+            *self = Self {
+                opened: now,
+                used: 0,
+            };
+        }
+        if self.used >= limit {
+            return Err(period.saturating_sub(now - self.opened));
+        }
+        self.used += 1;
+        Ok(())
+    }
+}
+
+/// Adds the headers to an answer.
+pub(crate) fn stamp<B>(response: &mut Response<B>, headers: &Headers) {
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name.clone(), value);
+        }
+    }
+}
+
+/// Discord does not publish these; they are what it was seen to use where a bot
+/// writes, and generous where it reads.
+fn limit_of(method: &Method, path: &str) -> (u32, Duration) {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    match (method.as_str(), segments.as_slice()) {
+        ("POST", ["channels", _, "messages" | "typing"])
+        | ("PATCH", ["channels", _, "messages", _])
+        | (_, ["webhooks", ..]) => (5, Duration::from_secs(5)),
+        ("DELETE", ["channels", _, "messages", _]) => (5, Duration::from_secs(1)),
+        _ => (50, Duration::from_secs(1)),
+    }
+}
+
+/// The name of a route's bucket, and that name together with the major
+/// parameter (channel, guild, or webhook with its token).
+fn bucket(method: &Method, path: &str) -> (String, String) {
+    let mut route = method.to_string();
+    let mut major = String::new();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    for (at, segment) in segments.iter().enumerate() {
+        let in_webhook = at == 2 && segments[0] == "webhooks";
+        let in_interaction = at == 2 && segments[0] == "interactions";
+        let is_id = segment.bytes().all(|byte| byte.is_ascii_digit());
+        if at == 1 && is_id || in_webhook || in_interaction {
+            major.push_str(segment);
+        }
+        let variable = is_id || in_webhook || in_interaction;
+        route.push('/');
+        route.push_str(if variable { "{}" } else { segment });
+    }
+    let hash = route
+        .bytes()
+        .fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+    let key = format!("{route} {major}");
+    (format!("{hash:016x}"), key)
+}
+
+fn headers(limit: u32, remaining: u32, left: Duration, bucket: &str) -> Headers {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let header = HeaderName::from_static;
+    vec![
+        (header("x-ratelimit-limit"), limit.to_string()),
+        (header("x-ratelimit-remaining"), remaining.to_string()),
+        (
+            header("x-ratelimit-reset"),
+            format!("{:.3}", (now + left).as_secs_f64()),
+        ),
+        (
+            header("x-ratelimit-reset-after"),
+            format!("{:.3}", left.as_secs_f64()),
+        ),
+        (header("x-ratelimit-bucket"), bucket.to_owned()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_limited_per_channel() {
+        let mut limits = Limits::default();
+        let mut post = |channel: u64| {
+            let path = format!("/channels/{channel}/messages");
+            limits.take(&Method::POST, &path, false)
+        };
+        for used in 1..=5 {
+            let headers = post(1).expect("within the limit");
+            assert_eq!(headers[1].1, (5 - used).to_string());
+        }
+        let over = post(1).expect_err("over the limit");
+        assert_eq!(over.scope, Scope::User);
+        assert!(over.retry_after <= Duration::from_secs(5));
+        assert!(post(2).is_ok(), "another channel has its own limit");
+    }
+
+    #[test]
+    fn all_routes_together_are_limited_too() {
+        let mut limits = Limits::default();
+        let mut get =
+            |number: u64, exempt| limits.take(&Method::GET, &format!("/users/{number}"), exempt);
+        // The same window unless the machine stalls for a second in this loop.
+        let refused = (0..200).find_map(|number| get(number, false).err());
+        assert_eq!(refused.expect("over the limit").scope, Scope::Global);
+    }
+}

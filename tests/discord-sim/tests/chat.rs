@@ -1,0 +1,175 @@
+//! The chat, played with a very small bot.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use discord_sim::chat::{self, Heard, Room};
+use discord_sim::{Sim, World};
+use serde_json::{Value, json};
+
+use crate::support::{Client, INTENTS, Rest, simulation};
+
+/// Answers `.ping` with how often it was asked, and says nothing else.
+async fn ping_bot(mut client: Client, rest: Rest) {
+    let mut asked = 0;
+    loop {
+        let payload = client.next().await;
+        if payload["t"] != "MESSAGE_CREATE" || payload["d"]["content"] != ".ping" {
+            continue;
+        }
+        asked += 1;
+        let message = &payload["d"];
+        let path = format!(
+            "/channels/{}/messages",
+            message["channel_id"].as_str().unwrap_or("")
+        );
+        let reference = json!({ "message_id": message["id"] });
+        let body = json!({ "content": format!("pong {asked}"), "message_reference": reference });
+        rest.post(&path, &body).await;
+    }
+}
+
+/// Plays a script with that bot: the transcript, and why it failed if it did.
+async fn play(script: &str) -> (String, Option<String>) {
+    let sim = simulation().await;
+    let client = Client::identified(&sim, INTENTS).await;
+    let rest = Rest::new(&sim);
+    let mut room = Room::new(sim);
+    let mut transcript = Vec::new();
+    let failed = tokio::select! {
+        () = ping_bot(client, rest) => unreachable!("the bot never ends"),
+        played = chat::play(&mut room, script, &mut transcript) => played.err(),
+    };
+    let transcript = String::from_utf8(transcript).expect("text");
+    (transcript, failed.map(|why| why.to_string()))
+}
+
+#[tokio::test]
+async fn a_script_that_fits_passes() {
+    let script = "# a comment\nalice: hello\nexpect nothing\nalice: .ping\n\
+        expect replying to alice.*pong 1$\n!advance 61s\nbob #random: .ping\nexpect #random.*pong 2\n";
+    let (transcript, failed) = play(script).await;
+    assert_eq!(failed, None);
+    assert!(
+        transcript.contains("> bob #random: .ping\nwall_e in #random"),
+        "{transcript}"
+    );
+}
+
+#[tokio::test]
+async fn a_script_that_does_not_fit_says_what_came() {
+    let (_, failed) = play("alice: .ping\nexpect pong 7\n").await;
+    let failed = failed.expect("it fails");
+    assert!(
+        failed.contains("line 2") && failed.contains("pong 7"),
+        "{failed}"
+    );
+    assert!(failed.contains("pong 1"), "{failed}");
+
+    let (_, failed) = play("alice: .ping\nexpect nothing\nbob: .ping\nexpect pong 2\n").await;
+    assert!(
+        failed
+            .expect("it fails")
+            .contains("nothing was expected from line 2")
+    );
+
+    let (_, failed) = play("alice: hello\nexpect nothing\n").await;
+    assert!(
+        failed
+            .expect("it fails")
+            .contains("proved by a later answer")
+    );
+
+    let (_, failed) = play("nobody: hello\n").await;
+    let failed = failed.expect("it fails");
+    assert!(failed.contains("There is nobody called nobody") && failed.contains("alice"));
+}
+
+#[tokio::test]
+async fn answers_are_drawn() {
+    let sim = simulation().await;
+    let user = |name: &str| json!({ "id": sim.user(name).to_string() });
+    let heard = |message: Value| Heard {
+        message,
+        edited: false,
+    };
+    let general = sim.channel("general").to_string();
+    let card = json!({
+        "author": { "id": sim.bot_id().to_string() },
+        "channel_id": general,
+        "content": format!("look, <@{}> in <#{general}>\u{202e}", sim.user("bob")),
+        "message_reference": {},
+        "referenced_message": { "author": user("alice") },
+        "embeds": [{
+            "title": "alice's Stat Card",
+            "fields": [{ "name": "Level", "value": "15" }],
+            "footer": { "text": "1/2" },
+        }],
+        "components": [{ "components": [
+            { "emoji": { "name": "\u{23e9}" } }, { "label": "done", "disabled": true },
+        ] }],
+    });
+    let drawn = chat::draw(&sim, &heard(card));
+    let expected = format!(
+        "wall_e in #general, replying to alice:\n\
+         \x20 look, @bob in #general\\u{{202e}}\n\
+         \x20 \u{256d}{line}\n\
+         \x20 \u{2502} alice's Stat Card\n\
+         \x20 \u{2502} Level: 15\n\
+         \x20 \u{2502} 1/2\n\
+         \x20 \u{2570}{line}\n\
+         \x20 [\u{23e9}] [done off]",
+        line = "\u{2500}".repeat(40)
+    );
+    assert_eq!(drawn, expected);
+
+    let whisper = json!({
+        "author": { "id": sim.bot_id().to_string() },
+        "channel_id": general,
+        "content": "no",
+        "flags": 64,
+        "interaction_metadata": { "name": "rank", "user": user("mod") },
+    });
+    let drawn = chat::draw(&sim, &heard(whisper));
+    assert!(
+        drawn.contains("answering mod's /rank (only mod sees this)"),
+        "{drawn}"
+    );
+}
+
+#[tokio::test]
+async fn the_world_of_a_file_can_be_talked_in() {
+    let sim = Sim::start(World::new()).await.expect("it starts");
+    let room = Room::new(sim);
+    assert!(room.sim.people().contains(&"carol".to_owned()));
+    assert!(room.sim.channel_names().contains(&"general".to_owned()));
+}
+
+#[test]
+fn serving_says_when_it_is_ready() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut serving = Command::new(env!("CARGO_BIN_EXE_discord-sim"))
+        .args(["serve", "--members", "5", "--state-dir"])
+        .arg(directory.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let env = directory.path().join("env");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !env.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let text = std::fs::read_to_string(&env);
+    serving.kill().expect("it is running");
+    serving.wait().expect("it ends");
+    let text = text.expect("the file is there");
+    for name in [
+        "WALLE_DISCORD_API='https://127.0.0.1:",
+        "WALLE_DISCORD_CA=",
+        "WALLE_TOKEN=",
+        "WALLE_GUILD_ID=",
+    ] {
+        assert!(text.contains(name), "{text}");
+    }
+    assert!(directory.path().join("ca.pem").exists());
+}

@@ -1,0 +1,30 @@
+//! The made-up guild is what its generator makes.
+
+use std::path::Path;
+
+use discord_sim::{Sim, World, fixtures};
+
+#[test]
+fn the_committed_files_are_what_is_made() {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sandbox");
+    let made = tempfile::tempdir().expect("a directory");
+    fixtures::write(made.path(), 7_120).expect("the files are written");
+    for name in ["levels.json", "userpoints.json", "guild.json"] {
+        let made = std::fs::read(made.path().join(name)).expect("it was made");
+        let there = std::fs::read(committed.join(name)).expect("it is committed");
+        assert!(
+            made == there,
+            "run: discord-sim fixtures fixtures/sandbox ({name} differs)"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_guild_can_be_simulated() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/sandbox/guild.json");
+    let world = World::read(&path).expect("a world");
+    assert_eq!(world, fixtures::world(7_120));
+    let sim = Sim::start(world).await.expect("it starts");
+    assert_eq!(sim.member_count(), 7_120 + 6 + 1);
+    assert_ne!(sim.user("carol"), sim.user("alice"));
+}

@@ -1,0 +1,238 @@
+//! Slash commands, from their registration to the last edit of an answer.
+
+use std::time::Duration;
+
+use discord_sim::Sim;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Client, INTENTS, Rest, simulation};
+
+fn rank() -> Value {
+    let user = json!({ "type": 6, "name": "user", "description": "whose" });
+    json!({ "name": "rank", "description": "shows a rank", "options": [user] })
+}
+
+fn commands(sim: &Sim) -> String {
+    format!(
+        "/applications/{}/guilds/{}/commands",
+        sim.bot_id(),
+        sim.guild_id()
+    )
+}
+
+async fn registered() -> (Sim, Rest, Client) {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let (status, _) = rest
+        .send(Method::PUT, &commands(&sim), &json!([rank()]))
+        .await;
+    assert_eq!(status, 200);
+    let client = Client::identified(&sim, INTENTS).await;
+    (sim, rest, client)
+}
+
+fn invoke(sim: &Sim) -> u64 {
+    sim.slash(sim.user("mod"), sim.channel("general"), "rank", &json!([]))
+}
+
+fn callback(interaction: &Value) -> String {
+    let part = |name: &str| interaction[name].as_str().unwrap_or_default().to_owned();
+    format!("/interactions/{}/{}/callback", part("id"), part("token"))
+}
+
+fn webhook(sim: &Sim, interaction: &Value) -> String {
+    let token = interaction["token"].as_str().unwrap_or_default();
+    format!("/webhooks/{}/{token}", sim.bot_id())
+}
+
+#[tokio::test]
+async fn commands_are_checked_before_they_are_registered() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let option = |name: &str, required: bool| json!({ "type": 3, "name": name, "description": "d", "required": required });
+    let with = |options: Vec<Value>| json!({ "name": "a", "description": "d", "options": options });
+    for bad in [
+        json!({ "name": "Rank", "description": "d" }),
+        json!({ "name": "two words", "description": "d" }),
+        json!({ "name": "rank", "description": "" }),
+        json!({ "name": "rank", "description": "x".repeat(101) }),
+        with(vec![option("b", false), option("c", true)]),
+        with(vec![option("b", false), option("b", false)]),
+        with(
+            (0..26)
+                .map(|number| option(&format!("o{number}"), false))
+                .collect(),
+        ),
+    ] {
+        let (status, body) = rest.send(Method::PUT, &commands(&sim), &json!([bad])).await;
+        assert_eq!((status, &body["code"]), (400, &json!(50_035)), "{bad}");
+    }
+    let many: Vec<Value> = (0..101)
+        .map(|number| json!({ "name": format!("c{number}"), "description": "d" }))
+        .collect();
+    let (status, _) = rest.send(Method::PUT, &commands(&sim), &many.into()).await;
+    assert_eq!(status, 400);
+
+    assert_eq!(rest.post(&commands(&sim), &rank()).await.0, 201);
+    assert_eq!(rest.post(&commands(&sim), &rank()).await.0, 200);
+    let (_, listed) = rest.get(&commands(&sim)).await;
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+    assert_eq!(listed[0]["type"], 1);
+    assert!(listed[0]["version"].is_string());
+}
+
+#[tokio::test]
+async fn a_command_is_invoked_and_answered() {
+    let (sim, rest, mut client) = registered().await;
+    let alice = sim.user("alice").to_string();
+    let options = json!([{ "name": "user", "value": alice }]);
+    let id = sim.slash(sim.user("mod"), sim.channel("general"), "rank", &options);
+    let interaction = client.event("INTERACTION_CREATE").await;
+    assert_eq!(interaction["type"], 2);
+    assert_eq!(interaction["member"]["user"]["username"], "mod");
+    let data = &interaction["data"];
+    assert_eq!(
+        data["options"][0],
+        json!({ "name": "user", "type": 6, "value": alice })
+    );
+    assert_eq!(data["resolved"]["users"][&alice]["username"], "alice");
+    assert!(data["resolved"]["members"][&alice].get("user").is_none());
+
+    let answer = json!({ "type": 4, "data": { "content": "rank 1", "flags": 64 } });
+    assert_eq!(rest.post(&callback(&interaction), &answer).await.0, 204);
+    assert_eq!(
+        rest.post(&callback(&interaction), &answer).await.1["code"],
+        40_060
+    );
+    let shown = sim.answer_to(id).await;
+    assert_eq!(
+        (&shown["content"], &shown["flags"]),
+        (&json!("rank 1"), &json!(64))
+    );
+    assert!(
+        sim.messages(sim.channel("general")).is_empty(),
+        "only one person sees it"
+    );
+
+    let original = format!("{}/messages/@original", webhook(&sim, &interaction));
+    let (_, edited) = rest
+        .send(Method::PATCH, &original, &json!({ "content": "rank 2" }))
+        .await;
+    assert_eq!(edited["content"], "rank 2");
+    assert_eq!(sim.answer_to(id).await["content"], "rank 2");
+    let (_, further) = rest
+        .post(&webhook(&sim, &interaction), &json!({ "content": "more" }))
+        .await;
+    assert_eq!(sim.messages(sim.channel("general"))[0]["id"], further["id"]);
+    assert_eq!(
+        rest.send(Method::DELETE, &original, &Value::Null).await.0,
+        204
+    );
+
+    sim.advance(Duration::from_mins(15));
+    let (status, late) = rest.get(&original).await;
+    assert_eq!((status, &late["code"]), (401, &json!(50_027)));
+}
+
+#[tokio::test]
+async fn an_answer_can_be_deferred() {
+    let (sim, rest, mut client) = registered().await;
+    let id = invoke(&sim);
+    let interaction = client.event("INTERACTION_CREATE").await;
+    assert_eq!(
+        rest.post(&callback(&interaction), &json!({ "type": 5 }))
+            .await
+            .0,
+        204
+    );
+    let thinking = client.event("MESSAGE_CREATE").await;
+    assert_eq!(thinking["flags"], 128);
+    assert!(sim.find_answer(id).is_none());
+    let (_, shown) = rest
+        .post(&webhook(&sim, &interaction), &json!({ "content": "done" }))
+        .await;
+    assert_eq!(
+        shown["id"], thinking["id"],
+        "it takes the place of the deferral"
+    );
+    assert_eq!(sim.answer_to(id).await["content"], "done");
+
+    let id = invoke(&sim);
+    client.event("MESSAGE_UPDATE").await;
+    let interaction = client.event("INTERACTION_CREATE").await;
+    let defer = json!({ "type": 5, "data": { "flags": 64 } });
+    assert_eq!(rest.post(&callback(&interaction), &defer).await.0, 204);
+    let body = json!({ "content": "psst", "flags": 0 });
+    rest.post(&webhook(&sim, &interaction), &body).await;
+    assert_eq!(sim.answer_to(id).await["flags"], 64, "still for one person");
+}
+
+#[tokio::test]
+async fn late_and_wrong_answers_are_refused() {
+    let (sim, rest, mut client) = registered().await;
+    invoke(&sim);
+    let interaction = client.event("INTERACTION_CREATE").await;
+    let answer = json!({ "type": 4, "data": { "content": "x" } });
+    let wrong = format!(
+        "/interactions/{}/abc/callback",
+        interaction["id"].as_str().unwrap_or("")
+    );
+    assert_eq!(rest.post(&wrong, &answer).await.1["code"], 10_062);
+    assert_eq!(
+        rest.post(&callback(&interaction), &json!({ "type": 6 }))
+            .await
+            .0,
+        400
+    );
+    assert_eq!(
+        rest.post(&callback(&interaction), &json!({ "type": 4, "data": {} }))
+            .await
+            .0,
+        400
+    );
+    sim.settings(|settings| settings.answer_within = Duration::ZERO);
+    assert_eq!(
+        rest.post(&callback(&interaction), &answer).await.1["code"],
+        10_062
+    );
+}
+
+#[tokio::test]
+async fn clients_do_not_send_what_is_not_registered() {
+    let (sim, _rest, _client) = registered().await;
+    let try_slash = |name: &str, options: Value| {
+        sim.try_slash(sim.user("mod"), sim.channel("general"), name, &options)
+    };
+    let why = try_slash("nonsense", json!([])).expect_err("unknown");
+    assert!(why.contains("rank"), "{why}");
+    assert!(try_slash("rank", json!([{ "name": "page", "value": 1 }])).is_err());
+    assert!(try_slash("rank", json!([{ "name": "user", "value": "bob" }])).is_err());
+}
+
+#[tokio::test]
+async fn buttons_are_pressed() {
+    let (sim, rest, mut client) = registered().await;
+    invoke(&sim);
+    let interaction = client.event("INTERACTION_CREATE").await;
+    let button = json!({ "type": 2, "style": 1, "label": "next", "custom_id": "n" });
+    let row = json!([{ "type": 1, "components": [button] }]);
+    let answer = json!({ "type": 4, "data": { "content": "1/2", "components": row } });
+    rest.post(&callback(&interaction), &answer).await;
+    let shown = client.event("MESSAGE_CREATE").await;
+    let message = shown["id"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .unwrap_or_default();
+    let id = sim.click(sim.user("alice"), message, "n");
+    let pressed = client.event("INTERACTION_CREATE").await;
+    assert_eq!(
+        (&pressed["type"], &pressed["data"]["custom_id"]),
+        (&json!(3), &json!("n"))
+    );
+    assert_eq!(pressed["message"]["id"], shown["id"]);
+    let update = json!({ "type": 7, "data": { "content": "2/2" } });
+    assert_eq!(rest.post(&callback(&pressed), &update).await.0, 204);
+    assert_eq!(client.event("MESSAGE_UPDATE").await["content"], "2/2");
+    assert_eq!(sim.answer_to(id).await["content"], "2/2");
+}

@@ -1,0 +1,12 @@
+//! The simulator, tried by real clients over real sockets.
+
+mod support;
+
+mod chat;
+mod faults;
+mod fixtures;
+mod gateway;
+mod gateway_faults;
+mod interactions;
+mod messages;
+mod rest;

@@ -1,0 +1,190 @@
+//! Reading the world by REST, rate limits, and the log of requests.
+
+use std::time::Duration;
+
+use discord_sim::{Sim, World, members};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Rest, simulation};
+
+#[tokio::test]
+async fn both_listeners_answer() {
+    let sim = simulation().await;
+    for rest in [Rest::new(&sim), Rest::by_proxy(&sim)] {
+        let (status, body) = rest.get("/gateway/bot").await;
+        assert_eq!((status, &body["url"]), (200, &json!(sim.gateway_url())));
+    }
+    assert!(!sim.requests()[0].by_proxy && sim.requests()[1].by_proxy);
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_refused() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    sim.settings(|settings| settings.token = "another".into());
+    let refused = json!({ "message": "401: Unauthorized", "code": 0 });
+    assert_eq!(rest.get("/users/@me").await, (401, refused));
+    assert_eq!(rest.get("/gateway").await.0, 200, "needs none");
+}
+
+#[tokio::test]
+async fn the_world_can_be_read() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let guild = sim.guild_id();
+    let (_, me) = rest.get("/users/@me").await;
+    assert_eq!(me["id"], sim.bot_id().to_string());
+    let (_, application) = rest.get("/applications/@me").await;
+    assert_eq!(application["flags"], 1 << 15 | 1 << 19);
+    let (_, found) = rest.get(&format!("/guilds/{guild}?with_counts=true")).await;
+    assert_eq!(found["approximate_member_count"], sim.member_count());
+    let (_, roles) = rest.get(&format!("/guilds/{guild}/roles")).await;
+    let names: Vec<&Value> = roles
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|role| &role["name"])
+        .collect();
+    assert!(names.contains(&&json!("Minions")) && names.contains(&&json!("@everyone")));
+    let (_, channels) = rest.get(&format!("/guilds/{guild}/channels")).await;
+    let threads = channels
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|one| one["type"] == 11);
+    assert_eq!(threads.count(), 0, "threads are not among the channels");
+    let (_, thread) = rest
+        .get(&format!("/channels/{}", sim.channel("weekend-plans")))
+        .await;
+    assert_eq!(thread["parent_id"], sim.channel("general").to_string());
+    let (_, guilds) = rest.get("/users/@me/guilds").await;
+    assert_eq!(guilds[0]["id"], guild.to_string());
+    let path = format!("/guilds/{guild}/members/{}", members::id_of(17));
+    let (_, member) = rest.get(&path).await;
+    let expected = members::generated(17);
+    assert_eq!(member["user"]["username"], expected.username);
+    assert_eq!(member["nick"], json!(expected.nick));
+}
+
+#[tokio::test]
+async fn what_does_not_exist_has_its_code() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let (guild, general) = (sim.guild_id(), sim.channel("general"));
+    for (path, status, code) in [
+        ("/channels/1".to_owned(), 404, 10_003),
+        ("/guilds/1".to_owned(), 404, 10_004),
+        (
+            format!("/guilds/{guild}/members/{}", members::id_of(900_000)),
+            404,
+            10_007,
+        ),
+        (format!("/channels/{general}/messages/1"), 404, 10_008),
+        ("/users/1".to_owned(), 404, 10_013),
+        (format!("/channels/{}", sim.channel("staff")), 403, 50_001),
+        ("/users/abc".to_owned(), 400, 50_035),
+        ("/no/such/route".to_owned(), 404, 0),
+    ] {
+        let (found, body) = rest.get(&path).await;
+        assert_eq!((found, &body["code"]), (status, &json!(code)), "{path}");
+    }
+    sim.bot_in_guild(false);
+    assert_eq!(
+        rest.get(&format!("/guilds/{guild}")).await.1["code"],
+        10_004
+    );
+}
+
+#[tokio::test]
+async fn a_million_members_can_be_paged_through() {
+    let sim = Sim::start(World::new().members(1_000_000))
+        .await
+        .expect("it starts");
+    let rest = Rest::by_proxy(&sim);
+    let path = format!("/guilds/{}/members", sim.guild_id());
+    assert_eq!(sim.member_count(), 1_000_007);
+    let (_, one) = rest.get(&path).await;
+    assert_eq!(one.as_array().map(Vec::len), Some(1), "the default is one");
+    let mut after = "0".to_owned();
+    for _ in 0..5 {
+        let (_, page) = rest.get(&format!("{path}?limit=1000&after={after}")).await;
+        let page = page.as_array().cloned().unwrap_or_default();
+        assert_eq!(page.len(), 1_000);
+        let ids = page
+            .iter()
+            .filter_map(|member| member["user"]["id"].as_str());
+        let ids: Vec<u64> = ids.filter_map(|id| id.parse().ok()).collect();
+        assert!(ids.is_sorted() && ids[0] > after.parse().unwrap_or(u64::MAX));
+        after = ids[999].to_string();
+    }
+    let end = format!("{path}?limit=1000&after={}", u64::MAX);
+    assert_eq!(rest.get(&end).await, (200, json!([])));
+    assert_eq!(
+        rest.get(&format!("{path}?limit=1001")).await.1["code"],
+        50_035
+    );
+    assert_eq!(rest.get(&format!("{path}?limit=0")).await.1["code"], 50_035);
+}
+
+#[tokio::test]
+async fn rates_are_limited_per_channel() {
+    let sim = Sim::start(World::new()).await.expect("it starts");
+    let rest = Rest::new(&sim);
+    let path = format!("/channels/{}/messages", sim.channel("general"));
+    let body = json!({ "content": "hello" });
+    let mut limited = None;
+    // One window of five seconds, or two if the machine is very slow.
+    for _ in 0..11 {
+        let request = rest.request(Method::POST, &path).json(&body);
+        let response = request.send().await.expect("an answer");
+        let headers = response.headers();
+        assert_eq!(headers["x-ratelimit-limit"], "5");
+        assert!(headers.contains_key("x-ratelimit-bucket"));
+        assert!(headers.contains_key("x-ratelimit-reset"));
+        if response.status() == 429 {
+            limited = Some(response);
+            break;
+        }
+    }
+    let limited = limited.expect("a limit");
+    let headers = limited.headers();
+    assert_eq!(headers["x-ratelimit-scope"], "user");
+    assert_eq!(headers["x-ratelimit-remaining"], "0");
+    assert!(headers.contains_key("retry-after"));
+    let body: Value = limited.json().await.expect("JSON");
+    assert_eq!(body["global"], false);
+    assert!(body["retry_after"].as_f64().is_some_and(|wait| wait <= 5.0));
+
+    let proxy = Rest::by_proxy(&sim);
+    for _ in 0..8 {
+        assert_eq!(proxy.post(&path, &json!({ "content": "x" })).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn requests_are_logged_without_secrets() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let path = format!("/channels/{}/messages", sim.channel("general"));
+    let request = rest
+        .request(Method::POST, &path)
+        .json(&json!({ "content": "hi" }));
+    request
+        .header("X-Audit-Log-Reason", "because%20of%20tests")
+        .send()
+        .await
+        .expect("an answer");
+    let logged = sim.requests_to(&Method::POST, "/channels/{}/messages");
+    assert_eq!(logged.len(), 1);
+    assert_eq!(logged[0].status, Some(200));
+    assert_eq!(logged[0].body["content"], "hi");
+    assert_eq!(logged[0].reason.as_deref(), Some("because of tests"));
+    assert!(!format!("{logged:?}").contains(&sim.token()));
+    let waited = sim
+        .wait_for(Duration::from_secs(20), || {
+            (sim.requests().len() == 1).then_some(())
+        })
+        .await;
+    assert!(waited.is_some());
+}

@@ -1,0 +1,204 @@
+//! A client of the gateway and one of REST, as simple as can be.
+
+use std::time::Duration;
+
+use discord_sim::{Sim, World};
+use flate2::read::ZlibDecoder;
+use futures_util::{SinkExt, StreamExt};
+use reqwest::{Certificate, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Guilds, members, guild messages, direct messages, message content.
+pub const INTENTS: u64 = 1 | 1 << 1 | 1 << 9 | 1 << 12 | 1 << 15;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A usual simulation without rate limits.
+pub async fn simulation() -> Sim {
+    let sim = Sim::start(World::new().members(2_500))
+        .await
+        .expect("the simulation starts");
+    sim.settings(|settings| settings.rate_limits = false);
+    sim
+}
+
+/// A client of the gateway.
+pub struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// The sequence number of the last event that came.
+    pub seq: u64,
+    /// How many compressed payloads came.
+    pub compressed: u32,
+}
+
+/// What the gateway says.
+#[derive(Debug)]
+pub enum Said {
+    Payload(Value),
+    /// Closed, with a code if there was one.
+    Closed(Option<u16>),
+    /// The connection broke.
+    Broken,
+}
+
+impl Client {
+    /// Connects and takes Hello.
+    pub async fn connect(sim: &Sim) -> Self {
+        let url = format!("{}/?v=10&encoding=json", sim.gateway_url());
+        let (socket, _) = tokio_tungstenite::connect_async(url)
+            .await
+            .expect("the gateway lets in");
+        let mut client = Self {
+            socket,
+            seq: 0,
+            compressed: 0,
+        };
+        assert_eq!(client.next().await["op"], 10, "Hello comes first");
+        client
+    }
+
+    /// Connects, identifies, and takes READY and the guild.
+    pub async fn identified(sim: &Sim, intents: u64) -> Self {
+        let mut client = Self::connect(sim).await;
+        client.identify(&sim.token(), intents).await;
+        client.event("READY").await;
+        client.event("GUILD_CREATE").await;
+        client
+    }
+
+    pub async fn identify(&mut self, token: &str, intents: u64) {
+        let properties = json!({ "os": "linux", "browser": "test", "device": "test" });
+        let data = json!({ "token": token, "intents": intents, "properties": properties });
+        self.send(&json!({ "op": 2, "d": data })).await;
+    }
+
+    pub async fn resume(&mut self, sim: &Sim, session: &str, seq: u64) {
+        let data = json!({ "token": sim.token(), "session_id": session, "seq": seq });
+        self.send(&json!({ "op": 6, "d": data })).await;
+    }
+
+    pub async fn send(&mut self, payload: &Value) {
+        self.send_text(&payload.to_string()).await;
+    }
+
+    pub async fn send_text(&mut self, text: &str) {
+        // The gateway may have closed by now; what it said tells.
+        let _ = self.socket.send(Frame::text(text)).await;
+    }
+
+    /// What comes next, whatever it is.
+    pub async fn said(&mut self) -> Said {
+        let frame = tokio::time::timeout(PATIENCE, self.socket.next())
+            .await
+            .expect("the gateway says something");
+        let payload: Value = match frame {
+            Some(Ok(Frame::Text(text))) => serde_json::from_str(&text).expect("JSON"),
+            Some(Ok(Frame::Binary(bytes))) => {
+                self.compressed += 1;
+                serde_json::from_reader(ZlibDecoder::new(&bytes[..])).expect("zlib of JSON")
+            }
+            Some(Ok(Frame::Close(close))) => {
+                return Said::Closed(close.map(|close| close.code.into()));
+            }
+            _ => return Said::Broken,
+        };
+        self.seq = payload["s"].as_u64().unwrap_or(self.seq);
+        Said::Payload(payload)
+    }
+
+    /// The next payload.
+    pub async fn next(&mut self) -> Value {
+        match self.said().await {
+            Said::Payload(payload) => payload,
+            other => panic!("expected a payload, not {other:?}"),
+        }
+    }
+
+    /// The next payload, which is this event.
+    pub async fn event(&mut self, name: &str) -> Value {
+        let payload = self.next().await;
+        assert_eq!(payload["t"], name, "{payload}");
+        payload["d"].clone()
+    }
+
+    /// The code it is closed with next.
+    pub async fn closed(&mut self) -> Option<u16> {
+        match self.said().await {
+            Said::Closed(code) => code,
+            other => panic!("expected to be closed, not {other:?}"),
+        }
+    }
+}
+
+/// A client of REST.
+pub struct Rest {
+    client: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Rest {
+    /// One that goes to discord.com, which is the TLS front.
+    pub fn new(sim: &Sim) -> Self {
+        let pem = std::fs::read(sim.ca_path()).expect("the certificate is there");
+        let client = reqwest::Client::builder()
+            .add_root_certificate(Certificate::from_pem(&pem).expect("a certificate"))
+            .resolve("discord.com", sim.api_address())
+            .timeout(PATIENCE)
+            .build()
+            .expect("a client");
+        Self {
+            client,
+            base: format!("https://discord.com:{}/api/v10", sim.api_address().port()),
+            token: format!("Bot {}", sim.token()),
+        }
+    }
+
+    /// One that goes to the plain listener.
+    pub fn by_proxy(sim: &Sim) -> Self {
+        Self {
+            client: reqwest::Client::new(),
+            base: format!("{}/api/v10", sim.proxy_url()),
+            token: format!("Bot {}", sim.token()),
+        }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client
+            .request(method, format!("{}{path}", self.base))
+            .header("Authorization", &self.token)
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        read(
+            self.request(Method::GET, path)
+                .send()
+                .await
+                .expect("an answer"),
+        )
+        .await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
+        read(
+            self.request(method, path)
+                .json(body)
+                .send()
+                .await
+                .expect("an answer"),
+        )
+        .await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.send(Method::POST, path, body).await
+    }
+}
+
+/// Status and body; null if the body is not JSON.
+pub async fn read(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap_or_default())
+}
