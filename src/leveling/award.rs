@@ -1,0 +1,185 @@
+//! What one message earns.
+//!
+//! An award depends on the message's id and on what its author earned before,
+//! and on nothing else: no dice at run time, no wall clock. A message seen twice
+//! therefore counts once, and a message missed can be read later.
+
+use super::{MessageId, Points, Timestamp};
+
+/// Time between two awards of one user, in milliseconds of message time.
+pub const COOLDOWN_MS: i64 = 60_000;
+
+/// The least and the number of possible amounts: 15..=25, as MEE6 has it.
+const LEAST: u64 = 15;
+const AMOUNTS: u64 = 11;
+
+/// What a user has earned so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// XP in all.
+    pub points: Points,
+    /// Messages that earned XP.
+    pub message_count: u64,
+    /// Time of the latest of them.
+    pub last_awarded_at: Option<Timestamp>,
+}
+
+impl Standing {
+    /// Whether the user has a rank: any points or any message will do.
+    pub fn is_tracked(&self) -> bool {
+        self.points > Points::default() || self.message_count > 0
+    }
+
+    /// The standing after `award`.
+    #[must_use]
+    pub fn with(self, award: Award) -> Self {
+        Self {
+            points: self.points.plus(award.amount),
+            message_count: (self.message_count + 1).min(i64::MAX as u64),
+            last_awarded_at: Some(award.at),
+        }
+    }
+}
+
+/// The XP that one message earns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Award {
+    /// 15 to 25 points.
+    pub amount: u64,
+    /// The message's own time, from which the cooldown runs.
+    pub at: Timestamp,
+}
+
+/// What `message` earns a user of this standing; `None` within the cooldown, and
+/// for anything older than the latest award, which makes repeats harmless.
+pub fn award(standing: &Standing, message: MessageId) -> Option<Award> {
+    let at = message.sent_at();
+    let rested = standing
+        .last_awarded_at
+        .is_none_or(|last| at.millis() >= last.millis().saturating_add(COOLDOWN_MS));
+    rested.then(|| Award {
+        amount: amount(message),
+        at,
+    })
+}
+
+/// 15..=25, each equally likely, always the same for the same message.
+///
+/// The id is mixed by the finalizer of `SplitMix64` (Steele, Lea, Flood: "Fast
+/// splittable pseudorandom number generators", 2014), and the mixed number is
+/// scaled onto the eleven amounts by its upper bits.
+fn amount(message: MessageId) -> u64 {
+    let mut mixed = message.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    let scaled = (u128::from(mixed) * u128::from(AMOUNTS)) >> 64;
+    LEAST + u64::try_from(scaled).expect("below the number of amounts")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message_at(millis: i64) -> MessageId {
+        MessageId::first_at(Timestamp::from_millis(millis).unwrap()).unwrap()
+    }
+
+    fn after_award_at(millis: i64) -> Standing {
+        Standing {
+            points: Points::new(20).unwrap(),
+            message_count: 1,
+            last_awarded_at: Timestamp::from_millis(millis),
+        }
+    }
+
+    const T: i64 = 1_700_000_000_000;
+
+    #[test]
+    fn the_cooldown_is_sixty_seconds_of_message_time() {
+        for (after, earns) in [
+            (0, false),
+            (1, false),
+            (59_999, false),
+            (60_000, true),
+            (60_001, true),
+            (-1, false),
+            (-86_400_000, false),
+        ] {
+            assert_eq!(
+                award(&after_award_at(T), message_at(T + after)).is_some(),
+                earns,
+                "{after} ms after"
+            );
+        }
+        assert!(
+            award(&Standing::default(), message_at(T)).is_some(),
+            "a first message earns"
+        );
+    }
+
+    #[test]
+    fn amounts_never_change_for_a_message_that_was_sent() {
+        // Written down once: another mixing function would rewrite history.
+        let known = [
+            (175_928_847_299_117_063, 25),
+            (1_000_000_000_000_000_000, 21),
+            (1_311_000_000_000_000_001, 23),
+        ];
+        for (id, points) in known {
+            assert_eq!(amount(MessageId::new(id).unwrap()), points, "{id}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_spread_evenly() {
+        let mut counts = [0_u32; 11];
+        for n in 0..110_000_u64 {
+            let id = (1_100_000_000_000_u64 + n * 997) << 20;
+            counts[usize::try_from(amount(MessageId::new(id).unwrap()) - LEAST).unwrap()] += 1;
+        }
+        for (amount, count) in (LEAST..).zip(counts) {
+            assert!(
+                (9_500..=10_500).contains(&count),
+                "{amount} points: {count} of 110,000"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_overflows() {
+        let most = i64::MAX as u64;
+        let rich = Standing {
+            points: Points::new(most).unwrap(),
+            message_count: most,
+            last_awarded_at: None,
+        };
+        let award = award(&rich, message_at(T)).unwrap();
+        let richer = rich.with(award);
+        assert_eq!((richer.points.get(), richer.message_count), (most, most));
+    }
+
+    proptest! {
+        #[test]
+        fn applying_a_message_again_changes_nothing(sent in proptest::collection::vec(0_i64..10_000_000, 1..50)) {
+            let mut sent = sent;
+            sent.sort_unstable();
+            let play = |rounds: usize| {
+                let mut standing = Standing::default();
+                for _ in 0..rounds {
+                    for offset in &sent {
+                        if let Some(award) = award(&standing, message_at(T + offset)) {
+                            standing = standing.with(award);
+                        }
+                    }
+                }
+                standing
+            };
+            // A second reading of the same messages finds all of them older than
+            // the latest award or within its cooldown.
+            prop_assert_eq!(play(1), play(2));
+        }
+    }
+}

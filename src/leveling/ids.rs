@@ -1,0 +1,131 @@
+//! Discord's ids, and the time that is written inside them.
+//!
+//! A type for each kind of id, so that a role can never be passed where a user
+//! is meant. No id is ever zero or above `i64::MAX`: whoever holds one holds one
+//! that fits Postgres' `bigint`.
+
+use std::fmt;
+use std::num::{NonZeroI64, NonZeroU64};
+
+/// The first millisecond of 2015, from which snowflakes count.
+/// Source: Discord's reference, "Snowflakes".
+const DISCORD_EPOCH_MS: i64 = 1_420_070_400_000;
+
+macro_rules! snowflake {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(NonZeroU64);
+
+        impl $name {
+            /// `None` for zero and for anything above `i64::MAX`, which no id
+            /// reaches before the year 2084.
+            pub const fn new(id: u64) -> Option<Self> {
+                if id > i64::MAX as u64 {
+                    return None;
+                }
+                match NonZeroU64::new(id) {
+                    Some(id) => Some(Self(id)),
+                    None => None,
+                }
+            }
+
+            /// The bare number, for the edges: the wire, the database, a log.
+            pub const fn get(self) -> u64 {
+                self.0.get()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    )*};
+}
+
+snowflake! {
+    /// A guild (what people call a server).
+    GuildId,
+    /// A channel, a thread or a forum post.
+    ChannelId,
+    /// A message; its id tells when it was sent.
+    MessageId,
+    /// A role of a guild.
+    RoleId,
+    /// A person's or a bot's account.
+    UserId,
+}
+
+impl MessageId {
+    /// When the message was sent, to the millisecond, by Discord's own clock.
+    pub fn sent_at(self) -> Timestamp {
+        let since_epoch = i64::try_from(self.get() >> 22).expect("42 bits fit");
+        Timestamp::from_millis(DISCORD_EPOCH_MS + since_epoch).expect("after 2015")
+    }
+
+    /// The lowest id that a message sent at `at` can have; `None` before 2015.
+    pub fn first_at(at: Timestamp) -> Option<Self> {
+        let since_epoch = u64::try_from(at.millis() - DISCORD_EPOCH_MS).ok()?;
+        Self::new(since_epoch.checked_mul(1 << 22)?)
+    }
+}
+
+/// A moment: milliseconds since 1970, UTC, negative before it.
+///
+/// Zero is not a moment: it is what the Python bot stored for "never". Leaving it
+/// out makes `Option<Timestamp>` as small as a bare number, a million times over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroI64);
+
+impl Timestamp {
+    /// `None` for zero, "never".
+    pub const fn from_millis(millis: i64) -> Option<Self> {
+        match NonZeroI64::new(millis) {
+            Some(millis) => Some(Self(millis)),
+            None => None,
+        }
+    }
+
+    /// Milliseconds since 1970, UTC.
+    pub const fn millis(self) -> i64 {
+        self.0.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snowflake_tells_its_time() {
+        // The example of Discord's own reference.
+        let id = MessageId::new(175_928_847_299_117_063).unwrap();
+        assert_eq!(id.sent_at().millis(), 1_462_015_105_796);
+        assert_eq!(
+            MessageId::first_at(id.sent_at()).unwrap().sent_at(),
+            id.sent_at()
+        );
+    }
+
+    #[test]
+    fn ids_that_no_database_could_hold_are_refused() {
+        assert_eq!(UserId::new(0), None);
+        assert_eq!(UserId::new(1 << 63), None);
+        assert_eq!(UserId::new(u64::MAX), None);
+        assert!(UserId::new(i64::MAX as u64).is_some());
+    }
+
+    #[test]
+    fn never_is_not_a_moment_and_costs_nothing() {
+        assert_eq!(Timestamp::from_millis(0), None);
+        assert_eq!(size_of::<Option<Timestamp>>(), 8);
+        assert_eq!(size_of::<Option<UserId>>(), 8);
+    }
+}

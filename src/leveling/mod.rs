@@ -1,0 +1,21 @@
+//! The rules of leveling, as pure functions and plain data.
+//!
+//! Nothing in here reads a clock, throws dice, touches a socket or knows the
+//! database: times and ids are arguments, so that every rule can be tested with
+//! a table and checked again years later.
+
+mod award;
+mod board;
+mod earning;
+mod ids;
+mod levels;
+mod profile;
+
+pub use award::{Award, COOLDOWN_MS, Standing, award};
+pub use board::{Board, Place};
+pub use earning::{MessageFacts, may_earn};
+pub use ids::{ChannelId, GuildId, MessageId, RoleId, Timestamp, UserId};
+pub use levels::{
+    Level, LevelNumber, Levels, LevelsError, Points, Progress, mee6_points_to_next, mee6_total,
+};
+pub use profile::{Profile, escape};

@@ -1,0 +1,125 @@
+//! A user's names and avatar, and how a name is shown.
+
+/// What is known of a user's face and names, as Discord sent it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The unique account name.
+    pub username: String,
+    /// The name chosen for all guilds.
+    pub display_name: Option<String>,
+    /// The name chosen for this guild.
+    pub nickname: Option<String>,
+    /// Hash of the avatar; `None` for Discord's default one.
+    pub avatar_hash: Option<String>,
+}
+
+impl Profile {
+    /// The name that Discord itself would show in the guild, not yet escaped.
+    pub fn shown_name(&self) -> &str {
+        self.nickname
+            .as_deref()
+            .or(self.display_name.as_deref())
+            .unwrap_or(&self.username)
+    }
+}
+
+/// Shown of a name; Discord allows 32, imported data may hold anything.
+const LONGEST: usize = 64;
+
+/// A name made safe to stand in a message: nothing in it formats, links, pings,
+/// reorders the text around it or breaks the line. The name itself stays readable.
+pub fn escape(name: &str) -> String {
+    let name: String = name
+        .trim()
+        .chars()
+        .filter(|c| !reorders(*c))
+        .take(LONGEST)
+        .collect();
+    if name.chars().all(is_unseen) {
+        return "(no name)".to_owned();
+    }
+    let mut safe = String::with_capacity(name.len());
+    let mut rest = name.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '[' | ']' => safe.extend(['\\', c]),
+            // A quote, a heading or a list, where the name begins the line.
+            '>' | '#' | '-' if safe.is_empty() => safe.extend(['\\', c]),
+            // A mention or a link; a zero-width space in it makes it plain text.
+            '@' => safe.extend([c, '\u{200b}']),
+            ':' if rest.as_str().starts_with("//") => safe.extend([c, '\u{200b}']),
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => safe.push(' '),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Characters that change the order of what is around them.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
+}
+
+/// Characters that show nothing. A joiner between two emoji is one of these, and is
+/// kept where something else is seen.
+fn is_unseen(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(
+            c,
+            '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+                | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{2800}' | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_most_particular_name_is_shown() {
+        let mut profile = Profile {
+            username: "alice42".into(),
+            ..Profile::default()
+        };
+        assert_eq!(profile.shown_name(), "alice42");
+        profile.display_name = Some("Alice".into());
+        assert_eq!(profile.shown_name(), "Alice");
+        profile.nickname = Some("Al".into());
+        assert_eq!(profile.shown_name(), "Al");
+    }
+
+    #[test]
+    fn hostile_names_are_only_text() {
+        for (name, shown) in [
+            ("Alice", "Alice"),
+            ("**bold**", r"\*\*bold\*\*"),
+            ("<@1>", "\\<@\u{200b}1>"),
+            ("@everyone", "@\u{200b}everyone"),
+            ("[x](https://evil)", "\\[x\\](https:\u{200b}//evil)"),
+            ("# Anne-Marie: #1", "\\# Anne-Marie: #1"),
+            ("a\nb", "a b"),
+            ("\u{202e}eve", "eve"),
+            ("\u{200b}\u{200d}\u{3164}", "(no name)"),
+            ("", "(no name)"),
+            ("👩‍👩‍👧", "👩‍👩‍👧"),
+        ] {
+            assert_eq!(escape(name), shown, "{name:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_pings_or_breaks_the_line(name in "\\PC{0,40}|[@<>#&!a-z0-9]{0,40}") {
+            let shown = escape(&name);
+            for hostile in ["@everyone", "@here", "://", "\n", "\r"] {
+                prop_assert!(!shown.contains(hostile), "{:?}", shown);
+            }
+            prop_assert!(!shown.replace("\\<", "").contains('<'), "{:?}", shown);
+            prop_assert!(!shown.is_empty());
+        }
+    }
+}
