@@ -1,0 +1,260 @@
+//! Who may write: the ownership of the database, held by one bot at a time.
+//!
+//! The owner beats on the watermark row from a session of its own. It is gone when
+//! that session has ended (a crash, a kill) or when the beat stops (a hang). Time
+//! is only ever measured by the watcher's own monotonic clock; no wall clock, here
+//! or in the database, is trusted. Whoever takes over raises `owner_epoch`, and
+//! from then on every write of the old owner is refused, however late it comes.
+
+use std::time::{Duration, Instant};
+
+use sqlx::Connection as _;
+use tokio_util::sync::CancellationToken;
+
+use super::watermark::{Watermark, frontier};
+use super::{ANSWER_TIMEOUT, Connection, Database, Result, within};
+
+/// How often the owner beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// How long a watcher waits without a beat before it takes over.
+const SILENCE: Duration = Duration::from_millis(3_500);
+/// The same when the owner's session has ended: a living one has a new session by then.
+const SILENCE_WITHOUT_SESSION: Duration = Duration::from_secs(2);
+/// How long the row may be held by a batch that is being saved.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a watcher looks.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The right to write, until someone else takes it.
+#[derive(Debug)]
+pub struct Lease {
+    database: Database,
+    /// The session whose end tells others that the owner is gone.
+    session: Connection,
+    owner_epoch: i64,
+}
+
+/// The row as a watcher sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holder {
+    owner_epoch: i64,
+    heartbeat: i64,
+    /// Nobody holds it: the last owner gave it free.
+    free: bool,
+    /// The owner's session is still there.
+    alive: bool,
+}
+
+impl Holder {
+    /// Whether someone who has watched it unchanged for so long may take it.
+    fn is_gone_after(self, unchanged: Duration) -> bool {
+        self.free
+            || unchanged
+                >= if self.alive {
+                    SILENCE
+                } else {
+                    SILENCE_WITHOUT_SESSION
+                }
+    }
+}
+
+/// Takes the database if nobody has it; `None` if a living bot does.
+pub async fn claim_if_free(database: &Database) -> Result<Option<(Lease, Watermark)>> {
+    let mut session = database.connect_apart().await?;
+    let first = look(&mut session).await?;
+    let started = Instant::now();
+    let mut seen = first;
+    while seen == first && !seen.alive && !seen.is_gone_after(started.elapsed()) {
+        tokio::time::sleep(LOOK).await;
+        seen = look(&mut session).await?;
+    }
+    if seen == first && seen.is_gone_after(started.elapsed()) {
+        return claim(database, session, seen).await;
+    }
+    Ok(None)
+}
+
+/// Takes the database as soon as nobody has it: waits as a standby while another
+/// bot lives, and takes over when it ends or falls silent. `None` on `cancel`.
+pub async fn claim_when_free(
+    database: &Database,
+    cancel: &CancellationToken,
+) -> Result<Option<(Lease, Watermark)>> {
+    let claimed = cancel.run_until_cancelled(watch(database)).await;
+    claimed.transpose()
+}
+
+/// Watches until the database is ours. A Postgres that is away is waited for: its
+/// return is not the moment to be without a bot.
+async fn watch(database: &Database) -> Result<(Lease, Watermark)> {
+    let mut session = database.connect_apart().await?;
+    let mut last: Option<(Holder, Instant)> = None;
+    let mut away = false;
+    loop {
+        let looked = look(&mut session).await;
+        let holder = match looked {
+            Ok(holder) => holder,
+            Err(error) => {
+                if !std::mem::replace(&mut away, true) {
+                    tracing::warn!(%error, "the database does not answer; waiting for it");
+                }
+                tokio::time::sleep(LOOK).await;
+                if let Ok(new) = database.connect_apart().await {
+                    session = new;
+                }
+                continue;
+            }
+        };
+        away = false;
+        let since = match last {
+            Some((seen, since)) if seen == holder => since,
+            _ => Instant::now(),
+        };
+        if holder.is_gone_after(since.elapsed()) {
+            let claimed = async { claim(database, database.connect_apart().await?, holder).await };
+            match claimed.await {
+                Ok(Some(claimed)) => return Ok(claimed),
+                // Someone else was faster.
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "the database could not be taken over yet"),
+            }
+            last = None;
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        if last.is_none() {
+            tracing::info!("another wall_e holds the database; waiting to take over when it ends");
+        }
+        last = Some((holder, since));
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+impl Lease {
+    /// Beats until `cancel`, then gives the database free. Returns early, with
+    /// `Ok(())`, only when another bot has taken over. A database that is away is
+    /// waited for.
+    pub async fn keep(mut self, cancel: CancellationToken) -> Result<()> {
+        let beating = cancel.run_until_cancelled(self.beat_on()).await;
+        match beating {
+            Some(()) => Ok(()),
+            None => self.release().await,
+        }
+    }
+
+    /// Returns when another bot has taken over.
+    async fn beat_on(&mut self) {
+        let mut away = false;
+        loop {
+            match self.beat().await {
+                Ok(true) => {
+                    away = false;
+                    tokio::time::sleep(BEAT).await;
+                }
+                Ok(false) => return,
+                Err(error) => {
+                    if !std::mem::replace(&mut away, true) {
+                        tracing::warn!(%error, "the database does not answer; its ownership is asserted when it does");
+                    }
+                    match self.database.connect_apart().await {
+                        // Beats at once: until then a watcher may think us dead.
+                        Ok(session) => self.session = session,
+                        Err(_) => tokio::time::sleep(LOOK).await,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the database free, so that the next bot need not wait.
+    pub async fn release(mut self) -> Result<()> {
+        if self.give_free().await.is_err() {
+            // The session may have died without our noticing.
+            self.session = self.database.connect_apart().await?;
+            self.give_free().await?;
+        }
+        Ok(self.session.close().await?)
+    }
+
+    async fn give_free(&mut self) -> Result<()> {
+        let released = sqlx::query!(
+            "update watermark set owner_pid = null where owner_epoch = $1",
+            self.owner_epoch
+        );
+        within(ANSWER_TIMEOUT, async {
+            Ok(released.execute(&mut self.session).await?)
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn beat(&mut self) -> Result<bool> {
+        let beat = sqlx::query!(
+            "update watermark set heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+                owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
+             where owner_epoch = $1",
+            self.owner_epoch,
+        );
+        let beaten = within(ANSWER_TIMEOUT, async {
+            Ok(beat.execute(&mut self.session).await?)
+        })
+        .await?;
+        Ok(beaten.rows_affected() == 1)
+    }
+}
+
+async fn look(session: &mut Connection) -> Result<Holder> {
+    // Without the right to see another role's sessions their start is null: then
+    // only the beat can tell.
+    let holder = sqlx::query_as!(
+        Holder,
+        r#"select owner_epoch, heartbeat, owner_pid is null as "free!", exists (
+               select from pg_stat_activity session
+               where session.pid = watermark.owner_pid
+                 and coalesce(session.backend_start = watermark.owner_started_at, true)
+           ) as "alive!"
+           from watermark"#
+    );
+    within(ANSWER_TIMEOUT, async {
+        Ok(holder.fetch_one(session).await?)
+    })
+    .await
+}
+
+/// Takes the row as it was seen; `None` if it has moved since.
+async fn claim(
+    database: &Database,
+    mut session: Connection,
+    seen: Holder,
+) -> Result<Option<(Lease, Watermark)>> {
+    let claimed = sqlx::query!(
+        "update watermark set owner_epoch = owner_epoch + 1, heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+            owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
+         where owner_epoch = $1 and heartbeat = $2
+         returning message_id, owner_epoch, batch_no",
+        seen.owner_epoch,
+        seen.heartbeat,
+    );
+    // A batch of the old owner that is being saved holds the row: it is waited for,
+    // and counts.
+    let Some(row) = within(CLAIM_TIMEOUT, async {
+        Ok(claimed.fetch_optional(&mut session).await?)
+    })
+    .await?
+    else {
+        return Ok(None);
+    };
+    let watermark = Watermark {
+        frontier: frontier(row.message_id)?,
+        owner_epoch: row.owner_epoch,
+        batch_no: row.batch_no,
+    };
+    Ok(Some((
+        Lease {
+            database: database.clone(),
+            session,
+            owner_epoch: row.owner_epoch,
+        },
+        watermark,
+    )))
+}

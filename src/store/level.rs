@@ -1,0 +1,81 @@
+//! The table `level`: the guild's levels, which are data.
+
+use anyhow::Context;
+
+use super::{Connection, Result, bigint, points, role_id};
+use crate::leveling::{Level, LevelNumber, Levels};
+
+const TABLE: &str = "level";
+
+/// All levels. Fails with what is wrong when someone has left the table unusable.
+pub async fn load(connection: &mut Connection) -> anyhow::Result<Levels> {
+    let rows = all(connection).await?;
+    Levels::new(rows).context("the table level is not usable")
+}
+
+/// All rows as they are, lowest first.
+pub async fn all(connection: &mut Connection) -> Result<Vec<Level>> {
+    let rows = sqlx::query!(
+        "select number, total_points_required, points_to_next_level, role_id, role_name
+         from level order by number"
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Level {
+                number: super::read(TABLE, "number", row.number.into(), |number| {
+                    u16::try_from(number).ok().map(LevelNumber)
+                })?,
+                total_points_required: points(
+                    TABLE,
+                    "total_points_required",
+                    row.total_points_required,
+                )?,
+                points_to_next_level: points(
+                    TABLE,
+                    "points_to_next_level",
+                    row.points_to_next_level,
+                )?,
+                role_id: row.role_id.map(|id| role_id(TABLE, id)).transpose()?,
+                role_name: row.role_name,
+            })
+        })
+        .collect()
+}
+
+/// Puts these levels in the place of all others. Within a transaction: in between
+/// there are none.
+pub async fn replace_all(connection: &mut Connection, levels: &Levels) -> Result<()> {
+    sqlx::query!("delete from level")
+        .execute(&mut *connection)
+        .await?;
+    let rows = levels.rows();
+    let numbers: Vec<i32> = rows.iter().map(|level| level.number.0.into()).collect();
+    let totals: Vec<i64> = rows
+        .iter()
+        .map(|level| bigint(level.total_points_required.get()))
+        .collect();
+    let steps: Vec<i64> = rows
+        .iter()
+        .map(|level| bigint(level.points_to_next_level.get()))
+        .collect();
+    let role_ids: Vec<Option<i64>> = rows
+        .iter()
+        .map(|level| level.role_id.map(|id| bigint(id.get())))
+        .collect();
+    let role_names: Vec<Option<String>> =
+        rows.iter().map(|level| level.role_name.clone()).collect();
+    sqlx::query!(
+        "insert into level (number, total_points_required, points_to_next_level, role_id, role_name)
+         select * from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[])",
+        &numbers,
+        &totals,
+        &steps,
+        &role_ids as &[Option<i64>],
+        &role_names as &[Option<String>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! The database. The only module that knows SQL; one file for each table.
+//!
+//! Functions take a connection, so that callers compose them in one transaction.
+//! Ids and counts become `bigint`s here and nowhere else. Nothing in here decides
+//! anything about XP.
+
+pub mod lease;
+pub mod level;
+pub mod outbox;
+pub mod user_point;
+pub mod watermark;
+pub mod xp_day;
+
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection as _};
+
+use crate::leveling::{ChannelId, MessageId, Points, RoleId, Timestamp, UserId};
+
+/// One session with the database, or one transaction on it.
+pub type Connection = sqlx::PgConnection;
+/// A transaction: undone unless it is committed.
+pub type Transaction<'a> = sqlx::Transaction<'a, sqlx::Postgres>;
+/// What the database answers.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The database could not be asked, or refused, or holds what it must not.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The driver's own word, which says its cause already and never the password.
+    #[error("{0}")]
+    Database(sqlx::Error),
+    /// A migration failed or was changed after it had been applied.
+    #[error("{0}")]
+    Migration(sqlx::migrate::MigrateError),
+    /// Whether the work was done is unknown.
+    #[error("Postgres did not answer within {0:?}")]
+    TimedOut(Duration),
+    /// Names are kept as Discord sends them, which only UTF-8 can do.
+    #[error(
+        "the database's encoding is {0}, and must be UTF8: create it with `createdb --encoding=UTF8`"
+    )]
+    Encoding(String),
+    /// A value that no wall_e would have written.
+    #[error("the table {table} holds {what} {value}, which cannot be")]
+    Corrupt {
+        /// Where it stands.
+        table: &'static str,
+        /// Which column.
+        what: &'static str,
+        /// What it says.
+        value: i64,
+    },
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl Error {
+    /// Whether Postgres refused the values themselves: asking again with the same
+    /// ones is of no use. (Class 22 of its error codes, "data exception".)
+    pub fn is_about_the_values(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        error.code().is_some_and(|code| code.starts_with("22"))
+    }
+
+    /// Whether the server could not be reached, or is not ready yet.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            // Class 57 without a statement's own end: starting up, shutting down.
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("57P"))
+            }
+            Self::Database(error) => {
+                matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// How long a session is waited for.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a small statement may take before its session is given up.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a database that does not answer yet is waited for at start.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Commands and tasks together never need more.
+const MAX_CONNECTIONS: u32 = 5;
+
+/// What every session asks of the server: to end by itself what a dead connection
+/// left behind, before it can hold up the living for hours.
+const SESSION_OPTIONS: [(&str, &str); 6] = [
+    ("lock_timeout", "10s"),
+    ("statement_timeout", "5min"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+];
+
+/// A pool of sessions with one Postgres database.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: sqlx::PgPool,
+}
+
+impl Database {
+    /// Connects once, so that a wrong address is known at once; a server that is
+    /// still starting is waited for a little.
+    pub async fn connect(url: &SecretString) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url.expose_secret())?
+            .application_name("wall_e")
+            .options(SESSION_OPTIONS)
+            // Statements are logged by nobody: their arguments are people's data.
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(MAX_CONNECTIONS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        let database = Self { pool };
+        let started = Instant::now();
+        let mut session = loop {
+            match database.connect_apart().await {
+                Err(error) if error.is_passing() && started.elapsed() < START_PATIENCE => {
+                    tracing::warn!(%error, "the database does not answer yet; trying again");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                other => break other?,
+            }
+        };
+        let encoding = sqlx::query!(r#"select current_setting('server_encoding') as "name!""#);
+        let encoding = encoding.fetch_one(&mut session).await?.name;
+        if encoding != "UTF8" {
+            return Err(Error::Encoding(encoding));
+        }
+        session.close().await?;
+        Ok(database)
+    }
+
+    /// Brings the schema up to date. Safe to repeat, and safe while others do.
+    pub async fn migrate(&self) -> Result<()> {
+        sqlx::migrate!()
+            .run(&self.pool)
+            .await
+            .map_err(Error::Migration)
+    }
+
+    /// A session from the pool.
+    pub async fn acquire(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// A transaction on a session from the pool.
+    pub async fn begin(&self) -> Result<Transaction<'static>> {
+        Ok(self.pool.begin().await?)
+    }
+
+    /// Ends all sessions politely.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A session of its own, outside the pool: for what must not wait for others,
+    /// or must be given up whole when an answer fails to come.
+    pub async fn connect_apart(&self) -> Result<Connection> {
+        let options = self.pool.connect_options();
+        within(ACQUIRE_TIMEOUT, async {
+            Ok(Connection::connect_with(&options).await?)
+        })
+        .await
+    }
+}
+
+/// A transaction on a session of one's own.
+pub async fn begin(session: &mut Connection) -> Result<Transaction<'_>> {
+    Ok(session.begin().await?)
+}
+
+/// Gives up waiting after `patience`; what was asked may have been done all the same.
+pub async fn within<T>(patience: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(patience, asked)
+        .await
+        .unwrap_or(Err(Error::TimedOut(patience)))
+}
+
+/// Makes what a transaction did true for everyone.
+pub async fn commit(transaction: Transaction<'_>) -> Result<()> {
+    Ok(transaction.commit().await?)
+}
+
+/// An id, a count or points as a `bigint`; what wall_e holds always fits.
+fn bigint(number: u64) -> i64 {
+    i64::try_from(number).expect("ids and points are at most i64::MAX")
+}
+
+fn timestamptz(at: Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at.millis()).expect("message times are within chrono's range")
+}
+
+fn timestamp(at: DateTime<Utc>) -> Option<Timestamp> {
+    Timestamp::from_millis(at.timestamp_millis())
+}
+
+/// Reads a `bigint` of a named column back as what it stands for.
+fn read<T>(
+    table: &'static str,
+    what: &'static str,
+    value: i64,
+    parse: fn(u64) -> Option<T>,
+) -> Result<T> {
+    u64::try_from(value)
+        .ok()
+        .and_then(parse)
+        .ok_or(Error::Corrupt { table, what, value })
+}
+
+fn user_id(table: &'static str, value: i64) -> Result<UserId> {
+    read(table, "user_id", value, UserId::new)
+}
+
+fn message_id(table: &'static str, value: i64) -> Result<MessageId> {
+    read(table, "message_id", value, MessageId::new)
+}
+
+fn channel_id(table: &'static str, value: i64) -> Result<ChannelId> {
+    read(table, "channel_id", value, ChannelId::new)
+}
+
+fn role_id(table: &'static str, value: i64) -> Result<RoleId> {
+    read(table, "role_id", value, RoleId::new)
+}
+
+fn points(table: &'static str, what: &'static str, value: i64) -> Result<Points> {
+    read(table, what, value, Points::new)
+}

@@ -1,0 +1,270 @@
+//! The table `user_point`: what each user has earned, and their last known profile.
+
+use futures_util::TryStreamExt;
+
+use super::{Connection, Result, bigint, points, timestamp, timestamptz, user_id};
+use crate::leveling::{MessageId, Profile, Standing, Timestamp, UserId};
+
+const TABLE: &str = "user_point";
+
+/// What the cache needs of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CachedUser {
+    /// Whose row it is.
+    pub user: UserId,
+    /// What they have earned.
+    pub standing: Standing,
+    /// Whether they chose privacy.
+    pub hidden: bool,
+    /// Whether a name is stored.
+    pub named: bool,
+}
+
+/// A user's row as a batch leaves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedUser {
+    /// Whose row it is.
+    pub user: UserId,
+    /// What they have earned, this batch included.
+    pub standing: Standing,
+    /// The profile last seen; stored if none was yet.
+    pub profile: Option<Profile>,
+}
+
+/// A row of another bot's database, on its way into this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportedUser {
+    /// Whose row it is.
+    pub user: UserId,
+    /// What they had earned.
+    pub standing: Standing,
+    /// Whether they had chosen privacy.
+    pub hidden: bool,
+    /// Names and avatar, where the dump has a name.
+    pub profile: Option<Profile>,
+    /// The copy of the avatar.
+    pub avatar: AvatarCopy,
+}
+
+/// The image that the other bot had re-posted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AvatarCopy {
+    /// The message that carries it.
+    pub message_id: Option<MessageId>,
+    /// Its signed link.
+    pub link: Option<String>,
+    /// When the link stops working.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// How an import changed the table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Users who were not there.
+    pub added: u64,
+    /// Users of whom the dump knew more: points, a name, an avatar, their wish to hide.
+    pub completed: u64,
+    /// Users who were left as they are.
+    pub kept: u64,
+}
+
+/// Hands every user to `take`, in no order, a row at a time: a million users
+/// never stand in memory twice.
+pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUser)) -> Result<()> {
+    let mut rows = sqlx::query!(
+        r#"select user_id, points, message_count, last_awarded_at, hidden, username is not null as "named!"
+           from user_point"#
+    )
+    .fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        take(CachedUser {
+            user: user_id(TABLE, row.user_id)?,
+            standing: Standing {
+                points: points(TABLE, "points", row.points)?,
+                message_count: super::read(TABLE, "message_count", row.message_count, Some)?,
+                last_awarded_at: row.last_awarded_at.and_then(timestamp),
+            },
+            hidden: row.hidden,
+            named: row.named,
+        });
+    }
+    Ok(())
+}
+
+/// Whether there is no user at all.
+pub async fn is_empty(connection: &mut Connection) -> Result<bool> {
+    let row = sqlx::query!(r#"select not exists (select from user_point) as "empty!""#)
+        .fetch_one(connection)
+        .await?;
+    Ok(row.empty)
+}
+
+/// The stored profile; `None` for a user unknown or without a name.
+pub async fn profile(connection: &mut Connection, user: UserId) -> Result<Option<Profile>> {
+    let row = sqlx::query!(
+        "select username, display_name, nickname, avatar_hash from user_point where user_id = $1",
+        bigint(user.get()),
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.and_then(|row| {
+        Some(Profile {
+            username: row.username?,
+            display_name: row.display_name,
+            nickname: row.nickname,
+            avatar_hash: row.avatar_hash,
+        })
+    }))
+}
+
+/// Saves the XP of a batch's users, each at most once, in one statement. `hidden` is never
+/// touched, a profile only where none is stored. Rows are written in the order
+/// given: sorted by id, so that no two writers wait for each other in a circle.
+pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()> {
+    let ids: Vec<i64> = users.iter().map(|row| bigint(row.user.get())).collect();
+    let standings: Vec<_> = users.iter().map(|row| row.standing).collect();
+    let columns = StandingColumns::new(&standings);
+    let profiles = ProfileColumns::new(&users.iter().map(|row| row.profile.as_ref()));
+    sqlx::query!(
+        "insert into user_point as stored
+            (user_id, points, message_count, last_awarded_at, username, display_name, nickname, avatar_hash)
+         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[],
+                              $5::text[], $6::text[], $7::text[], $8::text[])
+         on conflict (user_id) do update set
+            points = excluded.points,
+            message_count = excluded.message_count,
+            last_awarded_at = excluded.last_awarded_at,
+            username = coalesce(stored.username, excluded.username),
+            display_name = case when stored.username is null then excluded.display_name else stored.display_name end,
+            nickname = case when stored.username is null then excluded.nickname else stored.nickname end,
+            avatar_hash = case when stored.username is null then excluded.avatar_hash else stored.avatar_hash end",
+        &ids,
+        &columns.points,
+        &columns.message_counts,
+        &columns.last_awarded as &[Option<_>],
+        &profiles.usernames as &[Option<&str>],
+        &profiles.display_names as &[Option<&str>],
+        &profiles.nicknames as &[Option<&str>],
+        &profiles.avatar_hashes as &[Option<&str>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes over users of a dump, each at most once. What is here already is only added
+/// to: the greater points and the later award stand, whoever hid on either side stays
+/// hidden. An old dump, read again, takes nothing away.
+pub async fn import(connection: &mut Connection, users: &[ImportedUser]) -> Result<Imported> {
+    let ids: Vec<i64> = users.iter().map(|row| bigint(row.user.get())).collect();
+    let standings: Vec<_> = users.iter().map(|row| row.standing).collect();
+    let columns = StandingColumns::new(&standings);
+    let hidden: Vec<bool> = users.iter().map(|row| row.hidden).collect();
+    let profiles = ProfileColumns::new(&users.iter().map(|row| row.profile.as_ref()));
+    let message_ids: Vec<_> = users
+        .iter()
+        .map(|row| row.avatar.message_id.map(|id| bigint(id.get())))
+        .collect();
+    let links: Vec<_> = users.iter().map(|row| row.avatar.link.as_deref()).collect();
+    let expiries: Vec<_> = users
+        .iter()
+        .map(|row| row.avatar.expires_at.map(timestamptz))
+        .collect();
+    let rows = sqlx::query!(
+        r#"insert into user_point as stored
+            (user_id, points, message_count, last_awarded_at, hidden, username, nickname, avatar_hash,
+             avatar_message_id, avatar_link, avatar_link_expires_at)
+         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[],
+                              $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::timestamptz[])
+         on conflict (user_id) do update set
+            points = greatest(stored.points, excluded.points),
+            message_count = greatest(stored.message_count, excluded.message_count),
+            last_awarded_at = greatest(stored.last_awarded_at, excluded.last_awarded_at),
+            hidden = stored.hidden or excluded.hidden,
+            username = coalesce(stored.username, excluded.username),
+            nickname = case when stored.username is null then excluded.nickname else stored.nickname end,
+            avatar_hash = case when stored.username is null then excluded.avatar_hash else stored.avatar_hash end,
+            avatar_message_id = coalesce(stored.avatar_message_id, excluded.avatar_message_id),
+            avatar_link = case when stored.avatar_message_id is null then excluded.avatar_link
+                          else stored.avatar_link end,
+            avatar_link_expires_at = case when stored.avatar_message_id is null then excluded.avatar_link_expires_at
+                                     else stored.avatar_link_expires_at end
+         where excluded.points > stored.points
+            or excluded.message_count > stored.message_count
+            or (excluded.hidden and not stored.hidden)
+            or (stored.username is null and excluded.username is not null)
+            or (stored.avatar_message_id is null and excluded.avatar_message_id is not null)
+         returning xmax = 0 as "added!""#,
+        &ids,
+        &columns.points,
+        &columns.message_counts,
+        &columns.last_awarded as &[Option<_>],
+        &hidden,
+        &profiles.usernames as &[Option<&str>],
+        &profiles.nicknames as &[Option<&str>],
+        &profiles.avatar_hashes as &[Option<&str>],
+        &message_ids as &[Option<i64>],
+        &links as &[Option<&str>],
+        &expiries as &[Option<_>],
+    )
+    .fetch_all(connection)
+    .await?;
+    let added = rows.iter().filter(|row| row.added).count() as u64;
+    let completed = rows.len() as u64 - added;
+    Ok(Imported {
+        added,
+        completed,
+        kept: users.len() as u64 - added - completed,
+    })
+}
+
+/// Standings, turned into the columns of `unnest`.
+struct StandingColumns {
+    points: Vec<i64>,
+    message_counts: Vec<i64>,
+    last_awarded: Vec<Option<chrono::DateTime<chrono::Utc>>>,
+}
+
+impl StandingColumns {
+    fn new(standings: &[Standing]) -> Self {
+        Self {
+            points: standings
+                .iter()
+                .map(|standing| bigint(standing.points.get()))
+                .collect(),
+            message_counts: standings
+                .iter()
+                .map(|standing| bigint(standing.message_count))
+                .collect(),
+            last_awarded: standings
+                .iter()
+                .map(|standing| standing.last_awarded_at.map(timestamptz))
+                .collect(),
+        }
+    }
+}
+
+/// Profiles, turned into the columns of `unnest`.
+struct ProfileColumns<'a> {
+    usernames: Vec<Option<&'a str>>,
+    display_names: Vec<Option<&'a str>>,
+    nicknames: Vec<Option<&'a str>>,
+    avatar_hashes: Vec<Option<&'a str>>,
+}
+
+impl<'a> ProfileColumns<'a> {
+    fn new(profiles: &(impl Iterator<Item = Option<&'a Profile>> + Clone)) -> Self {
+        let column = |of: fn(&'a Profile) -> Option<&'a str>| -> Vec<_> {
+            profiles
+                .clone()
+                .map(|profile| profile.and_then(of))
+                .collect()
+        };
+        Self {
+            usernames: column(|profile| Some(&profile.username)),
+            display_names: column(|profile| profile.display_name.as_deref()),
+            nicknames: column(|profile| profile.nickname.as_deref()),
+            avatar_hashes: column(|profile| profile.avatar_hash.as_deref()),
+        }
+    }
+}

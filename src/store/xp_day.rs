@@ -1,0 +1,62 @@
+//! The table `xp_day`: what each user earned on each day.
+
+use chrono::NaiveDate;
+
+use super::{Connection, Result, bigint, read, user_id};
+use crate::leveling::UserId;
+
+const TABLE: &str = "xp_day";
+
+/// What a batch adds to one user's day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DayTotal {
+    /// Whose day it is.
+    pub user: UserId,
+    /// A day of the guild's time zone.
+    pub day: NaiveDate,
+    /// Points earned.
+    pub points: u64,
+    /// Messages that earned them.
+    pub messages: u64,
+}
+
+/// Every row, by user and day.
+pub async fn all(connection: &mut Connection) -> Result<Vec<DayTotal>> {
+    let rows =
+        sqlx::query!("select user_id, day, points, messages from xp_day order by user_id, day")
+            .fetch_all(connection)
+            .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(DayTotal {
+                user: user_id(TABLE, row.user_id)?,
+                day: row.day,
+                points: read(TABLE, "points", row.points, Some)?,
+                messages: read(TABLE, "messages", row.messages, Some)?,
+            })
+        })
+        .collect()
+}
+
+/// Adds a batch's totals, each user's day at most once. Not repeatable by itself:
+/// it belongs into the transaction that moves the watermark.
+pub async fn add(connection: &mut Connection, totals: &[DayTotal]) -> Result<()> {
+    let users: Vec<i64> = totals.iter().map(|row| bigint(row.user.get())).collect();
+    let days: Vec<NaiveDate> = totals.iter().map(|row| row.day).collect();
+    let points: Vec<i64> = totals.iter().map(|row| bigint(row.points)).collect();
+    let messages: Vec<i64> = totals.iter().map(|row| bigint(row.messages)).collect();
+    sqlx::query!(
+        "insert into xp_day as stored (user_id, day, points, messages)
+         select * from unnest($1::bigint[], $2::date[], $3::bigint[], $4::bigint[])
+         on conflict (user_id, day) do update set
+            points = stored.points + excluded.points,
+            messages = stored.messages + excluded.messages",
+        &users,
+        &days,
+        &points,
+        &messages,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! What a batch of messages changes: decided here, saved by the engine.
+//!
+//! Pure: the standings before are given, the standings after are returned.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate};
+use chrono_tz::Tz;
+
+use super::inbox::Seen;
+use crate::leveling::{Levels, MessageId, Profile, Standing, Timestamp, UserId, award};
+use crate::store::outbox::LevelUp;
+use crate::store::user_point::{CachedUser, SavedUser};
+use crate::store::xp_day::DayTotal;
+
+/// Everything that one transaction saves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// The latest message of the batch, whether it earned or not.
+    pub last: Option<MessageId>,
+    /// Users who earned, sorted by id.
+    pub users: Vec<SavedUser>,
+    /// Their days, sorted by user and day.
+    pub days: Vec<DayTotal>,
+    /// Levels reached, in the order of the messages.
+    pub level_ups: Vec<LevelUp>,
+}
+
+impl Batch {
+    /// Leaves the names to a later message. Whether there were any.
+    pub(super) fn drop_profiles(&mut self) -> bool {
+        let had = self.users.iter().any(|row| row.profile.is_some());
+        for row in &mut self.users {
+            row.profile = None;
+        }
+        had
+    }
+}
+
+/// Everything that these messages come to, from nothing: every user's row and days.
+pub fn recompute(
+    messages: Vec<Seen>,
+    levels: &Levels,
+    zone: Tz,
+) -> (Vec<SavedUser>, Vec<DayTotal>) {
+    let Batch { users, days, .. } = plan(messages, levels, zone, Lines::OnePerUser, |_| None);
+    (users, days)
+}
+
+/// Which of a user's level-ups are announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Each: they happen now.
+    All,
+    /// Only the last: they happened while nobody looked, and must not come as a flood.
+    OnePerUser,
+}
+
+/// Applies the messages in the order of their ids. One that is there twice counts once.
+pub(super) fn plan(
+    mut messages: Vec<Seen>,
+    levels: &Levels,
+    zone: Tz,
+    lines: Lines,
+    known: impl Fn(UserId) -> Option<CachedUser>,
+) -> Batch {
+    messages.sort_unstable_by_key(|seen| seen.message);
+    let mut users: BTreeMap<UserId, Author> = BTreeMap::new();
+    let mut days: BTreeMap<(UserId, NaiveDate), (u64, u64)> = BTreeMap::new();
+    let mut batch = Batch {
+        last: messages.last().map(|seen| seen.message),
+        ..Batch::default()
+    };
+    for Seen {
+        message,
+        channel,
+        user,
+        profile,
+    } in messages
+    {
+        let author = users
+            .entry(user)
+            .or_insert_with(|| Author::new(known(user)));
+        let Some(award) = award(&author.standing, message) else {
+            continue;
+        };
+        let before = levels.level_at(author.standing.points);
+        author.standing = author.standing.with(award);
+        author.earned = true;
+        if !author.named && author.profile.is_none() {
+            author.profile = profile;
+        }
+        let level = levels.level_at(author.standing.points);
+        if level > before {
+            batch.level_ups.push(LevelUp {
+                message,
+                user,
+                channel,
+                level,
+            });
+        }
+        let day = days.entry((user, day_of(award.at, zone))).or_default();
+        day.0 += award.amount;
+        day.1 += 1;
+    }
+    if lines == Lines::OnePerUser {
+        let last: BTreeMap<UserId, MessageId> = batch
+            .level_ups
+            .iter()
+            .map(|level_up| (level_up.user, level_up.message))
+            .collect();
+        batch
+            .level_ups
+            .retain(|level_up| last[&level_up.user] == level_up.message);
+    }
+    batch.users = users
+        .into_iter()
+        .filter(|(_, author)| author.earned)
+        .map(|(user, author)| SavedUser {
+            user,
+            standing: author.standing,
+            profile: author.profile,
+        })
+        .collect();
+    batch.days = days
+        .into_iter()
+        .map(|((user, day), (points, messages))| DayTotal {
+            user,
+            day,
+            points,
+            messages,
+        })
+        .collect();
+    batch
+}
+
+/// A user as the batch goes through their messages.
+struct Author {
+    standing: Standing,
+    named: bool,
+    profile: Option<Profile>,
+    earned: bool,
+}
+
+impl Author {
+    fn new(known: Option<CachedUser>) -> Self {
+        Self {
+            standing: known.map(|user| user.standing).unwrap_or_default(),
+            named: known.is_some_and(|user| user.named),
+            profile: None,
+            earned: false,
+        }
+    }
+}
+
+/// The day of the guild on which this moment falls.
+fn day_of(at: Timestamp, zone: Tz) -> NaiveDate {
+    let utc = DateTime::from_timestamp_millis(at.millis())
+        .expect("message times are within chrono's range");
+    utc.with_timezone(&zone).date_naive()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::leveling::{ChannelId, Level, LevelNumber, Points, mee6_points_to_next, mee6_total};
+
+    const T: i64 = 1_700_000_000_000;
+
+    fn levels() -> Levels {
+        let row = |number| Level {
+            number: LevelNumber(number),
+            total_points_required: Points::new(mee6_total(number)).unwrap(),
+            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
+            role_id: None,
+            role_name: None,
+        };
+        Levels::new((0..=100).map(row).collect()).unwrap()
+    }
+
+    fn seen(user: u64, after_ms: i64) -> Seen {
+        let first = MessageId::first_at(Timestamp::from_millis(T + after_ms).unwrap()).unwrap();
+        Seen {
+            message: MessageId::new(first.get() + user).unwrap(),
+            channel: ChannelId::new(7).unwrap(),
+            user: UserId::new(user).unwrap(),
+            profile: Some(Profile {
+                username: format!("user{user}"),
+                ..Profile::default()
+            }),
+        }
+    }
+
+    fn plan_new(messages: Vec<Seen>) -> Batch {
+        plan(messages, &levels(), Tz::Canada__Pacific, Lines::All, |_| {
+            None
+        })
+    }
+
+    #[test]
+    fn messages_count_in_the_order_of_their_ids_however_they_come() {
+        let mut messages = vec![seen(1, 0), seen(1, 59_000), seen(1, 60_000), seen(2, 5)];
+        let batch = plan_new(messages.clone());
+        messages.reverse();
+        assert_eq!(plan_new(messages), batch);
+        assert_eq!(batch.last, Some(seen(1, 60_000).message));
+        let counts: Vec<_> = batch
+            .users
+            .iter()
+            .map(|row| (row.user.get(), row.standing.message_count))
+            .collect();
+        assert_eq!(counts, [(1, 2), (2, 1)]);
+        assert_eq!(batch.users[0].profile.as_ref().unwrap().username, "user1");
+    }
+
+    #[test]
+    fn a_batch_that_earns_nothing_changes_nobody() {
+        let cooling = CachedUser {
+            user: UserId::new(1).unwrap(),
+            standing: Standing {
+                last_awarded_at: Timestamp::from_millis(T),
+                ..Standing::default()
+            },
+            hidden: false,
+            named: true,
+        };
+        let batch = plan(vec![seen(1, 10)], &levels(), Tz::UTC, Lines::All, |_| {
+            Some(cooling)
+        });
+        assert_eq!(
+            batch,
+            Batch {
+                last: Some(seen(1, 10).message),
+                ..Batch::default()
+            }
+        );
+    }
+
+    #[test]
+    fn a_level_is_announced_for_the_message_that_brought_it() {
+        let almost = CachedUser {
+            user: UserId::new(1).unwrap(),
+            standing: Standing {
+                points: Points::new(99).unwrap(),
+                ..Standing::default()
+            },
+            hidden: false,
+            named: true,
+        };
+        let batch = plan(
+            vec![seen(1, 0), seen(1, 60_000)],
+            &levels(),
+            Tz::UTC,
+            Lines::All,
+            |_| Some(almost),
+        );
+        let LevelUp { message, level, .. } = batch.level_ups[0];
+        assert_eq!((message, level), (seen(1, 0).message, LevelNumber(1)));
+        assert_eq!(batch.level_ups.len(), 1);
+        assert_eq!(batch.users[0].profile, None, "a name is stored already");
+    }
+
+    #[test]
+    fn a_day_ends_when_it_ends_in_the_guild() {
+        // 2023-11-14 22:13:20 UTC is 14:13:20 in Vancouver: ten hours to midnight.
+        let batch = plan_new(vec![
+            seen(1, 0),
+            seen(1, 9 * 3_600_000),
+            seen(1, 10 * 3_600_000),
+        ]);
+        let days: Vec<_> = batch
+            .days
+            .iter()
+            .map(|row| (row.day.to_string(), row.messages))
+            .collect();
+        assert_eq!(
+            days,
+            [("2023-11-14".to_owned(), 2), ("2023-11-15".to_owned(), 1)]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_stream_is_cut_into_batches_does_not_matter(
+            sent in proptest::collection::vec((1_u64..5, 0_i64..600_000), 1..80),
+            cut in 1_usize..20,
+        ) {
+            let mut messages: Vec<_> = sent.iter().map(|&(user, at)| seen(user, at)).collect();
+            messages.sort_by_key(|seen| seen.message);
+            let play = |size: usize| {
+                let mut users: BTreeMap<UserId, CachedUser> = BTreeMap::new();
+                let mut points_by_day = BTreeMap::new();
+                for part in messages.chunks(size) {
+                    let batch = plan(part.to_vec(), &levels(), Tz::UTC, Lines::All, |user| users.get(&user).copied());
+                    for SavedUser { user, standing, .. } in batch.users {
+                        users.insert(user, CachedUser { user, standing, hidden: false, named: true });
+                    }
+                    for total in batch.days {
+                        *points_by_day.entry((total.user, total.day)).or_insert(0) += total.points;
+                    }
+                }
+                (users, points_by_day)
+            };
+            prop_assert_eq!(play(messages.len()), play(cut));
+        }
+    }
+}

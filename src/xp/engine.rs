@@ -1,0 +1,390 @@
+//! The engine: orders messages, awards XP, commits. The only writer of XP.
+//!
+//! A batch is one transaction: users, days, level-ups, and the watermark that
+//! admits it exactly once. While Postgres is away the batch is kept and tried
+//! again; what comes meanwhile waits in the inbox.
+//!
+//! A gap (a new gateway session, an inbox that overflowed) stops the engine until
+//! somebody has read the history from the frontier on. What comes live meanwhile
+//! waits, is merged with what was read, and all of it is applied as one batch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::{Batch, Lines, plan};
+use super::cache::XpCache;
+use super::inbox::{Delivery, GapMark, History, Inbox, Seen};
+use crate::backoff::backoff;
+use crate::leveling::MessageId;
+use crate::store::watermark::Watermark;
+use crate::store::{self, Connection, Database};
+
+/// A batch is closed after this long: time for messages that overtook each other
+/// to fall back into order, and short enough that nobody notices.
+const WINDOW: Duration = Duration::from_millis(30);
+/// A batch is closed at this size: some ten milliseconds of Postgres' time.
+const MAX_BATCH: usize = 2_000;
+/// Messages that may wait for the history. Beyond it they are forgotten, and the
+/// reading starts again and finds them too.
+const MAX_WAITING: usize = 200_000;
+/// How long a commit may take before its outcome is asked for.
+const COMMIT_TIMEOUT: Duration = Duration::from_mins(1);
+/// While Postgres is away the log says so this often.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+const RETRY_LEAST: Duration = Duration::from_millis(50);
+const RETRY_MOST: Duration = Duration::from_secs(1);
+
+/// Another bot has taken over the database; this one must not write any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("another wall_e has taken over the database")]
+pub struct Fenced;
+
+/// A stretch of history that must be read before anything newer is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Tells it from an earlier one, whose reading is of no use any more.
+    pub number: u64,
+    /// Where it begins; `None` on a database that has never seen a message.
+    pub after: Option<MessageId>,
+}
+
+/// The engine, not yet running.
+#[derive(Debug)]
+pub struct Engine {
+    database: Database,
+    /// The engine's own: it waits for nobody and is given up whole.
+    session: Option<Connection>,
+    cache: Arc<XpCache>,
+    zone: Tz,
+    /// The row as this engine left it.
+    watermark: Watermark,
+    /// Up to where everything is applied: the watermark's frontier, or later where
+    /// nothing was earned that would have been worth a commit.
+    applied: Option<MessageId>,
+    deliveries: mpsc::Receiver<Delivery>,
+    gap_mark: Arc<GapMark>,
+    gaps: watch::Sender<Option<Gap>>,
+    /// Set from the discovery of a gap until it is filled.
+    catch_up: Option<CatchUp>,
+    /// Commands that want to know when what is here has been committed.
+    settling: Vec<oneshot::Sender<()>>,
+    outbox_filled: Arc<Notify>,
+}
+
+/// A gap that is being filled.
+#[derive(Debug)]
+struct CatchUp {
+    gap: Gap,
+    /// What came live meanwhile.
+    waiting: Vec<Seen>,
+    /// What was read.
+    read: Option<History>,
+}
+
+/// What the engine and the rest of the bot have of each other.
+#[derive(Debug)]
+pub struct EngineHandles {
+    /// The way in.
+    pub inbox: Inbox,
+    /// The gap whose history is wanted now.
+    pub gaps: watch::Receiver<Option<Gap>>,
+}
+
+impl Engine {
+    /// An engine that goes on from `watermark`, and the ways into and out of it.
+    /// `outbox_filled` is notified after each commit that brought level-ups.
+    pub fn new(
+        database: Database,
+        cache: Arc<XpCache>,
+        zone: Tz,
+        watermark: Watermark,
+        outbox_filled: Arc<Notify>,
+    ) -> (Self, EngineHandles) {
+        let (inbox, deliveries, gap_mark) = Inbox::new();
+        let (gaps, wanted) = watch::channel(None);
+        let engine = Self {
+            database,
+            session: None,
+            cache,
+            zone,
+            watermark,
+            applied: watermark.frontier,
+            deliveries,
+            gap_mark,
+            gaps,
+            catch_up: None,
+            settling: Vec::new(),
+            outbox_filled,
+        };
+        (
+            engine,
+            EngineHandles {
+                inbox,
+                gaps: wanted,
+            },
+        )
+    }
+
+    /// Works until `cancel`, then takes nothing more, commits what it has and ends.
+    /// What waits for a history then is left to the next start, which reads it.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Fenced> {
+        while let Some(messages) = self.next_batch(&cancel).await {
+            // Whatever came after a gap came after its mark: looked at only now, the
+            // mark cannot be missed.
+            if self.gap_mark.take() {
+                self.begin_catch_up();
+            }
+            if self.catch_up.is_some() {
+                self.go_on_catching_up(messages).await?;
+            } else if !messages.is_empty() {
+                self.apply(messages).await?;
+            }
+            if self.catch_up.is_none() {
+                for done in self.settling.drain(..) {
+                    // Whoever asked may have lost patience.
+                    let _ = done.send(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects for a window of time. `None` when the inbox is closed and empty.
+    async fn next_batch(&mut self, cancel: &CancellationToken) -> Option<Vec<Seen>> {
+        let mut received = Vec::new();
+        tokio::select! {
+            biased;
+            () = cancel.cancelled(), if !self.deliveries.is_closed() => self.deliveries.close(),
+            () = self.gap_mark.opened() => {}
+            _ = self.deliveries.recv_many(&mut received, MAX_BATCH) => {}
+        }
+        let deadline = Instant::now() + WINDOW;
+        // A command that waits closes the window: it came after all that it waits for.
+        let somebody_waits = |received: &[Delivery]| {
+            received
+                .iter()
+                .any(|one| matches!(one, Delivery::Settle(_)))
+        };
+        while received.len() < MAX_BATCH && !somebody_waits(&received) {
+            let room = MAX_BATCH - received.len();
+            match tokio::time::timeout_at(deadline, self.deliveries.recv_many(&mut received, room))
+                .await
+            {
+                Ok(0) if received.is_empty() => return None,
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        let mut messages = Vec::with_capacity(received.len());
+        for delivery in received {
+            match delivery {
+                Delivery::Message(seen) => messages.push(seen),
+                Delivery::History(history) => self.take_history(history),
+                Delivery::Settle(done) => self.settling.push(done),
+            }
+        }
+        Some(messages)
+    }
+
+    /// Stops applying and asks for the history from where everything is applied.
+    fn begin_catch_up(&mut self) {
+        let (number, waiting) = match self.catch_up.take() {
+            Some(CatchUp { gap, waiting, .. }) => (gap.number + 1, waiting),
+            None => (
+                self.gaps.borrow().map_or(0, |gap| gap.number) + 1,
+                Vec::new(),
+            ),
+        };
+        let gap = Gap {
+            number,
+            after: self.applied,
+        };
+        self.catch_up = Some(CatchUp {
+            gap,
+            waiting,
+            read: None,
+        });
+        self.gaps.send_replace(Some(gap));
+    }
+
+    fn take_history(&mut self, history: History) {
+        if let Some(catch_up) = &mut self.catch_up
+            && catch_up.gap.number == history.gap
+        {
+            catch_up.read = Some(history);
+        }
+    }
+
+    /// Lets live messages wait, or applies them with the history if that is here.
+    async fn go_on_catching_up(&mut self, messages: Vec<Seen>) -> Result<(), Fenced> {
+        let Some(catch_up) = &mut self.catch_up else {
+            return Ok(());
+        };
+        catch_up.waiting.extend(messages);
+        let Some(history) = catch_up.read.take() else {
+            if catch_up.waiting.len() > MAX_WAITING {
+                tracing::warn!(
+                    "too many messages wait for the history; it is read again, with them in it"
+                );
+                catch_up.waiting = Vec::new();
+                self.begin_catch_up();
+            }
+            return Ok(());
+        };
+        // What was written after the reading had begun may have been read in one channel
+        // and not in another. All of it comes live, and in order; or the session is lost
+        // once more, and the next reading begins where this one ends.
+        let mut messages = history.messages;
+        messages.retain(|seen| seen.message <= history.reached);
+        let missed = messages.len();
+        messages.append(&mut catch_up.waiting);
+        let known = |user| self.cache.get(user);
+        let mut batch = plan(
+            messages,
+            self.cache.levels(),
+            self.zone,
+            Lines::OnePerUser,
+            known,
+        );
+        let reached = batch.last.max(Some(history.reached)).max(self.applied);
+        self.save_and_show(&mut batch, reached).await?;
+        self.catch_up = None;
+        if missed > 0 {
+            tracing::info!(
+                missed,
+                earned = batch.users.len(),
+                "what was missed has been counted"
+            );
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, messages: Vec<Seen>) -> Result<(), Fenced> {
+        let known = |user| self.cache.get(user);
+        let mut batch = plan(messages, self.cache.levels(), self.zone, Lines::All, known);
+        let reached = batch.last.max(self.applied);
+        if batch.users.is_empty() {
+            // Nothing to save. The stored frontier moves with the next batch that has
+            // something; until then a reader of the history starts a little early.
+            self.applied = reached;
+            return Ok(());
+        }
+        self.save_and_show(&mut batch, reached).await
+    }
+
+    /// Commits a batch, then shows it to everyone.
+    async fn save_and_show(
+        &mut self,
+        batch: &mut Batch,
+        reached: Option<MessageId>,
+    ) -> Result<(), Fenced> {
+        let Some(frontier) = reached else {
+            return Ok(());
+        };
+        self.commit(batch, frontier).await?;
+        self.applied = reached;
+        self.cache.apply(&batch.users);
+        if !batch.level_ups.is_empty() {
+            self.outbox_filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Tries until the batch is in, whatever Postgres goes through meanwhile.
+    async fn commit(&mut self, batch: &mut Batch, frontier: MessageId) -> Result<(), Fenced> {
+        let mut said = None::<Instant>;
+        for attempt in 0.. {
+            match self.try_commit(batch, frontier).await {
+                Ok(()) => {
+                    if said.is_some() {
+                        tracing::info!(
+                            attempts = attempt + 1,
+                            "the database is back and nothing was lost"
+                        );
+                    }
+                    self.watermark.batch_no += 1;
+                    self.watermark.frontier = Some(frontier);
+                    return Ok(());
+                }
+                Err(CommitError::Fenced) => return Err(Fenced),
+                Err(CommitError::Store(error)) => {
+                    if said.is_none_or(|last| last.elapsed() >= SAY_AGAIN) {
+                        said = Some(Instant::now());
+                        tracing::error!(%error, users = batch.users.len(), "XP could not be saved; it is kept and tried again");
+                    }
+                    if error.is_about_the_values() && batch.drop_profiles() {
+                        tracing::error!(
+                            "a name may be what Postgres refuses; XP is saved without the names"
+                        );
+                        continue;
+                    }
+                    tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+                }
+            }
+        }
+        unreachable!("attempts are not counted out")
+    }
+
+    async fn try_commit(&mut self, batch: &Batch, frontier: MessageId) -> Result<(), CommitError> {
+        // A session whose answer did not come is dropped, and with it, on the
+        // server's side too, whatever it still held.
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.database.connect_apart().await?,
+        };
+        let outcome = store::within(COMMIT_TIMEOUT, async {
+            if self.save(&mut session, batch, frontier).await? {
+                return Ok(true);
+            }
+            // The row was not where we left it. Either an earlier COMMIT went through
+            // although its answer was lost, or another bot has moved in.
+            let now = store::watermark::read(&mut session).await?;
+            let ours = now.owner_epoch == self.watermark.owner_epoch;
+            Ok(ours && now.batch_no == self.watermark.batch_no + 1)
+        });
+        let ours = outcome.await?;
+        self.session = Some(session);
+        if ours {
+            Ok(())
+        } else {
+            Err(CommitError::Fenced)
+        }
+    }
+
+    /// Saves everything, or nothing: `false` if the watermark stood elsewhere.
+    async fn save(
+        &self,
+        session: &mut Connection,
+        batch: &Batch,
+        frontier: MessageId,
+    ) -> store::Result<bool> {
+        let mut transaction = store::begin(session).await?;
+        if !store::watermark::advance(&mut transaction, self.watermark, frontier).await? {
+            return Ok(false);
+        }
+        store::user_point::save(&mut transaction, &batch.users).await?;
+        store::xp_day::add(&mut transaction, &batch.days).await?;
+        if !batch.level_ups.is_empty() {
+            store::outbox::add(&mut transaction, &batch.level_ups).await?;
+        }
+        store::commit(transaction).await?;
+        Ok(true)
+    }
+}
+
+/// Why a batch is not in yet.
+enum CommitError {
+    Fenced,
+    Store(store::Error),
+}
+
+impl From<store::Error> for CommitError {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}

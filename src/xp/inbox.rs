@@ -1,0 +1,136 @@
+//! The way into the engine.
+//!
+//! Listeners run on the gateway's thread, where nothing may wait: they offer a
+//! message and go on. What does not fit, and what a lost session kept from coming,
+//! is a gap: the engine stops before it until the history has been read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::leveling::{ChannelId, MessageId, Profile, UserId};
+
+/// Messages that may wait for the engine; some minutes of a very busy guild.
+const CAPACITY: usize = 100_000;
+
+/// A message that may earn XP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its id, which holds its time.
+    pub message: MessageId,
+    /// Where it was written.
+    pub channel: ChannelId,
+    /// Who wrote it.
+    pub user: UserId,
+    /// The author's profile, where none is stored yet.
+    pub profile: Option<Profile>,
+}
+
+/// What was read of a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The gap that it fills, by its number.
+    pub gap: u64,
+    /// The messages that may earn XP, in any order.
+    pub messages: Vec<Seen>,
+    /// Everything up to this message has been read; of what is newer only a part.
+    pub reached: MessageId,
+}
+
+/// What the engine finds in its inbox.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    Message(Seen),
+    History(History),
+    /// Answered when everything before it has been committed.
+    Settle(oneshot::Sender<()>),
+}
+
+/// Hands messages to the engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    sender: mpsc::Sender<Delivery>,
+    gap: Arc<GapMark>,
+}
+
+/// Whether something was missed that the engine has not reacted to yet.
+#[derive(Debug, Default)]
+pub(super) struct GapMark {
+    open: AtomicBool,
+    opened: Notify,
+}
+
+impl GapMark {
+    /// Opens a gap. What is offered after this call is seen by the engine after it
+    /// has seen the gap.
+    fn open(&self) -> bool {
+        let opened = !self.open.swap(true, Ordering::AcqRel);
+        self.opened.notify_one();
+        opened
+    }
+
+    /// Whether a gap was opened since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.open.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) async fn opened(&self) {
+        self.opened.notified().await;
+    }
+}
+
+impl Inbox {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Delivery>, Arc<GapMark>) {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        let gap = Arc::new(GapMark::default());
+        (
+            Self {
+                sender,
+                gap: Arc::clone(&gap),
+            },
+            receiver,
+            gap,
+        )
+    }
+
+    /// Leaves a message for the engine. Never waits.
+    pub fn offer(&self, seen: Seen) {
+        let message = seen.message;
+        let full = matches!(
+            self.sender.try_send(Delivery::Message(seen)),
+            Err(mpsc::error::TrySendError::Full(_))
+        );
+        if full && self.gap.open() {
+            tracing::error!(
+                %message,
+                capacity = CAPACITY,
+                "the inbox is full: what does not fit is read from the history"
+            );
+        }
+    }
+
+    /// Says that a gateway session has begun: what was written before it may not
+    /// have come. Never waits.
+    pub fn session_began(&self) {
+        self.gap.open();
+    }
+
+    /// Fills a gap with what was read of it.
+    pub async fn fill(&self, history: History) {
+        // An engine that has ended needs no history.
+        let _ = self.sender.send(Delivery::History(history)).await;
+    }
+
+    /// Waits until everything offered before has been committed, but no longer
+    /// than `patience`. Whether it came to that.
+    pub async fn settled(&self, patience: Duration) -> bool {
+        let (done, waiting) = oneshot::channel();
+        let settle = async {
+            self.sender.send(Delivery::Settle(done)).await.ok()?;
+            waiting.await.ok()
+        };
+        matches!(tokio::time::timeout(patience, settle).await, Ok(Some(())))
+    }
+}
