@@ -1,0 +1,66 @@
+//! What the bot says of its own accord: the level-up line, and a word to the council.
+
+use std::time::Duration;
+
+use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage};
+
+use super::reply::send;
+use super::rest::{Rest, RestError};
+use super::wire::BareChannel;
+use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId};
+
+/// What Discord calls a text channel.
+const TEXT: u8 = 0;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Congratulates in the channel of the message that brought the level. The one
+/// message of the bot that pings, and only whom it is about. Said once, however
+/// often it is called for the same message within Discord's memory of a nonce.
+pub async fn level_up(
+    rest: &Rest,
+    channel: ChannelId,
+    message: MessageId,
+    user: UserId,
+    level: LevelNumber,
+) -> Result<(), RestError> {
+    let line = CreateMessage::new()
+        .content(format!("<@{user}> reached **level {level}**!"))
+        .allowed_mentions(CreateAllowedMentions::new().users([theirs::UserId::from(user)]));
+    send(
+        rest,
+        "a level-up line",
+        channel.into(),
+        line,
+        message.to_string(),
+        PATIENCE,
+    )
+    .await
+}
+
+/// Tells the moderators, in the text channel of this name. Without one it is left
+/// to the log, where it stands as well.
+pub async fn council(
+    rest: &Rest,
+    channels: &[BareChannel],
+    name: &str,
+    sentence: String,
+) -> Result<(), RestError> {
+    let named =
+        |channel: &&BareChannel| channel.kind == TEXT && channel.name.as_deref() == Some(name);
+    let Some(council) = channels.iter().find(named) else {
+        return Ok(());
+    };
+    let word = CreateMessage::new()
+        .content(sentence)
+        .allowed_mentions(CreateAllowedMentions::new());
+    let nonce = format!("c{:x}", fastrand::u64(..));
+    send(
+        rest,
+        "a word to the council",
+        council.id,
+        word,
+        nonce,
+        PATIENCE,
+    )
+    .await
+}

@@ -1,0 +1,180 @@
+//! The policy of every REST call: a time limit, repeats where they are safe, and
+//! silence for good once Discord has refused the token.
+//!
+//! serenity keeps the rate limits; it repeats nothing that failed and waits for
+//! ever. Both are mended here, so that no caller has to think of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serenity::http::{Http, HttpError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::backoff;
+
+/// How often a call is made at most.
+const ATTEMPTS: u32 = 5;
+const RETRY_LEAST: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+/// "Invalid webhook token": an interaction that has grown too old. It comes with
+/// 401 too, but says nothing about the bot's own token.
+const INVALID_WEBHOOK_TOKEN: isize = 50_027;
+
+/// REST calls under the policy. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    http: Arc<Http>,
+    revoked: CancellationToken,
+}
+
+/// Whether a call may be made again when nobody knows if it worked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// It reads, sets a state, or carries a nonce.
+    Safe,
+    /// A second one could do the thing twice.
+    Never,
+}
+
+/// How a call ended that did not succeed. None of these holds a URL, in which an
+/// interaction's token would stand.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestError {
+    /// Discord understood and said no.
+    #[error("Discord answered {status}, code {code}: {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Discord's JSON error code; -1 without one.
+        code: isize,
+        /// Discord's words.
+        message: String,
+    },
+    /// Discord did not answer, or only with trouble of its own.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Discord's answer, or the call itself, makes no sense to us. What it says could
+    /// quote people's data, and is left out.
+    #[error("{0}")]
+    NotUnderstood(&'static str),
+    /// The bot's token is not valid any more: no call is made.
+    #[error("Discord has refused the bot token, and no more calls are made")]
+    Revoked,
+}
+
+impl Rest {
+    /// Calls through `http`. `revoked` is cancelled when Discord refuses the token,
+    /// and from then on no call is made.
+    pub fn new(http: Arc<Http>, revoked: CancellationToken) -> Self {
+        Self { http, revoked }
+    }
+
+    /// Makes a call, and makes it again after a pause while that is safe and there
+    /// is `patience` left. `what` names it in errors.
+    pub async fn call<T, F>(
+        &self,
+        what: &'static str,
+        repeat: Repeat,
+        patience: Duration,
+        call: impl Fn(Arc<Http>) -> F,
+    ) -> Result<T, RestError>
+    where
+        F: Future<Output = serenity::Result<T>>,
+    {
+        let deadline = Instant::now() + patience;
+        for attempt in 1.. {
+            if self.revoked.is_cancelled() {
+                return Err(RestError::Revoked);
+            }
+            let answer = tokio::time::timeout_at(deadline, call(Arc::clone(&self.http))).await;
+            let failure = match answer {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => Failure::of(&error),
+                Err(_) => Failure::unanswered("no answer in time"),
+            };
+            let again = match &failure {
+                Failure::Refused(RestError::Revoked) => {
+                    self.revoked.cancel();
+                    false
+                }
+                Failure::Refused(_) => false,
+                Failure::NotDone(_) => true,
+                Failure::Unknown(_) => repeat == Repeat::Safe,
+            };
+            let pause = backoff(attempt - 1, RETRY_LEAST, RETRY_MOST);
+            if !again || attempt == ATTEMPTS || Instant::now() + pause >= deadline {
+                return Err(failure.into_error(what, attempt));
+            }
+            tokio::time::sleep(pause).await;
+        }
+        unreachable!("attempts are bounded")
+    }
+}
+
+/// A failed attempt, by what is known of the work.
+enum Failure {
+    /// Discord's final word.
+    Refused(RestError),
+    /// Certainly not done.
+    NotDone(String),
+    /// Done or not, nobody knows.
+    Unknown(String),
+}
+
+impl Failure {
+    fn unanswered(why: &str) -> Self {
+        Self::Unknown(why.to_owned())
+    }
+
+    fn of(error: &serenity::Error) -> Self {
+        let serenity::Error::Http(error) = error else {
+            return Self::Refused(RestError::NotUnderstood(match error {
+                serenity::Error::Json(_) => "Discord's answer was not understood",
+                _ => "the call could not be made",
+            }));
+        };
+        match error {
+            HttpError::UnsuccessfulRequest(answer) => {
+                let status = answer.status_code.as_u16();
+                match status {
+                    401 if answer.error.code != INVALID_WEBHOOK_TOKEN => {
+                        Self::Refused(RestError::Revoked)
+                    }
+                    429 => Self::NotDone("Discord's rate limit".to_owned()),
+                    500.. => Self::Unknown(format!("Discord answered {status}")),
+                    _ => Self::Refused(RestError::Refused {
+                        status,
+                        code: answer.error.code,
+                        message: answer.error.message.clone(),
+                    }),
+                }
+            }
+            HttpError::Request(error) if error.is_connect() => {
+                Self::NotDone("no connection to Discord".to_owned())
+            }
+            HttpError::Request(error) if error.is_timeout() => {
+                Self::unanswered("no answer in time")
+            }
+            HttpError::Request(_) => Self::unanswered("the connection broke"),
+            HttpError::RateLimitI64F64 | HttpError::RateLimitUtf8 => {
+                Self::NotDone("Discord's rate limit, in words that were not understood".to_owned())
+            }
+            _ => Self::Refused(RestError::NotUnderstood("the call could not be made")),
+        }
+    }
+
+    fn into_error(self, what: &str, attempts: u32) -> RestError {
+        match self {
+            Self::Refused(error) => error,
+            Self::NotDone(why) | Self::Unknown(why) => {
+                let times = if attempts == 1 {
+                    "once".to_owned()
+                } else {
+                    format!("{attempts} times")
+                };
+                RestError::Unreachable(format!("{what} failed, tried {times}: {why}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The gateway's events that we react to: one visible list, one file each.
+//!
+//! Runs on the gateway's thread, in the order in which events came, so nothing in
+//! here waits before it has handed on what the event says.
+
+mod message;
+mod ready;
+pub mod unknown;
+
+use std::sync::Arc;
+
+use serenity::all::{Context, Event, FullEvent, RawEventHandler};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::Commands;
+use crate::error::Stop;
+use crate::leveling::GuildId;
+use crate::xp::{Inbox, XpCache};
+
+/// Everything that a listener may use.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The guild served; events of others are passed over.
+    pub guild: GuildId,
+    /// Whom we know.
+    pub xp: Arc<XpCache>,
+    /// The way to the engine.
+    pub inbox: Inbox,
+    /// Whoever runs commands.
+    pub commands: Arc<Commands>,
+    /// Cancelled when Discord refuses the token.
+    pub revoked: CancellationToken,
+    /// What makes going on pointless.
+    pub stop: mpsc::Sender<Stop>,
+    /// Events that did not parse, by type.
+    pub unknown: unknown::Unknown,
+}
+
+#[serenity::async_trait]
+impl RawEventHandler for Listeners {
+    async fn raw_event(&self, ctx: Context, event: Event) {
+        match event {
+            Event::MessageCreate(event) => {
+                message::on_message(self, &event.message);
+                if self.commands.may_be_one(&event.message) {
+                    let event = FullEvent::Message {
+                        new_message: event.message,
+                    };
+                    self.commands.dispatch(ctx, event).await;
+                }
+            }
+            Event::InteractionCreate(event) => {
+                let event = FullEvent::InteractionCreate {
+                    interaction: event.interaction,
+                };
+                self.commands.dispatch(ctx, event).await;
+            }
+            Event::Ready(event) => {
+                let ready = FullEvent::Ready {
+                    data_about_bot: event.ready.clone(),
+                };
+                tokio::join!(
+                    ready::on_ready(self, &ctx, &event.ready),
+                    self.commands.dispatch(ctx.clone(), ready),
+                );
+            }
+            Event::GuildDelete(event) => ready::on_guild_delete(self, &event).await,
+            Event::Unknown(event) => unknown::on_unknown(self, event),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The work that comes round by itself: one visible table, one file each.
+//!
+//! Each task has a `run_once(now)` that can be repeated without harm; the loop here
+//! only decides when. A deadline is a row in the database, never a long sleep.
+
+pub mod catch_up;
+pub mod level_ups;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures_util::FutureExt;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::xp::Gap;
+use catch_up::CatchUp;
+use level_ups::LevelUps;
+
+/// How often the outbox is looked at when nobody says that there is something in it.
+const LEVEL_UPS_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a task that panicked rests.
+const AFTER_PANIC: Duration = Duration::from_secs(5);
+
+/// Every task, with what wakes it besides its cadence.
+#[derive(Debug)]
+pub struct Tasks {
+    /// Every 5 s, and after each commit that brought a level.
+    pub level_ups: LevelUps,
+    /// Notified after such a commit.
+    pub outbox_filled: Arc<Notify>,
+    /// Whenever the engine finds a gap.
+    pub catch_up: CatchUp,
+    /// The gap that is open now.
+    pub gaps: watch::Receiver<Option<Gap>>,
+}
+
+impl Tasks {
+    /// Starts all of them. Each ends at `cancel`, wherever it is: all of them can be
+    /// taken up again from what the database and Discord hold.
+    pub fn spawn(self, tracker: &TaskTracker, cancel: &CancellationToken) {
+        let Self {
+            level_ups,
+            outbox_filled,
+            catch_up,
+            gaps,
+        } = self;
+        let level_ups = Arc::new(level_ups);
+        spawn(tracker, cancel, "level-ups", move || {
+            let (level_ups, outbox_filled) = (Arc::clone(&level_ups), Arc::clone(&outbox_filled));
+            async move {
+                every("level-ups", LEVEL_UPS_EVERY, &outbox_filled, || {
+                    level_ups.run_once(Utc::now())
+                })
+                .await;
+            }
+        });
+        let catch_up = Arc::new(catch_up);
+        spawn(tracker, cancel, "catch-up", move || {
+            let (catch_up, gaps) = (Arc::clone(&catch_up), gaps.clone());
+            async move { catch_up.run(gaps).await }
+        });
+    }
+}
+
+/// Runs a task until it ends or `cancel`. One that panics is begun again: the others,
+/// and XP, go on meanwhile.
+fn spawn<F>(
+    tracker: &TaskTracker,
+    cancel: &CancellationToken,
+    name: &'static str,
+    task: impl Fn() -> F + Send + Sync + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let cancel = cancel.clone();
+    tracker.spawn(async move {
+        let running = async {
+            while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+                // The panic itself is in the log already.
+                tracing::error!(task = name, "the task has died and is begun again");
+                tokio::time::sleep(AFTER_PANIC).await;
+            }
+        };
+        cancel.run_until_cancelled(running).await;
+    });
+}
+
+/// Runs `work` now, then again after each `cadence` or when woken. A failure is said
+/// once, and its end too.
+async fn every<F>(name: &'static str, cadence: Duration, wake: &Notify, work: impl Fn() -> F)
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let mut failing = false;
+    loop {
+        match work().await {
+            Ok(()) if failing => {
+                failing = false;
+                tracing::info!(task = name, "the task works again");
+            }
+            Err(error) if !failing => {
+                failing = true;
+                tracing::error!(
+                    task = name,
+                    error = format!("{error:#}"),
+                    "the task failed; it is tried again"
+                );
+            }
+            _ => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(cadence) => {}
+            () = wake.notified() => {}
+        }
+    }
+}
