@@ -1,0 +1,349 @@
+//! The composition root: builds everything, starts it, and ends it in order.
+//!
+//! Nothing is decided in here but what depends on what, and who ends before whom.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use secrecy::SecretString;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::check;
+use crate::commands::{Commands, Setting};
+use crate::config;
+use crate::discord::client::{Client, Gateway};
+use crate::error::Stop;
+use crate::import;
+use crate::leveling::GuildId;
+use crate::listeners::{Listeners, unknown::Unknown};
+use crate::store::lease::{self, Lease};
+use crate::store::watermark::Watermark;
+use crate::store::{self, Database};
+use crate::tasks::{Tasks, catch_up::CatchUp, level_ups::LevelUps};
+use crate::xp::{Engine, EngineHandles, Fenced, XpCache};
+
+/// Everything ends within this, or is left behind: service managers kill after 10 s.
+const SHUTDOWN: Duration = Duration::from_secs(9);
+/// What each step of ending may take.
+const CLOSE_GATEWAY: Duration = Duration::from_secs(2);
+const ANSWER_COMMANDS: Duration = Duration::from_secs(2);
+const SAVE_XP: Duration = Duration::from_secs(4);
+const LET_GO: Duration = Duration::from_millis(500);
+
+/// Runs the bot until `cancel` (then it ends well) or until it cannot go on.
+pub async fn run(settings: config::Run, cancel: CancellationToken) -> Result<(), Stop> {
+    let guild = settings.guild()?;
+    let token = settings.discord.token()?;
+    let opening = cancel
+        .run_until_cancelled(open_database(&settings.database))
+        .await;
+    let Some(database) = opening.transpose()? else {
+        return Ok(());
+    };
+    let Some((lease, watermark)) = lease::claim_when_free(&database, &cancel).await? else {
+        return Ok(());
+    };
+    // Beats from here on: whatever follows may take long, and is not a sign of death.
+    let mut running = Running::start(database.clone(), lease);
+    let starting = build(&database, watermark, guild, token, settings);
+    let ready = tokio::select! {
+        ready = starting => ready.map(Some),
+        stop = running.failed() => Err(stop),
+        () = cancel.cancelled() => Ok(None),
+    };
+    let (result, gateway) = match ready {
+        Ok(Some(ready)) => running.connect(ready, &cancel).await,
+        Ok(None) => (Ok(()), None),
+        Err(stop) => (Err(stop), None),
+    };
+    tracing::info!("shutting down");
+    let ended = timeout(SHUTDOWN, running.end(gateway)).await;
+    result.and(ended.unwrap_or_else(|_| {
+        Err(Stop::Other(anyhow!(
+            "the end took too long and was cut short"
+        )))
+    }))
+}
+
+/// Everything that is built and not yet started.
+struct Ready {
+    engine: Engine,
+    tasks: Tasks,
+    client: Client,
+    stops: mpsc::Receiver<Stop>,
+    revoked: CancellationToken,
+    under_way: TaskTracker,
+}
+
+/// Loads what is needed and wires it up; nothing of it runs yet.
+async fn build(
+    database: &Database,
+    watermark: Watermark,
+    guild: GuildId,
+    token: SecretString,
+    settings: config::Run,
+) -> Result<Ready, Stop> {
+    let started = Instant::now();
+    let xp = Arc::new(load(database).await?);
+    tracing::info!(
+        users = xp.len(),
+        in_ms = started.elapsed().as_millis(),
+        "XP is loaded"
+    );
+
+    let outbox_filled = Arc::new(Notify::new());
+    let (engine, EngineHandles { inbox, gaps }) = Engine::new(
+        database.clone(),
+        Arc::clone(&xp),
+        settings.zone,
+        watermark,
+        Arc::clone(&outbox_filled),
+    );
+    let (revoked, under_way) = (CancellationToken::new(), TaskTracker::new());
+    let (stop, stops) = mpsc::channel(4);
+    let commands = Arc::new(Commands::new(Setting {
+        guild,
+        prefix: settings.prefix.clone(),
+        xp: Arc::clone(&xp),
+        inbox: inbox.clone(),
+        database: database.clone(),
+        revoked: revoked.clone(),
+        under_way: under_way.clone(),
+    }));
+    let listeners = Listeners {
+        guild,
+        xp: Arc::clone(&xp),
+        inbox: inbox.clone(),
+        commands: Arc::clone(&commands),
+        revoked: revoked.clone(),
+        stop,
+        unknown: Unknown::default(),
+    };
+    let client = Client::new(
+        settings.discord,
+        token,
+        listeners,
+        move |client| Box::pin(async move { commands.attach(client).await }),
+        revoked.clone(),
+    )
+    .await?;
+    let rest = client.rest().clone();
+    let tasks = Tasks {
+        level_ups: LevelUps {
+            database: database.clone(),
+            xp: Arc::clone(&xp),
+            rest: rest.clone(),
+            posted: Mutex::default(),
+        },
+        outbox_filled,
+        catch_up: CatchUp {
+            rest,
+            xp,
+            guild,
+            hours: settings.catch_up_hours,
+            council: settings.council,
+            inbox,
+            said: Mutex::default(),
+        },
+        gaps,
+    };
+    Ok(Ready {
+        engine,
+        tasks,
+        client,
+        stops,
+        revoked,
+        under_way,
+    })
+}
+
+async fn load(database: &Database) -> Result<XpCache, Stop> {
+    let levels = store::level::load(&mut *database.acquire().await?).await?;
+    Ok(XpCache::load(database, levels).await?)
+}
+
+/// Brings the schema up to date and fills a fresh database with the levels.
+pub async fn migrate(settings: &config::DatabaseUrl) -> Result<(), Stop> {
+    open_database(settings).await?.close().await;
+    tracing::info!("the database is up to date");
+    Ok(())
+}
+
+/// Takes over another bot's data.
+pub async fn import(settings: &config::Import, cancel: CancellationToken) -> Result<(), Stop> {
+    let config::ImportFormat::Django = settings.from;
+    // The files first: bad data is found before anything is touched.
+    let dump = import::django::read(&settings.files)?;
+    let database = open_database(&settings.database).await?;
+    let report = cancel
+        .run_until_cancelled(import::save(&database, dump, settings.fresh_only))
+        .await;
+    database.close().await;
+    let interrupted = || {
+        Err(anyhow!(
+            "the import was interrupted, and nothing was changed"
+        ))
+    };
+    report.unwrap_or_else(interrupted).map_err(Stop::Other)
+}
+
+/// Looks for what must not be in the database, and compares it with a log.
+pub async fn check(settings: &config::Check) -> Result<(), Stop> {
+    let database = Database::connect(&settings.database.database_url).await?;
+    let found = check::run(&database, settings.replay.as_deref(), settings.zone).await;
+    database.close().await;
+    Ok(found?)
+}
+
+async fn open_database(settings: &config::DatabaseUrl) -> Result<Database, Stop> {
+    let database = Database::connect(&settings.database_url).await?;
+    database.migrate().await?;
+    import::seed_levels(&database)
+        .await
+        .map_err(Stop::Database)?;
+    Ok(database)
+}
+
+/// What runs beside the gateway.
+struct Running {
+    database: Database,
+    lease: JoinHandle<store::Result<()>>,
+    end_lease: CancellationToken,
+    /// Once started; emptied when its end has been seen.
+    engine: Option<JoinHandle<Result<(), Fenced>>>,
+    end_engine: CancellationToken,
+    tasks: TaskTracker,
+    end_tasks: CancellationToken,
+    revoked: CancellationToken,
+    under_way: TaskTracker,
+}
+
+impl Running {
+    fn start(database: Database, lease: Lease) -> Self {
+        let end_lease = CancellationToken::new();
+        Self {
+            database,
+            lease: tokio::spawn(lease.keep(end_lease.clone())),
+            end_lease,
+            engine: None,
+            end_engine: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            end_tasks: CancellationToken::new(),
+            revoked: CancellationToken::new(),
+            under_way: TaskTracker::new(),
+        }
+    }
+
+    /// Starts the rest and connects, until the end; why it came, and the gateway to close.
+    async fn connect(
+        &mut self,
+        ready: Ready,
+        cancel: &CancellationToken,
+    ) -> (Result<(), Stop>, Option<Gateway>) {
+        let Ready {
+            engine,
+            tasks,
+            client,
+            stops,
+            revoked,
+            under_way,
+        } = ready;
+        self.engine = Some(tokio::spawn(engine.run(self.end_engine.clone())));
+        (self.revoked, self.under_way) = (revoked, under_way);
+        tasks.spawn(&self.tasks, &self.end_tasks);
+        let connected = tokio::select! {
+            connected = client.connect(cancel) => connected,
+            stop = self.failed() => Err(stop),
+        };
+        match connected {
+            Ok(Some(mut gateway)) => (
+                self.until_the_end(&mut gateway, stops, cancel).await,
+                Some(gateway),
+            ),
+            Ok(None) => (Ok(()), None),
+            Err(stop) => (Err(stop), None),
+        }
+    }
+
+    /// Waits until something ended that must not, and says what that means.
+    async fn failed(&mut self) -> Stop {
+        tokio::select! {
+            ended = ended(&mut self.engine) => match ended {
+                Ok(Err(Fenced)) => Stop::TakenOver,
+                Ok(Ok(())) => Stop::Other(anyhow!("the engine has ended although nobody asked it to")),
+                Err(error) => Stop::Other(anyhow::Error::new(error).context("the engine has died")),
+            },
+            ended = &mut self.lease => match ended {
+                Ok(_) => Stop::TakenOver,
+                Err(error) => Stop::Other(anyhow::Error::new(error).context("the lease's keeper has died")),
+            },
+            () = self.revoked.cancelled() => Stop::TokenRefused,
+        }
+    }
+
+    async fn until_the_end(
+        &mut self,
+        gateway: &mut Gateway,
+        mut stops: mpsc::Receiver<Stop>,
+        cancel: &CancellationToken,
+    ) -> Result<(), Stop> {
+        tokio::select! {
+            () = cancel.cancelled() => Ok(()),
+            stop = gateway.ended() => Err(stop),
+            Some(stop) = stops.recv() => Err(stop),
+            stop = self.failed() => Err(stop),
+        }
+    }
+
+    /// Takes nothing more, answers who waits, saves what is in hand, lets go.
+    async fn end(mut self, gateway: Option<Gateway>) -> Result<(), Stop> {
+        if let Some(gateway) = &gateway {
+            let _ = timeout(CLOSE_GATEWAY, gateway.close()).await;
+        }
+        self.end_tasks.cancel();
+        self.tasks.close();
+        self.under_way.close();
+        let _ = timeout(ANSWER_COMMANDS, self.under_way.wait()).await;
+        self.end_engine.cancel();
+        let saved = match &mut self.engine {
+            Some(engine) => timeout(SAVE_XP, engine).await,
+            None => Ok(Ok(Ok(()))),
+        };
+        self.tasks.wait().await;
+        self.end_lease.cancel();
+        if !self.lease.is_finished() {
+            let _ = timeout(LET_GO, &mut self.lease).await;
+        }
+        if let Some(gateway) = gateway {
+            let _ = timeout(LET_GO, gateway.join()).await;
+        }
+        let _ = timeout(LET_GO, self.database.close()).await;
+        match saved {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(Fenced))) => Err(Stop::TakenOver),
+            Ok(Err(error)) => Err(Stop::Other(
+                anyhow::Error::new(error).context("the engine has died"),
+            )),
+            Err(_) => Err(Stop::Database(anyhow!(
+                "the last messages could not be saved, and are read again at the next start"
+            ))),
+        }
+    }
+}
+
+/// Waits for the engine's end, which is seen once; for ever if there is none.
+async fn ended(
+    engine: &mut Option<JoinHandle<Result<(), Fenced>>>,
+) -> Result<Result<(), Fenced>, JoinError> {
+    let Some(running) = engine else {
+        return std::future::pending().await;
+    };
+    let ended = running.await;
+    *engine = None;
+    ended
+}

@@ -1,0 +1,184 @@
+//! `wall_e check`: is the database sound, and is it what the messages come to?
+//!
+//! Only reads. A difference is printed row by row and makes the command fail; what the
+//! rows should be is computed by the rules the bot itself uses, from nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use chrono_tz::Tz;
+
+use crate::discord::wire::BareMessage;
+use crate::leveling::{Levels, Standing, Timestamp, UserId};
+use crate::store::xp_day::{self, DayTotal};
+use crate::store::{self, Database};
+use crate::xp::{Seen, recompute};
+
+/// Rows printed at most; the rest is only counted.
+const SHOWN: usize = 50;
+
+/// Checks the database, and compares it with a log of messages if there is one.
+pub async fn run(database: &Database, replay: Option<&Path>, zone: Tz) -> anyhow::Result<()> {
+    let levels = store::level::load(&mut *database.acquire().await?).await?;
+    let stored = Rows::load(database).await?;
+    let differences = match replay {
+        Some(path) => stored.differences_from(&Rows::replayed(path, &levels, zone)?),
+        None => stored.contradictions(),
+    };
+    report(&differences, &stored)
+}
+
+/// Every user's standing, and what they earned on each day.
+struct Rows {
+    users: BTreeMap<UserId, Standing>,
+    days: Vec<DayTotal>,
+}
+
+impl Rows {
+    async fn load(database: &Database) -> store::Result<Self> {
+        let mut connection = database.acquire().await?;
+        let mut users = BTreeMap::new();
+        store::user_point::load_all(&mut connection, |row| {
+            if row.standing.is_tracked() {
+                users.insert(row.user, row.standing);
+            }
+        })
+        .await?;
+        Ok(Self {
+            users,
+            days: xp_day::all(&mut connection).await?,
+        })
+    }
+
+    fn replayed(path: &Path, levels: &Levels, zone: Tz) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        let (users, days) = recompute(
+            messages(&text).with_context(|| path.display().to_string())?,
+            levels,
+            zone,
+        );
+        Ok(Self {
+            users: users
+                .into_iter()
+                .map(|row| (row.user, row.standing))
+                .collect(),
+            days,
+        })
+    }
+
+    /// What is here and not there, there and not here, or not the same.
+    fn differences_from(&self, expected: &Self) -> Vec<String> {
+        let show = |standing: Option<&Standing>| standing.map_or("nothing".to_owned(), describe);
+        let mut found = compare(
+            &self.users,
+            &expected.users,
+            |user| format!("user {user}"),
+            show,
+        );
+        let by_day = |rows: &Self| -> BTreeMap<_, _> {
+            rows.days
+                .iter()
+                .map(|row| ((row.user, row.day), *row))
+                .collect()
+        };
+        let show = |row: Option<&DayTotal>| {
+            row.map_or("nothing".to_owned(), |row| {
+                format!("{} points, {} messages", row.points, row.messages)
+            })
+        };
+        let named = |(user, day): &(UserId, chrono::NaiveDate)| format!("user {user} on {day}");
+        found.extend(compare(&by_day(self), &by_day(expected), named, show));
+        found
+    }
+
+    /// Days that hold more than their user has ever earned.
+    fn contradictions(&self) -> Vec<String> {
+        let mut by_user: BTreeMap<UserId, u64> = BTreeMap::new();
+        for row in &self.days {
+            *by_user.entry(row.user).or_default() += row.points;
+        }
+        by_user
+            .into_iter()
+            .filter(|(user, points)| {
+                self.users
+                    .get(user)
+                    .is_none_or(|standing| standing.points.get() < *points)
+            })
+            .map(|(user, points)| {
+                format!("user {user}: the days hold {points} points, more than the user has")
+            })
+            .collect()
+    }
+}
+
+/// The messages of a log that may earn XP.
+fn messages(text: &str) -> anyhow::Result<Vec<Seen>> {
+    let mut messages = Vec::new();
+    for (number, line) in (1..)
+        .zip(text.lines())
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let message: BareMessage = serde_json::from_str(line)
+            .with_context(|| format!("line {number} is not a message of Discord"))?;
+        messages.extend(message.seen(|_| true));
+    }
+    Ok(messages)
+}
+
+fn compare<K: Ord, V: PartialEq>(
+    here: &BTreeMap<K, V>,
+    there: &BTreeMap<K, V>,
+    name: impl Fn(&K) -> String,
+    show: impl Fn(Option<&V>) -> String,
+) -> Vec<String> {
+    let only_there = there.keys().filter(|key| !here.contains_key(key));
+    let differing = |key: &&K| here.get(key) != there.get(key);
+    let row = |key: &K| {
+        format!(
+            "{}: {}, expected {}",
+            name(key),
+            show(here.get(key)),
+            show(there.get(key))
+        )
+    };
+    here.keys()
+        .chain(only_there)
+        .filter(differing)
+        .map(row)
+        .collect()
+}
+
+fn describe(standing: &Standing) -> String {
+    let last = standing.last_awarded_at.map_or(0, Timestamp::millis);
+    format!(
+        "{} points, {} messages, the last at {last} ms",
+        standing.points, standing.message_count
+    )
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn report(differences: &[String], stored: &Rows) -> anyhow::Result<()> {
+    for line in differences.iter().take(SHOWN) {
+        println!("{line}");
+    }
+    match differences.len() {
+        0 => {
+            println!(
+                "{} users and {} days: nothing is wrong.",
+                stored.users.len(),
+                stored.days.len()
+            );
+            Ok(())
+        }
+        count => bail!(
+            "{count} rows are not what they should be{}",
+            if count > SHOWN {
+                "; the first are shown"
+            } else {
+                ""
+            }
+        ),
+    }
+}

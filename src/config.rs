@@ -1,0 +1,374 @@
+//! Settings: the only reader of flags and of the environment.
+//!
+//! Every setting is a flag with an environment variable; `--help` documents both
+//! and never shows a value.
+
+#![expect(
+    missing_docs,
+    reason = "a doc comment on a flattened field would stand in --help"
+)]
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use chrono_tz::Tz;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+use crate::error::Stop;
+use crate::leveling::GuildId;
+
+/// A self-hosted Discord leveling bot.
+#[derive(Debug, Parser)]
+#[command(name = "wall_e", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub log: Log,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the bot
+    Run(Run),
+    /// Bring the database's schema up to date, and fill a fresh one with the levels
+    Migrate(DatabaseUrl),
+    /// Take over the levels and the XP of another bot
+    Import(Import),
+    /// Check that the database is sound, or that it is what a message log comes to
+    Check(Check),
+}
+
+/// How to log.
+#[derive(Clone, Debug, Args)]
+pub struct Log {
+    /// What is logged, as tracing's filter directives
+    #[arg(
+        long = "log",
+        env = "RUST_LOG",
+        default_value = "info,serenity=warn",
+        hide_env_values = true,
+        global = true
+    )]
+    pub filter: String,
+    /// How a log line looks
+    #[arg(
+        long = "log-format",
+        env = "WALLE_LOG_FORMAT",
+        default_value = "text",
+        hide_env_values = true,
+        global = true
+    )]
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For programs: one JSON object a line
+    Json,
+}
+
+/// Which database.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseUrl {
+    /// Postgres, as `postgres://USER:PASSWORD@HOST/NAME`
+    #[arg(long = "database-url", env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
+    pub database_url: SecretString,
+}
+
+/// The bot's settings.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub database: DatabaseUrl,
+    #[command(flatten)]
+    pub discord: Discord,
+    /// The guild served, by its id
+    #[arg(
+        long = "guild-id",
+        env = "WALLE_GUILD_ID",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true
+    )]
+    guild_id: String,
+    /// What text commands begin with
+    #[arg(long, env = "WALLE_PREFIX", default_value = ".", hide_env_values = true, value_parser = prefix)]
+    pub prefix: String,
+    /// How far back missed messages are read, in hours
+    #[arg(
+        long = "catch-up-hours",
+        env = "WALLE_CATCH_UP_HOURS",
+        default_value_t = 24,
+        hide_env_values = true
+    )]
+    pub catch_up_hours: u32,
+    /// Name of the text channel in which moderators are told of problems
+    #[arg(
+        long = "council-channel",
+        env = "WALLE_COUNCIL_CHANNEL",
+        default_value = "council",
+        hide_env_values = true
+    )]
+    pub council: String,
+    /// The guild's time zone, which decides where a day of XP begins
+    #[arg(
+        long = "timezone",
+        env = "WALLE_TIMEZONE",
+        default_value = "Canada/Pacific",
+        hide_env_values = true, value_parser = zone
+    )]
+    pub zone: Tz,
+}
+
+impl Run {
+    /// The guild served.
+    pub fn guild(&self) -> Result<GuildId, Stop> {
+        let text = self.guild_id.trim();
+        if text.is_empty() {
+            return Err(Stop::NoGuild(""));
+        }
+        let not_an_id =
+            || Stop::NoGuild("; what is set there is not an id, which has 17 to 20 digits");
+        text.parse()
+            .ok()
+            .and_then(GuildId::new)
+            .ok_or_else(not_an_id)
+    }
+}
+
+/// How Discord is reached.
+#[derive(Clone, Debug, Args)]
+pub struct Discord {
+    /// The bot's token; better in the environment, where no other user sees it
+    #[arg(long, env = "WALLE_TOKEN", hide_env_values = true, value_parser = secret)]
+    token: Option<SecretString>,
+    /// A file that holds the token
+    #[arg(long = "token-file", env = "WALLE_TOKEN_FILE", hide_env_values = true, value_parser = path())]
+    token_file: Option<PathBuf>,
+    /// REST origin: another https:// origin is used as Discord itself, an http:// one as
+    /// a proxy that keeps the rate limits
+    #[arg(
+        long = "discord-api",
+        env = "WALLE_DISCORD_API",
+        default_value = "https://discord.com",
+        hide_env_values = true,
+        value_parser = origin
+    )]
+    pub api: Origin,
+    /// PEM file of an authority trusted besides the usual ones
+    #[arg(long = "discord-ca", env = "WALLE_DISCORD_CA", hide_env_values = true, value_parser = path())]
+    ca: Option<PathBuf>,
+}
+
+impl Discord {
+    /// The token, from wherever it is kept.
+    pub fn token(&self) -> Result<SecretString, Stop> {
+        use secrecy::ExposeSecret;
+        let given = match (&self.token, given(self.token_file.as_deref())) {
+            (Some(token), _) if !token.expose_secret().is_empty() => token.clone(),
+            (_, Some(file)) => {
+                let text = std::fs::read_to_string(file).map_err(|error| {
+                    Stop::NoToken(if error.kind() == ErrorKind::NotFound {
+                        "; the file that WALLE_TOKEN_FILE names is not there"
+                    } else {
+                        "; the file that WALLE_TOKEN_FILE names cannot be read"
+                    })
+                })?;
+                SecretString::from(text)
+            }
+            _ => return Err(Stop::NoToken("")),
+        };
+        let token = given.expose_secret().trim();
+        // A token that could not stand in a header would be quoted in an error.
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Stop::NoToken("; what is set there is not a token"));
+        }
+        Ok(SecretString::from(token))
+    }
+
+    /// The extra authority's file.
+    pub fn ca(&self) -> Option<&Path> {
+        given(self.ca.as_deref())
+    }
+}
+
+/// Where REST calls go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Discord, or a host that is used exactly as Discord is: by its host and port.
+    Discord { host: String, port: u16 },
+    /// A proxy that keeps the rate limits by itself, by its URL without a path.
+    Proxy(String),
+}
+
+/// A check's settings.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub database: DatabaseUrl,
+    /// Compare with this log of all messages ever counted: Discord's message objects, as
+    /// JSON, one a line
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<PathBuf>,
+    /// The guild's time zone, which decides where a day of XP begins
+    #[arg(long = "timezone", env = "WALLE_TIMEZONE", default_value = "Canada/Pacific", hide_env_values = true, value_parser = zone)]
+    pub zone: Tz,
+}
+
+/// An import's settings.
+#[derive(Clone, Debug, Args)]
+pub struct Import {
+    #[command(flatten)]
+    pub database: DatabaseUrl,
+    /// Where the files come from
+    #[arg(value_name = "FORMAT")]
+    pub from: ImportFormat,
+    /// The files, in any order
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Do nothing if the database has users already
+    #[arg(long)]
+    pub fresh_only: bool,
+}
+
+/// Where an import comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// What `manage.py dumpdata` of the Python wall_e writes
+    Django,
+}
+
+/// Takes an empty path too: a variable set to nothing means the same as none.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+fn given(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a value parser")]
+fn secret(text: &str) -> Result<SecretString, String> {
+    Ok(SecretString::from(text))
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    let text = or_default(text, ".");
+    match text.chars().count() {
+        1..=5 if !text.contains(char::is_whitespace) => Ok(text.to_owned()),
+        _ => Err("a prefix has 1 to 5 characters and no spaces".to_owned()),
+    }
+}
+
+fn zone(text: &str) -> Result<Tz, String> {
+    let unknown = "expected a time zone such as Canada/Pacific or Europe/Berlin";
+    or_default(text, "Canada/Pacific")
+        .parse()
+        .map_err(|_| unknown.to_owned())
+}
+
+/// A variable that is set to nothing means the same as none.
+fn or_default<'a>(text: &'a str, default: &'a str) -> &'a str {
+    if text.is_empty() { default } else { text }
+}
+
+fn origin(text: &str) -> Result<Origin, String> {
+    let text = or_default(text, "https://discord.com");
+    let expected = "expected https://HOST[:PORT] or http://HOST[:PORT]";
+    let url = reqwest::Url::parse(text).map_err(|_| expected)?;
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Err(expected.to_owned());
+    };
+    if url.path() != "/"
+        || url.query().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err(expected.to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(Origin::Discord {
+            host: host.to_owned(),
+            port,
+        }),
+        "http" => Ok(Origin::Proxy(format!("http://{host}:{port}"))),
+        _ => Err(expected.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_never_shows_a_value_of_the_environment() {
+        for mut command in Cli::command()
+            .get_subcommands()
+            .cloned()
+            .chain([Cli::command()])
+        {
+            for argument in command
+                .get_arguments()
+                .filter(|argument| argument.get_env().is_some())
+            {
+                assert!(argument.is_hide_env_values_set(), "--{}", argument.get_id());
+            }
+            assert!(!command.render_long_help().to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn origins_are_told_apart_by_their_scheme() {
+        let discord = |host: &str, port| {
+            Ok(Origin::Discord {
+                host: host.to_owned(),
+                port,
+            })
+        };
+        assert_eq!(origin("https://discord.com"), discord("discord.com", 443));
+        assert_eq!(
+            origin("https://127.0.0.1:8443/"),
+            discord("127.0.0.1", 8443)
+        );
+        assert_eq!(
+            origin("http://proxy:3000"),
+            Ok(Origin::Proxy("http://proxy:3000".to_owned()))
+        );
+        for wrong in [
+            "discord.com",
+            "ftp://discord.com",
+            "https://",
+            "https://a/b",
+            "https://me:pw@a",
+        ] {
+            assert!(origin(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_short_and_solid() {
+        for (text, good) in [
+            (".", true),
+            ("!!", true),
+            ("", true),
+            (". ", false),
+            ("abcdef", false),
+        ] {
+            assert_eq!(prefix(text).is_ok(), good, "{text:?}");
+        }
+    }
+}

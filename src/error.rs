@@ -1,0 +1,85 @@
+//! What can go wrong, by who is told.
+//!
+//! Three kinds. A [`UserError`] is a sentence for the person who typed a command.
+//! A [`Stop`] ends the process: one sentence for the operator and an exit code of
+//! its own. Everything else is `anyhow::Error`: it collects context on its way, is
+//! logged once where it ends, and nobody but the log sees it.
+
+use crate::leveling::GuildId;
+
+/// Said to the person who asked; never a secret, never an internal detail.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UserError(pub String);
+
+/// Why the process cannot go on. `run_walle.sh --help` lists the codes.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// Neither `WALLE_TOKEN` nor `WALLE_TOKEN_FILE` gives a token.
+    #[error(
+        "there is no bot token: set WALLE_TOKEN (or WALLE_TOKEN_FILE) to the one on the Bot page of \
+         https://discord.com/developers/applications{0}"
+    )]
+    NoToken(&'static str),
+    /// `WALLE_GUILD_ID` is missing or no id.
+    #[error(
+        "there is no guild: set WALLE_GUILD_ID to its id (right-click the server's icon, Copy Server ID){0}"
+    )]
+    NoGuild(&'static str),
+    /// Discord answered 401, or closed the gateway with 4004.
+    #[error(
+        "Discord refuses the bot token: reset it on the Bot page of https://discord.com/developers/applications \
+         and put the new one into WALLE_TOKEN"
+    )]
+    TokenRefused,
+    /// The guild is not among those of the bot.
+    #[error(
+        "the bot is not in guild {0}: invite it with the link in the README, or correct WALLE_GUILD_ID"
+    )]
+    NotInGuild(GuildId),
+    /// The gateway closed with 4014.
+    #[error(
+        "Discord refuses the Message Content intent: switch it on under Privileged Gateway Intents on the Bot page \
+         of https://discord.com/developers/applications"
+    )]
+    IntentOff,
+    /// Discord wants something of the gateway that this wall_e does not do.
+    #[error("Discord refuses the gateway connection for good: {0}; a newer wall_e may help")]
+    GatewayRefused(&'static str),
+    /// Postgres cannot be reached, or not used.
+    #[error(
+        "the database cannot be used: {0:#}; check that Postgres runs and that DATABASE_URL is right"
+    )]
+    Database(anyhow::Error),
+    /// Another bot holds the database now.
+    #[error(
+        "another wall_e has taken over the database: this one ends, so that no message counts twice"
+    )]
+    TakenOver,
+    /// Everything else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl Stop {
+    /// 1 is everything without a code of its own; 2 is left to the command line.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Other(_) => 1,
+            Self::NoToken(_) => 12,
+            Self::NoGuild(_) => 13,
+            Self::TokenRefused => 14,
+            Self::NotInGuild(_) => 15,
+            Self::IntentOff => 16,
+            Self::Database(_) => 17,
+            Self::TakenOver => 18,
+            Self::GatewayRefused(_) => 19,
+        }
+    }
+}
+
+impl From<crate::store::Error> for Stop {
+    fn from(error: crate::store::Error) -> Self {
+        Self::Database(error.into())
+    }
+}

@@ -1,0 +1,200 @@
+//! Data from elsewhere: the levels of a fresh database, and another bot's dump.
+//!
+//! An import is one transaction that can be repeated: nobody ever loses points
+//! by it. It works only on a database that no bot holds.
+
+pub mod django;
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+
+use crate::leveling::Levels;
+use crate::store::user_point::{self, Imported, ImportedUser};
+use crate::store::{self, Database, Transaction, lease, level, watermark};
+
+/// The levels that a fresh database gets.
+const LEVELS: &str = include_str!("../../fixtures/levels.json");
+
+/// Rows written by one statement.
+const AT_ONCE: usize = 1_000;
+
+/// What was read from files, checked.
+#[derive(Debug)]
+pub struct Dump {
+    /// The levels, if the files hold any.
+    pub levels: Option<Levels>,
+    /// The users, each once, with the level that the dump claims for them.
+    pub users: Vec<(ImportedUser, Option<u64>)>,
+    /// Records of other models, which are not ours.
+    pub passed_over: usize,
+}
+
+/// Gives a database without levels those of `fixtures/levels.json`.
+pub async fn seed_levels(database: &Database) -> anyhow::Result<()> {
+    let mut transaction = database.begin().await?;
+    // Two processes that start together must not both fill the table.
+    watermark::lock(&mut transaction).await?;
+    if level::all(&mut transaction).await?.is_empty() {
+        let levels = seed()?;
+        level::replace_all(&mut transaction, &levels).await?;
+        tracing::info!(
+            count = levels.rows().len(),
+            "the database is new and gets its levels"
+        );
+    }
+    Ok(store::commit(transaction).await?)
+}
+
+/// Writes a dump into the database, and says what that changed. Dropped at any
+/// point before its end it has changed nothing.
+pub async fn save(database: &Database, dump: Dump, fresh_only: bool) -> anyhow::Result<()> {
+    // Looked at once more when nobody else can write: a bot that is running is no
+    // reason to fail where there is nothing to do.
+    if fresh_only && !user_point::is_empty(&mut *database.acquire().await?).await? {
+        say_not_fresh();
+        return Ok(());
+    }
+    let Some((lease, watermark)) = lease::claim_if_free(database).await? else {
+        bail!("a wall_e is using this database: stop it first, then import again");
+    };
+    let end_lease = CancellationToken::new();
+    let keeping = tokio::spawn(lease.keep(end_lease.clone()));
+    let saved = save_owned(database, dump, fresh_only, watermark.owner_epoch).await;
+    end_lease.cancel();
+    let _ = keeping.await;
+    saved
+}
+
+async fn save_owned(
+    database: &Database,
+    dump: Dump,
+    fresh_only: bool,
+    epoch: i64,
+) -> anyhow::Result<()> {
+    let mut transaction = database.begin().await?;
+    if fresh_only && !user_point::is_empty(&mut transaction).await? {
+        say_not_fresh();
+        return Ok(());
+    }
+    let Imported {
+        added,
+        completed,
+        kept,
+    } = write(&mut transaction, dump).await?;
+    if watermark::lock(&mut transaction).await?.owner_epoch != epoch {
+        bail!("a wall_e has taken over this database meanwhile: stop it, then import again");
+    }
+    store::commit(transaction)
+        .await
+        .context("the import could not be committed")?;
+    tracing::info!(
+        added,
+        completed,
+        kept,
+        "imported: new users, users of whom more is known now, users left as they were"
+    );
+    Ok(())
+}
+
+fn say_not_fresh() {
+    tracing::info!("the database has users already: nothing is imported");
+}
+
+async fn write(transaction: &mut Transaction<'_>, dump: Dump) -> anyhow::Result<Imported> {
+    if dump.passed_over > 0 {
+        tracing::info!(
+            records = dump.passed_over,
+            "records of other models are passed over"
+        );
+    }
+    if let Some(levels) = &dump.levels {
+        write_levels(transaction, levels).await?;
+    }
+    let levels = level::load(transaction).await?;
+    let disagreeing = dump
+        .users
+        .iter()
+        .filter(|(user, claimed)| {
+            claimed.is_some_and(|claimed| {
+                claimed != u64::from(levels.level_at(user.standing.points).0)
+            })
+        })
+        .count();
+    if disagreeing > 0 {
+        tracing::warn!(
+            users = disagreeing,
+            "stored levels disagree with the points; the points decide"
+        );
+    }
+    let users: Vec<ImportedUser> = dump.users.into_iter().map(|(user, _)| user).collect();
+    let mut total = Imported::default();
+    let mut done = 0;
+    let mut said = 0;
+    for part in users.chunks(AT_ONCE) {
+        let Imported {
+            added,
+            completed,
+            kept,
+        } = user_point::import(transaction, part).await?;
+        total.added += added;
+        total.completed += completed;
+        total.kept += kept;
+        done += part.len();
+        let percent = done * 100 / users.len();
+        if percent / 10 > said {
+            said = percent / 10;
+            tracing::info!(done, of = users.len(), "importing users: {percent} %");
+        }
+    }
+    Ok(total)
+}
+
+/// Levels that somebody has changed here are theirs and stay.
+async fn write_levels(transaction: &mut Transaction<'_>, dumped: &Levels) -> anyhow::Result<()> {
+    let here = level::load(transaction).await?;
+    if here == *dumped {
+        tracing::info!("the levels are the same already");
+    } else if here == seed()? {
+        level::replace_all(transaction, dumped).await?;
+        tracing::info!(count = dumped.rows().len(), "the levels are taken over");
+    } else {
+        tracing::warn!("the levels have been changed here, and are kept as they are");
+    }
+    Ok(())
+}
+
+fn seed() -> anyhow::Result<Levels> {
+    let dump = django::parse([("fixtures/levels.json", LEVELS)])?;
+    dump.levels.context("fixtures/levels.json holds no levels")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leveling::{mee6_points_to_next, mee6_total};
+
+    #[test]
+    fn a_fresh_database_gets_mee6s_curve_and_twenty_names() {
+        let levels = seed().unwrap();
+        assert_eq!(levels.rows().len(), 101);
+        for (number, level) in (0..).zip(levels.rows()) {
+            assert_eq!(level.total_points_required.get(), mee6_total(number));
+            assert_eq!(
+                level.points_to_next_level.get(),
+                mee6_points_to_next(number)
+            );
+        }
+        let named: Vec<_> = levels
+            .rows()
+            .iter()
+            .filter(|level| level.role_name.is_some())
+            .collect();
+        assert!(
+            named
+                .iter()
+                .map(|level| level.number.0)
+                .eq((0..100).step_by(5))
+        );
+        assert_eq!(named[16].role_name.as_deref(), Some("CD level80"));
+    }
+}

@@ -1,0 +1,79 @@
+//! wall_e, a self-hosted Discord leveling bot: the map of the crate.
+//!
+//! In reading order, each module using only those before it:
+//!
+//! - [`leveling`] the rules, pure: ids, the curve, what a message earns, ranks, names
+//! - [`backoff`] how long to wait before trying again
+//! - [`store`] Postgres: one file for each table, and the [lease](store::lease) on the whole
+//! - [`xp`] the cache everyone reads and the engine, the one task that writes XP
+//! - [`error`] who is told what; [`config`] flags and environment
+//! - [`discord`] REST under one policy, and the client's set-up
+//! - [`import`] the levels of a fresh database, another bot's dump
+//! - [`check`] whether a database is what its messages come to
+//! - [`commands`], [`listeners`], [`tasks`] what people, Discord and time ask of the bot:
+//!   a visible list each
+//! - [`app`] builds all of it, and ends it in order
+//!
+//! # How a message becomes a level
+//!
+//! `listeners/message` → [`xp::Inbox`] → [`xp::Engine`] → one transaction → [`xp::XpCache`]
+//! and the outbox → `tasks/level_ups` → a line in the channel.
+//!
+//! A new gateway session, and an inbox that overflowed, are gaps: the engine stops at its
+//! frontier, `tasks/catch_up` reads the history from there, and what was read is merged by
+//! id with what came live meanwhile, and applied as one batch.
+//!
+//! # Architecture invariants
+//!
+//! `tests/it/tidy.rs` checks those that a program can check.
+//!
+//! - **XP is a function of the guild's messages.** [`leveling::award`] knows the message's
+//!   id and its author's standing, and no clock and no dice. A message that comes twice,
+//!   late, or only when the history is read, ends in the same state.
+//! - **A batch counts exactly once.** The transaction that saves it moves the watermark
+//!   from the batch before it. A COMMIT of unknown outcome is looked up, never assumed.
+//! - **One writer.** Only the engine writes XP, and only while the watermark holds its
+//!   epoch. A bot that was replaced is refused by the database, however late it writes.
+//! - **Commit first, show after.** The cache, the board and Discord learn of XP only when
+//!   it can no longer be lost.
+//! - **The frontier never passes a message that was not applied.**
+//! - **One definition of rank**: [`leveling::Board`]. Hidden users are not on it.
+//! - **Nothing waits on the gateway's thread**: serenity gives no backpressure.
+//! - **`sqlx` is known to `store` only, serenity and poise to the Discord side only, the
+//!   environment to `config` only.**
+//! - **No secret is printable**: the token and the database's URL are `SecretString`s, and
+//!   a REST error holds no URL, in which an interaction's token would stand.
+//!
+//! # Where this differs from the house plan, and why
+//!
+//! - Events reach us through serenity's `RawEventHandler`, not `EventHandler`: it alone sees
+//!   events that do not parse (a message among these is read again with the few fields that
+//!   XP needs), and it decides what poise gets to see. An ordinary message costs one task and
+//!   one copy instead of two of each.
+//! - A reading ends at the newest message that the guild had when it began, and how far back
+//!   it goes is counted from there: no wall clock decides what counts. What is newer comes
+//!   live, since the session had begun before the reading did.
+//! - The schema is brought up to date before the lease is held: migrations only add, so that
+//!   a standby of the next version does not disturb the bot it waits for.
+//! - The lease is a beat on the watermark row, and the owner's database session beside it.
+//!   The session's end shows a crash at once; the missing beat shows a hang. Neither
+//!   needs a wall clock, and an advisory lock would say nothing of a hang.
+//! - A command waits on a marker that it sends through the inbox, not for its message's id
+//!   to be reached: it works for slash commands too, and for messages that earn nothing.
+//! - A reply's nonce is the message's id behind an `r`: the level-up line for the same
+//!   message has the bare id, and Discord would take one for a repeat of the other.
+//! - `fixtures/levels.json` is in Django's format as well: one reader for all fixtures.
+
+pub mod app;
+pub mod backoff;
+pub mod check;
+pub mod commands;
+pub mod config;
+pub mod discord;
+pub mod error;
+pub mod import;
+pub mod leveling;
+pub mod listeners;
+pub mod store;
+pub mod tasks;
+pub mod xp;

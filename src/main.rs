@@ -1,0 +1,86 @@
+//! The command line: parses it, starts the log, runs what was asked for.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use wall_e::app;
+use wall_e::config::{Cli, Command, Log, LogFormat};
+use wall_e::error::Stop;
+
+/// Libraries that would put people's words or secrets into the log: serenity traces
+/// requests with their bodies and quotes what it cannot parse, sqlx quotes parameters
+/// of the database's URL that it does not know.
+const QUIET: &str = "serenity=warn,serenity::http=error,serenity::gateway::ws=off,sqlx_postgres::options=off,sqlx=warn";
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli.log);
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Stop::Other(error.into()))
+        .and_then(|runtime| {
+            let ended = runtime.block_on(run(cli.command));
+            // What is left by now has had its time.
+            runtime.shutdown_background();
+            ended
+        });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            tracing::error!(exit_code = stop.exit_code(), "{stop}");
+            ExitCode::from(stop.exit_code())
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), Stop> {
+    let cancel = CancellationToken::new();
+    cancel_on_signal(cancel.clone()).map_err(|error| Stop::Other(error.into()))?;
+    match command {
+        Command::Run(settings) => Box::pin(app::run(settings, cancel)).await,
+        Command::Migrate(database) => app::migrate(&database).await,
+        Command::Check(settings) => app::check(&settings).await,
+        Command::Import(settings) => app::import(&settings, cancel).await,
+    }
+}
+
+/// SIGTERM and Ctrl-C ask for an orderly end, a second one for an immediate end.
+fn cancel_on_signal(cancel: CancellationToken) -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if cancel.is_cancelled() {
+                std::process::exit(130);
+            }
+            tracing::info!("asked to end");
+            cancel.cancel();
+        }
+    });
+    Ok(())
+}
+
+fn start_log(log: &Log) {
+    // What comes last wins, but only where it names the same: `info` or `debug` alone
+    // never makes the libraries talk, whose spans hold messages and tokens.
+    let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", log.filter));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match log.format {
+        LogFormat::Text => subscriber.with_target(false).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
