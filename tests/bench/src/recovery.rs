@@ -1,0 +1,222 @@
+//! How fast the bot is back: after an absence, after another bot's end, after Postgres'.
+//!
+//! Discord's rate limits are off: what is measured is the bot, and they would be what
+//! takes the time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use discord_sim::{Message, Method, Sim, World};
+use serde_json::Value;
+
+use crate::Effort;
+use crate::bot::Client;
+use crate::database::Scratch;
+use crate::measure::{Pair, float};
+use crate::table::{Row, Unit, progress};
+
+/// Discord's most for one call.
+const PAGE: u32 = 100;
+const CHANNELS: [&str; 3] = ["general", "random", "bot-commands"];
+const PEOPLE: u32 = 500;
+const LOOK: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// Measures all three.
+pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
+    let mut database = Scratch::make().await?;
+    let mut rows = catch_up(&mut database, effort.pick(100_000, 10_000)).await?;
+    rows.extend(takeover(&mut database, effort.pick(3, 1)).await?);
+    rows.push(postgres(&mut database, effort.pick(3, 1)).await?);
+    database.remove().await?;
+    Ok(rows)
+}
+
+/// So many messages are missed, and read.
+async fn catch_up(database: &mut Scratch, missed: u32) -> anyhow::Result<Vec<Row>> {
+    database.forget_everyone().await?;
+    let sim = quiet_sim().await?;
+    let mut client = Client::wall_e(&sim, &database.url()?)?;
+    client.settled(&sim).await?;
+    let first = sim.say(sim.user("alice"), sim.channel("general"), "hello");
+    frontier_at(database, first).await?;
+    client.end().await?;
+
+    progress(&format!("recovery: {missed} messages are missed"));
+    let mut last = first;
+    for number in 0..missed {
+        sim.advance(Duration::from_millis(500));
+        let channel = sim.channel(CHANNELS[number as usize % CHANNELS.len()]);
+        last = sim.post(
+            Message::new(
+                channel,
+                discord_sim::members::id_of(number % PEOPLE),
+                "hello",
+            )
+            .quietly(),
+        );
+    }
+    sim.clear_requests();
+    let started = Instant::now();
+    let mut client = Client::wall_e(&sim, &database.url()?)?;
+    client.settled(&sim).await?;
+    frontier_at(database, last).await?;
+    let took = started.elapsed();
+    let calls = sim.requests_to(&Method::GET, "/channels/{}/messages").len();
+    client.end().await?;
+
+    let started = Instant::now();
+    let read = plain_reading(&sim, first).await?;
+    let plain = started.elapsed();
+    if read < missed as usize {
+        bail!("the plain client read {read} messages of {missed}");
+    }
+    let pair = |ours: f64, reference: f64| Pair::of(&[(ours, reference)]);
+    let what = format!("recovery, {missed} missed messages");
+    Ok(vec![
+        Row::new(
+            format!("{what}, from start to counted"),
+            Unit::Seconds,
+            pair(took.as_secs_f64(), plain.as_secs_f64()),
+            "a plain client that only reads the same pages, one after another",
+        ),
+        Row::new(
+            format!("{what}, REST calls"),
+            Unit::Times,
+            pair(float(calls), f64::from(missed.div_ceil(PAGE))),
+            "the least that Discord's pages of 100 allow",
+        ),
+    ])
+}
+
+/// Every message after `first`, page by page.
+async fn plain_reading(sim: &Sim, first: u64) -> anyhow::Result<usize> {
+    let http = reqwest::Client::new();
+    let mut read = 0;
+    for name in CHANNELS {
+        let mut after = first;
+        loop {
+            let channel = sim.channel(name);
+            let url = format!(
+                "{}/api/v10/channels/{channel}/messages?limit={PAGE}&after={after}",
+                sim.proxy_url()
+            );
+            let answer = http
+                .get(url)
+                .header("Authorization", format!("Bot {}", sim.token()))
+                .send()
+                .await?;
+            let page: Vec<Value> = serde_json::from_str(&answer.text().await?)?;
+            read += page.len();
+            let Some(newest) = page.first().filter(|_| page.len() == PAGE as usize) else {
+                break;
+            };
+            after = newest["id"]
+                .as_str()
+                .context("a message has an id")?
+                .parse()?;
+        }
+    }
+    Ok(read)
+}
+
+/// A second bot waits; the first is killed, or hangs.
+async fn takeover(database: &mut Scratch, rounds: u32) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (signal, what) in [("KILL", "killed"), ("STOP", "stopped dead")] {
+        let mut measured = Vec::new();
+        for round in 1..=rounds {
+            progress(&format!(
+                "recovery: a bot is {what}, round {round} of {rounds}"
+            ));
+            database.forget_everyone().await?;
+            let sim = quiet_sim().await?;
+            let started = Instant::now();
+            let mut first = Client::wall_e(&sim, &database.url()?)?;
+            first.connected(&sim).await?;
+            let alone = started.elapsed();
+            let second = Client::wall_e(&sim, &database.url()?)?;
+            until("a standby", || {
+                second.log().contains("waiting to take over")
+            })
+            .await?;
+            let started = Instant::now();
+            first.signal(signal).await?;
+            until("a new session", || sim.gateway().identifies() == 2).await?;
+            measured.push((started.elapsed().as_secs_f64(), alone.as_secs_f64()));
+            first.signal("KILL").await?;
+            second.end().await?;
+        }
+        let reference_is = "the start of a bot that is alone";
+        let name = format!("recovery, takeover from a bot that was {what}");
+        rows.push(Row::new(name, Unit::Seconds, Pair::of(&measured), reference_is).aim("≤ 5 s"));
+    }
+    Ok(rows)
+}
+
+/// Postgres lets nobody in for a while; a message is said meanwhile.
+async fn postgres(database: &mut Scratch, rounds: u32) -> anyhow::Result<Row> {
+    database.forget_everyone().await?;
+    let sim = quiet_sim().await?;
+    let mut client = Client::wall_e(&sim, &database.url()?)?;
+    client.settled(&sim).await?;
+    let mut measured = Vec::new();
+    for round in 1..=rounds {
+        progress(&format!(
+            "recovery: Postgres is away, round {round} of {rounds}"
+        ));
+        database.admit(false).await?;
+        sim.advance(Duration::from_secs(61));
+        let kept = client.log().matches("kept and tried again").count();
+        let said = sim.say(sim.user("alice"), sim.channel("general"), "hello");
+        until("the bot to notice", || {
+            client.log().matches("kept and tried again").count() > kept
+        })
+        .await?;
+        database.admit(true).await?;
+        let started = Instant::now();
+        let session = database.connect().await?;
+        let plain = started.elapsed();
+        drop(session);
+        let started = Instant::now();
+        frontier_at(database, said).await?;
+        measured.push((started.elapsed().as_secs_f64(), plain.as_secs_f64()));
+    }
+    client.end().await?;
+    let what = "recovery, from Postgres' return to the commit";
+    Ok(Row::new(
+        what,
+        Unit::Seconds,
+        Pair::of(&measured),
+        "a plain client's new session",
+    ))
+}
+
+async fn quiet_sim() -> anyhow::Result<Sim> {
+    let sim = Sim::start(World::new().members(PEOPLE)).await?;
+    sim.settings(|settings| settings.rate_limits = false);
+    Ok(sim)
+}
+
+async fn frontier_at(database: &mut Scratch, message: u64) -> anyhow::Result<()> {
+    let message = i64::try_from(message)?;
+    let started = Instant::now();
+    while database.number("select message_id from watermark").await? < message {
+        if started.elapsed() > PATIENCE {
+            bail!("the frontier does not get there");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+async fn until(what: &str, mut look: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let started = Instant::now();
+    while !look() {
+        if started.elapsed() > PATIENCE {
+            bail!("waited too long for {what}");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}

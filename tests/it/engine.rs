@@ -1,0 +1,121 @@
+//! The engine by itself, over a real Postgres: a full inbox, and a fence.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono_tz::Tz;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use wall_e::leveling::{ChannelId, MessageId, Standing, Timestamp, UserId};
+use wall_e::store::{self, Database, lease, user_point};
+use wall_e::xp::{Engine, EngineHandles, Fenced, History, Seen, XpCache, recompute};
+
+use crate::support::{PATIENCE, TestDatabase};
+
+/// More than fits into the inbox.
+const TOO_MANY: u64 = 100_500;
+const FIRST_AT: i64 = 1_750_000_000_000;
+const ZONE: Tz = Tz::UTC;
+
+/// One message a second, by fifty people in turn.
+fn message(number: u64) -> Seen {
+    let at = Timestamp::from_millis(FIRST_AT + i64::try_from(number).unwrap() * 1_000).unwrap();
+    Seen {
+        message: MessageId::first_at(at).unwrap(),
+        channel: ChannelId::new(7).unwrap(),
+        user: UserId::new(1 + number % 50).unwrap(),
+        profile: None,
+    }
+}
+
+async fn engine(store: &Database) -> (Engine, EngineHandles) {
+    let (_lease, watermark) = lease::claim_if_free(store)
+        .await
+        .unwrap()
+        .expect("nobody holds it");
+    let levels = store::level::load(&mut store.acquire().await.unwrap())
+        .await
+        .unwrap();
+    let cache = Arc::new(XpCache::load(store, levels).await.unwrap());
+    Engine::new(
+        store.clone(),
+        cache,
+        ZONE,
+        watermark,
+        Arc::new(Notify::new()),
+    )
+}
+
+async fn standings(store: &Database) -> BTreeMap<UserId, Standing> {
+    let mut found = BTreeMap::new();
+    let mut session = store.acquire().await.unwrap();
+    let taken = user_point::load_all(&mut session, |row| {
+        found.insert(row.user, row.standing);
+    })
+    .await;
+    taken.expect("user_point can be read");
+    found
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let (engine, EngineHandles { inbox, mut gaps }) = engine(&store).await;
+    let everything: Vec<Seen> = (0..TOO_MANY).map(message).collect();
+    for seen in &everything {
+        inbox.offer(seen.clone());
+    }
+    let end = CancellationToken::new();
+    let running = tokio::spawn(engine.run(end.clone()));
+    gaps.changed().await.expect("the engine finds the gap");
+    let gap = gaps.borrow_and_update().expect("it is open");
+    assert!(
+        !inbox.settled(std::time::Duration::from_millis(200)).await,
+        "nothing is applied before the history"
+    );
+    assert_eq!(standings(&store).await, BTreeMap::new());
+
+    let reached = everything.last().unwrap().message;
+    let levels = store::level::load(&mut store.acquire().await.unwrap())
+        .await
+        .unwrap();
+    // An answer to a question that nobody asks any more changes nothing.
+    inbox
+        .fill(History {
+            gap: gap.number + 7,
+            messages: Vec::new(),
+            reached,
+        })
+        .await;
+    inbox
+        .fill(History {
+            gap: gap.number,
+            messages: everything.clone(),
+            reached,
+        })
+        .await;
+    assert!(inbox.settled(PATIENCE).await, "the history is applied");
+    let expected = recompute(everything, &levels, ZONE).0;
+    let expected: BTreeMap<_, _> = expected
+        .into_iter()
+        .map(|row| (row.user, row.standing))
+        .collect();
+    assert_eq!(standings(&store).await, expected);
+    end.cancel();
+    assert_eq!(running.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn an_engine_that_was_replaced_writes_nothing_and_ends() {
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let (engine, EngineHandles { inbox, .. }) = engine(&store).await;
+    database
+        .execute("update watermark set owner_epoch = owner_epoch + 1")
+        .await;
+    inbox.offer(message(1));
+    assert_eq!(engine.run(CancellationToken::new()).await, Err(Fenced));
+    assert_eq!(standings(&store).await, BTreeMap::new());
+    assert_eq!(database.number("select count(*) from xp_day").await, 0);
+}

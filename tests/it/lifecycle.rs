@@ -1,0 +1,326 @@
+//! Starting, refusing to start, ending, and keeping secrets meanwhile.
+
+use std::time::{Duration, Instant};
+
+use discord_sim::{Fault, Method, Sim, World};
+
+use crate::support::{Bot, Stage, TestDatabase, command};
+
+#[tokio::test]
+async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
+    for signal in ["TERM", "INT"] {
+        let (mut stage, gate) = Stage::open_gated().await;
+        gate.shut();
+        for who in ["alice", "bob", "carol"] {
+            stage.say(who, "hello");
+        }
+        stage.bot.logged("it is kept and tried again").await;
+        let started = Instant::now();
+        stage.bot.signal(signal).await;
+        stage.bot.logged("shutting down").await;
+        gate.open();
+        assert_eq!(
+            stage.bot.ended().await.code(),
+            Some(0),
+            "{}",
+            stage.bot.log()
+        );
+        assert!(started.elapsed() < Duration::from_secs(10));
+        assert_eq!(
+            stage
+                .database
+                .number("select count(*) from user_point")
+                .await,
+            3
+        );
+        let free = "select count(*) from watermark where owner_pid is null";
+        assert_eq!(
+            stage.database.number(free).await,
+            1,
+            "the next bot need not wait"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_end_without_a_database_says_that_something_is_not_saved() {
+    let (mut stage, gate) = Stage::open_gated().await;
+    gate.shut();
+    stage.say("alice", "hello");
+    stage.bot.logged("it is kept and tried again").await;
+    let started = Instant::now();
+    assert_eq!(
+        stage.bot.terminate().await.code(),
+        Some(17),
+        "{}",
+        stage.bot.log()
+    );
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+/// Settings, the exit code they lead to, and words that the log must say.
+type Case<'a> = (&'a [(&'a str, &'a str)], i32, &'a str);
+
+#[tokio::test]
+async fn each_missing_piece_has_its_sentence_and_its_exit_code() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let url = database.url();
+    let wrong_file = sim
+        .ca_path()
+        .with_file_name("no-such-file")
+        .display()
+        .to_string();
+    let cases: [Case; 9] = [
+        (&[("WALLE_TOKEN", "")], 12, "set WALLE_TOKEN"),
+        (
+            &[("WALLE_TOKEN", ""), ("WALLE_TOKEN_FILE", &wrong_file)],
+            12,
+            "is not there",
+        ),
+        (&[("WALLE_TOKEN", "with a\nline break")], 12, "not a token"),
+        (&[("WALLE_GUILD_ID", "")], 13, "set WALLE_GUILD_ID"),
+        (&[("WALLE_GUILD_ID", "csss")], 13, "not an id"),
+        (
+            &[("WALLE_GUILD_ID", "MTIz.canary.token-in-the-wrong-place")],
+            13,
+            "not an id",
+        ),
+        (
+            &[("WALLE_TOKEN", "MTIz.wrong.canary-of-a-token")],
+            14,
+            "reset it on the Bot page",
+        ),
+        (&[("WALLE_GUILD_ID", "100000000000000001")], 15, "invite it"),
+        (
+            &[(
+                "DATABASE_URL",
+                "postgres://walle:canary-password@127.0.0.1:1/none",
+            )],
+            17,
+            "check that Postgres runs",
+        ),
+    ];
+    for (settings, code, sentence) in cases {
+        let mut bot = Bot::launch(&sim, &url, settings);
+        assert_eq!(
+            bot.ended().await.code(),
+            Some(code),
+            "{settings:?}: {}",
+            bot.log()
+        );
+        assert!(bot.log().contains(sentence), "{settings:?}: {}", bot.log());
+        assert!(!bot.log().contains("canary"), "{settings:?}: {}", bot.log());
+    }
+    sim.settings(|settings| settings.message_content_intent = false);
+    let mut bot = Bot::launch(&sim, &url, &[]);
+    assert_eq!(bot.ended().await.code(), Some(16), "{}", bot.log());
+    assert!(bot.log().contains("Message Content"), "{}", bot.log());
+}
+
+#[tokio::test]
+async fn the_token_can_be_in_a_file() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{}\n", sim.token())).unwrap();
+    let path = file.path().display().to_string();
+    let mut bot = Bot::launch(
+        &sim,
+        &database.url(),
+        &[("WALLE_TOKEN", ""), ("WALLE_TOKEN_FILE", &path)],
+    );
+    bot.connected(&sim).await;
+}
+
+#[tokio::test]
+async fn a_rate_limiting_proxy_is_used_by_its_own_address() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let mut bot = Bot::launch(
+        &sim,
+        &database.url(),
+        &[
+            ("WALLE_DISCORD_API", &sim.proxy_url()),
+            ("WALLE_DISCORD_CA", ""),
+        ],
+    );
+    bot.connected(&sim).await;
+    let stage = Stage { bot, database, sim };
+    assert!(
+        stage
+            .ask("alice", ".rank")
+            .await
+            .starts_with("alice's Stat Card")
+    );
+}
+
+#[tokio::test]
+async fn a_discord_that_is_away_at_the_start_is_waited_for() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    sim.faults()
+        .next(6, Method::GET, "/users/@me", Fault::Status(500));
+    sim.faults().next(6, Method::GET, "/gateway", Fault::Reset);
+    let mut bot = Bot::launch(&sim, &database.url(), &[]);
+    bot.connected(&sim).await;
+    assert!(bot.log().contains("trying again"), "{}", bot.log());
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_stops_every_call_and_the_bot() {
+    let mut stage = Stage::open().await;
+    stage
+        .sim
+        .settings(|settings| settings.token = "another".to_owned());
+    stage.sim.clear_requests();
+    stage.say("alice", ".rank");
+    assert_eq!(
+        stage.bot.ended().await.code(),
+        Some(14),
+        "{}",
+        stage.bot.log()
+    );
+    assert_eq!(
+        stage.sim.requests().len(),
+        1,
+        "after one 401 nothing is asked any more"
+    );
+}
+
+#[tokio::test]
+async fn a_second_bot_waits_and_takes_over() {
+    let mut stage = Stage::open().await;
+    let mut second = Bot::launch(&stage.sim, &stage.database.url(), &[]);
+    second.logged("waiting to take over").await;
+    let alice = stage.sim.user("alice");
+    stage.say("alice", "hello");
+    stage.database.wait_for_messages(alice, 1).await;
+    stage.bot.kill().await;
+    stage
+        .sim
+        .wait("the second bot", || {
+            (stage.sim.gateway().identifies() == 2).then_some(())
+        })
+        .await;
+    second.connected(&stage.sim).await;
+    stage.rest();
+    stage.say("alice", "and on");
+    stage.database.wait_for_messages(alice, 2).await;
+    assert_eq!(second.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_bot_that_hung_does_not_write_any_more_once_it_was_replaced() {
+    let mut stage = Stage::open().await;
+    let alice = stage.sim.user("alice");
+    stage.bot.signal("STOP").await;
+    // The first bot has this in its socket, and will read it when it wakes.
+    stage.say("alice", "hello");
+    let mut second = Bot::launch(&stage.sim, &stage.database.url(), &[]);
+    stage
+        .sim
+        .wait("the second bot", || {
+            (stage.sim.gateway().identifies() == 2).then_some(())
+        })
+        .await;
+    second.connected(&stage.sim).await;
+    stage.rest();
+    stage.say("alice", "and again");
+    stage.database.wait_for_messages(alice, 1).await;
+    stage.bot.signal("CONT").await;
+    assert_eq!(
+        stage.bot.ended().await.code(),
+        Some(18),
+        "{}",
+        stage.bot.log()
+    );
+    let (_, counted) = stage.database.standing(alice).await.unwrap();
+    let by_day = stage
+        .database
+        .number("select sum(messages)::bigint from xp_day")
+        .await;
+    assert_eq!(counted, by_day, "nothing was added twice");
+    assert_eq!(second.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_standby_outlasts_a_restart_of_postgres() {
+    let (mut stage, gate) = Stage::open_gated().await;
+    let mut second = Bot::launch(&stage.sim, &gate.url(&stage.database), &[]);
+    second.logged("waiting to take over").await;
+    gate.shut();
+    second.logged("waiting for it").await;
+    gate.open();
+    stage.bot.kill().await;
+    stage
+        .sim
+        .wait("the second bot", || {
+            (stage.sim.gateway().identifies() == 2).then_some(())
+        })
+        .await;
+    assert_eq!(second.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn no_secret_and_nobodys_words_are_logged_even_at_the_most_talkative() {
+    for filter in ["info", "debug", "trace"] {
+        let database = TestDatabase::migrated().await;
+        let sim = Sim::start(World::new()).await.unwrap();
+        let mut bot = Bot::launch(&sim, &database.url(), &[("RUST_LOG", filter)]);
+        bot.connected(&sim).await;
+        let stage = Stage { bot, database, sim };
+        stage
+            .sim
+            .faults()
+            .next(2, Method::POST, "/channels/{}/messages", Fault::Status(500));
+        stage.ask("alice", ".rank words-of-alice").await;
+        stage.say("alice", ".words-of-alice");
+        stage.slash("alice", "rank", serde_json::json!([])).await;
+        let log = stage.bot.log();
+        assert!(
+            !log.contains(&stage.sim.token()),
+            "{filter}: the token is in the log"
+        );
+        assert!(
+            !log.contains("/callback"),
+            "{filter}: an interaction's token is in the log"
+        );
+        if filter != "trace" {
+            assert!(!log.contains("words-of-alice"), "{filter}: {log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn help_explains_every_setting_and_shows_no_value() {
+    let output = command()
+        .args(["run", "--help"])
+        .env("WALLE_TOKEN", "canary")
+        .env("DATABASE_URL", "canary")
+        .output();
+    let output = output.await.unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for setting in [
+        "WALLE_TOKEN",
+        "WALLE_TOKEN_FILE",
+        "WALLE_GUILD_ID",
+        "DATABASE_URL",
+        "WALLE_DISCORD_API",
+        "WALLE_DISCORD_CA",
+        "WALLE_PREFIX",
+        "WALLE_TIMEZONE",
+        "RUST_LOG",
+        "WALLE_LOG_FORMAT",
+    ] {
+        assert!(help.contains(setting), "{setting}");
+    }
+    assert!(!help.contains("canary"));
+    let mistyped = command().arg("rnu").output().await.unwrap();
+    assert_eq!(mistyped.status.code(), Some(2));
+    assert!(
+        String::from_utf8(mistyped.stderr)
+            .unwrap()
+            .contains("--help")
+    );
+}

@@ -1,0 +1,18 @@
+//! The integration tests, in one binary: the real bot as a process, a real
+//! Postgres, and a Discord that runs on this machine.
+//!
+//! `support` starts things; every other file is a feature.
+
+mod catch_up;
+mod check;
+mod engine;
+mod gateway;
+mod help;
+mod import;
+mod level_ups;
+mod lifecycle;
+mod postgres;
+mod rank;
+mod support;
+mod tidy;
+mod xp;

@@ -1,0 +1,131 @@
+//! Postgres goes away, comes back, or loses an answer: no XP is lost or doubled.
+
+use serde_json::json;
+
+use crate::support::Stage;
+
+#[tokio::test]
+async fn messages_written_while_postgres_is_away_count_when_it_is_back() {
+    let (stage, gate) = Stage::open_gated().await;
+    let alice = stage.sim.user("alice");
+    stage.say("alice", "before");
+    let before = stage.database.wait_for_messages(alice, 1).await;
+    gate.shut();
+    stage.rest();
+    stage.say("alice", "meanwhile");
+    stage.say("bob", "meanwhile");
+    stage.bot.logged("it is kept and tried again").await;
+    assert_eq!(stage.database.standing(alice).await, Some((before, 1)));
+    gate.open();
+    stage.database.wait_for_messages(alice, 2).await;
+    stage
+        .database
+        .wait_for_messages(stage.sim.user("bob"), 1)
+        .await;
+    stage.bot.logged("nothing was lost").await;
+}
+
+#[tokio::test]
+async fn sessions_that_postgres_ends_between_two_messages_are_replaced() {
+    let stage = Stage::open().await;
+    let alice = stage.sim.user("alice");
+    for count in 1..=3 {
+        stage.say("alice", "hello");
+        stage.database.wait_for_messages(alice, count).await;
+        stage.database.end_sessions().await;
+        stage.rest();
+    }
+    stage.say("alice", "hello");
+    stage.database.wait_for_messages(alice, 4).await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_counts_once() {
+    let (stage, gate) = Stage::open_gated().await;
+    let alice = stage.sim.user("alice");
+    gate.lose_commits();
+    stage.say("alice", "hello");
+    let points = stage.database.wait_for_messages(alice, 1).await;
+    stage.bot.logged("nothing was lost").await;
+    gate.open();
+    stage.rest();
+    stage.say("alice", "again");
+    let both = stage.database.wait_for_messages(alice, 2).await;
+    assert!(both > points);
+    let messages = "select sum(messages)::bigint from xp_day";
+    assert_eq!(
+        stage.database.number(messages).await,
+        2,
+        "the day's totals are not added twice"
+    );
+}
+
+#[tokio::test]
+async fn a_rank_is_answered_while_postgres_is_away() {
+    let (stage, gate) = Stage::open_gated().await;
+    stage.say("alice", "hello");
+    stage
+        .database
+        .wait_for_messages(stage.sim.user("alice"), 1)
+        .await;
+    gate.shut();
+    // What bob says now cannot be saved; his asking and hers are answered all the same.
+    let alice = stage.sim.user("alice");
+    let card = stage.ask("bob", &format!(".rank <@{alice}>")).await;
+    assert!(card.contains("Total Messages: 1"), "{card}");
+    let options = json!([{ "name": "user", "type": 6, "value": alice.to_string() }]);
+    assert!(
+        stage
+            .slash("carol", "rank", options)
+            .await
+            .contains("Total Messages: 1"),
+        "within the three seconds"
+    );
+    gate.open();
+    stage
+        .database
+        .wait_for_messages(stage.sim.user("bob"), 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_name_that_postgres_refuses_costs_nobody_their_xp() {
+    let stage = Stage::open().await;
+    // A rule of this database that no name with an x fulfils.
+    stage
+        .database
+        .execute(
+            "create function no_x() returns trigger language plpgsql as $$ begin
+            if new.username like '%x%' then raise exception 'no x' using errcode = '22023'; end if;
+            return new; end $$;
+         create trigger no_x before insert on user_point for each row execute function no_x()",
+        )
+        .await;
+    let max = stage.sim.add_person("max");
+    stage.sim.join(max);
+    stage.sim.say(max, stage.sim.channel("general"), "hello");
+    stage.database.wait_for_messages(max, 1).await;
+    stage.say("alice", "hello");
+    stage
+        .database
+        .wait_for_messages(stage.sim.user("alice"), 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_server_that_only_lets_us_read_is_waited_for() {
+    let (stage, mut ledger) = Stage::under_way(discord_sim::World::new()).await;
+    let switch = async |on: &'static str| {
+        stage
+            .database
+            .set("default_transaction_read_only", on)
+            .await;
+        stage.database.end_sessions().await;
+    };
+    switch("on").await;
+    stage.rest();
+    ledger.write(&stage, "alice", "general", true);
+    stage.bot.logged("it is kept and tried again").await;
+    switch("off").await;
+    ledger.comes_true(&stage).await;
+}

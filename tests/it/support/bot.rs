@@ -1,0 +1,118 @@
+//! The bot as a process: the real binary, with its log in a file.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+
+use discord_sim::Sim;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::wait;
+
+/// A running bot; killed when it goes out of scope.
+pub struct Bot {
+    child: Child,
+    log: PathBuf,
+    _directory: TempDir,
+}
+
+/// The binary, with an environment in which only what is given here is set.
+pub fn command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wall_e"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("WALLE_") || matches!(name.as_str(), "DATABASE_URL" | "RUST_LOG") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+impl Bot {
+    /// A bot that has connected to the simulator.
+    pub async fn start(sim: &Sim, database_url: &str) -> Self {
+        let mut bot = Self::launch(sim, database_url, &[]);
+        bot.connected(sim).await;
+        bot
+    }
+
+    /// A bot that has only been started, with settings of its own.
+    pub fn launch(sim: &Sim, database_url: &str, settings: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let log = directory.path().join("bot.log");
+        let child = command()
+            .arg("run")
+            .env("WALLE_TOKEN", sim.token())
+            .env("WALLE_GUILD_ID", sim.guild_id().to_string())
+            .env("WALLE_DISCORD_API", sim.api_url())
+            .env("WALLE_DISCORD_CA", sim.ca_path())
+            .env("DATABASE_URL", database_url)
+            .envs(settings.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).expect("a log file"))
+            .spawn()
+            .expect("the binary starts");
+        Self {
+            child,
+            log,
+            _directory: directory,
+        }
+    }
+
+    /// Waits until it is connected and its slash commands are registered.
+    pub async fn connected(&mut self, sim: &Sim) {
+        wait("the bot to connect", async || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("the bot ended with {status}:\n{}", self.log());
+            }
+            (sim.is_connected() && !sim.commands().is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log can be read")
+    }
+
+    /// Waits for a line of the log that contains `text`.
+    pub async fn logged(&self, text: &str) {
+        wait(&format!("{text:?} in the log"), async || {
+            self.log().contains(text).then_some(())
+        })
+        .await;
+    }
+
+    /// Asks it to end, and how it did.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM").await;
+        self.ended().await
+    }
+
+    /// Sends it a signal.
+    pub async fn signal(&self, signal: &str) {
+        let pid = self.child.id().expect("the bot still runs").to_string();
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid])
+            .status()
+            .await;
+        assert!(
+            sent.expect("kill can be run").success(),
+            "the signal {signal} is sent"
+        );
+    }
+
+    /// How it ends.
+    pub async fn ended(&mut self) -> ExitStatus {
+        wait("the bot to end", async || {
+            self.child.try_wait().expect("the bot can be waited for")
+        })
+        .await
+    }
+
+    /// Ends it as a power cut would.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("the bot can be killed");
+    }
+}

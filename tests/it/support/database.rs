@@ -1,0 +1,192 @@
+//! A fresh database for each test, dropped at its end.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Row};
+use wall_e::store::Database;
+
+use super::wait;
+
+/// A database of its own, and a session to look into it.
+pub struct TestDatabase {
+    name: String,
+    server: String,
+}
+
+impl TestDatabase {
+    /// A database with nothing in it.
+    pub async fn empty() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let server = std::env::var("DATABASE_URL").expect(
+            "the tests need Postgres: run them with `./run_walle.sh test`, or set DATABASE_URL to a server \
+             on which databases may be created",
+        );
+        let name = format!(
+            "walle_it_{}_{}",
+            std::process::id(),
+            MADE.fetch_add(1, Ordering::Relaxed)
+        );
+        let mut admin = connect(&server, None).await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("create database {name}")))
+            .execute(&mut admin)
+            .await
+            .expect("the tests' role may create databases");
+        Self { name, server }
+    }
+
+    /// A database with the schema and the levels.
+    pub async fn migrated() -> Self {
+        let database = Self::empty().await;
+        let store = database.store().await;
+        store.migrate().await.expect("the migrations run");
+        wall_e::import::seed_levels(&store)
+            .await
+            .expect("the levels are filled in");
+        store.close().await;
+        database
+    }
+
+    /// What `DATABASE_URL` says for it.
+    pub fn url(&self) -> String {
+        let mut url = reqwest::Url::parse(&self.server).expect("DATABASE_URL is a URL");
+        url.set_path(&self.name);
+        url.into()
+    }
+
+    /// The directory of the server's unix socket, or its host, and the port.
+    pub fn server_address(&self) -> (String, u16) {
+        let options = PgConnectOptions::from_str(&self.server).expect("DATABASE_URL is a URL");
+        let host = options.get_socket().map_or_else(
+            || options.get_host().to_owned(),
+            |path| path.display().to_string(),
+        );
+        (host, options.get_port())
+    }
+
+    /// Who the tests are to the server.
+    pub fn role(&self) -> String {
+        PgConnectOptions::from_str(&self.server)
+            .expect("DATABASE_URL is a URL")
+            .get_username()
+            .to_owned()
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The bot's own view of it.
+    pub async fn store(&self) -> Database {
+        Database::connect(&self.url().into())
+            .await
+            .expect("the fresh database answers")
+    }
+
+    /// A session, for looking and meddling by hand.
+    pub async fn session(&self) -> PgConnection {
+        connect(&self.server, Some(&self.name)).await
+    }
+
+    pub async fn execute(&self, sql: &'static str) {
+        sqlx::raw_sql(sql)
+            .execute(&mut self.session().await)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// A setting of the database, for sessions that begin from now on.
+    pub async fn set(&self, setting: &str, value: &str) {
+        let sql = format!("alter database {} set {setting} = {value}", self.name);
+        let mut admin = connect(&self.server, None).await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut admin)
+            .await
+            .expect("the setting is set");
+    }
+
+    /// Ends everyone else's sessions, as a restart does.
+    pub async fn end_sessions(&self) {
+        self.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and pid <> pg_backend_pid()",
+        )
+        .await;
+    }
+
+    /// One number.
+    pub async fn number(&self, sql: &'static str) -> i64 {
+        let row = sqlx::query(sql).fetch_one(&mut self.session().await).await;
+        row.unwrap_or_else(|error| panic!("{sql}: {error}")).get(0)
+    }
+
+    /// As an operator would, by hand.
+    pub async fn insert_user(&self, user: u64, points: i64, messages: i64) {
+        sqlx::query(
+            "insert into user_point (user_id, points, message_count, last_awarded_at, hidden)
+             values ($1, $2, $3, null, false)",
+        )
+        .bind(i64::try_from(user).expect("an id"))
+        .bind(points)
+        .bind(messages)
+        .execute(&mut self.session().await)
+        .await
+        .expect("a user can be inserted by hand");
+    }
+
+    /// Points and messages of a user; `None` without a row.
+    pub async fn standing(&self, user: u64) -> Option<(i64, i64)> {
+        sqlx::query("select points, message_count from user_point where user_id = $1")
+            .bind(i64::try_from(user).expect("an id"))
+            .fetch_optional(&mut self.session().await)
+            .await
+            .expect("user_point can be read")
+            .map(|row| (row.get(0), row.get(1)))
+    }
+
+    /// Waits until this many messages of a user have earned; the points they earned.
+    pub async fn wait_for_messages(&self, user: u64, messages: i64) -> i64 {
+        wait(
+            &format!("{messages} counted messages of {user}"),
+            async || {
+                self.standing(user)
+                    .await
+                    .filter(|(_, count)| *count >= messages)
+                    .map(|(points, _)| points)
+            },
+        )
+        .await
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        // A drop cannot await; a thread of its own can.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let mut admin = connect(&server, None).await;
+                let drop = format!("drop database if exists {name} with (force)");
+                let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(drop))
+                    .execute(&mut admin)
+                    .await;
+            });
+        });
+        let _ = dropping.join();
+    }
+}
+
+async fn connect(server: &str, database: Option<&str>) -> PgConnection {
+    let mut options = PgConnectOptions::from_str(server).expect("DATABASE_URL is a Postgres URL");
+    if let Some(database) = database {
+        options = options.database(database);
+    }
+    PgConnection::connect_with(&options).await.expect(
+        "the tests' Postgres answers: run the tests with `./run_walle.sh test`, which starts one",
+    )
+}

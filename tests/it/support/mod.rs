@@ -1,0 +1,119 @@
+//! What the tests stand on: a database, a bot, a guild to talk in.
+
+mod bot;
+mod database;
+mod gate;
+mod ledger;
+
+use std::time::{Duration, Instant};
+
+use discord_sim::{Sim, World};
+use serde_json::Value;
+
+pub use bot::{Bot, command};
+pub use database::TestDatabase;
+pub use gate::Gate;
+pub use ledger::Ledger;
+
+/// How long anything may take that is waited for: long, for slow machines.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The usual guild, a fresh database, and a bot that has connected.
+pub struct Stage {
+    pub bot: Bot,
+    pub database: TestDatabase,
+    pub sim: Sim,
+}
+
+impl Stage {
+    pub async fn open() -> Self {
+        Self::open_with(World::new(), &[]).await
+    }
+
+    /// With these rows in `user_point` before the bot starts: id, points, messages.
+    pub async fn open_with(world: World, users: &[(u64, i64, i64)]) -> Self {
+        let database = TestDatabase::migrated().await;
+        for (user, points, messages) in users {
+            database.insert_user(*user, *points, *messages).await;
+        }
+        let sim = Sim::start(world).await.expect("the simulator starts");
+        let bot = Bot::start(&sim, &database.url()).await;
+        Self { bot, database, sim }
+    }
+
+    /// On which something has been counted, so that there is a frontier.
+    pub async fn under_way(world: World) -> (Self, Ledger) {
+        let stage = Self::open_with(world, &[]).await;
+        let mut ledger = Ledger::default();
+        ledger.write(&stage, "alice", "general", true);
+        ledger.comes_true(&stage).await;
+        (stage, ledger)
+    }
+
+    /// With a bot that reaches Postgres only through a gate.
+    pub async fn open_gated() -> (Self, Gate) {
+        let database = TestDatabase::migrated().await;
+        let gate = Gate::open_before(&database).await;
+        let sim = Sim::start(World::new())
+            .await
+            .expect("the simulator starts");
+        let bot = Bot::start(&sim, &gate.url(&database)).await;
+        (Self { bot, database, sim }, gate)
+    }
+
+    /// Someone says something in `general`.
+    pub fn say(&self, who: &str, text: &str) -> u64 {
+        self.sim
+            .say(self.sim.user(who), self.sim.channel("general"), text)
+    }
+
+    /// What the bot replies to a text in `general`, drawn as one text.
+    pub async fn ask(&self, who: &str, text: &str) -> String {
+        let asked = self.say(who, text);
+        said(&self.sim.reply_to(asked).await)
+    }
+
+    /// What the bot answers to a slash command, drawn as one text.
+    pub async fn slash(&self, who: &str, command: &str, options: Value) -> String {
+        let asked = self.sim.slash(
+            self.sim.user(who),
+            self.sim.channel("general"),
+            command,
+            &options,
+        );
+        said(&self.sim.answer_to(asked).await)
+    }
+
+    /// Lets the cooldown pass.
+    pub fn rest(&self) {
+        self.sim.advance(Duration::from_secs(61));
+    }
+}
+
+/// A message as text: the content, the embeds' titles, descriptions and fields.
+pub fn said(message: &Value) -> String {
+    let mut parts = vec![message["content"].as_str().unwrap_or_default()];
+    for embed in message["embeds"].as_array().into_iter().flatten() {
+        parts.extend(["title", "description"].map(|part| embed[part].as_str().unwrap_or_default()));
+        for field in embed["fields"].as_array().into_iter().flatten() {
+            parts.extend(["name", "value"].map(|part| field[part].as_str().unwrap_or_default()));
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
+}
+
+/// Looks until there is something, for at most [`PATIENCE`].
+pub async fn wait<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(
+            started.elapsed() < PATIENCE,
+            "waited {PATIENCE:?} for {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

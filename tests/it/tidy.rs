@@ -1,0 +1,164 @@
+//! The architecture, as checks: who may know what, and how a file begins.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Modules from the inside out: each may use itself and those before it.
+const LAYERS: [&[&str]; 8] = [
+    &["leveling", "backoff"],
+    &["store"],
+    &["error", "xp"],
+    &["config"],
+    &["discord", "import"],
+    &["commands", "check"],
+    &["listeners", "tasks"],
+    &["app"],
+];
+
+/// Words that only certain modules may say.
+const WORLDS: [(&str, &[&str]); 5] = [
+    ("sqlx", &["store"]),
+    ("serenity", &["discord", "listeners", "commands"]),
+    ("poise", &["discord", "listeners", "commands"]),
+    ("reqwest", &["discord", "config"]),
+    ("std::env", &["config"]),
+];
+
+#[test]
+fn every_file_says_what_it_is() {
+    for path in files("src").chain(files("tests")) {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("//! "),
+            "{} does not open with `//!`",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn modules_use_only_those_further_in() {
+    for path in files("src") {
+        let module = module_of(&path);
+        let Some(own) = layer(&module) else {
+            assert!(
+                ["lib", "main"].contains(&module.as_str()),
+                "{module} has no layer: add it to LAYERS"
+            );
+            continue;
+        };
+        let text = code(&path);
+        assert!(
+            !text.contains("crate::{"),
+            "{}: one `use crate::…` for each module",
+            path.display()
+        );
+        for used in words_after(&text, "crate::") {
+            let theirs =
+                layer(&used).unwrap_or_else(|| panic!("{}: no layer has {used}", path.display()));
+            assert!(
+                theirs < own || used == module,
+                "{} uses crate::{used}, which is further out",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn each_world_is_known_only_where_it_belongs() {
+    for path in files("src") {
+        let (module, text) = (module_of(&path), code(&path));
+        for (word, allowed) in WORLDS {
+            let says = text.lines().any(|line| {
+                line.contains(&format!("{word}::")) || line.contains(&format!("use {word}"))
+            });
+            let may = allowed.contains(&module.as_str());
+            assert!(!says || may, "{} speaks of {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_migration_is_numbered_and_says_why() {
+    let mut names: Vec<_> = fs::read_dir("migrations")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    for (number, path) in (1..).zip(names) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(
+            name.starts_with(&format!("{number:04}_")),
+            "{name} is out of order"
+        );
+        assert!(
+            fs::read_to_string(&path).unwrap().starts_with("-- "),
+            "{name} does not open with its reason"
+        );
+    }
+}
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
+}
+
+/// `src/store/level.rs` and `src/store/mod.rs` are of `store`.
+fn module_of(path: &Path) -> String {
+    let first = path
+        .strip_prefix("src")
+        .unwrap()
+        .components()
+        .next()
+        .unwrap();
+    first
+        .as_os_str()
+        .to_str()
+        .unwrap()
+        .trim_end_matches(".rs")
+        .to_owned()
+}
+
+/// A file's lines without comments and without what stands in quotes.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines
+        .flat_map(|line| line.split('"').step_by(2).chain(["\n"]))
+        .collect()
+}
+
+/// The identifiers that follow `prefix`.
+fn words_after(text: &str, prefix: &str) -> Vec<String> {
+    let word = |rest: &str| {
+        rest.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
+    text.match_indices(prefix)
+        .map(|(at, _)| word(&text[at + prefix.len()..]))
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+fn files(root: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from(root)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    assert!(
+        !found.is_empty(),
+        "the tests run at the top of the checkout"
+    );
+    found.into_iter()
+}

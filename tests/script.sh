@@ -1,0 +1,354 @@
+#!/usr/bin/env bash
+# Tests of run_walle.sh, with a real Postgres and with stand-ins for cargo, the bot and the simulator.
+# `./run_walle.sh test` runs them; by hand: bash tests/script.sh [NAME…]
+set -euo pipefail
+repo=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
+guild=123456789012345678
+
+# --- The tests ---------------------------------------------------------------------------------------
+
+test_a_mistyped_mode_is_told_what_to_type() {
+    expect 2 ./run_walle.sh sandbax
+    says "There is no mode 'sandbax': type ./run_walle.sh"
+    expect 2 ./run_walle.sh sandbox now
+    expect 2 ./run_walle.sh --fixtures
+    expect 2 ./run_walle.sh --fixtures /nowhere
+    expect 0 ./run_walle.sh --help
+}
+
+test_old_or_missing_rust_is_10() {
+    RUST=1.60.0 expect 10 ./run_walle.sh sandbox
+    says "Rust 1.60.0 is too old"
+    RUST='' expect 10 ./run_walle.sh
+    says "Rust is missing"
+}
+
+test_missing_settings_are_12_and_13() {
+    expect 12 ./run_walle.sh
+    says "There is no bot token"
+    WALLE_TOKEN_FILE=/nowhere expect 12 ./run_walle.sh
+    WALLE_TOKEN=secret expect 13 ./run_walle.sh
+    says "WALLE_GUILD_ID is missing"
+    WALLE_TOKEN=secret WALLE_GUILD_ID=abc expect 13 ./run_walle.sh
+    says "is not the 17 to 20 digits"
+}
+
+test_settings_are_read_not_run() {
+    cat >.env <<EOF
+# a comment
+export WALLE_TOKEN = 'a \$(touch ran) "b"'   # another
+WALLE_GUILD_ID=$guild # a third
+WALLE_PREFIX="!"
+RUST_LOG=
+OTHER=1
+EOF
+    printf 'WALLE_MODERATOR_ROLES="A, B"\r\nWALLE_TIMEZONE=UTC' >>.env
+    chmod 644 .env
+    WALLE_PREFIX="?" DATABASE_URL=postgres://mine expect 0 ./run_walle.sh
+    says "others on this machine could read .env"
+    says "OTHER is no setting"
+    [[ $(stat -c %a .env) == 600 && ! -e ran ]]
+    bot_saw "WALLE_TOKEN=a \$(touch ran) \"b\""
+    bot_saw "WALLE_GUILD_ID=$guild"
+    bot_saw 'WALLE_PREFIX=?'
+    bot_saw 'WALLE_MODERATOR_ROLES=A, B'
+    bot_saw 'WALLE_TIMEZONE=UTC'
+    bot_saw 'DATABASE_URL=postgres://mine'
+    echo 'WALLE_TOKEN secret' >.env
+    expect 1 ./run_walle.sh
+    says "Line 1 of .env is not KEY=VALUE"
+    none_of grep secret out
+}
+
+test_the_terminal_is_asked_and_env_is_written() {
+    echo 'WALLE_PREFIX="!"' >.env
+    printf '%s\n' 'a b' 'to-ken_1.x' 12 "$guild" | on_a_terminal env DATABASE_URL=postgres://mine ./run_walle.sh
+    [[ $(cat .env) == "WALLE_PREFIX=\"!\""$'\n'"WALLE_TOKEN=to-ken_1.x"$'\n'"WALLE_GUILD_ID=$guild" ]]
+    [[ $(stat -c %a .env) == 600 ]]
+    bot_saw 'WALLE_TOKEN=to-ken_1.x'
+    grep -q 'Copy Server ID' out
+}
+
+test_invented_users_are_refused() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    expect 2 ./run_walle.sh --fixtures fixtures/sandbox
+    says "never go"
+    ln -s fixtures/sandbox link
+    expect 2 ./run_walle.sh --fixtures=link
+    mkdir other
+    expect 2 ./run_walle.sh --fixtures other
+    says "no *.json"
+    cp fixtures/sandbox/userpoints.json other/mine.json
+    expect 2 ./run_walle.sh --fixtures other
+    says "made-up users"
+    echo '[]' >other/mine.json
+    (cd other && DATABASE_URL=postgres://mine expect 0 ../run_walle.sh --fixtures .)
+    grep -qF "import django --fresh-only $PWD/other/mine.json" calls
+}
+
+test_the_code_of_the_bot_is_passed_through() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    BOT='exit 14' expect 14 ./run_walle.sh
+    stopped postgres
+}
+
+test_a_signal_reaches_the_bot_and_its_code_counts() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    BOT='trap "sleep 0.3; exit 0" TERM; sleep 30 & wait' ./run_walle.sh >out 2>&1 &
+    eventually grep -q "^run" calls
+    kill -TERM $!
+    wait $!
+    stopped postgres
+}
+
+test_a_second_start_uses_the_running_cluster_and_leaves_it() {
+    BOT='sleep 30' WALLE_TOKEN=secret WALLE_GUILD_ID=$guild ./run_walle.sh >out 2>&1 &
+    local first=$!
+    eventually grep -q "^run" calls
+    local server
+    server=$(server_of postgres)
+    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh
+    [[ $(server_of postgres) == "$server" ]]
+    kill -TERM $first
+    wait $first || true
+    stopped postgres
+}
+
+test_two_starts_at_once_do_not_collide() {
+    ./run_walle.sh test-database true 2>one &
+    local first=$!
+    ./run_walle.sh test-database true 2>two
+    wait $first
+    [[ $(cat one two | grep -c "Making a Postgres cluster") == 1 ]]
+    stopped test-postgres
+}
+
+test_after_kill_9_the_next_start_takes_over() {
+    ./run_walle.sh test-database sleep 30 2>out &
+    local script=$! server
+    eventually database_answers test-postgres
+    server=$(server_of test-postgres)
+    kill -KILL $script
+    wait $script 2>/dev/null || true
+    # shellcheck disable=SC2016  # for the inner shell
+    expect 0 ./run_walle.sh test-database sh -c 'psql "$DATABASE_URL" -Xqc "create table kept ()"'
+    stopped test-postgres
+    ! kill -0 "$server" 2>/dev/null || [[ $(cut -d ' ' -f 3 "/proc/$server/stat") == Z ]]
+}
+
+test_a_stale_pid_file_is_recovered_from() {
+    # shellcheck disable=SC2016
+    expect 0 ./run_walle.sh test-database sh -c 'psql "$DATABASE_URL" -Xqc "create table kept ()"'
+    local stale
+    # A program that is no Postgres, no program at all, and a machine that died while writing.
+    for stale in $$ 4194303 ''; do
+        printf '%s\n' "$stale" "$PWD/.walle/test-postgres/data" 1 5432 "$PWD/.walle/test-postgres" '' '1 1' \
+            >.walle/test-postgres/data/postmaster.pid
+        printf '%s\n' "$stale" >.walle/test-postgres/.s.PGSQL.5432.lock
+        [[ $stale ]] || : >.walle/test-postgres/data/postmaster.pid
+        chown --reference=.walle/test-postgres .walle/test-postgres/{data/postmaster.pid,.s.PGSQL.5432.lock}
+        # shellcheck disable=SC2016
+        expect 0 ./run_walle.sh test-database sh -c 'psql "$DATABASE_URL" -Xqc "select from kept"'
+    done
+}
+
+test_a_half_made_cluster_is_moved_aside() {
+    mkdir -p .walle/test-postgres/data.new.abc/base .walle/test-postgres/data/base/1
+    echo 15 >.walle/test-postgres/data/PG_VERSION
+    echo mine >.walle/test-postgres/data/base/1/file
+    rm .walle/test-postgres/data/PG_VERSION
+    expect 0 ./run_walle.sh test-database true
+    says "half-made"
+    grep -q mine .walle/test-postgres/half-made.*/base/1/file
+    [[ ! -e .walle/test-postgres/data.new.abc ]]
+}
+
+test_a_damaged_cluster_with_databases_is_not_touched() {
+    expect 0 ./run_walle.sh test-database true
+    mv .walle/test-postgres/data/global/pg_control .walle/test-postgres/data/gone
+    expect 17 ./run_walle.sh test-database true
+    says "holds databases"
+    [[ -e .walle/test-postgres/data/gone ]]
+}
+
+test_the_cluster_of_another_version_is_11() {
+    expect 0 ./run_walle.sh test-database true
+    chmod 755 .walle/test-postgres .walle/test-postgres/data
+    echo 9 >.walle/test-postgres/data/PG_VERSION
+    expect 11 ./run_walle.sh test-database true
+    says "was made by Postgres 9"
+}
+
+test_long_and_odd_paths_get_a_short_socket() {
+    local odd="$PWD/a 'quoted', \"odd\" \$(path) of more than a hundred and seven bytes, which no socket can have"
+    mkdir "$odd"
+    cp -r run_walle.sh Cargo.toml fixtures "$odd"
+    cd "$odd"
+    # shellcheck disable=SC2016
+    expect 0 ./run_walle.sh test-database sh -c 'psql "$DATABASE_URL" -Xqc "select 1"; echo "$DATABASE_URL" >url'
+    rmdir "$(sed 's/.*host=//' url)"
+}
+
+test_the_sandbox_plays_its_script() {
+    export BOT='sleep 30'
+    export WALLE_TOKEN=real WALLE_PREFIX=real DATABASE_URL=postgres://real
+    expect 0 ./run_walle.sh sandbox
+    grep -q "the transcript" out
+    bot_saw 'WALLE_TOKEN=simulated'
+    none_of grep '=real\|//real' bot_env
+    [[ $(server_of postgres) == none ]]
+    stopped sandbox-postgres
+    SIM='exit 3' expect 3 ./run_walle.sh sandbox
+    BOT='echo "my last words"; exit 16' SIM='sleep 30' expect 16 ./run_walle.sh sandbox
+    says "my last words"
+    says "exit code 16"
+    SIM_START='exit 1' expect 1 ./run_walle.sh sandbox
+    says "did not start"
+}
+
+test_one_sandbox_at_a_time() {
+    SIM='sleep 30' BOT='sleep 30' ./run_walle.sh sandbox >/dev/null 2>&1 &
+    eventually grep -q "^run" calls
+    expect 1 ./run_walle.sh sandbox
+    says "already running"
+    kill -TERM $!
+    wait $! || true
+    stopped sandbox-postgres
+}
+
+test_ctrl_c_leaves_nothing_behind() {
+    local stage
+    for stage in BUILD MIGRATE SIM_START SIM; do
+        rm -f calls
+        # A background program of a script would ignore the signal.
+        env "$stage=echo $stage >>calls; sleep 31 & sleep 32" BOT='sleep 33' \
+            env --default-signal=INT ./run_walle.sh sandbox >out 2>&1 &
+        eventually grep -q "^$stage" calls
+        kill -INT $!
+        local code=0
+        wait $! || code=$?
+        [[ $code == 130 ]]
+        stopped sandbox-postgres
+        none_of left_behind
+    done
+}
+
+# --- Stand-ins ---------------------------------------------------------------------------------------
+
+# shellcheck disable=SC2016  # the stand-ins' own variables
+make_checkout() {
+    mkdir -p "$1/bin" "$1/fixtures/sandbox"
+    cd "$1"
+    cp "$repo/run_walle.sh" "$repo/Cargo.toml" .
+    echo '[{}]' >fixtures/sandbox/levels.json
+    echo '[{"invented": true}]' >fixtures/sandbox/userpoints.json
+    stand_in bin/rustc '[ "$RUST" ] && echo "rustc $RUST (abc)"'
+    stand_in bin/cargo '
+        [ "$1" = --version ] && { [ "$RUST" ] && echo "cargo $RUST (abc)"; exit; }
+        [ "$1" = metadata ] && { echo "{\"target_directory\":\"$PWD/target\",\"x\":1}"; exit; }
+        [ "${WALLE_TOKEN-}" ] && exit 99
+        eval "${BUILD-}"
+        mkdir -p target/debug target/release
+        for profile in debug release; do cp bin/wall_e bin/discord-sim target/$profile; done'
+    stand_in bin/wall_e '
+        echo "$*" >>calls
+        if [ "$1" = migrate ]; then eval "${MIGRATE-}"; fi
+        [ "$1" = run ] || exit 0
+        env >bot_env
+        eval "${BOT-}"'
+    stand_in bin/discord-sim '
+        eval "${SIM_START-}"
+        printf "WALLE_TOKEN=simulated\nWALLE_GUILD_ID=1\n" >"$3/env"
+        until [ -s bot_env ]; do sleep 0.05; done
+        eval "${SIM-echo the transcript}"'
+    PATH=$PWD/bin:$PATH
+    export RUST=1.999.0
+}
+
+stand_in() {
+    printf '#!/usr/bin/env bash\n%s\n' "$2" >"$1"
+    chmod +x "$1"
+}
+
+# --- Tools -------------------------------------------------------------------------------------------
+
+expect() {
+    local code=0
+    "${@:2}" >"$scratch/out" 2>&1 </dev/null || code=$?
+    ((code == $1)) && return
+    echo "expected exit code $1 of: ${*:2}; got $code"
+    return 1
+}
+
+says() { grep -qF -- "$1" "$scratch/out" || { echo "not said: $1"; return 1; }; }
+
+bot_saw() { grep -qxF -- "$1" bot_env || { echo "the bot did not see $1"; return 1; }; }
+
+# Runs a command on a terminal of its own; what is on stdin is typed. Needs util-linux' script.
+on_a_terminal() {
+    { while IFS= read -r line; do sleep 0.3; printf '%s\n' "$line"; done; sleep 1; } |
+        script -qec "$(printf '%q ' "$@")" /dev/null >out 2>&1
+}
+
+eventually() {
+    local tenths
+    for ((tenths = 0; tenths < 150; tenths++)); do
+        "$@" 2>/dev/null && return
+        sleep 0.1
+    done
+    echo "never happened: $*"
+    return 1
+}
+
+server_of() { head -n 1 ".walle/$1/data/postmaster.pid" 2>/dev/null || echo none; }
+
+database_answers() { psql -h "$PWD/.walle/$1" -U wall_e -d wall_e_test -Xqc 'select 1' >/dev/null; }
+
+stopped() { [[ $(server_of "$1") == none ]] || { echo "still running: $1"; return 1; }; }
+
+# Prints the stand-ins' sleeps and the servers that run in this checkout.
+left_behind() {
+    local process
+    for process in /proc/[0-9]*; do
+        [[ $process/cwd -ef $PWD || $process/cwd -ef .walle/sandbox-postgres/data ]] || continue
+        { tr '\0' ' ' <"$process/cmdline" | grep '^sleep\|postgres'; } 2>/dev/null || true
+    done
+}
+
+# Nothing printed by the command. (A `!` before it would not count for `set -e`.)
+none_of() {
+    local found
+    found=$("$@") || return 0
+    [[ -z $found ]] || { echo "unexpected: $found"; return 1; }
+}
+
+main() {
+    local tests name number=0 failed=0 scratch_root
+    mapfile -t tests < <(declare -F | sed -n 's/^declare -f \(test_.*\)/\1/p')
+    (($# == 0)) || tests=("$@")
+    unset "${!WALLE_@}" DATABASE_URL "${!PG@}"
+    scratch_root=$(mktemp -d)
+    # Postgres' user must get through.
+    chmod 755 "$scratch_root"
+    # shellcheck disable=SC2064
+    trap "rm -rf '$scratch_root'" EXIT
+    for name in "${tests[@]}"; do
+        # A short path, which leaves room for a socket's.
+        scratch=$scratch_root/$((number += 1))
+        local began=$SECONDS
+        set +e
+        (set -e; make_checkout "$scratch"; "$name") >"$scratch_root/log" 2>&1
+        local code=$?
+        set -e
+        if ((code)); then
+            failed=1
+            echo "script $name ... FAILED"
+            cat "$scratch_root/log" "$scratch/out" 2>/dev/null
+        else
+            echo "script $name ... ok ($((SECONDS - began)) s)"
+        fi
+    done
+    return $failed
+}
+
+main "$@"
