@@ -1,0 +1,163 @@
+//! A fresh database for each seed, on the server that `DATABASE_URL` names.
+
+use std::str::FromStr;
+
+use anyhow::Context as _;
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use wall_e::leveling::{Points, Standing, Timestamp};
+use wall_e::store::Database;
+
+use crate::day::{Day, Result};
+use crate::gate::{Gate, Server};
+
+/// In the bot's URL, and searched for in its log. The tests' server asks for none.
+pub const PASSWORD: &str = "canary-of-a-password";
+
+/// The database, with the schema, the levels and the known users in it.
+#[derive(Debug)]
+pub struct Scratch {
+    server: PgConnectOptions,
+    name: String,
+    session: PgConnection,
+}
+
+impl Scratch {
+    /// Makes it.
+    pub async fn make(seed: u64, day: &Day) -> anyhow::Result<Self> {
+        let url = std::env::var("DATABASE_URL")
+            .context("DATABASE_URL is not set: start this with ./run_walle.sh chaos")?;
+        let server = PgConnectOptions::from_str(&url).context("DATABASE_URL")?;
+        let name = format!("walle_chaos_{}_{seed}", std::process::id());
+        let mut admin = PgConnection::connect_with(&server)
+            .await
+            .context("Postgres does not answer")?;
+        run(&mut admin, format!("create database {name}")).await?;
+        let session = PgConnection::connect_with(&server.clone().database(&name)).await?;
+        let mut scratch = Self {
+            server,
+            name,
+            session,
+        };
+        // The gate speaks TCP and knows the way to any server.
+        let gate = scratch.gate().await?;
+        let store = Database::connect(&scratch.url(&gate).into()).await?;
+        store.migrate().await?;
+        wall_e::import::seed_levels(&store).await?;
+        store.close().await;
+        scratch.introduce(day).await?;
+        Ok(scratch)
+    }
+
+    /// A gate before its server.
+    pub async fn gate(&self) -> anyhow::Result<Gate> {
+        let port = self.server.get_port();
+        Gate::open_before(match self.server.get_socket() {
+            Some(directory) => Server::Socket(format!("{}/.s.PGSQL.{port}", directory.display())),
+            None => Server::Port(self.server.get_host().to_owned(), port),
+        })
+        .await
+    }
+
+    /// What `DATABASE_URL` says for the bot behind the gate.
+    pub fn url(&self, gate: &Gate) -> String {
+        format!(
+            "postgres://{}:{PASSWORD}@{}/{}?sslmode=disable",
+            self.server.get_username(),
+            gate.address,
+            self.name
+        )
+    }
+
+    /// Drops it.
+    pub async fn remove(self) -> anyhow::Result<()> {
+        self.session.close().await?;
+        let mut admin = PgConnection::connect_with(&self.server).await?;
+        // What was killed a moment ago may not have left yet.
+        let drop = format!("drop database {} with (force)", self.name);
+        run(&mut admin, drop).await
+    }
+
+    /// Ends everyone's session but this one, as a failover would.
+    pub async fn end_sessions(&mut self) -> anyhow::Result<()> {
+        let end = "select pg_terminate_backend(pid) from pg_stat_activity
+                   where datname = current_database() and pid <> pg_backend_pid()";
+        run(&mut self.session, end.to_owned()).await
+    }
+
+    /// Everyone's messages and points together.
+    pub async fn totals(&mut self) -> anyhow::Result<(u64, u64)> {
+        let totals: (i64, i64) = sqlx::query_as(
+            "select coalesce(sum(message_count), 0)::bigint, coalesce(sum(points), 0)::bigint
+             from user_point",
+        )
+        .fetch_one(&mut self.session)
+        .await?;
+        Ok((totals.0.try_into()?, totals.1.try_into()?))
+    }
+
+    /// Whether there is a frontier from which a gap could be read.
+    pub async fn has_frontier(&mut self) -> anyhow::Result<bool> {
+        let frontier: i64 = sqlx::query_scalar("select message_id from watermark")
+            .fetch_one(&mut self.session)
+            .await?;
+        Ok(frontier > 0)
+    }
+
+    /// How many level-ups wait to be announced.
+    pub async fn outbox(&mut self) -> anyhow::Result<i64> {
+        let count = sqlx::query_scalar("select count(*) from outbox");
+        Ok(count.fetch_one(&mut self.session).await?)
+    }
+
+    /// What the bot has counted, in the form of what it should have.
+    pub async fn result(&mut self) -> anyhow::Result<Result> {
+        let mut result = Result::default();
+        let users: Vec<(i64, i64, i64, Option<DateTime<Utc>>)> = sqlx::query_as(
+            "select user_id, points, message_count, last_awarded_at from user_point",
+        )
+        .fetch_all(&mut self.session)
+        .await?;
+        for (user, points, messages, last) in users {
+            let standing = Standing {
+                points: Points::new(points.try_into()?).context("points")?,
+                message_count: messages.try_into()?,
+                last_awarded_at: last.and_then(|at| Timestamp::from_millis(at.timestamp_millis())),
+            };
+            result.standings.insert(user.try_into()?, standing);
+        }
+        let days: Vec<(i64, NaiveDate, i64, i64)> =
+            sqlx::query_as("select user_id, day, points, messages from xp_day")
+                .fetch_all(&mut self.session)
+                .await?;
+        for (user, day, points, messages) in days {
+            let row = (points.try_into()?, messages.try_into()?);
+            result.days.insert((user.try_into()?, day), row);
+        }
+        Ok(result)
+    }
+
+    async fn introduce(&mut self, day: &Day) -> anyhow::Result<()> {
+        for (user, standing) in &day.known {
+            let last = standing.last_awarded_at.context("they wrote before")?;
+            sqlx::query(
+                "insert into user_point (user_id, points, message_count, last_awarded_at, hidden)
+                 values ($1, $2, $3, $4, false)",
+            )
+            .bind(i64::try_from(*user)?)
+            .bind(i64::try_from(standing.points.get())?)
+            .bind(i64::try_from(standing.message_count)?)
+            .bind(DateTime::from_timestamp_millis(last.millis()))
+            .execute(&mut self.session)
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+async fn run(session: &mut PgConnection, sql: String) -> anyhow::Result<()> {
+    // Only this crate's own words, never input.
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(session).await?;
+    Ok(())
+}
