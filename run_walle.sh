@@ -1,0 +1,711 @@
+#!/usr/bin/env bash
+# Sets up and runs wall_e: the real bot, the sandbox, the tests, the chaos and the benchmarks.
+#
+# What it relies on, from top to bottom: Rust, Postgres' binaries, the settings, a build, a database.
+# Each step says in one sentence what is missing and ends with an exit code of its own (--help).
+# Two promises: a database is never wiped, and nothing that was started here outlives this script
+# (the one exception: after `kill -9` a private Postgres stays up, and the next start uses it).
+set -euo pipefail
+umask 022
+# A core dump would hold the token.
+ulimit -c 0
+
+usage() {
+    cat <<'EOF'
+./run_walle.sh [--fixtures DIR]   set up and run the bot
+./run_walle.sh sandbox            try it: the bot in a made-up guild, in this terminal, without Discord
+./run_walle.sh test [ARGS]        run all tests (ARGS go to `cargo test`; then the shell checks are left out)
+./run_walle.sh bench [ARGS]       run the benchmarks (ARGS go to them)
+./run_walle.sh chaos [ARGS]       play a day to the bot while everything fails, in 50 ways (--seeds N: in N ways;
+                                  --seed S: in this one; --help: more)
+./run_walle.sh database COMMAND… run COMMAND with DATABASE_URL pointing to the bot's database, and Postgres'
+                                  own programs on the PATH: psql, pg_dump, pg_restore (see the README)
+./run_walle.sh test-database COMMAND…   run COMMAND with DATABASE_URL pointing to the tests' database
+./run_walle.sh --help             this text
+
+It needs Rust and Postgres 13 or newer. Postgres is installed with apt-get where that is possible.
+
+--fixtures DIR   fill a fresh database with DIR/*.json, as written by the Python bot's
+                 `manage.py dumpdata`. A database that has users is left as it is. The made-up users of
+                 fixtures/sandbox are refused.
+
+Settings come from the environment and from .env beside this script (lines KEY=VALUE, # comments, values
+with spaces in quotes). The environment wins. On a terminal, a missing token or guild is asked for and
+written to .env, which only you may read.
+  WALLE_TOKEN, or WALLE_TOKEN_FILE   the bot's token, or a file that holds it
+  WALLE_GUILD_ID                     the id of the guild to serve
+  DATABASE_URL                       a Postgres of your own; without it, a private one in .walle/postgres
+  every other WALLE_… setting and RUST_LOG: see the README, or `wall_e run --help`
+The sandbox, the tests, the chaos and the benchmarks read none of these: they have databases of their own.
+
+What it makes, all of it ignored by git:
+  .env                      your settings (mode 600)
+  .walle/postgres           the bot's private Postgres: this is what to back up
+  .walle/sandbox-postgres, .walle/test-postgres, .walle/bench-postgres   throw-away ones
+  .walle/sandbox/bot.log    what the sandbox's bot logged
+  target/                   the build
+Started by root, Postgres runs as another user. Where that user cannot reach the checkout, its files are
+in /var/lib/wall_e, and .walle links there.
+
+Exit codes, besides 128 + n after signal n:
+   0  fine                                      14  Discord refuses the token
+   1  something else failed                     15  the bot is not in the guild
+   2  mistyped command line                     16  a privileged intent is off
+  10  Rust is missing or too old                17  the database cannot be reached or started
+  11  Postgres is missing or too old            18  another wall_e took over the database
+  12  no token
+  13  no guild id                               19  Discord refuses the gateway connection for good
+EOF
+}
+
+main() {
+    local mode=${1-}
+    case $mode in
+        '' | --fixtures | --fixtures=*) run_the_bot "$@" ;;
+        sandbox) no_arguments "$@" && run_the_sandbox ;;
+        test) run_the_tests "${@:2}" ;;
+        bench) run_the_benchmarks "${@:2}" ;;
+        chaos) run_the_chaos "${@:2}" ;;
+        database) on_the_database "${@:2}" ;;
+        test-database) on_the_test_database "${@:2}" ;;
+        -h | --help | help) usage ;;
+        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
+    esac
+}
+
+# --- The modes ---------------------------------------------------------------------------------------
+
+run_the_bot() {
+    local fixtures=()
+    parse_fixtures "$@"
+    need_rust
+    read_settings .env
+    [[ ${DATABASE_URL:-} ]] || need_postgres postgres
+    need_token
+    need_guild
+    build release -p wall_e
+    if [[ -z ${DATABASE_URL:-} ]]; then
+        open_cluster postgres durable
+        create_database wall_e
+    fi
+    export DATABASE_URL
+    run "$programs/wall_e" migrate
+    if ((${#fixtures[@]})); then
+        run "$programs/wall_e" import django --fresh-only "${fixtures[@]}"
+    fi
+    bot_decides=yes
+    start "$programs/wall_e" run
+    finish "$child"
+}
+
+run_the_sandbox() {
+    local state=$PWD/.walle/sandbox sim bot ended code=0
+    need_rust
+    need_postgres sandbox-postgres
+    only_one_sandbox
+    forget_settings
+    build dev -p wall_e -p discord-sim
+    open_cluster sandbox-postgres durable
+    create_database wall_e_sandbox afresh
+    export DATABASE_URL
+    run "$programs/wall_e" migrate
+    run "$programs/wall_e" import django fixtures/sandbox/levels.json fixtures/sandbox/userpoints.json
+
+    rm -rf "$state"
+    mkdir -p "$state"
+    start_simulator "$state"
+    sim=$child
+    await_simulator "$sim" "$state/env"
+    read_settings "$state/env"
+    say "The bot's log: .walle/sandbox/bot.log"
+    start "$programs/wall_e" run </dev/null >"$state/bot.log" 2>&1
+    bot=$child
+
+    wait -n -p ended "$sim" "$bot" || code=$?
+    if [[ $ended == "$bot" ]] && kill -0 "$sim" 2>/dev/null; then
+        show_log "$state/bot.log"
+        fail "$((code ? code : 1))" "The bot ended by itself (exit code $code): its last words are above."
+    fi
+    code=0
+    finish "$sim" || code=$?
+    ((code == 0)) || show_log "$state/bot.log"
+    return "$code"
+}
+
+run_the_tests() {
+    on_the_test_database cargo test --workspace --locked "$@"
+    # Arguments pick some tests; someone who picks does not wait for the rest.
+    (($#)) || [[ ! -e tests/script.sh ]] || run bash tests/script.sh
+}
+
+run_the_benchmarks() {
+    need_rust
+    need_postgres bench-postgres
+    forget_settings
+    # The bench runs the bot as it is built beside it.
+    build release -p wall_e -p wall_e-bench
+    open_cluster bench-postgres durable
+    create_database wall_e_bench afresh
+    export DATABASE_URL
+    run "$programs/wall_e-bench" "$@"
+}
+
+run_the_chaos() {
+    need_rust
+    need_postgres test-postgres
+    forget_settings
+    # It plays to the bot as it is built beside it.
+    build dev -p wall_e -p wall_e-chaos
+    open_cluster test-postgres fast
+    create_database wall_e_test
+    export DATABASE_URL
+    run "$programs/wall_e-chaos" "$@"
+}
+
+# For backups, imports and a look inside; the bot may be running or not.
+on_the_database() {
+    (($#)) || fail 2 "Which command? Type ./run_walle.sh database COMMAND…, such as: ./run_walle.sh database psql"
+    read_settings .env
+    unset WALLE_TOKEN
+    need_postgres postgres
+    if [[ -z ${DATABASE_URL:-} ]]; then
+        open_cluster postgres durable
+        create_database wall_e
+    fi
+    export DATABASE_URL PATH="$pg_bin:$PATH"
+    # psql knows no URL from the environment: it is given one as its last word.
+    [[ $1 != psql ]] || set -- "$@" "$DATABASE_URL"
+    cd "$invoked_from"
+    # In the foreground: it may want the terminal.
+    "$@" 8>&- 9>&-
+}
+
+on_the_test_database() {
+    (($#)) || fail 2 "Which command? Type ./run_walle.sh test-database COMMAND…"
+    need_rust
+    need_postgres test-postgres
+    forget_settings
+    open_cluster test-postgres fast
+    create_database wall_e_test
+    export DATABASE_URL PATH="$pg_bin:$PATH"
+    # The command may leave a daemon behind, such as a compiler cache: it must not look like a user of the database.
+    run "$@" 8>&- 9>&-
+}
+
+# --- Command line and settings -----------------------------------------------------------------------
+
+no_arguments() {
+    (($# == 1)) || fail 2 "'$1' takes no arguments: type ./run_walle.sh $1"
+}
+
+# Fills the caller's `fixtures` with the files of DIR.
+parse_fixtures() {
+    local dir file invented
+    (($#)) || return 0
+    dir=${1#--fixtures}
+    dir=${dir#=}
+    if [[ $1 == --fixtures ]]; then
+        dir=${2-}
+        shift
+    fi
+    [[ $dir && $# == 1 ]] || fail 2 "--fixtures takes one directory: type ./run_walle.sh --fixtures DIR"
+    dir=$(cd "$invoked_from" && realpath -e -- "$dir" 2>/dev/null) || dir=
+    [[ -d $dir ]] || fail 2 "--fixtures: there is no such directory; give the one that holds your *.json files."
+    [[ $dir/ != "$PWD"/fixtures/sandbox/* ]] ||
+        fail 2 "--fixtures: the made-up users of fixtures/sandbox never go into a real database; give the directory of your own dump."
+    for file in "$dir"/*.json; do
+        [[ -f $file ]] || fail 2 "--fixtures: $dir holds no *.json file; put the output of manage.py dumpdata there."
+        fixtures+=("$file")
+        for invented in fixtures/sandbox/*.json; do
+            cmp -s -- "$file" "$invented" || continue
+            fail 2 "--fixtures: $file holds the made-up users of the sandbox, which never go into a real database; give the directory of your own dump."
+        done
+    done
+}
+
+# Reads KEY=VALUE lines, never as shell code. A variable that is already set stays as it is.
+read_settings() {
+    local file=$1 line key value number=0
+    [[ -e $file ]] || return 0
+    [[ $file != .env ]] || keep_private "$file"
+    while IFS= read -r line || [[ $line ]]; do
+        number=$((number + 1))
+        line=${line%$'\r'}
+        [[ $line =~ ^[[:space:]]*(#|$) ]] && continue
+        # The line itself is not shown: it may hold the token.
+        [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z_0-9]*)[[:space:]]*=[[:space:]]*(.*)$ ]] ||
+            fail 1 "Line $number of $file is not KEY=VALUE; correct it, or put a # before it."
+        key=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]}
+        if [[ $value =~ ^\'([^\']*)\'[[:space:]]*(#.*)?$ || $value =~ ^\"([^\"]*)\"[[:space:]]*(#.*)?$ ]]; then
+            value=${BASH_REMATCH[1]}
+        elif [[ $value =~ ^([^[:space:]\'\"]*)([[:space:]]+#.*|[[:space:]]*)$ ]]; then
+            value=${BASH_REMATCH[1]}
+        else
+            fail 1 "Line $number of $file: put the value of $key in quotes."
+        fi
+        case $key in
+            WALLE_* | DATABASE_URL | RUST_LOG | RUST_BACKTRACE) [[ -v $key ]] || export "$key=$value" ;;
+            *) say "$file: $key is no setting of wall_e and is ignored." ;;
+        esac
+    done <"$file"
+}
+
+keep_private() {
+    [[ $(stat -L -c %a "$1") == ?00 ]] && return
+    say "Warning: others on this machine could read $1, which holds secrets; it is mode 600 from now on."
+    chmod 600 "$1" || fail 1 "$1 belongs to someone else; make it yours: chown $(id -un) $PWD/$1"
+}
+
+# The operator's own token, guild or database must never be what a sandbox or a test works on.
+forget_settings() {
+    unset "${!WALLE_@}" DATABASE_URL
+}
+
+need_token() {
+    [[ -z ${WALLE_TOKEN:-} ]] || return 0
+    if [[ ${WALLE_TOKEN_FILE:-} ]]; then
+        [[ -r $WALLE_TOKEN_FILE && -s $WALLE_TOKEN_FILE ]] && return
+        fail 12 "WALLE_TOKEN_FILE names $WALLE_TOKEN_FILE, which is empty or cannot be read; put the bot's token there."
+    fi
+    local missing="There is no bot token: take it from https://discord.com/developers/applications (your application, Bot, Reset Token) and write WALLE_TOKEN=… into $PWD/.env."
+    on_a_terminal || fail 12 "$missing"
+    echo "The bot's token is at https://discord.com/developers/applications: your application, Bot, Reset Token." >&2
+    until [[ ${WALLE_TOKEN:-} =~ ^[A-Za-z0-9._=-]+$ ]]; do
+        read -rsp "Token (not shown): " WALLE_TOKEN || fail 12 "$missing"
+        echo >&2
+    done
+    write_setting WALLE_TOKEN "$WALLE_TOKEN"
+}
+
+need_guild() {
+    [[ ! ${WALLE_GUILD_ID:-} =~ ^[0-9]{17,20}$ ]] || return 0
+    local wrong="is missing" missing
+    [[ -z ${WALLE_GUILD_ID:-} ]] || wrong="is not the 17 to 20 digits of a guild's id"
+    missing="WALLE_GUILD_ID $wrong: in Discord turn on Settings, Advanced, Developer Mode, right-click the server, Copy Server ID, and write WALLE_GUILD_ID=… into $PWD/.env."
+    if [[ ${WALLE_GUILD_ID:-} ]] || ! on_a_terminal; then fail 13 "$missing"; fi
+    echo "The guild's id: in Discord turn on Settings, Advanced, Developer Mode, then right-click the server, Copy Server ID." >&2
+    until [[ ${WALLE_GUILD_ID:-} =~ ^[0-9]{17,20}$ ]]; do
+        read -rp "Guild id (17 to 20 digits): " WALLE_GUILD_ID || fail 13 "$missing"
+    done
+    write_setting WALLE_GUILD_ID "$WALLE_GUILD_ID"
+}
+
+# Replaces or adds one line of .env and keeps the others. The value is safe unquoted: its caller checked.
+write_setting() {
+    local file new
+    export "$1=$2"
+    file=$(realpath .env)
+    new=$(umask 077 && mktemp "$file.XXXXXX")
+    { [[ ! -e $file ]] || grep -vE "^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=" "$file" || true; } >"$new"
+    printf '%s=%s\n' "$1" "$2" >>"$new"
+    mv -- "$new" "$file"
+    say "Written to .env."
+}
+
+# --- Rust and the build ------------------------------------------------------------------------------
+
+need_rust() {
+    local wanted found advice="install Rust from https://rustup.rs"
+    wanted=$(sed -n '/^rust-version = /{s/.*"\(.*\)".*/\1/p;q}' Cargo.toml)
+    PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
+    found=$({ cargo --version && rustc --version; } 2>/dev/null | cut -d ' ' -f 2 | sort -V | sed q) || found=
+    [[ $found ]] || fail 10 "Rust is missing: $advice, then start this again."
+    [[ $(printf '%s\n' "$wanted" "$found" | sort -V | sed q) == "$wanted" ]] ||
+        fail 10 "Rust $found is too old, wall_e needs $wanted or newer: type rustup update, or $advice."
+    # Rust links with the C compiler, and the TLS library is partly C.
+    command -v cc >/dev/null || apt_install gcc libc6-dev ||
+        fail 10 "Rust needs a C compiler: type sudo apt-get install gcc libc6-dev, then start this again."
+}
+
+# build PROFILE PACKAGE-ARGUMENTS…: builds and sets `programs`, the directory with the result.
+build() {
+    local profile=$1 target
+    target=$(cargo metadata --no-deps --locked --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/') ||
+        fail 1 "cargo cannot read the project: its message is above."
+    programs=$target/${profile/dev/debug}
+    if [[ -e $programs/wall_e ]]; then
+        say "Building what has changed."
+    else
+        say "Building wall_e and all it depends on: about five minutes on two cores the first time$([[ $profile == dev ]] || echo ', more as it is optimised')."
+    fi
+    # A build runs code of every dependency: it gets no secrets, and a daemon it may leave behind no locks.
+    run env -u WALLE_TOKEN -u DATABASE_URL cargo build --locked --profile "$profile" "${@:2}" 7>&- 8>&- 9>&- ||
+        fail 1 "The build failed; the message is above."
+}
+
+# --- The sandbox's parts -----------------------------------------------------------------------------
+
+only_one_sandbox() {
+    mkdir -p .walle
+    exec 7>>.walle/sandbox.lock
+    flock -n 7 || fail 1 "A sandbox is already running in this checkout; end that one first."
+}
+
+# On a terminal the simulator shares it with the person: no session of its own, else it could not read.
+start_simulator() {
+    local chat=("$programs/discord-sim" chat --state-dir "$1" --world fixtures/sandbox/guild.json)
+    if [[ -t 0 && -t 1 ]]; then
+        setpriv --pdeathsig TERM -- "${chat[@]}" <&0 &
+        child=$!
+        children+=("$child")
+    else
+        start "${chat[@]}" --script fixtures/sandbox/conversation.txt </dev/null
+    fi
+}
+
+await_simulator() {
+    local tenths
+    for ((tenths = 0; tenths < 300; tenths++)); do
+        [[ ! -s $2 ]] || return 0
+        kill -0 "$1" 2>/dev/null || fail 1 "The Discord simulator did not start; its message is above."
+        sleep 0.1
+    done
+    fail 1 "The Discord simulator was not ready within 30 seconds."
+}
+
+# --- Postgres: its binaries --------------------------------------------------------------------------
+
+# need_postgres CLUSTER: an existing cluster needs the major version that made it, a new one the newest.
+need_postgres() {
+    local major='' advice="type sudo apt-get install postgresql"
+    [[ ! -r .walle/$1/data/PG_VERSION ]] || major=$(<".walle/$1/data/PG_VERSION")
+    find_postgres "$major" && return
+    if [[ $major ]]; then
+        install_postgres "postgresql-$major" && find_postgres "$major" && return
+        fail 11 "$PWD/.walle/$1 was made by Postgres $major, which is not installed: type sudo apt-get install postgresql-$major, or move the data with pg_upgrade$([[ $1 == postgres ]] || echo ' (or delete the directory: it holds nothing of value)')."
+    fi
+    install_postgres postgresql && find_postgres "" && return
+    [[ $1 != postgres ]] || advice+=", or set DATABASE_URL to one elsewhere"
+    fail 11 "Postgres 13 or newer is missing${pg_too_old:+ (found only version $pg_too_old)}: $advice, then start this again."
+}
+
+# Sets pg_bin to the newest usable binaries, or to those of one major version.
+find_postgres() {
+    local wanted=$1 dir major newest=12
+    for dir in /usr/lib/postgresql/*/bin /usr/pgsql-*/bin "$(pg_config --bindir 2>/dev/null)" "$(dirname "$(command -v postgres)")"; do
+        [[ -x $dir/initdb && -x $dir/pg_ctl && -x $dir/postgres && -x $dir/psql ]] || continue
+        major=$("$dir/postgres" --version | sed -E 's/[^0-9]*([0-9]+).*/\1/')
+        if ((major < 13)); then
+            pg_too_old=$major
+        elif ((major > newest)) && [[ -z $wanted || $major == "$wanted" ]]; then
+            newest=$major pg_bin=$dir
+        fi
+    done
+    ((newest > 12))
+}
+
+# Debian would make and start a cluster of its own on port 5432, which nobody asked for.
+install_postgres() {
+    local no_cluster=/etc/postgresql-common/createcluster.d/wall_e.conf code=0
+    ((EUID == 0)) || return 1
+    mkdir -p "${no_cluster%/*}"
+    echo 'create_main_cluster = false' >"$no_cluster"
+    apt_install "$1" || code=$?
+    rm -f "$no_cluster"
+    return "$code"
+}
+
+apt_install() {
+    ((EUID == 0)) && command -v apt-get >/dev/null || return 1
+    say "Installing $* with apt-get: half a minute, as a rule."
+    run apt-get -qq update >/dev/null &&
+        DEBIAN_FRONTEND=noninteractive run apt-get -qq -y --no-install-recommends install "$@" </dev/null >/dev/null
+}
+
+# --- Postgres: a private cluster ---------------------------------------------------------------------
+#
+# A cluster's home is .walle/NAME, mode 700, and belongs to the user Postgres runs as:
+#   data/         the cluster, made as data.new.* and renamed when finished
+#   .s.PGSQL.5432 the socket: who may enter the home may use the database, nobody else
+#   server.log    what Postgres says
+#   lock          held while the cluster is made, started or stopped (file descriptor 8)
+#   users         held, shared, by everyone who uses the cluster: the last one to leave stops it (9)
+
+open_cluster() {
+    home=$PWD/.walle/$1
+    # libpq's and Postgres' own variables are about some other database.
+    unset "${!PG@}"
+    find_home "$1"
+    exec 8>>"$home/lock" 9>>"$home/users"
+    flock -w 300 8 || fail 17 "Another start of $home has not finished for five minutes; end that one first."
+    flock -s 9
+    cluster_open=yes
+    choose_socket
+    make_cluster
+    start_server "$2"
+    flock -u 8
+}
+
+find_home() {
+    mkdir -p .walle
+    exec 8<.walle
+    flock 8
+    if [[ ! -e $home ]] || ! { finished || ((EUID)) || (($(stat -L -c %u "$home"))); }; then
+        [[ ! -L $home ]] || fail 17 "$home links to $(readlink "$home"), which is gone: bring it back, or delete the link to begin with an empty database."
+        make_home "$1"
+    fi
+    home=$(realpath "$home")
+    if ((EUID)); then
+        [[ -O $home ]] || fail 17 "$home belongs to $(stat -c %U "$home"): start this as that user or as root."
+    else
+        # Whoever made the cluster runs it, also when root starts it later.
+        become "$(stat -c %u "$home")" "$(stat -c %g "$home")"
+    fi
+}
+
+make_home() {
+    local uid gid elsewhere
+    mkdir -p "$home"
+    chmod 700 "$home"
+    ((EUID == 0)) || return 0
+    id -u postgres >/dev/null 2>&1 || id -u walle >/dev/null 2>&1 ||
+        useradd --system --no-create-home --shell /usr/sbin/nologin walle
+    uid=$(id -u postgres 2>/dev/null || id -u walle) gid=$(id -g "$uid")
+    become "$uid" "$gid"
+    chown "$uid:$gid" "$home" 2>/dev/null && "${as_owner[@]}" test -w "$home" && return
+    rmdir "$home" || fail 17 "$home is in the way and is not a cluster: move it away."
+    elsewhere=/var/lib/wall_e/$(checksum "$PWD")/$1
+    mkdir -p "$elsewhere"
+    chmod 700 "$elsewhere"
+    chown "$uid:$gid" "$elsewhere"
+    "${as_owner[@]}" test -w "$elsewhere" || fail 17 "The user $(id -un "$uid") can write neither to $home nor to $elsewhere; let it, or set DATABASE_URL."
+    ln -s "$elsewhere" "$home"
+    say "The user $(id -un "$uid"), who runs Postgres, cannot reach this checkout: the database is in $elsewhere, linked from .walle/$1."
+}
+
+# Sets as_owner, the prefix that runs a program as the unprivileged owner of the cluster.
+become() {
+    (($1)) || fail 17 "$home belongs to root, and Postgres refuses to run as root: give it to another user with chown -R."
+    as_owner=(setpriv --reuid "$1" --regid "$2" --clear-groups --pdeathsig TERM --)
+}
+
+# The path of a socket is limited to 107 bytes, and a comma or a quote in it would need an escape in each
+# of Postgres' options, the URL and a shell: anything but plain and short goes to /tmp.
+choose_socket() {
+    socket=$home
+    [[ ${#home} -gt 90 || $home =~ [^A-Za-z0-9/._-] ]] || return 0
+    socket=/tmp/wall_e-$(checksum "$home")
+    if mkdir -m 700 "$socket" 2>/dev/null; then
+        chown -h --reference="$home" "$socket"
+    fi
+    [[ -d $socket && ! -L $socket && $(stat -c %u:%a "$socket") == "$(stat -c %u "$home"):700" ]] ||
+        fail 17 "$socket should be a private directory of $(stat -c %U "$home") for Postgres' socket, and is not: remove it."
+}
+
+make_cluster() {
+    local new
+    # Never finished, so never used: a finished one has been renamed.
+    rm -rf "$home"/data.new.*
+    set_aside_half_made
+    [[ ! -e $home/data ]] || return 0
+    say "Making a Postgres cluster in ${home#"$PWD"/}."
+    new=$(mktemp -d "$home/data.new.XXXXXX")
+    chown --reference="$home" "$new"
+    # No locale: sorting is bytewise and does not change under the indexes when the system's libc is upgraded.
+    run env -C "$home" "${as_owner[@]}" "$pg_bin/initdb" -D "${new##*/}" -U wall_e --auth=trust --data-checksums \
+        --encoding=UTF8 --no-locale </dev/null >"$home/initdb.log" 2>&1 7>&- 8>&- 9>&- || {
+        show_log "$home/initdb.log"
+        fail 17 "Postgres could not make its cluster in $home: its message is above."
+    }
+    mv -T "$new" "$home/data"
+    rm "$home/initdb.log"
+}
+
+# A directory that initdb did not finish is moved away, never deleted; one that lost only its control file
+# while it holds databases (numbered from 16384 on) is for a person to look at.
+set_aside_half_made() {
+    local aside database
+    [[ -e $home/data ]] && ! finished || return 0
+    for database in "$home"/data/base/*; do
+        [[ ${database##*/} =~ ^[0-9]{5,}$ && ${database##*/} -ge 16384 ]] || continue
+        fail 17 "$home/data is damaged (PG_VERSION or global/pg_control is gone) but holds databases: restore a backup, or move the directory away to begin anew."
+    done
+    aside=$home/half-made.$(date +%Y%m%d-%H%M%S).$$
+    mv -T "$home/data" "$aside"
+    say "A half-made cluster was found; it is now $aside, and a new one is made."
+}
+
+finished() { [[ -s $home/data/PG_VERSION && -s $home/data/global/pg_control ]]; }
+
+start_server() {
+    local options="-c listen_addresses='' -c unix_socket_directories=$socket -c port=5432 -c logging_collector=off" tenths tried=
+    if [[ $1 == fast ]]; then
+        options+=" -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=200"
+    else
+        options+=" -c fsync=on -c synchronous_commit=on -c full_page_writes=on"
+    fi
+    # A server may be up already, or still replay its log after a crash, or be dead with its last processes
+    # about to notice.
+    for ((tenths = 0; tenths < 6000; tenths++)); do
+        ! answers || return 0
+        if server_pid >/dev/null; then
+            sleep 0.1
+        elif [[ $tried ]]; then
+            break
+        else
+            tried=yes
+            remove_stale_pid_file
+            # Not to be ended by a signal: a start that is cut short could leave a server behind, while
+            # close_cluster stops it the proper way. The server must not inherit the locks.
+            env -C "$home" setsid "${as_owner[@]}" "$pg_bin/pg_ctl" -D data -l server.log -o "$options" -t 600 -s start \
+                </dev/null >/dev/null 2>&1 7>&- 8>&- 9>&- &
+            starting=$!
+            wait "$starting" || true
+            starting=
+        fi
+    done
+    show_log "$home/server.log"
+    fail 17 "Postgres did not start from $home/data: its last words are above."
+}
+
+answers() {
+    "$pg_bin/pg_isready" -q -h "$socket" -p 5432 -U wall_e -d postgres
+}
+
+# The process of this cluster's server, or what is left of one: a Postgres whose working directory is ours.
+server_pid() {
+    local process
+    for process in /proc/[0-9]*; do
+        [[ $process/cwd -ef $home/data && $(cat "$process/comm" 2>/dev/null) == postgres ]] || continue
+        echo "${process#/proc/}"
+        return 0 # said, as in a trap a bare return repeats what came before the trap
+    done
+    return 1
+}
+
+# After the machine died, the number in postmaster.pid may belong to any other program by now, or the file
+# may be empty. Postgres would then refuse to start. A number that belongs to nobody it handles itself.
+remove_stale_pid_file() {
+    local pid=
+    [[ -e $home/data/postmaster.pid ]] || return 0
+    read -r pid <"$home/data/postmaster.pid" || true
+    [[ ! $pid =~ ^[0-9]+$ || -d /proc/$pid ]] || return 0
+    say "Postgres did not end properly last time (its pid file is stale); starting it again."
+    rm -f "$home/data/postmaster.pid" "$socket"/.s.PGSQL.5432{,.lock}
+}
+
+# create_database NAME [afresh]: makes it if missing and sets DATABASE_URL.
+create_database() {
+    [[ ${2-} != afresh ]] || sql "drop database if exists $1 with (force)"
+    flock 8
+    [[ $(sql "select 1 from pg_database where datname = '$1'") ]] || sql "create database $1"
+    flock -u 8
+    # shellcheck disable=SC2034  # exported by the callers
+    DATABASE_URL="postgres://wall_e@localhost:5432/$1?host=$socket"
+}
+
+sql() {
+    PGOPTIONS='-c client_min_messages=warning' "$pg_bin/psql" -XqAt -v ON_ERROR_STOP=1 -h "$socket" -p 5432 -U wall_e -d postgres -c "$1" ||
+        fail 17 "The private Postgres in $home refused a statement: its message is above."
+}
+
+close_cluster() {
+    [[ $cluster_open ]] || return 0
+    while [[ $starting ]] && kill -0 "$starting" 2>/dev/null && ! server_pid >/dev/null; do sleep 0.1; done
+    flock -w 60 8
+    # Someone else has a share of this lock while they use the cluster.
+    if flock -n -x 9 && server_pid >/dev/null; then
+        env -C "$home" "${as_owner[@]}" "$pg_bin/pg_ctl" -D data -m fast -t 60 -s stop </dev/null >/dev/null 2>&1 8>&- 9>&- ||
+            say "Postgres in $home did not stop within a minute; it is left running."
+    fi
+    exec 8>&- 9>&-
+}
+
+# --- Processes ---------------------------------------------------------------------------------------
+
+# Starts a program in a session of its own, so that a Ctrl-C reaches this script alone, which then stops the
+# program with everything it started in turn. Should this script be killed, the kernel ends the program.
+start() {
+    setsid setpriv --pdeathsig TERM -- "$@" <&0 &
+    child=$!
+    children+=("-$child")
+}
+
+finish() {
+    local code=0
+    wait "$1" || code=$?
+    forget "$1"
+    return "$code"
+}
+
+run() {
+    start "$@"
+    finish "$child"
+}
+
+forget() {
+    local one left=()
+    for one in "${children[@]}"; do
+        [[ ${one#-} == "$1" ]] || left+=("$one")
+    done
+    children=(${left[@]+"${left[@]}"})
+}
+
+# The last started goes first: the bot takes its leave while the simulator is still there. Sets the caller's
+# `last_code`; in run mode there is one child, the bot.
+stop_children() {
+    local i one tenths
+    for ((i = ${#children[@]} - 1; i >= 0; i--)); do
+        one=${children[i]}
+        kill -TERM -- "$one" 2>/dev/null || kill -TERM "${one#-}" 2>/dev/null
+        # The bot promises to be done within 10 seconds.
+        for ((tenths = 0; tenths < 150; tenths++)); do
+            lives "$one" || break
+            sleep 0.1
+        done
+        kill -KILL -- "$one" 2>/dev/null
+        wait "${one#-}"
+        last_code=$?
+    done
+}
+
+# lives PID, or -GROUP: whether it, or anything of the group, still runs. A zombie does not; it may never be
+# collected where process 1 is no real init, as in many containers.
+lives() {
+    local file state
+    for file in /proc/[0-9]*/stat; do
+        { read -r state <"$file"; } 2>/dev/null || continue
+        # PID (NAME) STATE PARENT GROUP …, where NAME may hold anything
+        read -r -a state <<<"${file//[!0-9]/} ${state##*) }"
+        [[ ${state[1]} == Z || (${state[0]} != "$1" && -${state[3]} != "$1") ]] || return 0
+    done
+    return 1
+}
+
+on_exit() {
+    local code=$? last_code=
+    trap '' HUP INT TERM PIPE
+    set +e
+    stop_children
+    close_cluster
+    [[ -z $bot_decides ]] || code=${last_code:-$code}
+    exit "$code"
+}
+
+# --- Small things ------------------------------------------------------------------------------------
+
+say() { echo "run_walle.sh: $1" >&2; }
+
+fail() {
+    say "$2"
+    exit "$1"
+}
+
+on_a_terminal() { [[ -t 0 && -t 2 ]]; }
+
+show_log() { [[ ! -e $1 ]] || tail -n 20 "$1" >&2; }
+
+checksum() { printf %s "$1" | sha256sum | cut -c 1-16; }
+
+invoked_from=$PWD
+cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
+# A closed stdin would break what is started with a copy of it.
+[[ -e /proc/self/fd/0 ]] || exec </dev/null
+children=() child='' bot_decides='' cluster_open='' starting='' pg_bin='' pg_too_old='' home='' socket='' programs=''
+as_owner=(setpriv --pdeathsig TERM --)
+trap on_exit EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 141' PIPE
+trap 'exit 143' TERM
+main "$@"
