@@ -50,9 +50,9 @@
 //!   events that do not parse (a message among these is read again with the few fields that
 //!   XP needs), and it decides what poise gets to see. An ordinary message costs one task and
 //!   one copy instead of two of each.
-//! - A reading ends at the newest message that the guild had when it began, and how far back
-//!   it goes is counted from there: no wall clock decides what counts. What is newer comes
-//!   live, since the session had begun before the reading did.
+//! - A reading ends at the newest message that was there when all channels and threads had
+//!   been listed, and how far back it goes is counted from there: no wall clock decides what
+//!   counts. What is newer comes live, since the session had begun before the reading did.
 //! - The schema is brought up to date before the lease is held: migrations only add, so that
 //!   a standby of the next version does not disturb the bot it waits for.
 //! - The lease is a beat on the watermark row, and the owner's database session beside it.

@@ -38,8 +38,8 @@ const SAY_EVERY: usize = 10_000;
 pub struct Missed {
     /// The messages that may earn XP, in no order.
     pub messages: Vec<Seen>,
-    /// The newest message when the reading began: everything up to it has been read,
-    /// of what is newer only what happened to be there.
+    /// The newest message when all channels and threads were known: everything up to it
+    /// has been read, of what is newer only what happened to be there.
     pub reached: MessageId,
     /// There are messages in the gap that are too old to be read.
     pub cut_off: bool,
@@ -62,6 +62,28 @@ pub struct Reader<'a> {
     pub hours: u32,
 }
 
+impl Missed {
+    fn nothing(reached: MessageId, channels: Vec<BareChannel>) -> Self {
+        Self {
+            messages: Vec::new(),
+            reached,
+            cut_off: false,
+            forbidden: BTreeMap::new(),
+            channels,
+        }
+    }
+}
+
+/// Each thread once, however often it was in a list.
+type Threads = BTreeMap<theirs::ChannelId, BareChannel>;
+
+fn by_id(threads: Vec<BareChannel>) -> Threads {
+    threads
+        .into_iter()
+        .map(|thread| (thread.id, thread))
+        .collect()
+}
+
 /// How a channel was read.
 enum ChannelRead {
     Messages(Vec<Seen>),
@@ -71,53 +93,33 @@ enum ChannelRead {
 impl Reader<'_> {
     /// Everything after `after`, or nothing but where the guild is now if that is `None`.
     pub async fn read(&self, after: Option<MessageId>) -> Result<Missed, RestError> {
-        let guild = self.guild.into();
-        let channels: Vec<BareChannel> = self
-            .get(
-                "reading the channels",
-                Route::GuildChannels { guild_id: guild },
-                Vec::new(),
-            )
-            .await?;
-        let active: BareThreads = self
-            .get(
-                "reading the threads",
-                Route::GuildThreadsActive { guild_id: guild },
-                Vec::new(),
-            )
-            .await?;
-        let newest = channels
-            .iter()
-            .chain(&active.threads)
-            .filter_map(last_message)
-            .max();
-        // The guild's own id is a time before any message in it.
-        let reached = newest
-            .or(MessageId::new(self.guild.get()))
-            .max(after)
-            .expect("the guild has an id");
-        let mut missed = Missed {
-            messages: Vec::new(),
-            reached,
-            cut_off: false,
-            forbidden: BTreeMap::new(),
-            channels,
+        let route = Route::GuildChannels {
+            guild_id: self.guild.into(),
         };
+        let channels: Vec<BareChannel> =
+            self.get("reading the channels", route, Vec::new()).await?;
+        let mut threads = self.active_threads().await?;
         let Some(after) = after else {
-            return Ok(missed);
+            return Ok(Missed::nothing(
+                self.reached(None, &channels, &threads),
+                channels,
+            ));
         };
 
+        // How far back is counted from the newest message, which may be in a thread that
+        // has been archived since: the limit is put into effect when all are known.
+        let margin = before(after, MARGIN_MS);
+        threads.extend(self.archived_since(margin, &channels).await?);
+        // A message brings an archived thread back, and it is then in neither list if
+        // that happened between the two: so the first is read once more.
+        threads.extend(self.active_threads().await?);
+        let reached = self.reached(Some(after), &channels, &threads);
+        let mut missed = Missed::nothing(reached, channels);
+
         let cut = before(reached, i64::from(self.hours) * 3_600_000);
-        let start = before(after, MARGIN_MS).max(cut);
-        let archived = self.archived_since(start, &missed.channels).await?;
-        let everywhere: Vec<BareChannel> = missed
-            .channels
-            .iter()
-            .chain(&active.threads)
-            .chain(&archived)
-            .filter(|c| newer(c, start))
-            .cloned()
-            .collect();
+        let start = margin.max(cut);
+        let places = missed.channels.iter().chain(threads.values());
+        let everywhere: Vec<BareChannel> = places.filter(|c| newer(c, start)).cloned().collect();
         missed.cut_off = cut > after && self.something_between(after, cut, &everywhere).await?;
 
         let read_so_far = AtomicUsize::new(0);
@@ -140,6 +142,33 @@ impl Reader<'_> {
             }
         }
         Ok(missed)
+    }
+
+    async fn active_threads(&self) -> Result<Threads, RestError> {
+        let route = Route::GuildThreadsActive {
+            guild_id: self.guild.into(),
+        };
+        let list: BareThreads = self.get("reading the threads", route, Vec::new()).await?;
+        Ok(by_id(list.threads))
+    }
+
+    /// The newest message of all.
+    fn reached(
+        &self,
+        after: Option<MessageId>,
+        channels: &[BareChannel],
+        threads: &Threads,
+    ) -> MessageId {
+        let newest = channels
+            .iter()
+            .chain(threads.values())
+            .filter_map(last_message)
+            .max();
+        // The guild's own id is a time before any message in it.
+        newest
+            .or(MessageId::new(self.guild.get()))
+            .max(after)
+            .expect("the guild has an id")
     }
 
     /// One channel's messages after `start`.
@@ -207,8 +236,8 @@ impl Reader<'_> {
         &self,
         start: MessageId,
         channels: &[BareChannel],
-    ) -> Result<Vec<BareChannel>, RestError> {
-        let mut found = Vec::new();
+    ) -> Result<Threads, RestError> {
+        let mut found = Threads::new();
         for channel in channels.iter().filter(|channel| holds_threads(channel)) {
             let route = Route::ChannelArchivedPublicThreads {
                 channel_id: channel.id,
@@ -231,11 +260,7 @@ impl Reader<'_> {
                     .threads
                     .last()
                     .and_then(|thread| thread.thread_metadata.clone());
-                found.extend(
-                    list.threads
-                        .into_iter()
-                        .filter(|thread| newer(thread, start)),
-                );
+                found.extend(by_id(list.threads));
                 match oldest {
                     Some(oldest)
                         if list.has_more && archived_after(&oldest.archive_timestamp, start) =>
@@ -325,7 +350,8 @@ fn id_of(message: &Value) -> Option<MessageId> {
 fn archived_after(timestamp: &str, start: MessageId) -> bool {
     // A time that is not understood is taken for a recent one: reading more is harmless.
     chrono::DateTime::parse_from_rfc3339(timestamp)
-        .is_ok_and(|at| at.timestamp_millis() > start.sent_at().millis())
+        .ok()
+        .is_none_or(|at| at.timestamp_millis() > start.sent_at().millis())
 }
 
 /// serenity puts parameters into the URL as they are; the `+` of a time zone is a space there.

@@ -8,6 +8,8 @@ use discord_sim::{ChannelKind, Fault, Message, Method, World};
 use crate::support::{Bot, Ledger, Stage, said};
 
 const MESSAGES: &str = "/channels/{}/messages";
+const ARCHIVED_THREADS: &str = "/channels/{}/threads/archived/public";
+const ACTIVE_THREADS: &str = "/guilds/{}/threads/active";
 const VIEW_CHANNEL: u64 = 1 << 10;
 
 async fn restart(stage: &mut Stage) {
@@ -52,6 +54,46 @@ async fn everything_written_during_a_restart_counts_wherever_it_was_written() {
     ledger.comes_true(&stage).await;
     stage.rest();
     ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
+}
+
+#[tokio::test]
+async fn the_newest_message_of_all_may_be_in_a_thread_that_was_archived() {
+    let world = World::new().channel("old-thread", ChannelKind::Thread, Some("random"));
+    let (mut stage, mut ledger) = Stage::under_way(world).await;
+    stage.bot.terminate().await;
+    stage.rest();
+    ledger.write(&stage, "bob", "general", false);
+    stage.rest();
+    ledger.write(&stage, "alice", "old-thread", false);
+    stage.sim.archive(stage.sim.channel("old-thread"));
+    restart(&mut stage).await;
+    ledger.comes_true(&stage).await;
+}
+
+#[tokio::test]
+async fn a_thread_that_comes_back_while_the_lists_are_read_is_read_too() {
+    let world = World::new().channel("old-thread", ChannelKind::Thread, Some("random"));
+    let (stage, mut ledger) = Stage::under_way(world).await;
+    stage.rest();
+    ledger.write(&stage, "alice", "old-thread", false);
+    stage.sim.archive(stage.sim.channel("old-thread"));
+    // It is archived still when the active ones are listed, and active again when the
+    // archived ones are.
+    let slowly = Fault::Delay(Duration::from_secs(1));
+    let faults = stage.sim.faults();
+    faults.next(1, Method::GET, ARCHIVED_THREADS, slowly);
+    stage.sim.clear_requests();
+    lose_the_session(&stage).await;
+    let asked = || {
+        (!stage
+            .sim
+            .requests_to(&Method::GET, ARCHIVED_THREADS)
+            .is_empty())
+        .then_some(())
+    };
+    stage.sim.wait("the threads to be listed", asked).await;
+    ledger.write(&stage, "bob", "old-thread", true);
     ledger.comes_true(&stage).await;
 }
 
@@ -124,7 +166,7 @@ async fn trouble_while_reading_only_delays() {
     }
     let faults = stage.sim.faults();
     faults.next(6, Method::GET, "/guilds/{}/channels", Fault::Status(503));
-    faults.next(2, Method::GET, "/guilds/{}/threads/active", Fault::Reset);
+    faults.next(2, Method::GET, ACTIVE_THREADS, Fault::Reset);
     faults.next(7, Method::GET, MESSAGES, Fault::Html(502));
     restart(&mut stage).await;
     ledger.comes_true(&stage).await;
