@@ -123,6 +123,17 @@ impl<'a> Stage<'a> {
     }
 
     async fn play(&mut self) -> anyhow::Result<Verdict> {
+        let mut verdict = Verdict::default();
+        if let Err(error) = self.play_the_day(&mut verdict).await {
+            verdict.problems.push(format!("{error:#}"));
+        }
+        // Also of a day that was not played to its end: what is missing tells why.
+        self.compare(&mut verdict).await?;
+        self.check_lines(&mut verdict);
+        Ok(verdict)
+    }
+
+    async fn play_the_day(&mut self, verdict: &mut Verdict) -> anyhow::Result<()> {
         let schedule = self.schedule;
         for trouble in &schedule.troubles {
             self.write(trouble.after.saturating_sub(self.written)).await;
@@ -131,16 +142,12 @@ impl<'a> Stage<'a> {
                 .with_context(|| format!("{:?} after {}", trouble.what, trouble.after))?;
         }
         self.write(MESSAGES).await;
-        let mut verdict = Verdict::default();
         let counted = self.counted(COUNTED_WITHIN).await?;
         if counted && !schedule.rate_limits {
-            self.await_outbox(&mut verdict).await?;
+            self.await_outbox(verdict).await?;
         }
         self.bot.still_runs()?;
-        self.bot.terminate().await?;
-        self.compare(&mut verdict).await?;
-        self.check_lines(&mut verdict);
-        Ok(verdict)
+        self.bot.terminate().await
     }
 
     /// Writes the next messages.
