@@ -158,8 +158,8 @@ run_the_chaos() {
     build dev -p wall_e -p wall_e-chaos
     open_cluster test-postgres fast
     create_database wall_e_test
-    export DATABASE_URL
-    run "$programs/wall_e-chaos" "$@"
+    export DATABASE_URL PATH="$pg_bin:$PATH"
+    run "$programs/wall_e-chaos" "$@" 8>&- 9>&-
 }
 
 # For backups, imports and a look inside; the bot may be running or not.
@@ -479,11 +479,11 @@ become() {
     as_owner=(setpriv --reuid "$1" --regid "$2" --clear-groups --pdeathsig TERM --)
 }
 
-# The path of a socket is limited to 107 bytes, and a comma or a quote in it would need an escape in each
+# The path of a socket is limited to 107 bytes (the tests put servers of their own beneath this one), and a comma or a quote in it would need an escape in each
 # of Postgres' options, the URL and a shell: anything but plain and short goes to /tmp.
 choose_socket() {
     socket=$home
-    [[ ${#home} -gt 90 || $home =~ [^A-Za-z0-9/._-] ]] || return 0
+    [[ ${#home} -gt 75 || $home =~ [^A-Za-z0-9/._-] ]] || return 0
     socket=/tmp/wall_e-$(checksum "$home")
     if mkdir -m 700 "$socket" 2>/dev/null; then
         chown -h --reference="$home" "$socket"

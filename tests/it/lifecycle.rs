@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use discord_sim::{Fault, Method, Sim, World};
+use pg_lab::Position;
 
 use crate::support::{Bot, Stage, TestDatabase, command};
 
@@ -10,7 +11,7 @@ use crate::support::{Bot, Stage, TestDatabase, command};
 async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
     for signal in ["TERM", "INT"] {
         let (mut stage, gate) = Stage::open_gated().await;
-        gate.shut();
+        gate.set(Position::Shut);
         for who in ["alice", "bob", "carol"] {
             stage.say(who, "hello");
         }
@@ -18,7 +19,7 @@ async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
         let started = Instant::now();
         stage.bot.signal(signal).await;
         stage.bot.logged("shutting down").await;
-        gate.open();
+        gate.set(Position::Open);
         assert_eq!(
             stage.bot.ended().await.code(),
             Some(0),
@@ -45,7 +46,7 @@ async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
 #[tokio::test]
 async fn an_end_without_a_database_says_that_something_is_not_saved() {
     let (mut stage, gate) = Stage::open_gated().await;
-    gate.shut();
+    gate.set(Position::Shut);
     stage.say("alice", "hello");
     stage.bot.logged("it is kept and tried again").await;
     let started = Instant::now();
@@ -247,11 +248,11 @@ async fn a_bot_that_hung_does_not_write_any_more_once_it_was_replaced() {
 #[tokio::test]
 async fn a_standby_outlasts_a_restart_of_postgres() {
     let (mut stage, gate) = Stage::open_gated().await;
-    let mut second = Bot::launch(&stage.sim, &gate.url(&stage.database), &[]);
+    let mut second = Bot::launch(&stage.sim, &stage.database.url_through(&gate), &[]);
     second.logged("waiting to take over").await;
-    gate.shut();
+    gate.set(Position::Shut);
     second.logged("waiting for it").await;
-    gate.open();
+    gate.set(Position::Open);
     stage.bot.kill().await;
     stage
         .sim

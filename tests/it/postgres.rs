@@ -1,5 +1,6 @@
 //! Postgres goes away, comes back, or loses an answer: no XP is lost or doubled.
 
+use pg_lab::Position;
 use serde_json::json;
 
 use crate::support::Stage;
@@ -10,13 +11,13 @@ async fn messages_written_while_postgres_is_away_count_when_it_is_back() {
     let alice = stage.sim.user("alice");
     stage.say("alice", "before");
     let before = stage.database.wait_for_messages(alice, 1).await;
-    gate.shut();
+    gate.set(Position::Shut);
     stage.rest();
     stage.say("alice", "meanwhile");
     stage.say("bob", "meanwhile");
     stage.bot.logged("it is kept and tried again").await;
     assert_eq!(stage.database.standing(alice).await, Some((before, 1)));
-    gate.open();
+    gate.set(Position::Open);
     stage.database.wait_for_messages(alice, 2).await;
     stage
         .database
@@ -43,11 +44,11 @@ async fn sessions_that_postgres_ends_between_two_messages_are_replaced() {
 async fn a_commit_whose_answer_is_lost_counts_once() {
     let (stage, gate) = Stage::open_gated().await;
     let alice = stage.sim.user("alice");
-    gate.lose_commits();
+    gate.set(Position::LosesCommits);
     stage.say("alice", "hello");
     let points = stage.database.wait_for_messages(alice, 1).await;
     stage.bot.logged("nothing was lost").await;
-    gate.open();
+    gate.set(Position::Open);
     stage.rest();
     stage.say("alice", "again");
     let both = stage.database.wait_for_messages(alice, 2).await;
@@ -68,7 +69,7 @@ async fn a_rank_is_answered_while_postgres_is_away() {
         .database
         .wait_for_messages(stage.sim.user("alice"), 1)
         .await;
-    gate.shut();
+    gate.set(Position::Shut);
     // What bob says now cannot be saved; his asking and hers are answered all the same.
     let alice = stage.sim.user("alice");
     let card = stage.ask("bob", &format!(".rank <@{alice}>")).await;
@@ -81,7 +82,7 @@ async fn a_rank_is_answered_while_postgres_is_away() {
             .contains("Total Messages: 1"),
         "within the three seconds"
     );
-    gate.open();
+    gate.set(Position::Open);
     stage
         .database
         .wait_for_messages(stage.sim.user("bob"), 1)

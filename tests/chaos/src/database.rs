@@ -4,43 +4,41 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, Utc};
+use pg_lab::{Address, Gate, Server, Stop};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use wall_e::leveling::{Points, Standing, Timestamp};
 use wall_e::store::Database;
 
 use crate::day::{Day, Result};
-use crate::gate::{Gate, Server};
 
-/// In the bot's URL, and searched for in its log. The tests' server asks for none.
+/// In the bot's URL, and searched for in its log. The server asks for none.
 pub const PASSWORD: &str = "canary-of-a-password";
+/// The server is the seed's own, and so is its one database.
+const ROLE: &str = "wall_e";
+const NAME: &str = "postgres";
 
 /// The database, with the schema, the levels and the known users in it.
 #[derive(Debug)]
 pub struct Scratch {
-    server: PgConnectOptions,
-    name: String,
+    server: Server,
     session: PgConnection,
 }
 
 impl Scratch {
-    /// Makes it.
-    pub async fn make(seed: u64, day: &Day) -> anyhow::Result<Self> {
+    /// Makes it, on a server of its own beside the one that `DATABASE_URL` names.
+    pub async fn make(day: &Day) -> anyhow::Result<Self> {
         let url = std::env::var("DATABASE_URL")
             .context("DATABASE_URL is not set: start this with ./run_walle.sh chaos")?;
-        let server = PgConnectOptions::from_str(&url).context("DATABASE_URL")?;
-        let name = format!("walle_chaos_{}_{seed}", std::process::id());
-        let mut admin = PgConnection::connect_with(&server)
-            .await
-            .context("Postgres does not answer")?;
-        run(&mut admin, format!("create database {name}")).await?;
-        let session = PgConnection::connect_with(&server.clone().database(&name)).await?;
-        let mut scratch = Self {
-            server,
-            name,
-            session,
-        };
-        // The gate speaks TCP and knows the way to any server.
+        let options = PgConnectOptions::from_str(&url).context("DATABASE_URL")?;
+        let socket = options.get_socket().map(|path| path.display().to_string());
+        let beside = Address::of(
+            socket.as_deref().unwrap_or(options.get_host()),
+            options.get_port(),
+        );
+        let server = Server::make(&beside, ROLE).await?;
+        let session = connect(&server).await?;
+        let mut scratch = Self { server, session };
         let gate = scratch.gate().await?;
         let store = Database::connect(&scratch.url(&gate).into()).await?;
         store.migrate().await?;
@@ -52,31 +50,25 @@ impl Scratch {
 
     /// A gate before its server.
     pub async fn gate(&self) -> anyhow::Result<Gate> {
-        let port = self.server.get_port();
-        Gate::open_before(match self.server.get_socket() {
-            Some(directory) => Server::Socket(format!("{}/.s.PGSQL.{port}", directory.display())),
-            None => Server::Port(self.server.get_host().to_owned(), port),
-        })
-        .await
+        Gate::open_before(self.server.address()).await
     }
 
     /// What `DATABASE_URL` says for the bot behind the gate.
     pub fn url(&self, gate: &Gate) -> String {
-        format!(
-            "postgres://{}:{PASSWORD}@{}/{}?sslmode=disable",
-            self.server.get_username(),
-            gate.address,
-            self.name
-        )
+        let address = gate.address;
+        format!("postgres://{ROLE}:{PASSWORD}@{address}/{NAME}?sslmode=disable")
     }
 
-    /// Drops it.
-    pub async fn remove(self) -> anyhow::Result<()> {
-        self.session.close().await?;
-        let mut admin = PgConnection::connect_with(&self.server).await?;
-        // What was killed a moment ago may not have left yet.
-        let drop = format!("drop database {} with (force)", self.name);
-        run(&mut admin, drop).await
+    /// Ends the server.
+    pub async fn stop(&mut self, how: Stop) -> anyhow::Result<()> {
+        self.server.stop(how).await
+    }
+
+    /// Starts it again.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        self.server.start().await?;
+        self.session = connect(&self.server).await?;
+        Ok(())
     }
 
     /// Ends everyone's session but this one, as a failover would.
@@ -154,6 +146,16 @@ impl Scratch {
         }
         Ok(())
     }
+}
+
+async fn connect(server: &Server) -> anyhow::Result<PgConnection> {
+    let options = PgConnectOptions::new_without_pgpass()
+        .socket(server.socket_directory())
+        .port(server.port())
+        .username(ROLE)
+        .database(NAME);
+    let session = PgConnection::connect_with(&options).await;
+    session.context("the seed's Postgres does not answer")
 }
 
 async fn run(session: &mut PgConnection, sql: String) -> anyhow::Result<()> {

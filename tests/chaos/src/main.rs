@@ -4,12 +4,11 @@
 //! - `day` the messages, and what they come to
 //! - `schedule` what goes wrong in a seed
 //! - `play` does both and compares
-//! - `bot`, `database`, `gate` the real bot, a real Postgres, and what is between them
+//! - `bot`, `database` the real bot, and a real Postgres of the seed's own
 
 mod bot;
 mod database;
 mod day;
-mod gate;
 mod play;
 mod schedule;
 
@@ -114,7 +113,7 @@ async fn one(seed: u64, day: Arc<Day>, verbose: bool) -> Played {
     let verdict = match ready {
         Ok(()) => {
             let log = directory.join("bot.log");
-            let played = tokio::time::timeout(AT_MOST, play(seed, &day, &schedule, &log)).await;
+            let played = tokio::time::timeout(AT_MOST, play(&day, &schedule, &log)).await;
             played.unwrap_or_else(|_| Verdict::failed(format!("hangs for {AT_MOST:?}")))
         }
         Err(error) => Verdict::failed(format!("{}: {error}", directory.display())),

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use discord_sim::{Id, Method, Sim};
+use pg_lab::{Gate, Position, Stop};
 
 use crate::bot::Bot;
 use crate::database::{PASSWORD, Scratch};
 use crate::day::{Day, MESSAGES, Result};
-use crate::gate::{Gate, Position};
 use crate::schedule::{End, MESSAGES_OF, Schedule, Trouble, What};
 
 /// For a new start, a takeover, a session, on a busy machine.
@@ -60,8 +60,8 @@ struct Stage<'a> {
 }
 
 /// Plays one seed; the bot's log goes to `log`.
-pub async fn play(seed: u64, day: &Day, schedule: &Schedule, log: &Path) -> Verdict {
-    let mut stage = match Stage::set(seed, day, schedule, log).await {
+pub async fn play(day: &Day, schedule: &Schedule, log: &Path) -> Verdict {
+    let mut stage = match Stage::set(day, schedule, log).await {
         Ok(stage) => stage,
         Err(error) => return Verdict::failed(format!("{error:#}")),
     };
@@ -73,9 +73,6 @@ pub async fn play(seed: u64, day: &Day, schedule: &Schedule, log: &Path) -> Verd
     stage.search_log(&mut verdict);
     // Before the database goes, the bot does.
     let _ = stage.bot.kill().await;
-    if let Err(error) = stage.database.remove().await {
-        verdict.problems.push(format!("{error:#}"));
-    }
     verdict
 }
 
@@ -91,13 +88,8 @@ impl Verdict {
 
 impl<'a> Stage<'a> {
     /// With a bot that has connected and knows from where on it counts.
-    async fn set(
-        seed: u64,
-        day: &'a Day,
-        schedule: &'a Schedule,
-        log: &Path,
-    ) -> anyhow::Result<Self> {
-        let database = Scratch::make(seed, day).await?;
+    async fn set(day: &'a Day, schedule: &'a Schedule, log: &Path) -> anyhow::Result<Self> {
+        let database = Scratch::make(day).await?;
         let sim = Sim::start(Day::world()).await?;
         sim.settings(|settings| settings.rate_limits = schedule.rate_limits);
         let gate = database.gate().await?;
@@ -194,6 +186,12 @@ impl<'a> Stage<'a> {
             What::LoseCommits(time) => {
                 return self.gated(Position::LosesCommits, *time, meanwhile).await;
             }
+            What::StopServer(how, time) => {
+                return self.restart_server(*how, *time, meanwhile).await;
+            }
+            What::SlowServer(by, time) => {
+                return self.gated(Position::Slow(*by), *time, meanwhile).await;
+            }
             What::EndSessions => return self.database.end_sessions().await,
             What::FailingPosts(..) => return Ok(()),
             What::Duplicates(count) => {
@@ -278,6 +276,18 @@ impl<'a> Stage<'a> {
             tokio::time::sleep(time / 4).await;
         }
         self.wait_for_sessions(sessions + 1).await
+    }
+
+    async fn restart_server(
+        &mut self,
+        how: Stop,
+        time: Duration,
+        meanwhile: usize,
+    ) -> anyhow::Result<()> {
+        self.database.stop(how).await?;
+        self.write(meanwhile).await;
+        tokio::time::sleep(time).await;
+        self.database.start().await
     }
 
     async fn gated(

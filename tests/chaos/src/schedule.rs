@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use discord_sim::{Fault as RestFault, Method, Scope};
 use fastrand::Rng;
+use pg_lab::Stop;
 
 use crate::day::MESSAGES;
 
@@ -64,6 +65,10 @@ pub enum What {
     ShutGate(Duration),
     /// Commits arrive and their answers do not.
     LoseCommits(Duration),
+    /// Postgres is stopped in this way, and started again.
+    StopServer(Stop, Duration),
+    /// Whatever Postgres says comes late, for some time.
+    SlowServer(Duration, Duration),
     /// Postgres ends all sessions.
     EndSessions,
     /// The session is lost, and these reads fail.
@@ -151,9 +156,15 @@ fn what(rng: &mut Rng) -> What {
         // Without a code it takes serenity ten seconds: rare.
         53 => What::Close(None),
         54..=57 => What::Close(Some(rng.choice([4_000, 4_007, 4_009]).unwrap_or(4_000))),
-        58..=63 => What::ShutGate(moment(rng)),
-        64..=69 => What::LoseCommits(moment(rng)),
-        70..=75 => What::EndSessions,
+        58..=60 => What::ShutGate(moment(rng)),
+        61..=65 => What::LoseCommits(moment(rng)),
+        66..=70 => What::StopServer(
+            rng.choice([Stop::Fast, Stop::Immediate, Stop::Killed])
+                .unwrap_or(Stop::Fast),
+            moment(rng),
+        ),
+        71..=72 => What::SlowServer(Duration::from_millis(rng.u64(5..300)), moment(rng)),
+        73..=75 => What::EndSessions,
         76..=80 => What::FailingReads(reads(rng)),
         81..=84 => What::LostTwice(Duration::from_millis(rng.u64(50..600))),
         85..=87 => What::FailingPosts(rng.u32(1..6), rest_fault(rng)),

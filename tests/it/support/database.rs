@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use pg_lab::{Address, Gate};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
 use wall_e::store::Database;
@@ -55,26 +56,35 @@ impl TestDatabase {
         url.into()
     }
 
-    /// The directory of the server's unix socket, or its host, and the port.
-    pub fn server_address(&self) -> (String, u16) {
-        let options = PgConnectOptions::from_str(&self.server).expect("DATABASE_URL is a URL");
-        let host = options.get_socket().map_or_else(
-            || options.get_host().to_owned(),
-            |path| path.display().to_string(),
-        );
-        (host, options.get_port())
+    /// Where its server listens.
+    pub fn server_address(&self) -> Address {
+        let options = self.options();
+        let socket = options
+            .get_socket()
+            .map(|directory| directory.display().to_string());
+        Address::of(
+            socket.as_deref().unwrap_or(options.get_host()),
+            options.get_port(),
+        )
+    }
+
+    /// Its URL through a gate before the server.
+    pub fn url_through(&self, gate: &Gate) -> String {
+        format!(
+            "postgres://{}@{}/{}?sslmode=disable",
+            self.role(),
+            gate.address,
+            self.name
+        )
     }
 
     /// Who the tests are to the server.
     pub fn role(&self) -> String {
-        PgConnectOptions::from_str(&self.server)
-            .expect("DATABASE_URL is a URL")
-            .get_username()
-            .to_owned()
+        self.options().get_username().to_owned()
     }
 
-    pub fn name(&self) -> &str {
-        &self.name
+    fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::from_str(&self.server).expect("DATABASE_URL is a URL")
     }
 
     /// The bot's own view of it.

@@ -2,17 +2,16 @@
 
 mod bot;
 mod database;
-mod gate;
 mod ledger;
 
 use std::time::{Duration, Instant};
 
 use discord_sim::{Sim, World};
+use pg_lab::Gate;
 use serde_json::Value;
 
 pub use bot::{Bot, command};
 pub use database::TestDatabase;
-pub use gate::Gate;
 pub use ledger::Ledger;
 
 /// How long anything may take that is waited for: long, for slow machines.
@@ -53,11 +52,12 @@ impl Stage {
     /// With a bot that reaches Postgres only through a gate.
     pub async fn open_gated() -> (Self, Gate) {
         let database = TestDatabase::migrated().await;
-        let gate = Gate::open_before(&database).await;
+        let gate = Gate::open_before(database.server_address()).await;
+        let gate = gate.expect("a gate");
         let sim = Sim::start(World::new())
             .await
             .expect("the simulator starts");
-        let bot = Bot::start(&sim, &gate.url(&database)).await;
+        let bot = Bot::start(&sim, &database.url_through(&gate)).await;
         (Self { bot, database, sim }, gate)
     }
 

@@ -1,9 +1,12 @@
-//! A gate between the bot and Postgres, that can be shut: what a restart, a network
-//! failure or a lost answer looks like from the bot's side.
+//! A gate between the bot and Postgres, that can be shut: what a network failure, a lost
+//! answer or a slow server looks like from the bot's side. Never starts or stops a server.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use anyhow::Context as _;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
@@ -16,18 +19,31 @@ pub enum Position {
     Shut,
     /// Whoever sends COMMIT is thrown out once Postgres has it: the answer is lost.
     LosesCommits,
+    /// Whatever Postgres says comes this much later.
+    Slow(Duration),
 }
 
-/// Where the server listens.
-#[derive(Clone, Debug)]
-pub enum Server {
+/// Where a Postgres listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
     /// On a unix socket.
-    Socket(String),
+    Socket(PathBuf),
     /// On a host's port.
     Port(String, u16),
 }
 
-/// A listener that passes connections on while it is open.
+impl Address {
+    /// As connection options have it: a host or the directory of a socket, and a port.
+    pub fn of(host: &str, port: u16) -> Self {
+        if host.starts_with('/') {
+            Self::Socket(PathBuf::from(host).join(format!(".s.PGSQL.{port}")))
+        } else {
+            Self::Port(host.to_owned(), port)
+        }
+    }
+}
+
+/// A listener that passes connections on while it is open. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Gate {
     /// Where it listens.
@@ -36,9 +52,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// An open gate before `server`. It ends with the runtime.
-    pub async fn open_before(server: Server) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// An open gate before the server that listens, now or later, at `server`.
+    pub async fn open_before(server: Address) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await;
+        let listener = listener.context("no port is free")?;
         let address = listener.local_addr()?;
         let (position, watched) = watch::channel(Position::Open);
         tokio::spawn(accept(listener, server, watched));
@@ -51,12 +68,12 @@ impl Gate {
     }
 }
 
-/// Until the gate itself is gone.
-async fn accept(listener: TcpListener, server: Server, watched: watch::Receiver<Position>) {
+async fn accept(listener: TcpListener, server: Address, watched: watch::Receiver<Position>) {
     let mut gone = watched.clone();
     loop {
         let bot = tokio::select! {
             accepted = listener.accept() => accepted,
+            // Never true: this ends when the sender is gone.
             _ = gone.wait_for(|_| false) => return,
         };
         let Ok((bot, _)) = bot else { return };
@@ -66,15 +83,16 @@ async fn accept(listener: TcpListener, server: Server, watched: watch::Receiver<
     }
 }
 
-async fn pass(mut bot: TcpStream, server: Server, positions: watch::Receiver<Position>) {
+/// A server that is not there is a connection that breaks at once.
+async fn pass(mut bot: TcpStream, server: Address, positions: watch::Receiver<Position>) {
     match server {
-        Server::Socket(path) => {
+        Address::Socket(path) => {
             if let Ok(server) = UnixStream::connect(path).await {
                 let (from_server, to_server) = server.into_split();
                 carry(&mut bot, from_server, to_server, positions).await;
             }
         }
-        Server::Port(host, port) => {
+        Address::Port(host, port) => {
             if let Ok(server) = TcpStream::connect((host, port)).await {
                 let (from_server, to_server) = server.into_split();
                 carry(&mut bot, from_server, to_server, positions).await;
@@ -89,10 +107,11 @@ async fn carry(
     mut to_server: impl AsyncWriteExt + Unpin,
     mut positions: watch::Receiver<Position>,
 ) {
+    const BUFFER: usize = 64 * 1024;
     let (mut from_bot, mut to_bot) = bot.split();
     let watched = positions.clone();
     let forth = async {
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; BUFFER];
         while let Ok(length @ 1..) = from_bot.read(&mut buffer).await {
             if to_server.write_all(&buffer[..length]).await.is_err() {
                 return;
@@ -105,10 +124,21 @@ async fn carry(
             }
         }
     };
-    let back = async { copy(&mut from_server, &mut to_bot).await.map(|_| ()) };
+    let back = async {
+        let mut buffer = vec![0; BUFFER];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            let position = *watched.borrow();
+            if let Position::Slow(by) = position {
+                tokio::time::sleep(by).await;
+            }
+            if to_bot.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    };
     tokio::select! {
         () = forth => {}
-        _ = back => {}
+        () = back => {}
         _ = positions.wait_for(|position| *position == Position::Shut) => {}
     }
 }
