@@ -40,7 +40,7 @@ impl Scratch {
         let session = connect(&server).await?;
         let mut scratch = Self { server, session };
         let gate = scratch.gate().await?;
-        let store = Database::connect(&scratch.url(&gate).into()).await?;
+        let store = Database::connect(&url(&gate).into()).await?;
         store.migrate().await?;
         wall_e::import::seed_levels(&store).await?;
         store.close().await;
@@ -51,12 +51,6 @@ impl Scratch {
     /// A gate before its server.
     pub async fn gate(&self) -> anyhow::Result<Gate> {
         Gate::open_before(self.server.address()).await
-    }
-
-    /// What `DATABASE_URL` says for the bot behind the gate.
-    pub fn url(&self, gate: &Gate) -> String {
-        let address = gate.address;
-        format!("postgres://{ROLE}:{PASSWORD}@{address}/{NAME}?sslmode=disable")
     }
 
     /// Ends the server.
@@ -146,6 +140,12 @@ impl Scratch {
         }
         Ok(())
     }
+}
+
+/// What `DATABASE_URL` says for the bot behind the gate.
+pub fn url(gate: &Gate) -> String {
+    let address = gate.address;
+    format!("postgres://{ROLE}:{PASSWORD}@{address}/{NAME}?sslmode=disable")
 }
 
 async fn connect(server: &Server) -> anyhow::Result<PgConnection> {

@@ -10,7 +10,7 @@ use discord_sim::{Id, Method, Sim};
 use pg_lab::{Gate, Position, Stop};
 
 use crate::bot::Bot;
-use crate::database::{PASSWORD, Scratch};
+use crate::database::{PASSWORD, Scratch, url};
 use crate::day::{Day, MESSAGES, Result};
 use crate::schedule::{End, MESSAGES_OF, Schedule, Trouble, What};
 
@@ -93,7 +93,7 @@ impl<'a> Stage<'a> {
         let sim = Sim::start(Day::world()).await?;
         sim.settings(|settings| settings.rate_limits = schedule.rate_limits);
         let gate = database.gate().await?;
-        let bot = Bot::start(&sim, &database.url(&gate), log)?;
+        let bot = Bot::start(&sim, &url(&gate), log)?;
         let mut stage = Self {
             day,
             schedule,
@@ -323,7 +323,7 @@ impl<'a> Stage<'a> {
     }
 
     fn launch(&self) -> anyhow::Result<Bot> {
-        Bot::start(&self.sim, &self.database.url(&self.gate), &self.log)
+        Bot::start(&self.sim, &url(&self.gate), &self.log)
     }
 
     /// How often a session was begun or resumed.
