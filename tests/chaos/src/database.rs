@@ -28,9 +28,9 @@ pub struct Scratch {
 impl Scratch {
     /// Makes it, on a server of its own beside the one that `DATABASE_URL` names.
     pub async fn make(day: &Day) -> anyhow::Result<Self> {
-        let url = std::env::var("DATABASE_URL")
+        let given = std::env::var("DATABASE_URL")
             .context("DATABASE_URL is not set: start this with ./run_walle.sh chaos")?;
-        let options = PgConnectOptions::from_str(&url).context("DATABASE_URL")?;
+        let options = PgConnectOptions::from_str(&given).context("DATABASE_URL")?;
         let socket = options.get_socket().map(|path| path.display().to_string());
         let beside = Address::of(
             socket.as_deref().unwrap_or(options.get_host()),
