@@ -133,6 +133,8 @@ run_the_sandbox() {
 }
 
 run_the_tests() {
+    need_rust
+    need_a_clock_to_set
     on_the_test_database cargo test --workspace --locked "$@"
     # Arguments pick some tests; someone who picks does not wait for the rest.
     (($#)) || [[ ! -e tests/script.sh ]] || run bash tests/script.sh
@@ -152,6 +154,7 @@ run_the_benchmarks() {
 
 run_the_chaos() {
     need_rust
+    need_a_clock_to_set
     need_postgres test-postgres
     forget_settings
     # It plays to the bot as it is built beside it.
@@ -315,6 +318,12 @@ need_rust() {
     # Rust links with the C compiler, and the TLS library is partly C.
     command -v cc >/dev/null || apt_install gcc libc6-dev ||
         fail 10 "Rust needs a C compiler: type sudo apt-get install gcc libc6-dev, then start this again."
+}
+
+# Some tests set the bot's clock, and nobody else's.
+need_a_clock_to_set() {
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || apt_install libfaketime ||
+        fail 1 "The tests need libfaketime: type sudo apt-get install libfaketime, then start this again."
 }
 
 # build PROFILE PACKAGE-ARGUMENTS…: builds and sets `programs`, the directory with the result.

@@ -4,8 +4,8 @@
 //! serenity keeps the rate limits; it repeats nothing that failed and waits for
 //! ever. Both are mended here, so that no caller has to think of them.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use serenity::http::{Http, HttpError};
 use tokio::time::Instant;
@@ -15,6 +15,8 @@ use crate::backoff::backoff;
 
 /// How often a call is made at most.
 const ATTEMPTS: u32 = 5;
+/// How long one attempt may take, waits for rate limits included.
+const ATTEMPT: Duration = Duration::from_secs(30);
 const RETRY_LEAST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 /// "Invalid webhook token": an interaction that has grown too old. It comes with
@@ -26,6 +28,7 @@ const INVALID_WEBHOOK_TOKEN: isize = 50_027;
 pub struct Rest {
     http: Arc<Http>,
     revoked: CancellationToken,
+    clocks: Arc<Mutex<Clocks>>,
 }
 
 /// Whether a call may be made again when nobody knows if it worked.
@@ -67,7 +70,12 @@ impl Rest {
     /// Calls through `http`. `revoked` is cancelled when Discord refuses the token,
     /// and from then on no call is made.
     pub fn new(http: Arc<Http>, revoked: CancellationToken) -> Self {
-        Self { http, revoked }
+        let clocks = Arc::new(Mutex::new(Clocks::now()));
+        Self {
+            http,
+            revoked,
+            clocks,
+        }
     }
 
     /// Makes a call, and makes it again after a pause while that is safe and there
@@ -87,7 +95,9 @@ impl Rest {
             if self.revoked.is_cancelled() {
                 return Err(RestError::Revoked);
             }
-            let answer = tokio::time::timeout_at(deadline, call(Arc::clone(&self.http))).await;
+            self.keep_limits_from_a_wrong_clock().await;
+            let until = deadline.min(Instant::now() + ATTEMPT);
+            let answer = tokio::time::timeout_at(until, call(Arc::clone(&self.http))).await;
             let failure = match answer {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => Failure::of(&error),
@@ -109,6 +119,51 @@ impl Rest {
             tokio::time::sleep(pause).await;
         }
         unreachable!("attempts are bounded")
+    }
+}
+
+impl Rest {
+    /// serenity notes by the wall clock when a rate limit ends. When that clock has been
+    /// set back the end is an hour or a day away, and the route is dead until then: so
+    /// all that is noted is forgotten, and Discord says it again.
+    async fn keep_limits_from_a_wrong_clock(&self) {
+        let now = Clocks::now();
+        let before = std::mem::replace(
+            &mut *self.clocks.lock().unwrap_or_else(PoisonError::into_inner),
+            now,
+        );
+        if before.set_back_by(now)
+            && let Some(limits) = &self.http.ratelimiter
+        {
+            tracing::warn!(
+                "the machine's clock was set back; Discord's rate limits are learnt anew"
+            );
+            limits.routes().write().await.clear();
+        }
+    }
+}
+
+/// What the two clocks of the machine show at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    wall: SystemTime,
+    steady: Instant,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self {
+            wall: SystemTime::now(),
+            steady: Instant::now(),
+        }
+    }
+
+    /// Whether the wall clock was set back between the two moments, by more than clocks
+    /// are corrected by without anybody noticing.
+    fn set_back_by(self, later: Self) -> bool {
+        const UNNOTICED: Duration = Duration::from_secs(2);
+        let passed = later.steady.saturating_duration_since(self.steady);
+        later.wall + UNNOTICED < self.wall + passed
     }
 }
 
@@ -175,6 +230,32 @@ impl Failure {
                 };
                 RestError::Unreachable(format!("{what} failed, tried {times}: {why}"))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clock_that_was_set_back_is_noticed() {
+        let before = Clocks::now();
+        let passed = Duration::from_mins(10);
+        let later = |wall: SystemTime| Clocks {
+            wall,
+            steady: before.steady + passed,
+        };
+        let right = before.wall + passed;
+        let hour = Duration::from_hours(1);
+        for (wall, noticed) in [
+            (right, false),
+            (right - Duration::from_secs(1), false),
+            (right - Duration::from_secs(3), true),
+            (right - hour, true),
+            (right + hour, false),
+        ] {
+            assert_eq!(before.set_back_by(later(wall)), noticed, "{wall:?}");
         }
     }
 }

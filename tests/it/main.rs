@@ -15,4 +15,5 @@ mod postgres;
 mod rank;
 mod support;
 mod tidy;
+mod time;
 mod xp;
