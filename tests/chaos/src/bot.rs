@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use discord_sim::Sim;
+use pg_lab::WallClock;
 use tokio::process::{Child, Command};
 
 /// It promises to be done within 10 seconds; this is for machines that are busy.
@@ -17,8 +18,13 @@ const LEAVE: Duration = Duration::from_secs(30);
 pub struct Bot(Child);
 
 impl Bot {
-    /// Starts the bot that is built beside this program.
-    pub fn start(sim: &Sim, database_url: &str, log: &Path) -> anyhow::Result<Self> {
+    /// Starts the bot that is built beside this program; it sees `clock`, if there is one.
+    pub fn start(
+        sim: &Sim,
+        database_url: &str,
+        clock: Option<&WallClock>,
+        log: &Path,
+    ) -> anyhow::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("wall_e");
         let log = OpenOptions::new().create(true).append(true).open(log)?;
         let mut command = Command::new(&binary);
@@ -26,6 +32,9 @@ impl Bot {
             if name.starts_with("WALLE_") {
                 command.env_remove(name);
             }
+        }
+        if let Some(clock) = clock {
+            command.envs(clock.environment());
         }
         let child = command
             .arg("run")

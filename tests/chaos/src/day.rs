@@ -27,9 +27,9 @@ const KNOWN: usize = 400;
 const MEMBERS: u32 = 600;
 /// Any number: the day hangs on it.
 const SEED: u64 = 2_040;
-/// 2040-03-11 00:00 UTC: in Vancouver the clocks change on this day, and it is the 10th
-/// before 08:00.
-const BEGINS_MS: u64 = 2_215_036_800_000;
+/// 2040-03-11 09:00 UTC: an hour later the clocks change in Vancouver, so that its next
+/// midnight is at 07:00 UTC and not at 08:00.
+const BEGINS_MS: u64 = 2_215_069_200_000;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 /// How busy each hour is.

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use futures_util::StreamExt as _;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::day::Day;
 use crate::play::{Verdict, play};
@@ -69,20 +70,37 @@ async fn main() -> ExitCode {
     let mut playing = futures_util::stream::iter(seeds)
         .map(|seed| spawned(seed, Arc::clone(&day), verbose))
         .buffer_unordered(cli.jobs.max(1));
+    let bar = progress_bar(count);
     while let Some(played) = playing.next().await {
-        say(&format!(
-            "{:>4} of {count}: {}",
-            all.len() + 1,
-            played.line()
-        ));
+        bar.inc(1);
+        if bar.is_hidden() {
+            say(&format!(
+                "{:>4} of {count}: {}",
+                bar.position(),
+                played.line()
+            ));
+        }
+        if !played.passed() {
+            // At once: someone may want to look before the others are done.
+            bar.suspend(|| say(&played.report()));
+        }
         all.push(played);
     }
+    bar.finish_and_clear();
     let failed = summary(&mut all, started.elapsed());
     if failed == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// On a terminal; elsewhere it stays hidden, and there is a line for each seed.
+fn progress_bar(seeds: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos} of {len} seeds, {eta} left");
+    let bar = ProgressBar::new(seeds.try_into().unwrap_or(u64::MAX));
+    bar.enable_steady_tick(Duration::from_secs(1));
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// In a task of its own: seeds that are played side by side share no thread.
@@ -166,9 +184,6 @@ impl Played {
 /// Says what came of it all; the number of seeds that failed.
 fn summary(all: &mut [Played], took: Duration) -> usize {
     all.sort_unstable_by_key(|played| played.seed);
-    for played in all.iter().filter(|played| !played.passed()) {
-        say(&played.report());
-    }
     let failed = all.iter().filter(|played| !played.passed()).count();
     let lost: u64 = all.iter().map(|played| played.verdict.lost).sum();
     let doubled: u64 = all.iter().map(|played| played.verdict.doubled).sum();
@@ -178,6 +193,9 @@ fn summary(all: &mut [Played], took: Duration) -> usize {
         all.len(),
         took.as_secs_f64()
     ));
+    for played in all.iter().filter(|played| !played.passed()) {
+        say(&played.line());
+    }
     say(&format!("{} passed, {failed} failed", all.len() - failed));
     failed
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use discord_sim::{Id, Method, Sim};
-use pg_lab::{Gate, Position, Stop};
+use pg_lab::{Gate, Position, Stop, WallClock};
 
 use crate::bot::Bot;
 use crate::database::{PASSWORD, Scratch, url};
@@ -52,6 +52,7 @@ struct Stage<'a> {
     sim: Sim,
     database: Scratch,
     gate: Gate,
+    clock: Option<WallClock>,
     bot: Bot,
     log: PathBuf,
     /// What the messages written so far come to.
@@ -93,13 +94,19 @@ impl<'a> Stage<'a> {
         let sim = Sim::start(Day::world()).await?;
         sim.settings(|settings| settings.rate_limits = schedule.rate_limits);
         let gate = database.gate().await?;
-        let bot = Bot::start(&sim, &url(&gate), log)?;
+        let directory = log.parent().context("a log is in a directory")?;
+        let clock = schedule
+            .sets_the_clock()
+            .then(|| WallClock::right(directory))
+            .transpose()?;
+        let bot = Bot::start(&sim, &url(&gate), clock.as_ref(), log)?;
         let mut stage = Self {
             day,
             schedule,
             sim,
             database,
             gate,
+            clock,
             bot,
             log: log.to_owned(),
             expected: day.before(),
@@ -199,6 +206,10 @@ impl<'a> Stage<'a> {
                 return Ok(());
             }
             What::Swaps(pairs) => return self.swap(*pairs).await,
+            What::SetClock(offset_s) => {
+                let clock = self.clock.as_ref().context("a clock that can be set")?;
+                return clock.set(*offset_s);
+            }
             What::Hold(time) => {
                 self.sim.gateway().hold();
                 self.write(meanwhile).await;
@@ -323,7 +334,7 @@ impl<'a> Stage<'a> {
     }
 
     fn launch(&self) -> anyhow::Result<Bot> {
-        Bot::start(&self.sim, &url(&self.gate), &self.log)
+        Bot::start(&self.sim, &url(&self.gate), self.clock.as_ref(), &self.log)
     }
 
     /// How often a session was begun or resumed.

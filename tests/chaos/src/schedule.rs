@@ -18,6 +18,9 @@ const READS: [&str; 3] = [
     "/guilds/{}/threads/active",
 ];
 
+const HOUR_S: i64 = 3_600;
+const DAY_S: i64 = 24 * HOUR_S;
+
 /// Everything that goes wrong, in the order of the day.
 #[derive(Debug)]
 pub struct Schedule {
@@ -83,6 +86,8 @@ pub enum What {
     Swaps(u32),
     /// Events come late.
     Hold(Duration),
+    /// The bot's wall clock is so many seconds wrong from now on.
+    SetClock(i64),
 }
 
 /// How the first of two bots ends.
@@ -110,6 +115,12 @@ impl Schedule {
             rate_limits: seed.is_multiple_of(5),
             pause: Duration::from_millis(rng.u64(1..6)),
         }
+    }
+
+    /// Whether the bot needs a clock that can be set.
+    pub fn sets_the_clock(&self) -> bool {
+        let sets = |trouble: &Trouble| matches!(trouble.what, What::SetClock(_));
+        self.troubles.iter().any(sets)
     }
 }
 
@@ -167,9 +178,16 @@ fn what(rng: &mut Rng) -> What {
         73..=75 => What::EndSessions,
         76..=80 => What::FailingReads(reads(rng)),
         81..=84 => What::LostTwice(Duration::from_millis(rng.u64(50..600))),
-        85..=87 => What::FailingPosts(rng.u32(1..6), rest_fault(rng)),
-        88..=91 => What::Duplicates(rng.u32(1..200)),
-        92..=95 => What::Swaps(rng.u32(1..20)),
+        85..=87 => {
+            let fault = rest_fault(rng);
+            What::FailingPosts(some(rng, &fault, 5), fault)
+        }
+        88..=90 => What::Duplicates(rng.u32(1..200)),
+        91..=93 => What::Swaps(rng.u32(1..20)),
+        94..=96 => What::SetClock(
+            rng.choice([-DAY_S, -HOUR_S, HOUR_S, DAY_S])
+                .unwrap_or(DAY_S),
+        ),
         _ => What::Hold(Duration::from_millis(rng.u64(20..500))),
     }
 }
@@ -182,13 +200,22 @@ fn reads(rng: &mut Rng) -> Vec<(u32, &'static str, RestFault)> {
     let kinds = rng.usize(1..4);
     let one = |rng: &mut Rng| {
         let path = rng.choice(READS).unwrap_or(MESSAGES_OF);
-        (rng.u32(1..4), path, rest_fault(rng))
+        let fault = rest_fault(rng);
+        (some(rng, &fault, 3), path, fault)
     };
     (0..kinds).map(|_| one(rng)).collect()
 }
 
+/// How many calls meet a fault; the bot waits ten seconds for one that is not answered.
+fn some(rng: &mut Rng, fault: &RestFault, most: u32) -> u32 {
+    match fault {
+        RestFault::Hang => 1,
+        _ => rng.u32(1..=most),
+    }
+}
+
 fn rest_fault(rng: &mut Rng) -> RestFault {
-    match rng.u8(..6) {
+    match rng.u8(..7) {
         0 => RestFault::Status(rng.choice([500, 502, 503]).unwrap_or(500)),
         1 => RestFault::Html(502),
         2 => RestFault::RateLimited {
@@ -200,6 +227,7 @@ fn rest_fault(rng: &mut Rng) -> RestFault {
         },
         3 => RestFault::Delay(Duration::from_millis(rng.u64(100..1_500))),
         4 => RestFault::Reset,
+        5 => RestFault::Hang,
         _ => RestFault::ResetAfter,
     }
 }
