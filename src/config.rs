@@ -8,11 +8,13 @@
     reason = "a doc comment on a flattened field would stand in --help"
 )]
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use chrono_tz::Tz;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::ErrorKind as Mistake;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
@@ -49,24 +51,26 @@ pub struct Log {
     #[arg(
         long = "log",
         env = "RUST_LOG",
-        default_value = "info,serenity=warn",
+        default_value = LOG_FILTER,
         hide_env_values = true,
+        value_parser = Setting(log_filter),
         global = true
     )]
     pub filter: String,
-    /// How a log line looks
+    /// How a log line looks: text, or json
     #[arg(
         long = "log-format",
         env = "WALLE_LOG_FORMAT",
         default_value = "text",
         hide_env_values = true,
+        value_parser = Setting(log_format),
         global = true
     )]
     pub format: LogFormat,
 }
 
 /// How a log line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people
     Text,
@@ -78,7 +82,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseUrl {
     /// Postgres, as `postgres://USER:PASSWORD@HOST/NAME`
-    #[arg(long = "database-url", env = "DATABASE_URL", hide_env_values = true, value_parser = secret)]
+    #[arg(long = "database-url", env = "DATABASE_URL", hide_env_values = true, value_parser = Setting(secret))]
     pub database_url: SecretString,
 }
 
@@ -99,14 +103,15 @@ pub struct Run {
     )]
     guild_id: String,
     /// What text commands begin with
-    #[arg(long, env = "WALLE_PREFIX", default_value = ".", hide_env_values = true, value_parser = prefix)]
+    #[arg(long, env = "WALLE_PREFIX", default_value = ".", hide_env_values = true, value_parser = Setting(prefix))]
     pub prefix: String,
     /// How far back missed messages are read, in hours
     #[arg(
         long = "catch-up-hours",
         env = "WALLE_CATCH_UP_HOURS",
-        default_value_t = 24,
-        hide_env_values = true
+        default_value = CATCH_UP_HOURS,
+        hide_env_values = true,
+        value_parser = Setting(hours)
     )]
     pub catch_up_hours: u32,
     /// Name of the text channel in which moderators are told of problems
@@ -122,7 +127,7 @@ pub struct Run {
         long = "timezone",
         env = "WALLE_TIMEZONE",
         default_value = "Canada/Pacific",
-        hide_env_values = true, value_parser = zone
+        hide_env_values = true, value_parser = Setting(zone)
     )]
     pub zone: Tz,
 }
@@ -147,7 +152,7 @@ impl Run {
 #[derive(Clone, Debug, Args)]
 pub struct Discord {
     /// The bot's token; better in the environment, where no other user sees it
-    #[arg(long, env = "WALLE_TOKEN", hide_env_values = true, value_parser = secret)]
+    #[arg(long, env = "WALLE_TOKEN", hide_env_values = true, value_parser = Setting(secret))]
     token: Option<SecretString>,
     /// A file that holds the token
     #[arg(long = "token-file", env = "WALLE_TOKEN_FILE", hide_env_values = true, value_parser = path())]
@@ -159,7 +164,7 @@ pub struct Discord {
         env = "WALLE_DISCORD_API",
         default_value = "https://discord.com",
         hide_env_values = true,
-        value_parser = origin
+        value_parser = Setting(origin)
     )]
     pub api: Origin,
     /// PEM file of an authority trusted besides the usual ones
@@ -218,7 +223,7 @@ pub struct Check {
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
     /// The guild's time zone, which decides where a day of XP begins
-    #[arg(long = "timezone", env = "WALLE_TIMEZONE", default_value = "Canada/Pacific", hide_env_values = true, value_parser = zone)]
+    #[arg(long = "timezone", env = "WALLE_TIMEZONE", default_value = "Canada/Pacific", hide_env_values = true, value_parser = Setting(zone))]
     pub zone: Tz,
 }
 
@@ -254,24 +259,70 @@ fn given(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the shape of a value parser")]
-fn secret(text: &str) -> Result<SecretString, String> {
-    Ok(SecretString::from(text))
-}
+const LOG_FILTER: &str = "info,serenity=warn";
+const CATCH_UP_HOURS: &str = "24";
 
-fn prefix(text: &str) -> Result<String, String> {
-    let text = or_default(text, ".");
-    match text.chars().count() {
-        1..=5 if !text.contains(char::is_whitespace) => Ok(text.to_owned()),
-        _ => Err("a prefix has 1 to 5 characters and no spaces".to_owned()),
+/// Reads a setting, or says what is expected. What was given is never quoted: it may be
+/// a secret that was put into the wrong place.
+#[derive(Clone, Copy)]
+struct Setting<T>(fn(&str) -> Result<T, &'static str>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Setting<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        let read = value.to_str().ok_or("text is expected").and_then(self.0);
+        read.map_err(|expected| {
+            let flag = argument.and_then(clap::Arg::get_long).unwrap_or_default();
+            let variable = argument
+                .and_then(clap::Arg::get_env)
+                .map(|name| format!(" (or {})", name.display()))
+                .unwrap_or_default();
+            let sentence = format!("--{flag}{variable}: {expected}\n");
+            clap::Error::raw(Mistake::ValueValidation, sentence).with_cmd(command)
+        })
     }
 }
 
-fn zone(text: &str) -> Result<Tz, String> {
-    let unknown = "expected a time zone such as Canada/Pacific or Europe/Berlin";
-    or_default(text, "Canada/Pacific")
-        .parse()
-        .map_err(|_| unknown.to_owned())
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a setting's reader")]
+fn secret(text: &str) -> Result<SecretString, &'static str> {
+    Ok(SecretString::from(text))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a setting's reader")]
+fn log_filter(text: &str) -> Result<String, &'static str> {
+    Ok(or_default(text, LOG_FILTER).to_owned())
+}
+
+fn log_format(text: &str) -> Result<LogFormat, &'static str> {
+    match or_default(text, "text") {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("text or json is expected"),
+    }
+}
+
+fn hours(text: &str) -> Result<u32, &'static str> {
+    let hours = or_default(text, CATCH_UP_HOURS).parse();
+    hours.map_err(|_| "a whole number of hours is expected")
+}
+
+fn prefix(text: &str) -> Result<String, &'static str> {
+    let text = or_default(text, ".");
+    match text.chars().count() {
+        1..=5 if !text.contains(char::is_whitespace) => Ok(text.to_owned()),
+        _ => Err("a prefix has 1 to 5 characters and no spaces"),
+    }
+}
+
+fn zone(text: &str) -> Result<Tz, &'static str> {
+    let zone = or_default(text, "Canada/Pacific").parse();
+    zone.map_err(|_| "a time zone such as Canada/Pacific or Europe/Berlin is expected")
 }
 
 /// A variable that is set to nothing means the same as none.
@@ -279,27 +330,28 @@ fn or_default<'a>(text: &'a str, default: &'a str) -> &'a str {
     if text.is_empty() { default } else { text }
 }
 
-fn origin(text: &str) -> Result<Origin, String> {
+fn origin(text: &str) -> Result<Origin, &'static str> {
     let text = or_default(text, "https://discord.com");
-    let expected = "expected https://HOST[:PORT] or http://HOST[:PORT]";
+    let expected = "https://HOST[:PORT] or http://HOST[:PORT] is expected, without a path, a user or a password";
     let url = reqwest::Url::parse(text).map_err(|_| expected)?;
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(expected.to_owned());
+        return Err(expected);
     };
     if url.path() != "/"
         || url.query().is_some()
         || !url.username().is_empty()
         || url.password().is_some()
     {
-        return Err(expected.to_owned());
+        return Err(expected);
     }
     match url.scheme() {
         "https" => Ok(Origin::Discord {
-            host: host.to_owned(),
+            // An IPv6 address is bracketed in a URL only.
+            host: host.trim_matches(['[', ']']).to_owned(),
             port,
         }),
         "http" => Ok(Origin::Proxy(format!("http://{host}:{port}"))),
-        _ => Err(expected.to_owned()),
+        _ => Err(expected),
     }
 }
 
@@ -344,6 +396,7 @@ mod tests {
             origin("https://127.0.0.1:8443/"),
             discord("127.0.0.1", 8443)
         );
+        assert_eq!(origin("https://[::1]:8443"), discord("::1", 8443));
         assert_eq!(
             origin("http://proxy:3000"),
             Ok(Origin::Proxy("http://proxy:3000".to_owned()))
@@ -357,6 +410,15 @@ mod tests {
         ] {
             assert!(origin(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_set_to_nothing_is_not_set() {
+        assert_eq!(log_filter("").as_deref(), Ok(LOG_FILTER));
+        assert_eq!(log_format(""), Ok(LogFormat::Text));
+        assert_eq!(hours(""), Ok(24));
+        assert_eq!(zone(""), Ok(Tz::Canada__Pacific));
+        assert_eq!(origin(""), origin("https://discord.com"));
     }
 
     #[test]

@@ -11,10 +11,11 @@ use wall_e::app;
 use wall_e::config::{Cli, Command, Log, LogFormat};
 use wall_e::error::Stop;
 
-/// Libraries that would put people's words or secrets into the log: serenity traces
+/// What holds under every filter: why the bot ends is always said, and libraries are kept
+/// quiet that would put people's words or secrets into the log: serenity traces
 /// requests with their bodies and quotes what it cannot parse, sqlx quotes parameters
 /// of the database's URL that it does not know.
-const QUIET: &str = "serenity=warn,serenity::http=error,serenity::gateway::ws=off,sqlx_postgres::options=off,sqlx=warn";
+const QUIET: &str = "error,serenity=warn,serenity::http=error,serenity::gateway::ws=off,sqlx_postgres::options=off,sqlx=warn";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
