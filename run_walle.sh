@@ -18,7 +18,7 @@ usage() {
 ./run_walle.sh bench [ARGS]       run the benchmarks (ARGS go to them)
 ./run_walle.sh chaos [ARGS]       play a day to the bot while everything fails, in 50 ways (--seeds N: in N ways;
                                   --seed S: in this one; --help: more)
-./run_walle.sh database COMMAND… run COMMAND with DATABASE_URL pointing to the bot's database, and Postgres'
+./run_walle.sh database COMMAND…  run COMMAND with DATABASE_URL pointing to the bot's database, and Postgres'
                                   own programs on the PATH: psql, pg_dump, pg_restore (see the README)
 ./run_walle.sh test-database COMMAND…   run COMMAND with DATABASE_URL pointing to the tests' database
 ./run_walle.sh --help             this text
@@ -268,7 +268,8 @@ need_token() {
     [[ -z ${WALLE_TOKEN:-} ]] || return 0
     if [[ ${WALLE_TOKEN_FILE:-} ]]; then
         [[ -r $WALLE_TOKEN_FILE && -s $WALLE_TOKEN_FILE ]] && return
-        fail 12 "WALLE_TOKEN_FILE names $WALLE_TOKEN_FILE, which is empty or cannot be read; put the bot's token there."
+        # Its value is not shown: it may be the token itself, put into the wrong variable.
+        fail 12 "The file that WALLE_TOKEN_FILE names is empty or cannot be read; put the bot's token there."
     fi
     local missing="There is no bot token: take it from https://discord.com/developers/applications (your application, Bot, Reset Token) and write WALLE_TOKEN=… into $PWD/.env."
     on_a_terminal || fail 12 "$missing"

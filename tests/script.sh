@@ -26,7 +26,9 @@ test_old_or_missing_rust_is_10() {
 test_missing_settings_are_12_and_13() {
     expect 12 ./run_walle.sh
     says "There is no bot token"
-    WALLE_TOKEN_FILE=/nowhere expect 12 ./run_walle.sh
+    WALLE_TOKEN_FILE=canary.of.a.token expect 12 ./run_walle.sh
+    says "The file that WALLE_TOKEN_FILE names"
+    none_of grep canary out
     WALLE_TOKEN=secret expect 13 ./run_walle.sh
     says "WALLE_GUILD_ID is missing"
     WALLE_TOKEN=secret WALLE_GUILD_ID=abc expect 13 ./run_walle.sh

@@ -22,6 +22,9 @@ const TEXT_PATIENCE: Duration = Duration::from_secs(20);
 const SLASH_PATIENCE: Duration = Duration::from_secs(2);
 /// "Interaction has already been acknowledged": an earlier attempt came through.
 const ALREADY_ANSWERED: isize = 40_060;
+const MISSING_PERMISSIONS: isize = 50_013;
+/// "Cannot reply without permission to read message history".
+const NO_REPLY_WITHOUT_HISTORY: isize = 160_002;
 
 /// What to say.
 #[derive(Clone, Debug, Default)]
@@ -55,28 +58,50 @@ impl Reply {
         self
     }
 
-    /// Answers a text command, referring to it.
+    /// Answers a text command, referring to it. Where the bot may not refer or embed it
+    /// does without: an answer that looks plain is better than none.
     pub async fn to_message(self, rest: &Rest, message: &Message) -> Result<(), RestError> {
-        let mut create = CreateMessage::new().allowed_mentions(CreateAllowedMentions::new());
-        if let Some(content) = self.content {
-            create = create.content(content);
-        }
-        if let Some(embed) = self.embed {
-            create = create.embed(embed);
-        }
         // A level-up line for the same message has the bare id as its nonce.
         let nonce = format!("r{}", message.id);
-        let reference = serenity::all::MessageReference::from((message.channel_id, message.id));
-        let create = create.reference_message(reference.fail_if_not_exists(false));
-        send(
-            rest,
-            "a reply",
-            message.channel_id,
-            create,
-            nonce,
-            TEXT_PATIENCE,
-        )
-        .await
+        let (mut refers, mut embeds) = (true, self.embed.is_some());
+        loop {
+            let mut create = self.for_channel(embeds);
+            if refers {
+                let to = serenity::all::MessageReference::from((message.channel_id, message.id));
+                create = create.reference_message(to.fail_if_not_exists(false));
+            }
+            let channel = message.channel_id;
+            let sent = send(
+                rest,
+                "a reply",
+                channel,
+                create,
+                nonce.clone(),
+                TEXT_PATIENCE,
+            );
+            match sent.await {
+                Err(RestError::Refused { code, .. })
+                    if code == NO_REPLY_WITHOUT_HISTORY && refers =>
+                {
+                    refers = false;
+                }
+                Err(RestError::Refused { code, .. }) if code == MISSING_PERMISSIONS && embeds => {
+                    embeds = false;
+                }
+                sent => return sent,
+            }
+        }
+    }
+
+    fn for_channel(&self, embeds: bool) -> CreateMessage {
+        let create = CreateMessage::new().allowed_mentions(CreateAllowedMentions::new());
+        match &self.embed {
+            Some(embed) if embeds => create
+                .content(self.content.clone().unwrap_or_default())
+                .embed(embed.clone()),
+            Some(embed) => create.content(in_plain_text(embed)),
+            None => create.content(self.content.clone().unwrap_or_default()),
+        }
     }
 
     /// Answers a slash command.
@@ -117,6 +142,13 @@ impl Reply {
             other => other,
         }
     }
+}
+
+/// An embed's title and description.
+fn in_plain_text(embed: &CreateEmbed) -> String {
+    let embed = serde_json::to_value(embed).unwrap_or_default();
+    let part = |name: &str| embed[name].as_str().unwrap_or_default();
+    format!("**{}**\n{}", part("title"), part("description"))
 }
 
 /// Posts a message exactly once: Discord drops a second one with the same nonce.

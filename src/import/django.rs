@@ -120,7 +120,16 @@ fn checked(levels: Vec<(String, Level)>) -> anyhow::Result<Option<Levels>> {
         None => anyhow!("the levels do not fit together: {error}"),
     })?;
     let mut names: HashMap<&str, LevelNumber> = HashMap::new();
+    let mut roles: HashMap<RoleId, LevelNumber> = HashMap::new();
     for level in levels.rows() {
+        if let Some(role) = level.role_id
+            && let Some(other) = roles.insert(role, level.number)
+        {
+            bail!(
+                "{}: role_id: {role} belongs to level {other} already",
+                places[&level.number]
+            );
+        }
         if let Some(name) = &level.role_name
             && let Some(other) = names.insert(name, level.number)
         {
@@ -425,6 +434,13 @@ mod tests {
                     records[2]["fields"]["role_name"] = json!("Kernel");
                 }),
                 "record 3 (wall_e_models.level): role_name: \"Kernel\" belongs to level 0",
+            ),
+            (
+                level_records(|records| {
+                    records[0]["fields"]["role_id"] = json!(7);
+                    records[2]["fields"]["role_id"] = json!(7);
+                }),
+                "record 3 (wall_e_models.level): role_id: 7 belongs to level 0",
             ),
         ] {
             let said = refusal(&records);

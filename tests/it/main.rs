@@ -13,6 +13,7 @@ mod level_ups;
 mod lifecycle;
 mod postgres;
 mod rank;
+mod settings;
 mod support;
 mod tidy;
 mod time;
