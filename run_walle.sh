@@ -13,6 +13,8 @@ ulimit -c 0
 usage() {
     cat <<'EOF'
 ./run_walle.sh [--fixtures DIR]   set up and run the bot
+./run_walle.sh deploy             put a new version in the place of the bot that runs, which goes on until the new one
+                                  stands by, then ends; the new one stays in this terminal
 ./run_walle.sh sandbox            try it: the bot in a made-up guild, in this terminal, without Discord
 ./run_walle.sh test [ARGS]        run all tests (ARGS go to `cargo test`; then the shell checks are left out)
 ./run_walle.sh bench [ARGS]       run the benchmarks (ARGS go to them)
@@ -41,6 +43,7 @@ The sandbox, the tests, the chaos and the benchmarks read none of these: they ha
 What it makes, all of it ignored by git:
   .env                      your settings (mode 600)
   .walle/postgres           the bot's private Postgres: this is what to back up
+  .walle/bot.pid            the process of the bot that was started last
   .walle/sandbox-postgres, .walle/test-postgres, .walle/bench-postgres   throw-away ones
   .walle/sandbox/bot.log    what the sandbox's bot logged
   target/                   the build
@@ -62,6 +65,7 @@ main() {
     local mode=${1-}
     case $mode in
         '' | --fixtures | --fixtures=*) run_the_bot "$@" ;;
+        deploy) no_arguments "$@" && deploy_the_bot ;;
         sandbox) no_arguments "$@" && run_the_sandbox ;;
         test) run_the_tests "${@:2}" ;;
         bench) run_the_benchmarks "${@:2}" ;;
@@ -69,15 +73,16 @@ main() {
         database) on_the_database "${@:2}" ;;
         test-database) on_the_test_database "${@:2}" ;;
         -h | --help | help) usage ;;
-        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
+        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
     esac
 }
 
 # --- The modes ---------------------------------------------------------------------------------------
 
 run_the_bot() {
-    local fixtures=()
+    local fixtures=() code=0
     parse_fixtures "$@"
+    mkdir -p .walle
     need_rust
     read_settings .env
     [[ ${DATABASE_URL:-} ]] || need_postgres postgres
@@ -94,8 +99,28 @@ run_the_bot() {
         run "$programs/wall_e" import django --fresh-only "${fixtures[@]}"
     fi
     bot_decides=yes
-    start "$programs/wall_e" run
-    finish "$child"
+    start "$programs/wall_e" run ${replaces:+--replaces "$replaces"}
+    echo "$child" >.walle/bot.pid
+    finish "$child" || code=$?
+    # One that did not get as far as to take over leaves the other in its place.
+    [[ -z $replaces ]] || ! is_the_bot "$replaces" || echo "$replaces" >.walle/bot.pid
+    return "$code"
+}
+
+# The new bot does the rest by itself: it tells the old one to end when it stands by.
+deploy_the_bot() {
+    local replaces=
+    [[ ! -r .walle/bot.pid ]] || replaces=$(<.walle/bot.pid)
+    if ! is_the_bot "$replaces"; then
+        say "No bot was started here that still runs: this starts one."
+        replaces=
+    fi
+    run_the_bot
+}
+
+# A number may belong to any other program by now.
+is_the_bot() {
+    [[ $1 =~ ^[0-9]+$ ]] && grep -qz 'wall_e$' "/proc/$1/cmdline" 2>/dev/null
 }
 
 run_the_sandbox() {
@@ -711,7 +736,7 @@ invoked_from=$PWD
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 # A closed stdin would break what is started with a copy of it.
 [[ -e /proc/self/fd/0 ]] || exec </dev/null
-children=() child='' bot_decides='' cluster_open='' starting='' pg_bin='' pg_too_old='' home='' socket='' programs=''
+children=() child='' replaces='' bot_decides='' cluster_open='' starting='' pg_bin='' pg_too_old='' home='' socket='' programs=''
 as_owner=(setpriv --pdeathsig TERM --)
 trap on_exit EXIT
 trap 'exit 129' HUP

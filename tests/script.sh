@@ -116,6 +116,32 @@ test_a_second_start_uses_the_running_cluster_and_leaves_it() {
     stopped postgres
 }
 
+test_a_deploy_ends_the_old_bot_and_leaves_it_its_postgres() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    # shellcheck disable=SC2016  # the stand-ins' own variables
+    local stay='sleep 30 & trap "kill $!; exit 143" TERM; wait'
+    BOT=$stay ./run_walle.sh >old 2>&1 &
+    local old=$! new server code=0
+    eventually grep -q "^run" calls
+    server=$(server_of postgres)
+    # One that fails before it stands by changes nothing.
+    BOT='exit 17' expect 17 ./run_walle.sh deploy
+    kill -0 $old
+    # The stand-in of a bot does what it is asked to: it ends the one that it replaces.
+    # shellcheck disable=SC2016
+    BOT='if [ "$2" = --replaces ]; then kill -TERM "$3"; echo took over >>calls; fi;'$stay \
+        ./run_walle.sh deploy >new 2>&1 &
+    new=$!
+    eventually grep -q "^took over" calls
+    wait $old || code=$?
+    [[ $code == 143 && $(server_of postgres) == "$server" ]]
+    kill -TERM $new
+    wait $new || true
+    stopped postgres
+    BOT='exit 0' expect 0 ./run_walle.sh deploy
+    says "No bot was started here that still runs"
+}
+
 test_two_starts_at_once_do_not_collide() {
     ./run_walle.sh test-database true 2>one &
     local first=$!
