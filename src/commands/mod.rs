@@ -4,6 +4,7 @@
 //! a [`UserError`] for the person, or as anything else for the log.
 
 mod help;
+mod mistyped;
 mod rank;
 mod target;
 
@@ -181,12 +182,35 @@ async fn on_error(error: FrameworkError<'_, Data, Error>) {
         // The panic itself is in the log already.
         FrameworkError::CommandPanic { ctx, .. } => apologise(ctx, FAILED.to_owned()).await,
         FrameworkError::ArgumentParse { ctx, .. } => apologise(ctx, usage(ctx)).await,
-        // Another guild, or a word that only looks like a command: not for us to answer,
-        // and not for the log to keep.
-        FrameworkError::CommandCheckFailed { error: None, .. }
-        | FrameworkError::UnknownCommand { .. } => {}
+        FrameworkError::UnknownCommand {
+            msg,
+            content_start,
+            framework,
+            ..
+        } => {
+            let typed = &msg.content[usize::from(content_start)..];
+            suggest(framework.user_data().await, msg, typed).await;
+        }
+        // Another guild: not for us to answer, and not for the log to keep.
+        FrameworkError::CommandCheckFailed { error: None, .. } => {}
         // What it displays may quote a message.
         _ => tracing::warn!("something that looked like a command could not be run"),
+    }
+}
+
+/// Says which command was meant, if what was typed is almost one. What it was is not
+/// repeated: it is anybody's words.
+async fn suggest(data: &Data, message: &serenity::Message, typed: &str) {
+    let commands = all();
+    let names = commands.iter().map(|command| command.name.as_ref());
+    let served = message.guild_id == Some(data.setting.guild.into());
+    let Some(name) = mistyped::meant(typed, names).filter(|_| served) else {
+        return;
+    };
+    let prefix = &data.setting.prefix;
+    let sentence = format!("Did you mean `{prefix}{name}`? `{prefix}help` lists the commands.");
+    if let Err(error) = Reply::text(sentence).to_message(&data.rest, message).await {
+        tracing::warn!(%error, "whoever mistyped a command could not be told");
     }
 }
 

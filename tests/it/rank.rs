@@ -205,9 +205,24 @@ async fn what_is_no_user_is_answered_with_the_usage() {
 }
 
 #[tokio::test]
+async fn whoever_mistypes_a_command_is_told_what_to_type() {
+    let stage = Stage::open().await;
+    for typed in [".rnak @bob", ".\u{200b}rank"] {
+        assert_eq!(
+            stage.ask("alice", typed).await,
+            "Did you mean `.rank`? `.help` lists the commands."
+        );
+    }
+    assert!(
+        !stage.bot.log().contains("rnak"),
+        "what people type is not logged"
+    );
+}
+
+#[tokio::test]
 async fn a_name_that_is_no_command_is_left_to_other_bots() {
     let stage = Stage::open().await;
-    for quiet in [".rnak", ".", "..", "rank", "!rank", ".\u{200b}rank"] {
+    for quiet in [".play rnak", ".", "..", "rank", "!rank"] {
         stage.say("alice", quiet);
     }
     stage.sim.edit(
