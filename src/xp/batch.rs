@@ -281,6 +281,36 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_day_begins_at_the_guilds_midnight_on_either_side_of_a_change_of_clocks() {
+        // Vancouver's clocks went forward on 2025-03-09 and back on 2025-11-02: days of
+        // 23 and of 25 hours. What is past is the same in every edition of the zones.
+        for (utc, day) in [
+            ("2025-03-09T07:59:59.999Z", "2025-03-08"),
+            ("2025-03-09T08:00:00Z", "2025-03-09"),
+            ("2025-03-09T09:59:59Z", "2025-03-09"),
+            ("2025-03-10T06:59:59.999Z", "2025-03-09"),
+            ("2025-03-10T07:00:00Z", "2025-03-10"),
+            ("2025-11-02T06:59:59.999Z", "2025-11-01"),
+            ("2025-11-02T07:00:00Z", "2025-11-02"),
+            // Half past one comes twice.
+            ("2025-11-02T08:30:00Z", "2025-11-02"),
+            ("2025-11-02T09:30:00Z", "2025-11-02"),
+            ("2025-11-03T07:59:59.999Z", "2025-11-02"),
+            ("2025-11-03T08:00:00Z", "2025-11-03"),
+            ("2024-02-29T07:59:59.999Z", "2024-02-28"),
+            ("2024-02-29T08:00:00Z", "2024-02-29"),
+            ("2024-03-01T07:59:59.999Z", "2024-02-29"),
+            ("2024-03-01T08:00:00Z", "2024-03-01"),
+            ("2028-02-29T20:00:00Z", "2028-02-29"),
+            ("2028-03-01T20:00:00Z", "2028-03-01"),
+        ] {
+            let at: DateTime<chrono::Utc> = utc.parse().unwrap();
+            let at = Timestamp::from_millis(at.timestamp_millis()).unwrap();
+            assert_eq!(day_of(at, Tz::Canada__Pacific).to_string(), day, "{utc}");
+        }
+    }
+
     proptest! {
         #[test]
         fn how_the_stream_is_cut_into_batches_does_not_matter(
