@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use crate::backoff::backoff;
 use crate::discord::{Rest, RestError, announce};
@@ -57,10 +57,10 @@ impl LevelUps {
                 return Ok(());
             }
             let delivering = stream::iter(due).map(|pending| self.deliver(pending, now));
-            delivering
-                .buffer_unordered(AT_ONCE)
-                .try_collect::<()>()
-                .await?;
+            // All of them to their end: one that fails must not cut off another whose line
+            // is on its way, and which would be posted again.
+            let outcomes: Vec<_> = delivering.buffer_unordered(AT_ONCE).collect().await;
+            outcomes.into_iter().collect::<anyhow::Result<()>>()?;
         }
     }
 

@@ -165,3 +165,46 @@ async fn a_line_that_was_put_off_before_the_clock_was_set_back_is_not_put_off_fo
     line(&stage).await;
     outbox_is_empty(&stage).await;
 }
+
+#[tokio::test]
+async fn a_line_on_its_way_is_not_cut_off_by_the_failure_of_another() {
+    let world = World::new();
+    let id = |name: &str| {
+        let mut people = world.guild.people.iter();
+        people.find(|person| person.name == name).unwrap().id
+    };
+    let (alice, bob) = (id("alice"), id("bob"));
+    let stage = Stage::open_with(world, &[(alice, 99, 5), (bob, 99, 5)]).await;
+    // Alice's row cannot be removed, while bob's line takes a second.
+    stage
+        .database
+        .execute(
+            "create function stuck() returns trigger language plpgsql as $$ begin
+                if old.message_id = (select min(message_id) from outbox) then
+                    raise exception 'stuck'; end if;
+                return old; end $$;
+             create trigger stuck before delete on outbox for each row execute function stuck()",
+        )
+        .await;
+    let elsewhere = stage.sim.channel("random");
+    let lines = format!("/channels/{elsewhere}/messages");
+    let slow = Fault::Delay(std::time::Duration::from_secs(1));
+    stage.sim.faults().next(1, Method::POST, &lines, slow);
+    stage.say("alice", "here I come");
+    stage.sim.say(bob, elsewhere, "here I come");
+    crate::support::wait("bob's row to be gone", async || {
+        let gone = "select count(*) from user_point where message_count = 6
+                    and not exists (select from outbox where outbox.user_id = user_point.user_id)";
+        (stage.database.number(gone).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(
+        stage.sim.requests_to(&Method::POST, &lines).len(),
+        1,
+        "it was posted once, and that was noted"
+    );
+    stage.database.execute("drop trigger stuck on outbox").await;
+    outbox_is_empty(&stage).await;
+    let general = stage.sim.channel("general");
+    assert_eq!(stage.sim.bot_messages(general).len(), 1);
+}
