@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -18,8 +19,12 @@ use wall_e::error::Stop;
 const QUIET: &str = "error,serenity=warn,serenity::http=error,serenity::gateway::ws=off,sqlx_postgres::options=off,sqlx=warn";
 
 fn main() -> ExitCode {
+    let sealed = seal_memory();
     let cli = Cli::parse();
     start_log(&cli.log);
+    if let Err(error) = sealed {
+        tracing::warn!(%error, "a core dump of this process could not be ruled out: it would hold the token");
+    }
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -37,6 +42,18 @@ fn main() -> ExitCode {
             ExitCode::from(stop.exit_code())
         }
     }
+}
+
+/// Keeps the memory, in which the token is, out of core dumps: those that are files by the
+/// limit, those that are piped to a collector (which ask no limit) by the second call.
+/// It also keeps other processes of the same user from reading along.
+fn seal_memory() -> rustix::io::Result<()> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    setrlimit(Resource::Core, none)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 async fn run(command: Command) -> Result<(), Stop> {
@@ -83,5 +100,19 @@ fn start_log(log: &Log) {
     match log.format {
         LogFormat::Text => subscriber.with_target(false).init(),
         LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{dumpable_behavior, getrlimit};
+
+    use super::*;
+
+    #[test]
+    fn memory_is_sealed() {
+        seal_memory().unwrap();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
     }
 }

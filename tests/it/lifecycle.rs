@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use discord_sim::{Fault, Method, Sim, World};
 use pg_lab::Position;
 
-use crate::support::{Bot, Stage, TestDatabase, command};
+use crate::support::{Bot, Stage, TestDatabase, command, wait};
 
 #[tokio::test]
 async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
@@ -291,6 +291,34 @@ async fn no_secret_and_nobodys_words_are_logged_even_at_the_most_talkative() {
             assert!(!log.contains("words-of-alice"), "{filter}: {log}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_crash_leaves_no_memory_behind() {
+    // Long enough alive: it waits for a Postgres that is not there.
+    let binary = env!("CARGO_BIN_EXE_wall_e");
+    let mut bot = tokio::process::Command::new("sh")
+        .args(["-c", "ulimit -c unlimited; exec \"$0\" run", binary])
+        .env_clear()
+        .env("WALLE_TOKEN", "canary")
+        .env("WALLE_GUILD_ID", "100000000000000001")
+        .env("DATABASE_URL", "postgres://walle@127.0.0.1:1/none")
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a shell");
+    let limits = format!("/proc/{}/limits", bot.id().unwrap());
+    wait("a core limit of nothing", async || {
+        let limits = std::fs::read_to_string(&limits).ok()?;
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"))?;
+        let values: Vec<_> = core.split_whitespace().skip(4).take(2).collect();
+        (values == ["0", "0"]).then_some(())
+    })
+    .await;
+    bot.kill().await.unwrap();
 }
 
 #[tokio::test]
