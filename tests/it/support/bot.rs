@@ -10,10 +10,15 @@ use tokio::process::{Child, Command};
 
 use super::wait;
 
-/// A running bot; killed when it goes out of scope.
+/// In the place of a password where the tests' server asks for none.
+const CANARY: &str = "canary-of-a-password";
+
+/// A running bot; killed when it goes out of scope, when its log is searched for what it
+/// must keep to itself.
 pub struct Bot {
     child: Child,
     log: PathBuf,
+    secrets: Vec<String>,
     _directory: TempDir,
 }
 
@@ -41,13 +46,14 @@ impl Bot {
     pub fn launch(sim: &Sim, database_url: &str, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = directory.path().join("bot.log");
+        let (url, password) = with_password(database_url);
         let child = command()
             .arg("run")
             .env("WALLE_TOKEN", sim.token())
             .env("WALLE_GUILD_ID", sim.guild_id().to_string())
             .env("WALLE_DISCORD_API", sim.api_url())
             .env("WALLE_DISCORD_CA", sim.ca_path())
-            .env("DATABASE_URL", database_url)
+            .env("DATABASE_URL", url)
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .stderr(File::create(&log).expect("a log file"))
@@ -56,6 +62,7 @@ impl Bot {
         Self {
             child,
             log,
+            secrets: vec![sim.token(), password],
             _directory: directory,
         }
     }
@@ -92,7 +99,7 @@ impl Bot {
 
     /// Sends it a signal.
     pub async fn signal(&self, signal: &str) {
-        let pid = self.child.id().expect("the bot still runs").to_string();
+        let pid = self.id().to_string();
         let sent = Command::new("kill")
             .args(["-s", signal, &pid])
             .status()
@@ -115,4 +122,31 @@ impl Bot {
     pub async fn kill(&mut self) {
         self.child.kill().await.expect("the bot can be killed");
     }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the bot still runs")
+    }
+}
+
+impl Drop for Bot {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let log = self.log();
+        for secret in &self.secrets {
+            assert!(!log.contains(secret), "a secret is in the log:\n{log}");
+        }
+    }
+}
+
+/// The URL with a password in it, and the password: its own, or one that is as good as any.
+fn with_password(url: &str) -> (String, String) {
+    let mut url = reqwest::Url::parse(url).expect("DATABASE_URL is a URL");
+    if url.password().is_none() {
+        url.set_password(Some(CANARY)).expect("a URL with a host");
+    }
+    let password = url.password().unwrap_or_default().to_owned();
+    (url.into(), password)
 }
