@@ -20,7 +20,7 @@ use crate::discord::reply::Reply;
 use crate::discord::{Rest, RestError};
 use crate::error::UserError;
 use crate::leveling::GuildId;
-use crate::store::Database;
+use crate::store::{self, Database};
 use crate::xp::{Inbox, XpCache};
 
 /// How a command fails: with a sentence for the person, or with a cause for the log.
@@ -34,6 +34,9 @@ const SETTLE: Duration = Duration::from_millis(800);
 
 /// Said when the reason is not the person's business.
 const FAILED: &str = "That did not work; the reason is in the bot's log.";
+
+/// Said when the database is the reason, which is nobody's fault and passes.
+const AWAY: &str = "The database is away, try again shortly.";
 
 /// All commands, in the order in which `.help` lists them.
 pub(crate) fn all() -> Vec<Command> {
@@ -175,7 +178,7 @@ async fn on_error(error: FrameworkError<'_, Data, Error>) {
                 tracing::error!(command, error = format!("{error:#}"), "a command failed");
                 // Where the answer itself failed a second one would fail as well.
                 if !error.is::<RestError>() {
-                    apologise(ctx, FAILED.to_owned()).await;
+                    apologise(ctx, excuse(&error).to_owned()).await;
                 }
             }
         },
@@ -211,6 +214,16 @@ async fn suggest(data: &Data, message: &serenity::Message, typed: &str) {
     let sentence = format!("Did you mean `{prefix}{name}`? `{prefix}help` lists the commands.");
     if let Err(error) = Reply::text(sentence).to_message(&data.rest, message).await {
         tracing::warn!(%error, "whoever mistyped a command could not be told");
+    }
+}
+
+/// What a person is told of a failure whose cause is for the log.
+fn excuse(error: &Error) -> &'static str {
+    let store = error.downcast_ref::<store::Error>();
+    if store.is_some_and(store::Error::is_passing) {
+        AWAY
+    } else {
+        FAILED
     }
 }
 

@@ -131,7 +131,8 @@ impl Person {
         if let Ok(member) = member.await {
             return Ok(Self::of(id, Box::new(member.user), member.nick));
         }
-        if let Some(profile) = stored_profile(&data.setting.database, id).await {
+        let stored = stored_profile(&data.setting.database, id).await;
+        if let Ok(Some(profile)) = &stored {
             return Ok(Self {
                 id,
                 name: profile.shown_name().to_owned(),
@@ -147,6 +148,9 @@ impl Person {
         match user.await {
             Ok(user) => Ok(Self::of(id, Box::new(user), None)),
             Err(RestError::Refused { status: 404, .. }) => {
+                // Someone whose account is gone may still be known to a database that
+                // could not be asked.
+                stored?;
                 Err(UserError(format!("There is no user with the id {id}.")).into())
             }
             Err(error) => {
@@ -160,10 +164,12 @@ impl Person {
     }
 }
 
-/// The profile that is stored; a database that is away has none to offer.
-async fn stored_profile(database: &Database, id: UserId) -> Option<Profile> {
-    let look = async { store::user_point::profile(&mut *database.acquire().await?, id).await };
-    look.await.ok().flatten()
+/// The profile that is stored, if the database tells in time for the answer.
+async fn stored_profile(database: &Database, id: UserId) -> store::Result<Option<Profile>> {
+    store::within(NAME_PATIENCE, async {
+        store::user_point::profile(&mut *database.acquire().await?, id).await
+    })
+    .await
 }
 
 /// The caller's nickname, which the message or the interaction carries.

@@ -73,20 +73,33 @@ impl Error {
         error.code().is_some_and(|code| code.starts_with("22"))
     }
 
-    /// Whether the server could not be reached, or is not ready yet.
+    /// Whether the server is away: not reached, not ready, full, or closed to writers.
+    /// Asking again later is of use.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::TimedOut(_) => true,
-            // Class 57 without a statement's own end: starting up, shutting down.
             Self::Database(sqlx::Error::Database(error)) => {
-                error.code().is_some_and(|code| code.starts_with("57P"))
+                error.code().is_some_and(|code| is_passing(&code))
             }
-            Self::Database(error) => {
-                matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut)
-            }
+            Self::Database(error) => matches!(
+                error,
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed
+            ),
             _ => false,
         }
     }
+}
+
+/// Postgres' error codes that are about the server and not about what was asked.
+fn is_passing(code: &str) -> bool {
+    const SERVER: [&str; 5] = [
+        "08",    // the connection broke
+        "53",    // no disk, no memory, no more connections
+        "57P0",  // starting up, shutting down, ended by an administrator
+        "25006", // it lets nobody write
+        "25P03", // it gave up a session that paused in a transaction
+    ];
+    SERVER.iter().any(|start| code.starts_with(start))
 }
 
 /// How long a session is waited for.
@@ -243,4 +256,44 @@ fn role_id(table: &'static str, value: i64) -> Result<RoleId> {
 
 fn points(table: &'static str, what: &'static str, value: i64) -> Result<Points> {
     read(table, what, value, Points::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_told_from_a_statement_that_is_wrong() {
+        for (code, passing) in [
+            ("08006", true),
+            ("08P01", true),
+            ("53100", true),
+            ("53300", true),
+            ("57P01", true),
+            ("57P03", true),
+            ("25006", true),
+            ("25P03", true),
+            // The statement's own limit, and the transaction's own fault.
+            ("57014", false),
+            ("25P02", false),
+            ("22021", false),
+            ("23505", false),
+            ("42P01", false),
+            ("28P01", false),
+        ] {
+            assert_eq!(is_passing(code), passing, "{code}");
+        }
+        for (error, passing) in [
+            (sqlx::Error::PoolTimedOut, true),
+            (sqlx::Error::PoolClosed, true),
+            (
+                sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
+                true,
+            ),
+            (sqlx::Error::RowNotFound, false),
+        ] {
+            assert_eq!(Error::from(error).is_passing(), passing);
+        }
+        assert!(Error::TimedOut(ACQUIRE_TIMEOUT).is_passing());
+    }
 }

@@ -1,9 +1,12 @@
 //! Postgres goes away, comes back, or loses an answer: no XP is lost or doubled.
 
+use discord_sim::World;
 use pg_lab::Position;
 use serde_json::json;
 
 use crate::support::Stage;
+
+const KEPT: &str = "it is kept and tried again";
 
 #[tokio::test]
 async fn messages_written_while_postgres_is_away_count_when_it_is_back() {
@@ -15,7 +18,7 @@ async fn messages_written_while_postgres_is_away_count_when_it_is_back() {
     stage.rest();
     stage.say("alice", "meanwhile");
     stage.say("bob", "meanwhile");
-    stage.bot.logged("it is kept and tried again").await;
+    stage.bot.logged(KEPT).await;
     assert_eq!(stage.database.standing(alice).await, Some((before, 1)));
     gate.set(Position::Open);
     stage.database.wait_for_messages(alice, 2).await;
@@ -115,7 +118,7 @@ async fn a_name_that_postgres_refuses_costs_nobody_their_xp() {
 
 #[tokio::test]
 async fn a_server_that_only_lets_us_read_is_waited_for() {
-    let (stage, mut ledger) = Stage::under_way(discord_sim::World::new()).await;
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
     let switch = async |on: &'static str| {
         stage
             .database
@@ -126,7 +129,27 @@ async fn a_server_that_only_lets_us_read_is_waited_for() {
     switch("on").await;
     stage.rest();
     ledger.write(&stage, "alice", "general", true);
-    stage.bot.logged("it is kept and tried again").await;
+    stage.bot.logged(KEPT).await;
     switch("off").await;
     ledger.comes_true(&stage).await;
+}
+
+#[tokio::test]
+async fn who_asks_for_what_only_an_absent_database_knows_is_told_so() {
+    let (stage, gate) = Stage::open_gated().await;
+    let nobody = 100_000_000_000_000_001_u64;
+    gate.set(Position::Shut);
+    assert_eq!(
+        stage.ask("bob", &format!(".rank {nobody}")).await,
+        "The database is away, try again shortly."
+    );
+    gate.set(Position::Open);
+    stage
+        .database
+        .wait_for_messages(stage.sim.user("bob"), 1)
+        .await;
+    assert_eq!(
+        stage.ask("bob", &format!(".rank {nobody}")).await,
+        format!("There is no user with the id {nobody}.")
+    );
 }
