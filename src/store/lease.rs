@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::watermark::{Watermark, frontier};
 use super::{ANSWER_TIMEOUT, Connection, Database, Result, within};
+use crate::backoff::backoff;
 
 /// How often the owner beats.
 const BEAT: Duration = Duration::from_secs(1);
@@ -144,22 +145,26 @@ impl Lease {
 
     /// Returns when another bot has taken over.
     async fn beat_on(&mut self) {
-        let mut away = false;
+        let mut failures = 0;
         loop {
             match self.beat().await {
                 Ok(true) => {
-                    away = false;
+                    failures = 0;
                     tokio::time::sleep(BEAT).await;
                 }
                 Ok(false) => return,
                 Err(error) => {
-                    if !std::mem::replace(&mut away, true) {
-                        tracing::warn!(%error, "the database does not answer; its ownership is asserted when it does");
+                    match failures {
+                        // A new session beats at once: until then a watcher may think us
+                        // dead. One that fails as well meets a server that refuses.
+                        0 => {
+                            tracing::warn!(%error, "the database does not answer; its ownership is asserted when it does");
+                        }
+                        _ => tokio::time::sleep(backoff(failures - 1, LOOK, BEAT)).await,
                     }
-                    match self.database.connect_apart().await {
-                        // Beats at once: until then a watcher may think us dead.
-                        Ok(session) => self.session = session,
-                        Err(_) => tokio::time::sleep(LOOK).await,
+                    failures += 1;
+                    if let Ok(session) = self.database.connect_apart().await {
+                        self.session = session;
                     }
                 }
             }

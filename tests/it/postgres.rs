@@ -1,10 +1,11 @@
 //! Postgres goes away, comes back, or loses an answer: no XP is lost or doubled.
 
-use discord_sim::World;
+use std::time::{Duration, Instant};
+
 use pg_lab::Position;
 use serde_json::json;
 
-use crate::support::Stage;
+use crate::support::{Ledger, Stage, wait};
 
 const KEPT: &str = "it is kept and tried again";
 
@@ -118,7 +119,10 @@ async fn a_name_that_postgres_refuses_costs_nobody_their_xp() {
 
 #[tokio::test]
 async fn a_server_that_only_lets_us_read_is_waited_for() {
-    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    let (stage, gate) = Stage::open_gated().await;
+    let mut ledger = Ledger::default();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
     let switch = async |on: &'static str| {
         stage
             .database
@@ -130,6 +134,13 @@ async fn a_server_that_only_lets_us_read_is_waited_for() {
     stage.rest();
     ledger.write(&stage, "alice", "general", true);
     stage.bot.logged(KEPT).await;
+    // It asks again and again, and not as fast as it can.
+    let (before, started) = (gate.passed(), Instant::now());
+    wait("new sessions", async || {
+        (gate.passed() >= before + 14).then_some(())
+    })
+    .await;
+    assert!(started.elapsed() > Duration::from_secs(1));
     switch("off").await;
     ledger.comes_true(&stage).await;
 }

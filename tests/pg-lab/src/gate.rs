@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -49,6 +51,7 @@ pub struct Gate {
     /// Where it listens.
     pub address: SocketAddr,
     position: watch::Sender<Position>,
+    passed: Arc<AtomicUsize>,
 }
 
 impl Gate {
@@ -58,17 +61,32 @@ impl Gate {
         let listener = listener.context("no port is free")?;
         let address = listener.local_addr()?;
         let (position, watched) = watch::channel(Position::Open);
-        tokio::spawn(accept(listener, server, watched));
-        Ok(Self { address, position })
+        let passed = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(accept(listener, server, watched, Arc::clone(&passed)));
+        Ok(Self {
+            address,
+            position,
+            passed,
+        })
     }
 
     /// Moves it.
     pub fn set(&self, position: Position) {
         self.position.send_replace(position);
     }
+
+    /// How many connections it has passed on.
+    pub fn passed(&self) -> usize {
+        self.passed.load(Ordering::Relaxed)
+    }
 }
 
-async fn accept(listener: TcpListener, server: Address, watched: watch::Receiver<Position>) {
+async fn accept(
+    listener: TcpListener,
+    server: Address,
+    watched: watch::Receiver<Position>,
+    passed: Arc<AtomicUsize>,
+) {
     let mut gone = watched.clone();
     loop {
         let bot = tokio::select! {
@@ -78,6 +96,7 @@ async fn accept(listener: TcpListener, server: Address, watched: watch::Receiver
         };
         let Ok((bot, _)) = bot else { return };
         if *watched.borrow() != Position::Shut {
+            passed.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(pass(bot, server.clone(), watched.clone()));
         }
     }
