@@ -122,6 +122,10 @@ const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("tcp_keepalives_count", "3"),
 ];
 
+/// The same for a session apart: the engine's holds the row that a successor needs, and
+/// a bot that is stopped between two statements must not hold it for longer.
+const APART_OPTIONS: [(&str, &str); 1] = [("idle_in_transaction_session_timeout", "2s")];
+
 /// A pool of sessions with one Postgres database.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -188,6 +192,7 @@ impl Database {
     /// or must be given up whole when an answer fails to come.
     pub async fn connect_apart(&self) -> Result<Connection> {
         let options = self.pool.connect_options();
+        let options = options.as_ref().clone().options(APART_OPTIONS);
         within(ACQUIRE_TIMEOUT, async {
             Ok(Connection::connect_with(&options).await?)
         })

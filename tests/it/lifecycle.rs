@@ -4,6 +4,9 @@ use std::time::{Duration, Instant};
 
 use discord_sim::{Fault, Method, Sim, World};
 use pg_lab::Position;
+use tokio_util::sync::CancellationToken;
+use wall_e::leveling::MessageId;
+use wall_e::store::{self, lease, watermark};
 
 use crate::support::{Bot, Stage, TestDatabase, command, wait};
 
@@ -243,6 +246,65 @@ async fn a_bot_that_hung_does_not_write_any_more_once_it_was_replaced() {
         .await;
     assert_eq!(counted, by_day, "nothing was added twice");
     assert_eq!(second.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
+    for (stopped, in_a_transaction) in [(false, false), (true, false), (true, true)] {
+        let database = TestDatabase::migrated().await;
+        let store = database.store().await;
+        let (lease, from) = lease::claim_if_free(&store).await.unwrap().unwrap();
+        // A bot that is stopped keeps its sessions, and says nothing any more; those of
+        // one that is killed end.
+        let lease = stopped.then_some(lease);
+        let mut engine = store.connect_apart().await.unwrap();
+        let mut batch = store::begin(&mut engine).await.unwrap();
+        if in_a_transaction {
+            let frontier = MessageId::new(1 << 40).unwrap();
+            let moved = watermark::advance(&mut batch, from, frontier).await;
+            assert!(moved.unwrap());
+        }
+        let started = Instant::now();
+        let claimed = lease::claim_when_free(&store, &CancellationToken::new()).await;
+        let (_, taken) = claimed.unwrap().expect("nobody cancelled");
+        let took = started.elapsed();
+        assert!(
+            took < Duration::from_secs(10),
+            "stopped {stopped}, in a transaction {in_a_transaction}: {took:?}"
+        );
+        assert!(taken.owner_epoch > from.owner_epoch);
+        assert_eq!(
+            (taken.frontier, taken.batch_no),
+            (from.frontier, from.batch_no),
+            "what was not committed is undone"
+        );
+        drop((batch, lease));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_takes_postgres_long_counts_once_whoever_owns_it_in_the_end() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    let second = Bot::launch(&stage.sim, &stage.database.url(), &[]);
+    second.logged("waiting to take over").await;
+    stage
+        .database
+        .execute(
+            "create function slow() returns trigger language plpgsql as $$ begin
+                perform pg_sleep(4); return null; end $$;
+             create trigger slow after insert or update on user_point execute function slow()",
+        )
+        .await;
+    stage.rest();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
+    stage
+        .database
+        .execute("drop trigger slow on user_point")
+        .await;
+    stage.rest();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
 }
 
 #[tokio::test]
