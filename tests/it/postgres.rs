@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use pg_lab::Position;
+use discord_sim::{Sim, World};
+use pg_lab::{Position, Stop};
 use serde_json::json;
 
-use crate::support::{Ledger, Stage, wait};
+use crate::support::{Bot, Ledger, Stage, TestDatabase, wait};
 
 const KEPT: &str = "it is kept and tried again";
 
@@ -146,6 +147,69 @@ async fn a_server_that_only_lets_us_read_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_postgres_that_is_stopped_or_killed_costs_nothing() {
+    let database = TestDatabase::on_its_own_server().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let bot = Bot::start(&sim, &database.url()).await;
+    let mut stage = Stage { bot, database, sim };
+    let mut ledger = Ledger::default();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
+    for (times, how) in (1..).zip([Stop::Fast, Stop::Immediate, Stop::Killed]) {
+        stage.rest();
+        // Saved, or not any more: both must end well.
+        ledger.write(&stage, "alice", "general", true);
+        stage.database.stop(how).await;
+        stage.rest();
+        ledger.write(&stage, "alice", "general", true);
+        ledger.write(&stage, "bob", "general", true);
+        said(&stage, KEPT, times).await;
+        stage.database.start().await;
+        ledger.comes_true(&stage).await;
+        said(&stage, "nothing was lost", times).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    stage
+        .database
+        .execute(
+            "create function full_disk() returns trigger language plpgsql as $$ begin
+                raise exception 'could not extend file' using errcode = '53100'; end $$;
+             create trigger full_disk before insert or update on user_point execute function full_disk()",
+        )
+        .await;
+    stage.rest();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.write(&stage, "bob", "general", true);
+    stage.bot.logged(KEPT).await;
+    stage
+        .database
+        .execute("drop trigger full_disk on user_point")
+        .await;
+    ledger.comes_true(&stage).await;
+    stage.bot.logged("nothing was lost").await;
+}
+
+#[tokio::test]
+async fn a_slow_postgres_only_takes_longer() {
+    let (stage, gate) = Stage::open_gated().await;
+    let mut ledger = Ledger::default();
+    gate.set(Position::Slow(Duration::from_millis(300)));
+    for _ in 0..3 {
+        ledger.write(&stage, "alice", "general", true);
+        ledger.write(&stage, "bob", "general", true);
+        stage.rest();
+    }
+    ledger.comes_true(&stage).await;
+    gate.set(Position::Open);
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
+}
+
+#[tokio::test]
 async fn who_asks_for_what_only_an_absent_database_knows_is_told_so() {
     let (stage, gate) = Stage::open_gated().await;
     let nobody = 100_000_000_000_000_001_u64;
@@ -163,4 +227,12 @@ async fn who_asks_for_what_only_an_absent_database_knows_is_told_so() {
         stage.ask("bob", &format!(".rank {nobody}")).await,
         format!("There is no user with the id {nobody}.")
     );
+}
+
+/// Waits until the bot has said this so often.
+async fn said(stage: &Stage, text: &str, times: usize) {
+    wait(&format!("{text:?} {times} times in the log"), async || {
+        (stage.bot.log().matches(text).count() == times).then_some(())
+    })
+    .await;
 }

@@ -1,9 +1,10 @@
-//! A fresh database for each test, dropped at its end.
+//! A fresh database for each test, dropped at its end; on a server of its own where the
+//! test stops it.
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use pg_lab::{Address, Gate};
+use pg_lab::{Address, Gate, Server, Stop};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
 use wall_e::store::Database;
@@ -14,16 +15,18 @@ use super::wait;
 pub struct TestDatabase {
     name: String,
     server: String,
+    /// The test's own server, which ends with it.
+    own: Option<Server>,
 }
 
 impl TestDatabase {
     /// A database with nothing in it.
     pub async fn empty() -> Self {
+        Self::on(server(), None).await
+    }
+
+    async fn on(server: String, own: Option<Server>) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
-        let server = std::env::var("DATABASE_URL").expect(
-            "the tests need Postgres: run them with `./run_walle.sh test`, or set DATABASE_URL to a server \
-             on which databases may be created",
-        );
         let name = format!(
             "walle_it_{}_{}",
             std::process::id(),
@@ -34,12 +37,42 @@ impl TestDatabase {
             .execute(&mut admin)
             .await
             .expect("the tests' role may create databases");
-        Self { name, server }
+        Self { name, server, own }
     }
 
     /// A database with the schema and the levels.
     pub async fn migrated() -> Self {
-        let database = Self::empty().await;
+        Self::empty().await.migrate().await
+    }
+
+    /// The same on a server of its own, which can be stopped.
+    pub async fn on_its_own_server() -> Self {
+        let beside = PgConnectOptions::from_str(&server()).expect("DATABASE_URL is a URL");
+        let role = beside.get_username().to_owned();
+        let own = Server::make(&address(&beside), &role).await;
+        let own = own.expect("a server of one's own");
+        let socket = own.socket_directory().display();
+        let url = format!(
+            "postgres://{role}@localhost:{}/postgres?host={socket}",
+            own.port()
+        );
+        Self::on(url, Some(own)).await.migrate().await
+    }
+
+    /// Stops its own server.
+    pub async fn stop(&mut self, how: Stop) {
+        let own = self.own.as_mut().expect("a server of its own");
+        own.stop(how).await.expect("the server ends");
+    }
+
+    /// Starts its own server again.
+    pub async fn start(&mut self) {
+        let own = self.own.as_mut().expect("a server of its own");
+        own.start().await.expect("the server starts");
+    }
+
+    async fn migrate(self) -> Self {
+        let database = self;
         let store = database.store().await;
         store.migrate().await.expect("the migrations run");
         wall_e::import::seed_levels(&store)
@@ -58,14 +91,7 @@ impl TestDatabase {
 
     /// Where its server listens.
     pub fn server_address(&self) -> Address {
-        let options = self.options();
-        let socket = options
-            .get_socket()
-            .map(|directory| directory.display().to_string());
-        Address::of(
-            socket.as_deref().unwrap_or(options.get_host()),
-            options.get_port(),
-        )
+        address(&self.options())
     }
 
     /// Its URL through a gate before the server.
@@ -155,6 +181,19 @@ impl TestDatabase {
             .map(|row| (row.get(0), row.get(1)))
     }
 
+    /// Points and messages of a user's days together.
+    pub async fn days(&self, user: u64) -> (i64, i64) {
+        let row = sqlx::query(
+            "select coalesce(sum(points), 0)::bigint, coalesce(sum(messages), 0)::bigint
+             from xp_day where user_id = $1",
+        )
+        .bind(i64::try_from(user).expect("an id"))
+        .fetch_one(&mut self.session().await)
+        .await
+        .expect("xp_day can be read");
+        (row.get(0), row.get(1))
+    }
+
     /// Waits until this many messages of a user have earned; the points they earned.
     pub async fn wait_for_messages(&self, user: u64, messages: i64) -> i64 {
         wait(
@@ -172,6 +211,9 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
+        if self.own.is_some() {
+            return;
+        }
         let (server, name) = (self.server.clone(), self.name.clone());
         // A drop cannot await; a thread of its own can.
         let dropping = std::thread::spawn(move || {
@@ -189,6 +231,24 @@ impl Drop for TestDatabase {
         });
         let _ = dropping.join();
     }
+}
+
+/// The tests' server.
+fn server() -> String {
+    std::env::var("DATABASE_URL").expect(
+        "the tests need Postgres: run them with `./run_walle.sh test`, or set DATABASE_URL to a server \
+         on which databases may be created",
+    )
+}
+
+fn address(options: &PgConnectOptions) -> Address {
+    let socket = options
+        .get_socket()
+        .map(|directory| directory.display().to_string());
+    Address::of(
+        socket.as_deref().unwrap_or(options.get_host()),
+        options.get_port(),
+    )
 }
 
 async fn connect(server: &str, database: Option<&str>) -> PgConnection {

@@ -47,6 +47,8 @@ impl Ledger {
             .collect()
     }
 
+    /// Waits until everyone has what they must have, and looks that the days add up to it:
+    /// nothing is lost, and nothing counted twice.
     pub async fn comes_true(&self, stage: &Stage) {
         for (user, expected) in self.expected() {
             stage.database.wait_for_messages(user, expected.1).await;
@@ -54,6 +56,12 @@ impl Ledger {
                 stage.database.standing(user).await,
                 Some(expected),
                 "user {user}\n{}",
+                stage.bot.log()
+            );
+            assert_eq!(
+                stage.database.days(user).await,
+                expected,
+                "the days of user {user}\n{}",
                 stage.bot.log()
             );
         }
