@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backoff::backoff;
 use crate::check;
 use crate::commands::{Commands, Setting};
 use crate::config;
@@ -22,10 +23,10 @@ use crate::import;
 use crate::leveling::GuildId;
 use crate::listeners::{Listeners, unknown::Unknown};
 use crate::store::lease::{self, Lease};
-use crate::store::watermark::Watermark;
+use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
 use crate::tasks::{Tasks, catch_up::CatchUp, level_ups::LevelUps};
-use crate::xp::{Engine, EngineHandles, Fenced, XpCache};
+use crate::xp::{Engine, EngineHandles, XpCache};
 
 /// Everything ends within this, or is left behind: service managers kill after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
@@ -35,8 +36,40 @@ const ANSWER_COMMANDS: Duration = Duration::from_secs(2);
 const SAVE_XP: Duration = Duration::from_secs(4);
 const LET_GO: Duration = Duration::from_millis(500);
 
-/// Runs the bot until `cancel` (then it ends well) or until it cannot go on.
+/// How far apart new starts grow after a database that lost commits, and how long one
+/// must have lasted to count as a good one: each begins a session with Discord.
+const START_OVER_LEAST: Duration = Duration::from_secs(1);
+const START_OVER_MOST: Duration = Duration::from_mins(5);
+const HEALTHY: Duration = Duration::from_mins(15);
+
+/// Runs the bot until `cancel` (then it ends well) or until it cannot go on. A database
+/// that has lost commits is no reason to stay down: everything ends in order and starts
+/// over from what the database holds, and the history gives the rest.
 pub async fn run(settings: config::Run, cancel: CancellationToken) -> Result<(), Stop> {
+    let mut starts = 0;
+    loop {
+        let started = Instant::now();
+        match Box::pin(run_once(settings.clone(), &cancel)).await {
+            Err(Stop::Rewound) if !cancel.is_cancelled() => {}
+            result => return result,
+        }
+        if started.elapsed() > HEALTHY {
+            starts = 0;
+        }
+        let pause = backoff(starts, START_OVER_LEAST, START_OVER_MOST);
+        starts += 1;
+        tracing::error!(
+            next_in_s = pause.as_secs_f32(),
+            "the database has lost what was saved in it (a failover, or a restore); starting over from what it holds"
+        );
+        let paused = cancel.run_until_cancelled(tokio::time::sleep(pause));
+        if paused.await.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(), Stop> {
     let guild = settings.guild()?;
     let token = settings.discord.token()?;
     let opening = cancel
@@ -45,7 +78,7 @@ pub async fn run(settings: config::Run, cancel: CancellationToken) -> Result<(),
     let Some(database) = opening.transpose()? else {
         return Ok(());
     };
-    let Some((lease, watermark)) = lease::claim_when_free(&database, &cancel).await? else {
+    let Some((lease, watermark)) = lease::claim_when_free(&database, cancel).await? else {
         return Ok(());
     };
     // Beats from here on: whatever follows may take long, and is not a sign of death.
@@ -57,7 +90,7 @@ pub async fn run(settings: config::Run, cancel: CancellationToken) -> Result<(),
         () = cancel.cancelled() => Ok(None),
     };
     let (result, gateway) = match ready {
-        Ok(Some(ready)) => running.connect(ready, &cancel).await,
+        Ok(Some(ready)) => running.connect(ready, cancel).await,
         Ok(None) => (Ok(()), None),
         Err(stop) => (Err(stop), None),
     };
@@ -212,10 +245,10 @@ async fn open_database(settings: &config::DatabaseUrl) -> Result<Database, Stop>
 /// What runs beside the gateway.
 struct Running {
     database: Database,
-    lease: JoinHandle<store::Result<()>>,
+    lease: JoinHandle<Option<Lost>>,
     end_lease: CancellationToken,
     /// Once started; emptied when its end has been seen.
-    engine: Option<JoinHandle<Result<(), Fenced>>>,
+    engine: Option<JoinHandle<Result<(), Lost>>>,
     end_engine: CancellationToken,
     tasks: TaskTracker,
     end_tasks: CancellationToken,
@@ -274,12 +307,13 @@ impl Running {
     async fn failed(&mut self) -> Stop {
         tokio::select! {
             ended = ended(&mut self.engine) => match ended {
-                Ok(Err(Fenced)) => Stop::TakenOver,
+                Ok(Err(lost)) => lost.into(),
                 Ok(Ok(())) => Stop::Other(anyhow!("the engine has ended although nobody asked it to")),
                 Err(error) => Stop::Other(anyhow::Error::new(error).context("the engine has died")),
             },
             ended = &mut self.lease => match ended {
-                Ok(_) => Stop::TakenOver,
+                Ok(Some(lost)) => lost.into(),
+                Ok(None) => Stop::Other(anyhow!("the lease was given back although nobody asked for it")),
                 Err(error) => Stop::Other(anyhow::Error::new(error).context("the lease's keeper has died")),
             },
             () = self.revoked.cancelled() => Stop::TokenRefused,
@@ -325,7 +359,7 @@ impl Running {
         let _ = timeout(LET_GO, self.database.close()).await;
         match saved {
             Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(Fenced))) => Err(Stop::TakenOver),
+            Ok(Ok(Err(lost))) => Err(lost.into()),
             Ok(Err(error)) => Err(Stop::Other(
                 anyhow::Error::new(error).context("the engine has died"),
             )),
@@ -338,8 +372,8 @@ impl Running {
 
 /// Waits for the engine's end, which is seen once; for ever if there is none.
 async fn ended(
-    engine: &mut Option<JoinHandle<Result<(), Fenced>>>,
-) -> Result<Result<(), Fenced>, JoinError> {
+    engine: &mut Option<JoinHandle<Result<(), Lost>>>,
+) -> Result<Result<(), Lost>, JoinError> {
     let Some(running) = engine else {
         return std::future::pending().await;
     };

@@ -6,6 +6,7 @@
 //! logged once where it ends, and nobody but the log sees it.
 
 use crate::leveling::GuildId;
+use crate::store::watermark::Lost;
 
 /// Said to the person who asked; never a secret, never an internal detail.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +57,13 @@ pub enum Stop {
         "another wall_e has taken over the database: this one ends, so that no message counts twice"
     )]
     TakenOver,
+    /// A failover or a restore has undone commits. While the bot is wanted `app` starts
+    /// over, and nobody sees this.
+    #[error(
+        "the database has lost what was saved in it (a failover, or a restore): the next start reads it again \
+         from Discord"
+    )]
+    Rewound,
     /// Everything else.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
@@ -71,9 +79,18 @@ impl Stop {
             Self::TokenRefused => 14,
             Self::NotInGuild(_) => 15,
             Self::IntentOff => 16,
-            Self::Database(_) => 17,
+            Self::Database(_) | Self::Rewound => 17,
             Self::TakenOver => 18,
             Self::GatewayRefused(_) => 19,
+        }
+    }
+}
+
+impl From<Lost> for Stop {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::TakenOver => Self::TakenOver,
+            Lost::Rewound => Self::Rewound,
         }
     }
 }

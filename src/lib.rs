@@ -32,6 +32,8 @@
 //!   late, or only when the history is read, ends in the same state.
 //! - **A batch counts exactly once.** The transaction that saves it moves the watermark
 //!   from the batch before it. A COMMIT of unknown outcome is looked up, never assumed.
+//! - **What Postgres loses is read again.** A watermark that stands further back than it was
+//!   left (a failover, a restore) makes the bot start over from it, in the same process.
 //! - **One writer.** Only the engine writes XP, and only while the watermark holds its
 //!   epoch. A bot that was replaced is refused by the database, however late it writes.
 //! - **Commit first, show after.** The cache, the board and Discord learn of XP only when
@@ -42,7 +44,8 @@
 //! - **`sqlx` is known to `store` only, serenity and poise to the Discord side only, the
 //!   environment to `config` only.**
 //! - **No secret is printable**: the token and the database's URL are `SecretString`s, and
-//!   a REST error holds no URL, in which an interaction's token would stand.
+//!   a REST error holds no URL, in which an interaction's token would stand. The process
+//!   leaves no core dump.
 //!
 //! # Where this differs from the house plan, and why
 //!

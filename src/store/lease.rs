@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 
-use super::watermark::{Watermark, frontier};
+use super::watermark::{self, Lost, Watermark, frontier};
 use super::{ANSWER_TIMEOUT, Connection, Database, Result, within};
 use crate::backoff::backoff;
 
@@ -33,6 +33,8 @@ pub struct Lease {
     /// The session whose end tells others that the owner is gone.
     session: Connection,
     owner_epoch: i64,
+    /// Where our last beat left the count.
+    heartbeat: i64,
 }
 
 /// The row as a watcher sees it.
@@ -132,27 +134,28 @@ async fn watch(database: &Database) -> Result<(Lease, Watermark)> {
 }
 
 impl Lease {
-    /// Beats until `cancel`, then gives the database free. Returns early, with
-    /// `Ok(())`, only when another bot has taken over. A database that is away is
-    /// waited for.
-    pub async fn keep(mut self, cancel: CancellationToken) -> Result<()> {
+    /// Beats until `cancel`, then gives the database free. Returns early only with the
+    /// reason why it is not ours any more. A database that is away is waited for.
+    pub async fn keep(mut self, cancel: CancellationToken) -> Option<Lost> {
         let beating = cancel.run_until_cancelled(self.beat_on()).await;
-        match beating {
-            Some(()) => Ok(()),
-            None => self.release().await,
+        if beating.is_none()
+            && let Err(error) = self.release().await
+        {
+            tracing::warn!(%error, "the database could not be given free; the next bot waits some seconds for it");
         }
+        beating
     }
 
-    /// Returns when another bot has taken over.
-    async fn beat_on(&mut self) {
+    /// Returns when the database is not ours any more.
+    async fn beat_on(&mut self) -> Lost {
         let mut failures = 0;
         loop {
             match self.beat().await {
-                Ok(true) => {
+                Ok(None) => {
                     failures = 0;
                     tokio::time::sleep(BEAT).await;
                 }
-                Ok(false) => return,
+                Ok(Some(lost)) => return lost,
                 Err(error) => {
                     match failures {
                         // A new session beats at once: until then a watcher may think us
@@ -193,18 +196,32 @@ impl Lease {
         Ok(())
     }
 
-    async fn beat(&mut self) -> Result<bool> {
+    /// Beats once. A row that is not ours, or that counts beats which we left behind
+    /// already, says why.
+    async fn beat(&mut self) -> Result<Option<Lost>> {
         let beat = sqlx::query!(
             "update watermark set heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
                 owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
-             where owner_epoch = $1",
+             where owner_epoch = $1
+             returning heartbeat",
             self.owner_epoch,
         );
-        let beaten = within(ANSWER_TIMEOUT, async {
-            Ok(beat.execute(&mut self.session).await?)
+        within(ANSWER_TIMEOUT, async {
+            let Some(row) = beat.fetch_optional(&mut self.session).await? else {
+                let now = watermark::read(&mut self.session).await?;
+                return Ok(Some(if now.owner_epoch > self.owner_epoch {
+                    Lost::TakenOver
+                } else {
+                    Lost::Rewound
+                }));
+            };
+            if row.heartbeat <= self.heartbeat {
+                return Ok(Some(Lost::Rewound));
+            }
+            self.heartbeat = row.heartbeat;
+            Ok(None)
         })
-        .await?;
-        Ok(beaten.rows_affected() == 1)
+        .await
     }
 }
 
@@ -232,11 +249,14 @@ async fn claim(
     mut session: Connection,
     seen: Holder,
 ) -> Result<Option<(Lease, Watermark)>> {
+    // The step is drawn: two bots that take over on two sides of a failover, from the same
+    // row, must not come to the same epoch.
     let claimed = sqlx::query!(
-        "update watermark set owner_epoch = owner_epoch + 1, heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+        "update watermark set owner_epoch = owner_epoch + 1 + floor(random() * 1000000)::bigint,
+            heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
             owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
          where owner_epoch = $1 and heartbeat = $2
-         returning message_id, owner_epoch, batch_no",
+         returning message_id, owner_epoch, batch_no, heartbeat",
         seen.owner_epoch,
         seen.heartbeat,
     );
@@ -259,6 +279,7 @@ async fn claim(
             database: database.clone(),
             session,
             owner_epoch: row.owner_epoch,
+            heartbeat: row.heartbeat,
         },
         watermark,
     )))

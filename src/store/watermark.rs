@@ -1,7 +1,7 @@
 //! The table `watermark`: up to where messages have been applied, in one row.
 //!
 //! The row is also the fence: it moves only for the bot whose epoch it holds, and
-//! only from the batch that this bot saved last.
+//! only from the batch that this bot saved last. It never decides by a clock.
 
 use super::{Connection, Result, bigint, message_id};
 use crate::leveling::MessageId;
@@ -15,6 +15,39 @@ pub struct Watermark {
     pub owner_epoch: i64,
     /// The last batch that was saved.
     pub batch_no: i64,
+}
+
+/// Why a bot may not write any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Another bot has taken over; this one must end.
+    #[error("another wall_e has taken over the database")]
+    TakenOver,
+    /// Postgres is further back than this bot left it: a failover or a restore has
+    /// undone commits. What they held is read again by whoever starts from the row.
+    #[error("the database has lost what was saved in it")]
+    Rewound,
+}
+
+impl Watermark {
+    /// What has become of a batch that was to move this row on to `frontier`, and found
+    /// `now` in its place: saved already, or why it never can be.
+    pub fn outcome(self, frontier: MessageId, now: Self) -> std::result::Result<(), Lost> {
+        let saved = Self {
+            frontier: Some(frontier),
+            batch_no: self.batch_no + 1,
+            ..self
+        };
+        if now == saved {
+            return Ok(());
+        }
+        let place = |row: Self| (row.owner_epoch, row.batch_no);
+        Err(if place(now) > place(self) {
+            Lost::TakenOver
+        } else {
+            Lost::Rewound
+        })
+    }
 }
 
 /// What the row says now.
@@ -60,4 +93,34 @@ pub(super) fn frontier(value: i64) -> Result<Option<MessageId>> {
     (value != 0)
         .then(|| message_id("watermark", value))
         .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_not_where_it_was_left_says_why() {
+        let row = |frontier, owner_epoch, batch_no| Watermark {
+            frontier: MessageId::new(frontier),
+            owner_epoch,
+            batch_no,
+        };
+        let (left, frontier) = (row(100, 7, 20), MessageId::new(110).unwrap());
+        for (now, expected) in [
+            (row(110, 7, 21), Ok(())),
+            (row(100, 8, 20), Err(Lost::TakenOver)),
+            (row(110, 8, 21), Err(Lost::TakenOver)),
+            (row(90, 8, 3), Err(Lost::TakenOver)),
+            // Not ours, whoever it was.
+            (row(120, 7, 21), Err(Lost::TakenOver)),
+            (row(90, 7, 19), Err(Lost::Rewound)),
+            // It came back while we looked.
+            (row(100, 7, 20), Err(Lost::Rewound)),
+            (row(90, 6, 19), Err(Lost::Rewound)),
+            (row(130, 6, 25), Err(Lost::Rewound)),
+        ] {
+            assert_eq!(left.outcome(frontier, now), expected, "{now:?}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use super::cache::XpCache;
 use super::inbox::{Delivery, GapMark, History, Inbox, Seen};
 use crate::backoff::backoff;
 use crate::leveling::MessageId;
-use crate::store::watermark::Watermark;
+use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Connection, Database};
 
 /// A batch is closed after this long: time for messages that overtook each other
@@ -38,11 +38,6 @@ const COMMIT_TIMEOUT: Duration = Duration::from_mins(1);
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 const RETRY_LEAST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
-
-/// Another bot has taken over the database; this one must not write any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("another wall_e has taken over the database")]
-pub struct Fenced;
 
 /// A stretch of history that must be read before anything newer is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +127,7 @@ impl Engine {
 
     /// Works until `cancel`, then takes nothing more, commits what it has and ends.
     /// What waits for a history then is left to the next start, which reads it.
-    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Fenced> {
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Lost> {
         while let Some(messages) = self.next_batch(&cancel).await {
             // Whatever came after a gap came after its mark: looked at only now, the
             // mark cannot be missed.
@@ -221,7 +216,7 @@ impl Engine {
     }
 
     /// Lets live messages wait, or applies them with the history if that is here.
-    async fn go_on_catching_up(&mut self, messages: Vec<Seen>) -> Result<(), Fenced> {
+    async fn go_on_catching_up(&mut self, messages: Vec<Seen>) -> Result<(), Lost> {
         let Some(catch_up) = &mut self.catch_up else {
             return Ok(());
         };
@@ -264,7 +259,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn apply(&mut self, messages: Vec<Seen>) -> Result<(), Fenced> {
+    async fn apply(&mut self, messages: Vec<Seen>) -> Result<(), Lost> {
         let known = |user| self.cache.get(user);
         let mut batch = plan(messages, self.cache.levels(), self.zone, Lines::All, known);
         let reached = batch.last.max(self.applied);
@@ -282,7 +277,7 @@ impl Engine {
         &mut self,
         batch: &mut Batch,
         reached: Option<MessageId>,
-    ) -> Result<(), Fenced> {
+    ) -> Result<(), Lost> {
         let Some(frontier) = reached else {
             return Ok(());
         };
@@ -296,7 +291,7 @@ impl Engine {
     }
 
     /// Tries until the batch is in, whatever Postgres goes through meanwhile.
-    async fn commit(&mut self, batch: &mut Batch, frontier: MessageId) -> Result<(), Fenced> {
+    async fn commit(&mut self, batch: &mut Batch, frontier: MessageId) -> Result<(), Lost> {
         let mut said = None::<Instant>;
         for attempt in 0.. {
             match self.try_commit(batch, frontier).await {
@@ -311,7 +306,7 @@ impl Engine {
                     self.watermark.frontier = Some(frontier);
                     return Ok(());
                 }
-                Err(CommitError::Fenced) => return Err(Fenced),
+                Err(CommitError::Lost(lost)) => return Err(lost),
                 Err(CommitError::Store(error)) => {
                     if said.is_none_or(|last| last.elapsed() >= SAY_AGAIN) {
                         said = Some(Instant::now());
@@ -339,21 +334,17 @@ impl Engine {
         };
         let outcome = store::within(COMMIT_TIMEOUT, async {
             if self.save(&mut session, batch, frontier).await? {
-                return Ok(true);
+                return Ok(Ok(()));
             }
             // The row was not where we left it. Either an earlier COMMIT went through
-            // although its answer was lost, or another bot has moved in.
+            // although its answer was lost, or another bot has moved in, or Postgres has
+            // lost what it had.
             let now = store::watermark::read(&mut session).await?;
-            let ours = now.owner_epoch == self.watermark.owner_epoch;
-            Ok(ours && now.batch_no == self.watermark.batch_no + 1)
+            Ok(self.watermark.outcome(frontier, now))
         });
-        let ours = outcome.await?;
+        let saved = outcome.await?;
         self.session = Some(session);
-        if ours {
-            Ok(())
-        } else {
-            Err(CommitError::Fenced)
-        }
+        saved.map_err(CommitError::Lost)
     }
 
     /// Saves everything, or nothing: `false` if the watermark stood elsewhere.
@@ -379,7 +370,7 @@ impl Engine {
 
 /// Why a batch is not in yet.
 enum CommitError {
-    Fenced,
+    Lost(Lost),
     Store(store::Error),
 }
 

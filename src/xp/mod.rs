@@ -8,5 +8,5 @@ mod inbox;
 
 pub use batch::recompute;
 pub use cache::{Card, XpCache};
-pub use engine::{Engine, EngineHandles, Fenced, Gap};
+pub use engine::{Engine, EngineHandles, Gap};
 pub use inbox::{History, Inbox, Seen};

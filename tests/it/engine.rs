@@ -7,8 +7,9 @@ use chrono_tz::Tz;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{ChannelId, MessageId, Standing, Timestamp, UserId};
+use wall_e::store::watermark::Lost;
 use wall_e::store::{self, Database, lease, user_point};
-use wall_e::xp::{Engine, EngineHandles, Fenced, History, Seen, XpCache, recompute};
+use wall_e::xp::{Engine, EngineHandles, History, Seen, XpCache, recompute};
 
 use crate::support::{PATIENCE, TestDatabase};
 
@@ -107,15 +108,28 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
 }
 
 #[tokio::test]
-async fn an_engine_that_was_replaced_writes_nothing_and_ends() {
-    let database = TestDatabase::migrated().await;
-    let store = database.store().await;
-    let (engine, EngineHandles { inbox, .. }) = engine(&store).await;
-    database
-        .execute("update watermark set owner_epoch = owner_epoch + 1")
-        .await;
-    inbox.offer(message(1));
-    assert_eq!(engine.run(CancellationToken::new()).await, Err(Fenced));
-    assert_eq!(standings(&store).await, BTreeMap::new());
-    assert_eq!(database.number("select count(*) from xp_day").await, 0);
+async fn an_engine_whose_row_was_moved_by_others_writes_nothing_and_says_why() {
+    for (change, lost) in [
+        (
+            "update watermark set owner_epoch = owner_epoch + 1",
+            Lost::TakenOver,
+        ),
+        (
+            "update watermark set owner_epoch = owner_epoch - 1",
+            Lost::Rewound,
+        ),
+        (
+            "update watermark set batch_no = batch_no - 1",
+            Lost::Rewound,
+        ),
+    ] {
+        let database = TestDatabase::migrated().await;
+        let store = database.store().await;
+        let (engine, EngineHandles { inbox, .. }) = engine(&store).await;
+        database.execute(change).await;
+        inbox.offer(message(1));
+        assert_eq!(engine.run(CancellationToken::new()).await, Err(lost));
+        assert_eq!(standings(&store).await, BTreeMap::new());
+        assert_eq!(database.number("select count(*) from xp_day").await, 0);
+    }
 }

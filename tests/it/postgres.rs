@@ -210,6 +210,53 @@ async fn a_slow_postgres_only_takes_longer() {
 }
 
 #[tokio::test]
+async fn what_a_failover_or_a_restore_undid_is_read_again() {
+    // How many epochs the row falls back, and whether anybody writes before it is noticed.
+    for (epochs, somebody_writes) in [(0, true), (1, true)] {
+        let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
+        stage
+            .database
+            .execute(
+                "create schema aside; create table aside.user_point as table user_point;
+                 create table aside.xp_day as table xp_day; create table aside.outbox as table outbox;
+                 create table aside.watermark as table watermark",
+            )
+            .await;
+        if epochs > 0 {
+            stage
+                .database
+                .execute("update aside.watermark set owner_epoch = owner_epoch - 1")
+                .await;
+        }
+        for who in ["alice", "bob"] {
+            stage.rest();
+            ledger.write(&stage, who, "general", true);
+        }
+        ledger.comes_true(&stage).await;
+        stage
+            .database
+            .execute(
+                "update watermark set message_id = aside.message_id, batch_no = aside.batch_no,
+                     heartbeat = aside.heartbeat, owner_epoch = aside.owner_epoch from aside.watermark aside;
+                 delete from user_point; insert into user_point table aside.user_point;
+                 delete from xp_day; insert into xp_day table aside.xp_day;
+                 delete from outbox; insert into outbox table aside.outbox",
+            )
+            .await;
+        if somebody_writes {
+            stage.rest();
+            ledger.write(&stage, "carol", "general", true);
+        }
+        ledger.comes_true(&stage).await;
+        stage.rest();
+        ledger.write(&stage, "alice", "general", true);
+        ledger.comes_true(&stage).await;
+        said(&stage, "starting over from what it holds", 1).await;
+        assert_eq!(stage.bot.terminate().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
 async fn who_asks_for_what_only_an_absent_database_knows_is_told_so() {
     let (stage, gate) = Stage::open_gated().await;
     let nobody = 100_000_000_000_000_001_u64;
