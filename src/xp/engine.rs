@@ -36,6 +36,10 @@ const MAX_WAITING: usize = 200_000;
 const COMMIT_TIMEOUT: Duration = Duration::from_mins(1);
 /// While Postgres is away the log says so this often.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
+/// How long the stored row stays as it is where nothing more is earned.
+const LAG: Duration = Duration::from_secs(5);
+/// How long the end may wait for it to follow; the next start can do without.
+const LAST_WORD: Duration = Duration::from_secs(2);
 const RETRY_LEAST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
 
@@ -59,8 +63,12 @@ pub struct Engine {
     /// The row as this engine left it.
     watermark: Watermark,
     /// Up to where everything is applied: the watermark's frontier, or later where
-    /// nothing was earned that would have been worth a commit.
+    /// nothing was earned that would have been worth a commit at once.
     applied: Option<MessageId>,
+    /// When the row is moved on although nothing was earned: if the frontier lags behind,
+    /// and once after a batch, which shows whether that is still there (a failover may undo
+    /// what the last beat did not see).
+    follow_at: Option<Instant>,
     deliveries: mpsc::Receiver<Delivery>,
     gap_mark: Arc<GapMark>,
     gaps: watch::Sender<Option<Gap>>,
@@ -109,6 +117,7 @@ impl Engine {
             zone,
             watermark,
             applied: watermark.frontier,
+            follow_at: None,
             deliveries,
             gap_mark,
             gaps,
@@ -139,6 +148,10 @@ impl Engine {
             } else if !messages.is_empty() {
                 self.apply(messages).await?;
             }
+            if self.follow_at.is_some_and(|at| at <= Instant::now()) {
+                let nothing = &mut Batch::default();
+                self.save_and_show(nothing, self.applied).await?;
+            }
             if self.catch_up.is_none() {
                 for done in self.settling.drain(..) {
                     // Whoever asked may have lost patience.
@@ -146,7 +159,7 @@ impl Engine {
                 }
             }
         }
-        Ok(())
+        self.follow_once().await
     }
 
     /// Collects for a window of time. `None` when the inbox is closed and empty.
@@ -156,6 +169,7 @@ impl Engine {
             biased;
             () = cancel.cancelled(), if !self.deliveries.is_closed() => self.deliveries.close(),
             () = self.gap_mark.opened() => {}
+            () = until(self.follow_at) => return Some(Vec::new()),
             _ = self.deliveries.recv_many(&mut received, MAX_BATCH) => {}
         }
         let deadline = Instant::now() + WINDOW;
@@ -264,9 +278,12 @@ impl Engine {
         let mut batch = plan(messages, self.cache.levels(), self.zone, Lines::All, known);
         let reached = batch.last.max(self.applied);
         if batch.users.is_empty() {
-            // Nothing to save. The stored frontier moves with the next batch that has
-            // something; until then a reader of the history starts a little early.
+            // Nothing to save but the frontier, which moves with the next batch that has
+            // something, or soon by itself.
             self.applied = reached;
+            if self.applied > self.watermark.frontier {
+                self.follow_at.get_or_insert_with(|| Instant::now() + LAG);
+            }
             return Ok(());
         }
         self.save_and_show(&mut batch, reached).await
@@ -283,11 +300,28 @@ impl Engine {
         };
         self.commit(batch, frontier).await?;
         self.applied = reached;
+        self.follow_at = (!batch.users.is_empty()).then(|| Instant::now() + LAG);
         self.cache.apply(&batch.users);
         if !batch.level_ups.is_empty() {
             self.outbox_filled.notify_one();
         }
         Ok(())
+    }
+
+    /// Lets the stored frontier follow at the end, so that a start after a quiet day does
+    /// not take the day for a gap. One attempt, as nothing comes after it.
+    async fn follow_once(&mut self) -> Result<(), Lost> {
+        let Some(frontier) = self
+            .applied
+            .filter(|_| self.applied > self.watermark.frontier)
+        else {
+            return Ok(());
+        };
+        let nothing = Batch::default();
+        match tokio::time::timeout(LAST_WORD, self.try_commit(&nothing, frontier)).await {
+            Ok(Err(CommitError::Lost(lost))) => Err(lost),
+            _ => Ok(()),
+        }
     }
 
     /// Tries until the batch is in, whatever Postgres goes through meanwhile.
@@ -358,13 +392,23 @@ impl Engine {
         if !store::watermark::advance(&mut transaction, self.watermark, frontier).await? {
             return Ok(false);
         }
-        store::user_point::save(&mut transaction, &batch.users).await?;
-        store::xp_day::add(&mut transaction, &batch.days).await?;
+        if !batch.users.is_empty() {
+            store::user_point::save(&mut transaction, &batch.users).await?;
+            store::xp_day::add(&mut transaction, &batch.days).await?;
+        }
         if !batch.level_ups.is_empty() {
             store::outbox::add(&mut transaction, &batch.level_ups).await?;
         }
         store::commit(transaction).await?;
         Ok(true)
+    }
+}
+
+/// Waits until then; for ever if there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -308,6 +308,23 @@ async fn a_batch_that_takes_postgres_long_counts_once_whoever_owns_it_in_the_end
 }
 
 #[tokio::test]
+async fn what_earns_nothing_moves_the_frontier_too() {
+    let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
+    let frontier = "select message_id from watermark";
+    let as_stored = |message: u64| i64::try_from(message).unwrap();
+    let too_soon = as_stored(ledger.write(&stage, "alice", "general", true));
+    wait("the frontier to follow", async || {
+        (stage.database.number(frontier).await == too_soon).then_some(())
+    })
+    .await;
+    // And at the end, at once.
+    let asked = stage.say("alice", ".rank");
+    stage.sim.reply_to(asked).await;
+    assert_eq!(stage.bot.terminate().await.code(), Some(0));
+    assert_eq!(stage.database.number(frontier).await, as_stored(asked));
+}
+
+#[tokio::test]
 async fn a_standby_outlasts_a_restart_of_postgres() {
     let (mut stage, gate) = Stage::open_gated().await;
     let mut second = Bot::launch(&stage.sim, &stage.database.url_through(&gate), &[]);
