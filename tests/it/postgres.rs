@@ -135,6 +135,7 @@ async fn a_server_that_only_lets_us_read_is_waited_for() {
     stage.rest();
     ledger.write(&stage, "alice", "general", true);
     stage.bot.logged(KEPT).await;
+    stage.bot.logged("its ownership is asserted").await;
     // It asks again and again, and not as fast as it can.
     let (before, started) = (gate.passed(), Instant::now());
     wait("new sessions", async || {
