@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use hyper::Method;
+use serde_json::Value;
 
 use crate::requests::path_fits;
 
@@ -13,6 +14,8 @@ pub enum Fault {
     /// Nothing is done; this status is answered, with a JSON body as Discord's
     /// for 401, 403, 404 and 5xx.
     Status(u16),
+    /// Nothing is done; this JSON is answered, with 200.
+    Answer(Value),
     /// Nothing is done; this status is answered with a page of HTML, as by the
     /// proxies in front of Discord.
     Html(u16),

@@ -415,6 +415,11 @@ impl Sim {
         }
     }
 
+    /// Somebody adds the bot to a private thread.
+    pub fn add_bot(&self, thread: Id) {
+        self.lock().joined.insert(thread);
+    }
+
     /// Somebody joins the guild (again).
     pub fn join(&self, user: Id) {
         let mut state = self.lock();

@@ -108,7 +108,7 @@ pub(crate) fn channel(channel: &Channel, state: &State) -> Value {
             let recipient = channel.recipient.and_then(|id| state.user(id));
             json!({ "name": null, "recipients": recipient.iter().map(user).collect::<Vec<_>>() })
         }
-        ChannelKind::Thread => json!({
+        ChannelKind::Thread | ChannelKind::PrivateThread => json!({
             "owner_id": text(state.bot),
             "message_count": state.channel_messages(channel.id).count(),
             "total_message_sent": state.channel_messages(channel.id).count(),

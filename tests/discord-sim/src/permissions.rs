@@ -2,6 +2,7 @@
 
 use crate::clock::Id;
 use crate::state::{Channel, Guild, State};
+use crate::world::ChannelKind;
 
 /// See a channel at all.
 pub const VIEW_CHANNEL: u64 = 1 << 10;
@@ -17,6 +18,8 @@ pub const ATTACH_FILES: u64 = 1 << 15;
 pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
 /// Ping everyone, and roles that are not mentionable.
 pub const MENTION_EVERYONE: u64 = 1 << 17;
+/// See every thread, also the private ones, and put them away.
+pub const MANAGE_THREADS: u64 = 1 << 34;
 /// Grant and edit roles.
 pub const MANAGE_ROLES: u64 = 1 << 28;
 /// Run slash commands.
@@ -63,7 +66,8 @@ pub struct Overwrite {
 }
 
 impl State {
-    /// What a member may do in a channel (a thread's rights are its parent's).
+    /// What a member may do in a channel. A thread's rights are its parent's; of private
+    /// threads it is only known whether the bot is in them.
     pub(crate) fn permissions_in(&self, channel: &Channel, user: Id) -> u64 {
         let Some(guild) = channel.guild.and_then(|id| self.guilds.get(&id)) else {
             return EVERYONE;
@@ -101,6 +105,12 @@ impl State {
         apply(allow, deny);
         let (allow, deny) = about(&|overwrite| overwrite.member && overwrite.target == user);
         apply(allow, deny);
+        let shut_out = channel.kind == ChannelKind::PrivateThread
+            && user == self.bot
+            && !self.joined.contains(&channel.id);
+        if shut_out && granted & MANAGE_THREADS == 0 {
+            granted &= !VIEW_CHANNEL;
+        }
         granted
     }
 }

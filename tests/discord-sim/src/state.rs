@@ -35,6 +35,8 @@ pub(crate) struct State {
     /// Accounts that were named or touched; the rest is generated.
     pub users: BTreeMap<Id, User>,
     pub names: BTreeMap<String, Id>,
+    /// The private threads that the bot was added to.
+    pub joined: BTreeSet<Id>,
     /// Messages by channel.
     pub messages: BTreeMap<Id, BTreeMap<Id, Stored>>,
     /// Answers that only one person sees; they are in no channel's history.
@@ -187,7 +189,7 @@ impl Default for Settings {
 
 impl Channel {
     pub fn is_thread(&self) -> bool {
-        self.kind == ChannelKind::Thread
+        matches!(self.kind, ChannelKind::Thread | ChannelKind::PrivateThread)
     }
 
     /// Categories and forums hold no messages of their own.
@@ -207,6 +209,7 @@ impl State {
             channels: BTreeMap::new(),
             users: BTreeMap::new(),
             names: BTreeMap::new(),
+            joined: BTreeSet::new(),
             messages: BTreeMap::new(),
             ephemeral: BTreeMap::new(),
             commands: BTreeMap::new(),

@@ -106,6 +106,8 @@ pub enum ChannelKind {
     Category,
     /// A public thread, also a forum's post.
     Thread,
+    /// A private thread: it is seen by those who were added to it.
+    PrivateThread,
     /// A forum, which holds threads and no messages.
     Forum,
 }
@@ -119,6 +121,7 @@ impl ChannelKind {
             Self::Voice => 2,
             Self::Category => 4,
             Self::Thread => 11,
+            Self::PrivateThread => 12,
             Self::Forum => 15,
         }
     }

@@ -39,6 +39,11 @@ async fn statuses_come_without_the_work() {
     fault(&sim, Fault::Html(502));
     let response = post(&sim, &rest).await.expect("an answer");
     assert!(response.text().await.expect("a text").starts_with("<html>"));
+    fault(&sim, Fault::Answer(json!({ "odd": [] })));
+    let response = post(&sim, &rest).await.expect("an answer");
+    assert_eq!(response.status().as_u16(), 200);
+    let body: Value = response.json().await.expect("JSON");
+    assert_eq!(body, json!({ "odd": [] }));
     assert_eq!((sent(&sim), sim.faults().left()), (0, 0));
     assert_eq!(post(&sim, &rest).await.expect("an answer").status(), 200);
 }

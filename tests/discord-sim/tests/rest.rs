@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discord_sim::{Sim, World, members};
+use discord_sim::{ChannelKind, Sim, World, members, permissions};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -187,4 +187,64 @@ async fn requests_are_logged_without_secrets() {
         })
         .await;
     assert!(waited.is_some());
+}
+
+#[tokio::test]
+async fn archived_threads_are_listed_as_their_kind_is() {
+    let mut world = World::new();
+    for (name, kind) in [
+        ("first", ChannelKind::PrivateThread),
+        ("second", ChannelKind::PrivateThread),
+        ("third", ChannelKind::PrivateThread),
+        ("not-joined", ChannelKind::PrivateThread),
+        ("public", ChannelKind::Thread),
+    ] {
+        world = world.channel(name, kind, Some("random"));
+    }
+    let sim = Sim::start(world).await.expect("it starts");
+    let rest = Rest::by_proxy(&sim);
+    let random = sim.channel("random");
+    // Put away in another order than they were made in.
+    for name in ["third", "first", "second", "not-joined", "public"] {
+        let thread = sim.channel(name);
+        if name != "not-joined" {
+            sim.add_bot(thread);
+        }
+        sim.post(discord_sim::Message::new(thread, sim.user("alice"), "x").quietly());
+        sim.advance(Duration::from_secs(1));
+        sim.archive(thread);
+    }
+    let names = async |path: &str| -> Vec<String> {
+        let (status, list) = rest.get(path).await;
+        assert_eq!(status, 200, "{path}: {list}");
+        let threads = list["threads"].as_array().into_iter().flatten();
+        let mut names: Vec<String> = threads
+            .map(|thread| thread["name"].as_str().unwrap_or_default().to_owned())
+            .collect();
+        if list["has_more"] == true {
+            names.push("…".to_owned());
+        }
+        names
+    };
+    let private = format!("/channels/{random}/users/@me/threads/archived/private");
+    assert_eq!(names(&private).await, ["third", "second", "first"]);
+    assert_eq!(
+        names(&format!("{private}?limit=2")).await,
+        ["third", "second", "…"]
+    );
+    let before = format!("{private}?before={}", sim.channel("second"));
+    assert_eq!(names(&before).await, ["first"], "an id, not a time");
+    let by_time = format!("{private}?before=2026-01-01T00:00:00Z");
+    assert_eq!(rest.get(&by_time).await.1["code"], 50_035);
+    let public = format!("/channels/{random}/threads/archived/public");
+    assert_eq!(names(&public).await, ["public"]);
+
+    for (thread, status) in [("first", 200), ("not-joined", 403)] {
+        let path = format!("/channels/{}/messages", sim.channel(thread));
+        assert_eq!(rest.get(&path).await.0, status, "{thread}");
+    }
+    sim.bot_permissions(random, 0, permissions::READ_MESSAGE_HISTORY);
+    for path in [&private, &public] {
+        assert_eq!(rest.get(path).await.0, 403, "{path}");
+    }
 }

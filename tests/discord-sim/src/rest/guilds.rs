@@ -11,6 +11,7 @@ use crate::rest::{
     UNKNOWN_USER, validate::Form,
 };
 use crate::state::{Channel, Guild, State};
+use crate::world::ChannelKind;
 
 impl State {
     pub(super) fn get_user(&self, id: Id) -> Outcome {
@@ -81,7 +82,7 @@ impl State {
         Ok((200, json!({ "threads": threads, "members": [] })))
     }
 
-    /// Archived threads of a channel, the one archived last first.
+    /// Archived public threads of a channel, the one archived last first.
     pub(super) fn list_archived_threads(&self, id: Id, call: &Call) -> Outcome {
         let channel = self.own_channel(id, permissions::READ_MESSAGE_HISTORY)?;
         let limit = limit(call, 50, 100)?;
@@ -93,21 +94,41 @@ impl State {
             None => u64::MAX,
         };
         let mut threads: Vec<&Channel> = self
-            .guild_channels(channel.guild.unwrap_or_default())
-            .filter(|thread| thread.is_thread() && thread.parent == Some(channel.id))
+            .archived_in(channel, ChannelKind::Thread)
             .filter(|thread| thread.archived_at_ms.is_some_and(|at| at < before))
             .collect();
         threads.sort_unstable_by_key(|thread| std::cmp::Reverse(thread.archived_at_ms));
+        Ok((200, self.thread_page(threads, limit)))
+    }
+
+    /// Archived private threads of a channel that the bot is in, the highest id first.
+    pub(super) fn list_joined_threads(&self, id: Id, call: &Call) -> Outcome {
+        let channel = self.own_channel(id, permissions::READ_MESSAGE_HISTORY)?;
+        let limit = limit(call, 50, 100)?;
+        let before = snowflake(call, "before")?.unwrap_or(Id::MAX);
+        let mut threads: Vec<&Channel> = self
+            .archived_in(channel, ChannelKind::PrivateThread)
+            .filter(|thread| self.joined.contains(&thread.id) && thread.id < before)
+            .collect();
+        threads.sort_unstable_by_key(|thread| std::cmp::Reverse(thread.id));
+        Ok((200, self.thread_page(threads, limit)))
+    }
+
+    fn archived_in(&self, channel: &Channel, kind: ChannelKind) -> impl Iterator<Item = &Channel> {
+        let parent = channel.id;
+        self.guild_channels(channel.guild.unwrap_or_default())
+            .filter(move |thread| thread.kind == kind && thread.parent == Some(parent))
+            .filter(|thread| thread.archived_at_ms.is_some())
+    }
+
+    fn thread_page(&self, mut threads: Vec<&Channel>, limit: usize) -> Value {
         let has_more = threads.len() > limit;
         threads.truncate(limit);
         let threads: Vec<Value> = threads
             .into_iter()
             .map(|thread| self.channel_object(thread))
             .collect();
-        Ok((
-            200,
-            json!({ "threads": threads, "members": [], "has_more": has_more }),
-        ))
+        json!({ "threads": threads, "members": [], "has_more": has_more })
     }
 
     pub(super) fn list_roles(&self, id: Id) -> Outcome {

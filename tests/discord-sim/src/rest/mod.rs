@@ -194,6 +194,7 @@ async fn answer(
     let response = match fault {
         None => work(),
         Some(Fault::Status(status)) => respond(status, &generic_body(status)),
+        Some(Fault::Answer(body)) => respond(200, &body),
         Some(Fault::Html(status)) => html(status),
         Some(Fault::RateLimited {
             retry_after,
@@ -285,6 +286,18 @@ impl State {
             ("GET", ["channels", channel, "threads", "archived", "public"]) => {
                 self.list_archived_threads(id("channel_id", channel)?, call)
             }
+            (
+                "GET",
+                [
+                    "channels",
+                    channel,
+                    "users",
+                    "@me",
+                    "threads",
+                    "archived",
+                    "private",
+                ],
+            ) => self.list_joined_threads(id("channel_id", channel)?, call),
             ("GET", ["channels", channel, "messages"]) => {
                 self.list_messages(id("channel_id", channel)?, call)
             }
