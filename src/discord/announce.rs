@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage};
+use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage, LightMethod};
+use serenity::http::{Request, Route};
 
 use super::reply::send;
-use super::rest::{Rest, RestError};
-use super::wire::BareChannel;
-use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId};
+use super::rest::{Repeat, Rest, RestError};
+use super::wire::{BareChannel, BareChannels};
+use crate::leveling::{ChannelId, GuildId, LevelNumber, MessageId, UserId};
 
 /// What Discord calls a text channel.
 const TEXT: u8 = 0;
@@ -37,30 +38,44 @@ pub async fn level_up(
     .await
 }
 
-/// Tells the moderators, in the text channel of this name. Without one it is left
-/// to the log, where it stands as well.
+/// Tells the moderators, in the text channel of this name. `false` if there is none now.
+/// Said once, however often it is called with the same nonce within Discord's memory of it.
 pub async fn council(
     rest: &Rest,
-    channels: &[BareChannel],
+    guild: GuildId,
     name: &str,
-    sentence: String,
-) -> Result<(), RestError> {
+    sentence: &str,
+    nonce: &str,
+) -> Result<bool, RestError> {
+    let list: BareChannels = rest
+        .call(
+            "looking for the council",
+            Repeat::Safe,
+            PATIENCE,
+            |http| async move {
+                let route = Route::GuildChannels {
+                    guild_id: guild.into(),
+                };
+                http.fire(Request::new(route, LightMethod::Get)).await
+            },
+        )
+        .await?;
     let named =
         |channel: &&BareChannel| channel.kind == TEXT && channel.name.as_deref() == Some(name);
-    let Some(council) = channels.iter().find(named) else {
-        return Ok(());
+    let Some(council) = list.channels.iter().find(named) else {
+        return Ok(false);
     };
     let word = CreateMessage::new()
         .content(sentence)
         .allowed_mentions(CreateAllowedMentions::new());
-    let nonce = format!("c{:x}", fastrand::u64(..));
     send(
         rest,
         "a word to the council",
         council.id,
         word,
-        nonce,
+        nonce.to_owned(),
         PATIENCE,
     )
-    .await
+    .await?;
+    Ok(true)
 }

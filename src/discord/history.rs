@@ -1,8 +1,9 @@
 //! Reading what was missed: every channel, thread and forum post of the guild, from
 //! some minutes before a message on.
 //!
-//! Only reads, and can be dropped and begun again at any point. Discord's own ids are
-//! the only clock: how far back is counted from the guild's newest message.
+//! Only reads, and can be dropped and begun again at any point; never gives up because
+//! Discord is away, and never passes over a channel without a word. Discord's own ids
+//! are the only clock: how far back is counted from the guild's newest message.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +18,8 @@ use serenity::http::{Request, Route};
 use serenity::model::id as theirs;
 
 use super::rest::{Repeat, Rest, RestError};
-use super::wire::{BareChannel, BareMessage, BareThreads};
+use super::wire::{self, BareChannel, BareChannels, BareMessage, BareThreads};
+use crate::backoff::backoff;
 use crate::leveling::{GuildId, MessageId, Timestamp};
 use crate::xp::{Seen, XpCache};
 
@@ -30,6 +32,11 @@ const PAGE: usize = 100;
 const AT_ONCE: usize = 4;
 /// For one call, waits for rate limits included.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Between calls while Discord is away.
+const RETRY_LEAST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+/// What Discord calls a text channel: the one kind that has private threads.
+const TEXT: u8 = 0;
 /// A line of progress for so many messages.
 const SAY_EVERY: usize = 10_000;
 
@@ -41,36 +48,68 @@ pub struct Missed {
     /// The newest message when all channels and threads were known: everything up to it
     /// has been read, of what is newer only what happened to be there.
     pub reached: MessageId,
-    /// There are messages in the gap that are too old to be read.
+    /// There are messages in the gap that would have earned and are too old to be read.
     pub cut_off: bool,
-    /// Channels that may not be read, with their names.
-    pub forbidden: BTreeMap<theirs::ChannelId, String>,
-    /// The guild's channels, for whoever has something to say in one.
-    pub channels: Vec<BareChannel>,
+    /// Channels that hold messages of the gap and could not be read.
+    pub unread: BTreeMap<theirs::ChannelId, Unread>,
 }
 
-/// Reads the guild's history.
-#[derive(Clone, Copy, Debug)]
+/// A channel that could not be read.
+#[derive(Debug)]
+pub struct Unread {
+    /// Its name; hostile text, as all names.
+    pub name: String,
+    /// What kept it closed.
+    pub why: Why,
+}
+
+/// What keeps a channel closed.
+#[derive(Debug)]
+pub enum Why {
+    /// The bot lacks View Channel or Read Message History.
+    Forbidden,
+    /// Discord refuses for a reason of its own.
+    Refused(RestError),
+}
+
+impl Why {
+    /// An error that is not about this channel is no reason to pass over it.
+    fn of(error: RestError) -> Result<Self, RestError> {
+        match error {
+            RestError::Refused { status: 403, .. } => Ok(Self::Forbidden),
+            RestError::Refused { .. } => Ok(Self::Refused(error)),
+            _ => Err(error),
+        }
+    }
+}
+
+/// Reads the guild's history, once.
+#[derive(Debug)]
 pub struct Reader<'a> {
-    /// Makes the calls.
-    pub rest: &'a Rest,
-    /// Knows whose names are stored.
-    pub xp: &'a XpCache,
-    /// Whose history.
-    pub guild: GuildId,
-    /// How far back from the newest message, in hours.
-    pub hours: u32,
+    rest: &'a Rest,
+    xp: &'a XpCache,
+    guild: GuildId,
+    hours: u32,
+    read_so_far: AtomicUsize,
+    /// Calls that are being repeated now.
+    failing: AtomicUsize,
 }
 
 impl Missed {
-    fn nothing(reached: MessageId, channels: Vec<BareChannel>) -> Self {
+    fn nothing(reached: MessageId) -> Self {
         Self {
             messages: Vec::new(),
             reached,
             cut_off: false,
-            forbidden: BTreeMap::new(),
-            channels,
+            unread: BTreeMap::new(),
         }
+    }
+
+    fn pass_over(&mut self, channel: BareChannel, why: Why) {
+        let name = channel.name.unwrap_or_default();
+        self.unread
+            .entry(channel.id)
+            .or_insert(Unread { name, why });
     }
 }
 
@@ -84,64 +123,82 @@ fn by_id(threads: Vec<BareChannel>) -> Threads {
         .collect()
 }
 
-/// How a channel was read.
-enum ChannelRead {
-    Messages(Vec<Seen>),
-    Forbidden,
-}
+impl<'a> Reader<'a> {
+    /// Reads by `rest` the history of `guild`, up to so many hours back from its newest
+    /// message; `xp` knows whose names are stored.
+    pub fn new(rest: &'a Rest, xp: &'a XpCache, guild: GuildId, hours: u32) -> Self {
+        Self {
+            rest,
+            xp,
+            guild,
+            hours,
+            read_so_far: AtomicUsize::new(0),
+            failing: AtomicUsize::new(0),
+        }
+    }
 
-impl Reader<'_> {
     /// Everything after `after`, or nothing but where the guild is now if that is `None`.
+    /// Takes as long as Discord is away.
     pub async fn read(&self, after: Option<MessageId>) -> Result<Missed, RestError> {
-        let route = Route::GuildChannels {
-            guild_id: self.guild.into(),
-        };
-        let channels: Vec<BareChannel> =
-            self.get("reading the channels", route, Vec::new()).await?;
+        let channels = self.channels().await?;
         let mut threads = self.active_threads().await?;
         let Some(after) = after else {
-            return Ok(Missed::nothing(
-                self.reached(None, &channels, &threads),
-                channels,
-            ));
+            return Ok(Missed::nothing(self.newest(None, &channels, &threads)));
         };
 
         // How far back is counted from the newest message, which may be in a thread that
         // has been archived since: the limit is put into effect when all are known.
         let margin = before(after, MARGIN_MS);
-        threads.extend(self.archived_since(margin, &channels).await?);
+        let (archived, closed) = self.archived_since(margin, &channels).await?;
+        threads.extend(archived);
         // A message brings an archived thread back, and it is then in neither list if
         // that happened between the two: so the first is read once more.
         threads.extend(self.active_threads().await?);
-        let reached = self.reached(Some(after), &channels, &threads);
-        let mut missed = Missed::nothing(reached, channels);
+        let reached = self.newest(Some(after), &channels, &threads);
+        let mut missed = Missed::nothing(reached);
+        // The newest may be in a thread, and something older in a channel that was quiet
+        // when it was listed, so that nobody would read it. What is listed from here on
+        // does not count as reached, but shows everything up to there.
+        let channels = self.channels().await?;
 
         let cut = before(reached, i64::from(self.hours) * 3_600_000);
         let start = margin.max(cut);
-        let places = missed.channels.iter().chain(threads.values());
-        let everywhere: Vec<BareChannel> = places.filter(|c| newer(c, start)).cloned().collect();
-        missed.cut_off = cut > after && self.something_between(after, cut, &everywhere).await?;
+        let newer_than = |after| {
+            let places = channels.iter().chain(threads.values());
+            places.filter(move |channel| newer(channel, after)).cloned()
+        };
+        missed.cut_off = cut > after
+            && self
+                .something_lost(after, cut, newer_than(after).collect())
+                .await?;
+        for (channel, why) in closed {
+            if last_message(&channel).is_some_and(|last| last > start) {
+                missed.pass_over(channel, why);
+            }
+        }
 
-        let read_so_far = AtomicUsize::new(0);
+        let everywhere: Vec<BareChannel> = newer_than(start).collect();
         let mut reading = stream::iter(everywhere)
-            .map(|channel| {
-                let read_so_far = &read_so_far;
-                async move {
-                    Ok::<_, RestError>((self.channel(&channel, start, read_so_far).await?, channel))
-                }
+            .map(|channel| async move {
+                let read = self.channel(channel.id, start).await?;
+                Ok::<_, RestError>((channel, read))
             })
             .buffer_unordered(AT_ONCE);
-        while let Some((read, channel)) = reading.try_next().await? {
-            match read {
-                ChannelRead::Messages(messages) => missed.messages.extend(messages),
-                ChannelRead::Forbidden => {
-                    missed
-                        .forbidden
-                        .insert(channel.id, channel.name.unwrap_or_default());
-                }
+        while let Some((channel, (messages, why))) = reading.try_next().await? {
+            missed.messages.extend(messages);
+            if let Some(why) = why {
+                missed.pass_over(channel, why);
             }
         }
         Ok(missed)
+    }
+
+    async fn channels(&self) -> Result<Vec<BareChannel>, RestError> {
+        let route = Route::GuildChannels {
+            guild_id: self.guild.into(),
+        };
+        let list: BareChannels = self.get("reading the channels", route, Vec::new()).await?;
+        Ok(list.channels)
     }
 
     async fn active_threads(&self) -> Result<Threads, RestError> {
@@ -153,7 +210,7 @@ impl Reader<'_> {
     }
 
     /// The newest message of all.
-    fn reached(
+    fn newest(
         &self,
         after: Option<MessageId>,
         channels: &[BareChannel],
@@ -162,6 +219,7 @@ impl Reader<'_> {
         let newest = channels
             .iter()
             .chain(threads.values())
+            .filter(|channel| holds_messages(channel))
             .filter_map(last_message)
             .max();
         // The guild's own id is a time before any message in it.
@@ -171,37 +229,50 @@ impl Reader<'_> {
             .expect("the guild has an id")
     }
 
-    /// One channel's messages after `start`.
+    /// One channel's messages after `start`, as far as they could be read, and why not
+    /// further.
     async fn channel(
         &self,
-        channel: &BareChannel,
+        channel: theirs::ChannelId,
         start: MessageId,
-        read_so_far: &AtomicUsize,
-    ) -> Result<ChannelRead, RestError> {
+    ) -> Result<(Vec<Seen>, Option<Why>), RestError> {
         let mut messages = Vec::new();
         let mut after = start;
         loop {
-            let page = match self.page(channel.id, after, PAGE).await {
+            let page = match self.page(channel, Some(after), PAGE).await {
                 Ok(page) => page,
-                Err(RestError::Refused { status: 403, .. }) => return Ok(ChannelRead::Forbidden),
                 // Deleted meanwhile, and its messages with it.
-                Err(RestError::Refused { status: 404, .. }) => {
-                    return Ok(ChannelRead::Messages(messages));
-                }
-                Err(error) => return Err(error),
+                Err(RestError::Refused { status: 404, .. }) => return Ok((messages, None)),
+                Err(error) => return Ok((messages, Some(Why::of(error)?))),
             };
-            let full = page.len() == PAGE;
-            let before = read_so_far.fetch_add(page.len(), Ordering::Relaxed);
-            let now = before + page.len();
-            if now / SAY_EVERY > before / SAY_EVERY {
-                tracing::info!(messages = now, "reading what was missed");
+            // Without Read Message History Discord does not refuse: it shows nothing. If
+            // it shows an older message, the newest was only deleted.
+            if page.is_empty() && after == start && self.shows_nothing(channel).await? {
+                return Ok((messages, Some(Why::Forbidden)));
             }
-            let last = page.iter().filter_map(id_of).max();
+            self.say_progress(page.len());
+            let next = next_page(&page, after);
             messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
-            match last {
-                Some(last) if full && last > after => after = last,
-                _ => return Ok(ChannelRead::Messages(messages)),
-            }
+            let Some(next) = next else {
+                return Ok((messages, None));
+            };
+            after = next;
+        }
+    }
+
+    async fn shows_nothing(&self, channel: theirs::ChannelId) -> Result<bool, RestError> {
+        match self.page(channel, None, 1).await {
+            Ok(page) => Ok(page.is_empty()),
+            Err(RestError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn say_progress(&self, read: usize) {
+        let before = self.read_so_far.fetch_add(read, Ordering::Relaxed);
+        let now = before + read;
+        if now / SAY_EVERY > before / SAY_EVERY {
+            tracing::info!(messages = now, "reading what was missed");
         }
     }
 
@@ -213,99 +284,174 @@ impl Reader<'_> {
         None
     }
 
-    /// The messages that follow `after`, at most `limit`, newest first.
+    /// The messages that follow `after`, or the last ones, at most `limit`, newest first.
     async fn page(
         &self,
         channel: theirs::ChannelId,
-        after: MessageId,
+        after: Option<MessageId>,
         limit: usize,
     ) -> Result<Vec<Value>, RestError> {
-        let parameters = vec![("limit", limit.to_string()), ("after", after.to_string())];
-        self.get(
-            "reading messages",
-            Route::ChannelMessages {
-                channel_id: channel,
-            },
-            parameters,
-        )
-        .await
+        let mut parameters = vec![("limit", limit.to_string())];
+        parameters.extend(after.map(|after| ("after", after.to_string())));
+        let route = Route::ChannelMessages {
+            channel_id: channel,
+        };
+        self.get("reading messages", route, parameters).await
     }
 
-    /// Threads that were archived after `start`: they may hold messages of the gap.
+    /// Threads that were archived after `start`, which may hold messages of the gap; and
+    /// the channels that do not show theirs.
     async fn archived_since(
         &self,
         start: MessageId,
         channels: &[BareChannel],
-    ) -> Result<Threads, RestError> {
-        let mut found = Threads::new();
-        for channel in channels.iter().filter(|channel| holds_threads(channel)) {
-            let route = Route::ChannelArchivedPublicThreads {
-                channel_id: channel.id,
-            };
-            let mut before: Option<String> = None;
-            loop {
-                let mut parameters = vec![("limit", PAGE.to_string())];
-                parameters.extend(before.as_ref().map(|before| ("before", encoded(before))));
-                let list: BareThreads = match self
-                    .get("reading archived threads", route, parameters)
-                    .await
-                {
-                    Ok(list) => list,
-                    // Said when its messages are asked for, if there are any.
-                    Err(RestError::Refused { .. }) => break,
-                    Err(error) => return Err(error),
-                };
-                // The one archived last comes first.
-                let oldest = list
-                    .threads
-                    .last()
-                    .and_then(|thread| thread.thread_metadata.clone());
-                found.extend(by_id(list.threads));
-                match oldest {
-                    Some(oldest)
-                        if list.has_more && archived_after(&oldest.archive_timestamp, start) =>
-                    {
-                        before = Some(oldest.archive_timestamp);
-                    }
-                    _ => break,
-                }
+    ) -> Result<(Threads, Vec<(BareChannel, Why)>), RestError> {
+        let (mut found, mut closed) = (Threads::new(), Vec::new());
+        let holders: Vec<_> = channels.iter().filter(|c| holds_threads(c)).collect();
+        let mut reading = stream::iter(holders.into_iter().cloned())
+            .map(|channel| async move {
+                let read = self.archived_in(&channel, start).await;
+                (channel, read)
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((channel, read)) = reading.next().await {
+            match read {
+                Ok(threads) => found.extend(threads),
+                Err(RestError::Refused { status: 404, .. }) => {}
+                Err(error) => closed.push((channel, Why::of(error)?)),
             }
+        }
+        Ok((found, closed))
+    }
+
+    async fn archived_in(
+        &self,
+        channel: &BareChannel,
+        start: MessageId,
+    ) -> Result<Threads, RestError> {
+        let channel_id = channel.id;
+        let public = Route::ChannelArchivedPublicThreads { channel_id };
+        // The one archived last comes first.
+        let before_it = |oldest: &BareChannel| {
+            let archived_at = oldest
+                .thread_metadata
+                .as_ref()?
+                .archive_timestamp
+                .as_ref()?;
+            archived_after(archived_at, start).then(|| encoded(archived_at))
+        };
+        let mut found = self.threads(public, before_it).await?;
+        if channel.kind == TEXT {
+            // Those that the bot is in; others it does not hear either. The one made last
+            // comes first, which says nothing of when it was archived: all are looked at.
+            let private = Route::ChannelJoinedPrivateThreads { channel_id };
+            let before_it = |oldest: &BareChannel| Some(oldest.id.to_string());
+            found.extend(self.threads(private, before_it).await?);
         }
         Ok(found)
     }
 
-    /// Whether any of the channels has a message after `after` and before `cut`.
-    async fn something_between(
+    /// A list of threads, page by page. `before_it` says where the page after this thread
+    /// begins; `None` where nothing older is wanted.
+    async fn threads(
+        &self,
+        route: Route<'_>,
+        before_it: impl Fn(&BareChannel) -> Option<String>,
+    ) -> Result<Threads, RestError> {
+        let mut found = Threads::new();
+        let mut before: Option<String> = None;
+        loop {
+            let mut parameters = vec![("limit", PAGE.to_string())];
+            parameters.extend(before.map(|before| ("before", before)));
+            let list: BareThreads = self
+                .get("reading archived threads", route, parameters)
+                .await?;
+            before = list.threads.last().and_then(&before_it);
+            let known = found.len();
+            found.extend(by_id(list.threads));
+            // A page that brings nothing new would come for ever.
+            if !list.has_more || before.is_none() || found.len() == known {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whether any of the channels has a message after `after` and up to `cut` that would
+    /// have earned.
+    async fn something_lost(
         &self,
         after: MessageId,
         cut: MessageId,
-        channels: &[BareChannel],
+        channels: Vec<BareChannel>,
     ) -> Result<bool, RestError> {
-        for channel in channels {
-            match self.page(channel.id, after, 1).await {
-                Ok(first) if first.iter().filter_map(id_of).any(|first| first < cut) => {
-                    return Ok(true);
-                }
-                Ok(_) | Err(RestError::Refused { .. }) => {}
-                Err(error) => return Err(error),
+        let mut asking = stream::iter(channels)
+            .map(|channel| self.lost_in(channel.id, after, cut))
+            .buffer_unordered(AT_ONCE);
+        while let Some(lost) = asking.try_next().await? {
+            if lost {
+                return Ok(true);
             }
         }
         Ok(false)
     }
 
+    async fn lost_in(
+        &self,
+        channel: theirs::ChannelId,
+        mut after: MessageId,
+        cut: MessageId,
+    ) -> Result<bool, RestError> {
+        loop {
+            let page = match self.page(channel, Some(after), PAGE).await {
+                Ok(page) => page,
+                Err(RestError::Refused { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            let next = next_page(&page, after).filter(|next| *next < cut);
+            let mut earning = page.into_iter().filter_map(|message| self.seen(message));
+            if earning.any(|seen| seen.message <= cut) {
+                return Ok(true);
+            }
+            let Some(next) = next else {
+                return Ok(false);
+            };
+            after = next;
+        }
+    }
+
+    /// Makes a call until Discord answers it: what has been read so far must not be read
+    /// again because of some seconds of trouble.
     async fn get<T: DeserializeOwned>(
         &self,
         what: &'static str,
         route: Route<'_>,
         parameters: Vec<(&'static str, String)>,
     ) -> Result<T, RestError> {
-        self.rest
-            .call(what, Repeat::Safe, PATIENCE, |http| {
-                let request =
-                    Request::new(route, LightMethod::Get).params(Some(parameters.clone()));
-                async move { http.fire(request).await }
-            })
-            .await
+        for attempt in 0.. {
+            let answer = self
+                .rest
+                .call(what, Repeat::Safe, PATIENCE, |http| {
+                    let request =
+                        Request::new(route, LightMethod::Get).params(Some(parameters.clone()));
+                    async move { http.fire(request).await }
+                })
+                .await;
+            match answer {
+                Err(error @ (RestError::Unreachable(_) | RestError::NotUnderstood(_))) => {
+                    if attempt == 0 && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
+                        tracing::warn!(%error, "what was missed cannot be read now; it is tried again, and XP waits");
+                    }
+                }
+                answer => {
+                    if attempt > 0 && self.failing.fetch_sub(1, Ordering::Relaxed) == 1 {
+                        tracing::info!("the reading goes on where it was");
+                    }
+                    return answer;
+                }
+            }
+            tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+        }
+        unreachable!("attempts are not counted out")
     }
 }
 
@@ -316,17 +462,19 @@ fn before(message: MessageId, earlier_ms: i64) -> MessageId {
     at.and_then(MessageId::first_at).unwrap_or(FIRST)
 }
 
+/// Where the page after this one begins, if there is one.
+fn next_page(page: &[Value], after: MessageId) -> Option<MessageId> {
+    let last = page.iter().filter_map(id_of).max()?;
+    (page.len() == PAGE && last > after).then_some(last)
+}
+
+/// Of a forum it is the last post, which is a thread.
 fn last_message(channel: &BareChannel) -> Option<MessageId> {
-    // A forum's last "message" is its last post, which is a thread.
-    channel
-        .last_message_id
-        .filter(|_| holds_messages(channel))?
-        .try_into()
-        .ok()
+    channel.last_message_id?.try_into().ok()
 }
 
 fn newer(channel: &BareChannel, after: MessageId) -> bool {
-    last_message(channel).is_some_and(|last| last > after)
+    holds_messages(channel) && last_message(channel).is_some_and(|last| last > after)
 }
 
 /// Text, voice, announcements, their threads, stages.
@@ -340,11 +488,7 @@ fn holds_threads(channel: &BareChannel) -> bool {
 }
 
 fn id_of(message: &Value) -> Option<MessageId> {
-    message["id"]
-        .as_str()?
-        .parse()
-        .ok()
-        .and_then(MessageId::new)
+    wire::id_of(message).and_then(MessageId::new)
 }
 
 fn archived_after(timestamp: &str, start: MessageId) -> bool {
@@ -357,4 +501,69 @@ fn archived_after(timestamp: &str, start: MessageId) -> bool {
 /// serenity puts parameters into the URL as they are; the `+` of a time zone is a space there.
 fn encoded(timestamp: &str) -> String {
     timestamp.replace('+', "%2B")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message() -> impl Strategy<Value = MessageId> {
+        (1..=i64::MAX as u64).prop_map(|id| MessageId::new(id).unwrap())
+    }
+
+    fn milliseconds() -> impl Strategy<Value = i64> {
+        0..=i64::from(u32::MAX) * 3_600_000
+    }
+
+    #[test]
+    fn a_page_that_is_not_full_is_the_last() {
+        let id = |id| MessageId::new(id).unwrap();
+        for (first, count, after, next) in [
+            (11, 100, 10, Some(id(110))),
+            (11, 99, 10, None),
+            (11, 0, 10, None),
+            // What does not move on would be read for ever.
+            (1, 100, 100, None),
+        ] {
+            let ids = (first..first + count).rev();
+            let page: Vec<Value> = ids
+                .map(|id| serde_json::json!({ "id": id.to_string() }))
+                .collect();
+            assert_eq!(next_page(&page, id(after)), next, "{first}, {count}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_not_understood_is_a_recent_one() {
+        let start = MessageId::first_at(Timestamp::from_millis(1_750_000_000_000).unwrap());
+        for (text, expected) in [
+            ("2025-06-15T15:06:39.000000+00:00", false),
+            ("2025-06-15T15:06:41.000000+00:00", true),
+            ("2025-06-15T17:06:39.000000+02:00", false),
+            ("yesterday", true),
+            ("", true),
+        ] {
+            assert_eq!(archived_after(text, start.unwrap()), expected, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn earlier_is_never_later(a in message(), b in message(), by in milliseconds(), more in milliseconds()) {
+            let (first, second) = (a.min(b), a.max(b));
+            prop_assert!(before(first, by) <= before(second, by));
+            prop_assert!(before(first, by.max(more)) <= before(first, by.min(more)));
+            prop_assert!(before(first, by) <= first);
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text: String, id: String, start in message()) {
+            archived_after(&text, start);
+            prop_assert!(!encoded(&text).contains('+'));
+            let number = id_of(&serde_json::json!({ "id": id }));
+            prop_assert_eq!(number.is_some(), id.parse().ok().and_then(MessageId::new).is_some());
+        }
+    }
 }

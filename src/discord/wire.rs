@@ -3,7 +3,8 @@
 //! Discord adds to messages all the time. One that serenity cannot parse any more
 //! still earns, and does not take the other 99 of its page with it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
 
 use crate::leveling::{self, MessageFacts, Profile, may_earn};
@@ -67,17 +68,50 @@ pub struct BareChannel {
 #[derive(Clone, Debug, Deserialize)]
 pub struct BareThread {
     /// When it was archived or brought back, in ISO 8601.
-    pub archive_timestamp: String,
+    pub archive_timestamp: Option<String>,
+}
+
+/// A list of channels.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct BareChannels {
+    /// Those that could be read.
+    #[serde(deserialize_with = "readable")]
+    pub channels: Vec<BareChannel>,
 }
 
 /// A list of threads.
 #[derive(Debug, Deserialize)]
 pub struct BareThreads {
-    /// The threads.
+    /// Those that could be read.
+    #[serde(deserialize_with = "readable")]
     pub threads: Vec<BareChannel>,
     /// Whether there is another page; only of archived ones.
     #[serde(default)]
     pub has_more: bool,
+}
+
+/// One channel that makes no sense must not hide the others.
+fn readable<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<BareChannel>, D::Error> {
+    let list: Vec<Value> = Vec::deserialize(list)?;
+    let read = |channel: Value| {
+        let id = id_of(&channel);
+        let read = BareChannel::deserialize(channel);
+        if read.is_err() {
+            tracing::error!(
+                id,
+                "a channel or thread is described in a way that is not understood; what was \
+                 missed in it is not counted"
+            );
+        }
+        read.ok()
+    };
+    Ok(list.into_iter().filter_map(read).collect())
+}
+
+/// The id of whatever this is.
+pub fn id_of(object: &Value) -> Option<u64> {
+    object["id"].as_str()?.parse().ok()
 }
 
 impl BareMessage {
@@ -147,5 +181,127 @@ fn storable(profile: Profile) -> Profile {
         display_name: profile.display_name.map(clean),
         nickname: profile.nickname.map(clean),
         avatar_hash: profile.avatar_hash.map(clean),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// Anything that is JSON, names of our fields included.
+    pub fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<u64>().prop_map(|id| id.to_string().into()),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            let name = prop_oneof![
+                Just("id".to_owned()),
+                Just("type".to_owned()),
+                Just("threads".to_owned()),
+                any::<String>(),
+            ];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map(name, inner, 0..6)
+                    .prop_map(|fields| fields.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// `whole` with one of its fields, at any depth, replaced.
+    fn with_one_odd(mut whole: Value, fields: &[&str], which: usize, odd: Value) -> Value {
+        let field = fields[which % fields.len()];
+        *whole.pointer_mut(field).expect("a field of the whole") = odd;
+        whole
+    }
+
+    fn message() -> Value {
+        json!({
+            "id": "1000000000000000000", "channel_id": "7", "guild_id": "8", "type": 0, "webhook_id": null,
+            "author": { "id": "9", "username": "alice", "global_name": null, "avatar": "a", "bot": false, "system": false },
+            "message_reference": { "type": 0 }, "member": { "nick": "al" },
+        })
+    }
+
+    const OF_A_MESSAGE: [&str; 13] = [
+        "/id",
+        "/channel_id",
+        "/guild_id",
+        "/type",
+        "/webhook_id",
+        "/author",
+        "/author/id",
+        "/author/username",
+        "/author/bot",
+        "/message_reference",
+        "/message_reference/type",
+        "/member",
+        "/member/nick",
+    ];
+
+    fn channel(id: u64) -> Value {
+        json!({
+            "id": id.to_string(), "type": 11, "name": "n", "last_message_id": "5",
+            "thread_metadata": { "archive_timestamp": "2026-01-01T00:00:00+00:00" },
+        })
+    }
+
+    const OF_A_CHANNEL: [&str; 6] = [
+        "/id",
+        "/type",
+        "/name",
+        "/last_message_id",
+        "/thread_metadata",
+        "/thread_metadata/archive_timestamp",
+    ];
+
+    #[test]
+    fn what_discord_sends_is_read_whole() {
+        let message: BareMessage = serde_json::from_value(message()).unwrap();
+        let seen = message.seen(|_| false).unwrap();
+        assert_eq!((seen.channel.get(), seen.user.get()), (7, 9));
+        assert_eq!(seen.profile.unwrap().nickname.as_deref(), Some("al"));
+        for field in OF_A_CHANNEL {
+            assert!(channel(1).pointer(field).is_some(), "{field}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_breaks_the_reader(odd in anything(), which in any::<usize>(), named: bool) {
+            for message in [odd.clone(), with_one_odd(message(), &OF_A_MESSAGE, which, odd)] {
+                id_of(&message);
+                if let Ok(message) = BareMessage::deserialize(message) {
+                    message.seen(|_| named);
+                }
+            }
+        }
+
+        #[test]
+        fn an_odd_channel_costs_only_itself(odd in anything(), which in any::<usize>()) {
+            let list = json!([channel(1), odd, with_one_odd(channel(2), &OF_A_CHANNEL, which, odd), channel(3)]);
+            let threads = json!({ "threads": list, "has_more": true });
+            let channels: BareChannels = serde_json::from_value(list).unwrap();
+            let threads: BareThreads = serde_json::from_value(threads).unwrap();
+            for found in [channels.channels, threads.threads] {
+                let known = |id: u64| found.iter().any(|channel| channel.id.get() == id);
+                prop_assert!(known(1) && known(3));
+            }
+        }
+
+        #[test]
+        fn a_list_that_is_none_is_refused_and_breaks_nothing(odd in anything()) {
+            prop_assert_eq!(BareChannels::deserialize(odd.clone()).is_ok(), odd.is_array());
+            let _ = BareThreads::deserialize(odd);
+        }
     }
 }

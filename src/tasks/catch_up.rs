@@ -2,22 +2,24 @@
 //! engine.
 //!
 //! A reading that fails is begun again; a newer gap replaces it. Nothing is saved in
-//! here, so that it can end at any point.
+//! here, so that it can end at any point. Never lets XP wait for a word to people.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::backoff::backoff;
-use crate::discord::history::{Missed, Reader};
+use crate::discord::history::{Missed, Reader, Unread, Why};
 use crate::discord::{Rest, RestError, announce};
-use crate::leveling::GuildId;
+use crate::leveling::{GuildId, MessageId};
 use crate::xp::{Gap, History, Inbox, XpCache};
 
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
+/// A council that refuses waits for a person to mend it.
+const TELL_MOST: Duration = Duration::from_mins(5);
 
 /// What the task works with.
 #[derive(Debug)]
@@ -34,18 +36,44 @@ pub struct CatchUp {
     pub council: String,
     /// The way to the engine.
     pub inbox: Inbox,
-    /// Channels that may not be read and of which it was said, by id.
-    pub said: Mutex<BTreeSet<u64>>,
+    /// What was said, and what has yet to be.
+    pub said: Mutex<Said>,
+}
+
+/// What people were told, and what they have yet to be told. It outlives a gap.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// Channels that could not be read and of which it was said, by id.
+    unread: BTreeSet<u64>,
+    /// What the council has not been told yet.
+    word: Option<Word>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Word {
+    sentence: String,
+    /// By which Discord knows it again.
+    nonce: String,
 }
 
 impl CatchUp {
-    /// Fills each gap that the engine finds, until the engine has ended.
-    pub async fn run(&self, mut gaps: watch::Receiver<Option<Gap>>) {
+    /// Fills each gap that the engine finds, until the engine has ended. Beside it the
+    /// council is told what it must know, however long that takes: neither XP nor the
+    /// next gap waits for it.
+    pub async fn run(&self, gaps: watch::Receiver<Option<Gap>>) {
+        let news = Notify::new();
+        tokio::select! {
+            () = self.fill_each(gaps, &news) => {}
+            () = self.tell_council(&news) => {}
+        }
+    }
+
+    async fn fill_each(&self, mut gaps: watch::Receiver<Option<Gap>>, news: &Notify) {
         let mut gap = *gaps.borrow_and_update();
         loop {
             let filling = async {
                 if let Some(gap) = gap {
-                    self.fill(gap).await;
+                    self.fill(gap, news).await;
                 }
                 std::future::pending::<()>().await;
             };
@@ -57,15 +85,10 @@ impl CatchUp {
         }
     }
 
-    async fn fill(&self, gap: Gap) {
-        let reader = Reader {
-            rest: &self.rest,
-            xp: &self.xp,
-            guild: self.guild,
-            hours: self.hours,
-        };
+    async fn fill(&self, gap: Gap, news: &Notify) {
         let started = Instant::now();
         for attempt in 0.. {
+            let reader = Reader::new(&self.rest, &self.xp, self.guild, self.hours);
             match reader.read(gap.after).await {
                 Ok(mut missed) => {
                     let messages = std::mem::take(&mut missed.messages);
@@ -81,8 +104,13 @@ impl CatchUp {
                             reached,
                         })
                         .await;
-                    // Only now: XP must not wait for a word to the council.
-                    return self.report(&missed).await;
+                    // Nothing is waited for from here on: a newer gap could cut it off.
+                    self.say_unread(&missed);
+                    if missed.cut_off {
+                        self.say_cut_off(missed.reached);
+                        news.notify_one();
+                    }
+                    return;
                 }
                 Err(RestError::Revoked) => return,
                 Err(error) => {
@@ -94,35 +122,79 @@ impl CatchUp {
         }
     }
 
-    async fn report(&self, missed: &Missed) {
-        for (channel, name) in &missed.forbidden {
-            if self
-                .said
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(channel.get())
-            {
-                tracing::warn!(
+    fn say_unread(&self, missed: &Missed) {
+        for (channel, Unread { name, why }) in &missed.unread {
+            if !self.said().unread.insert(channel.get()) {
+                continue;
+            }
+            match why {
+                Why::Forbidden => tracing::warn!(
                     %channel, %name,
-                    "this channel's history may not be read: give the bot View Channel and Read Message History there"
-                );
+                    "this channel's history may not be read, and what was missed in it is not counted: \
+                     give the bot View Channel and Read Message History there"
+                ),
+                Why::Refused(error) => tracing::warn!(
+                    %channel, %name, %error,
+                    "this channel's history could not be read, and what was missed in it is not counted"
+                ),
             }
         }
-        if missed.cut_off {
-            let hours = self.hours;
-            tracing::error!(
-                hours,
-                "messages that are older than this were missed and are not counted"
-            );
-            let sentence = format!(
-                "I was away for longer than {hours} hours. Messages from before that time earned no XP; \
-                 WALLE_CATCH_UP_HOURS says how far back I read."
-            );
-            if let Err(error) =
-                announce::council(&self.rest, &missed.channels, &self.council, sentence).await
-            {
-                tracing::warn!(%error, "the council could not be told");
+    }
+
+    fn say_cut_off(&self, reached: MessageId) {
+        let hours = self.hours;
+        tracing::error!(
+            hours,
+            "messages that are older than this were missed and are not counted: \
+             set WALLE_CATCH_UP_HOURS higher to have more read the next time"
+        );
+        let sentence = format!(
+            "I was away for longer than {hours} hours, and messages from before that time earned no XP. \
+             To have me read further back the next time, set WALLE_CATCH_UP_HOURS to more than {hours} \
+             and start me again."
+        );
+        let nonce = format!("c{reached}");
+        self.said().word = Some(Word { sentence, nonce });
+    }
+
+    /// Never ends.
+    async fn tell_council(&self, news: &Notify) {
+        let mut attempt = 0;
+        loop {
+            let word = self.said().word.clone();
+            let Some(word) = word else {
+                news.notified().await;
+                continue;
+            };
+            let Word { sentence, nonce } = &word;
+            match announce::council(&self.rest, self.guild, &self.council, sentence, nonce).await {
+                Ok(told) => {
+                    if !told {
+                        tracing::error!(
+                            channel = self.council,
+                            "there is no text channel of this name to tell the moderators in, so that only \
+                             this log says it: create it, or set WALLE_COUNCIL_CHANNEL"
+                        );
+                    } else if attempt > 0 {
+                        tracing::info!("the council has been told");
+                    }
+                    attempt = 0;
+                    // Unless there is something newer to say by now.
+                    self.said().word.take_if(|newest| *newest == word);
+                }
+                Err(RestError::Revoked) => std::future::pending().await,
+                Err(error) => {
+                    if attempt == 0 {
+                        tracing::warn!(%error, "the council could not be told; it is tried again");
+                    }
+                    tokio::time::sleep(backoff(attempt, RETRY_LEAST, TELL_MOST)).await;
+                    attempt += 1;
+                }
             }
         }
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
