@@ -228,7 +228,8 @@ pub async fn import(settings: &config::Import, cancel: CancellationToken) -> Res
 /// Looks for what must not be in the database, and compares it with a log.
 pub async fn check(settings: &config::Check) -> Result<(), Stop> {
     let database = Database::connect(&settings.database.database_url).await?;
-    let found = check::run(&database, settings.replay.as_deref(), settings.zone).await;
+    let replay = settings.replay.as_deref();
+    let found = check::run(&database, replay, &settings.from, settings.zone).await;
     database.close().await;
     Ok(found?)
 }

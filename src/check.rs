@@ -1,29 +1,42 @@
 //! `wall_e check`: is the database sound, and is it what the messages come to?
 //!
 //! Only reads. A difference is printed row by row and makes the command fail; what the
-//! rows should be is computed by the rules the bot itself uses, from nothing.
+//! rows should be is computed by the rules the bot itself uses, from nothing or from the
+//! dump that was imported.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use chrono_tz::Tz;
 
 use crate::discord::wire::BareMessage;
+use crate::import;
 use crate::leveling::{Levels, Standing, Timestamp, UserId};
 use crate::store::xp_day::{self, DayTotal};
-use crate::store::{self, Database};
-use crate::xp::{Seen, recompute};
+use crate::store::{self, Connection, Database};
+use crate::xp::{Seen, recompute_from};
 
 /// Rows printed at most; the rest is only counted.
 const SHOWN: usize = 50;
 
-/// Checks the database, and compares it with a log of messages if there is one.
-pub async fn run(database: &Database, replay: Option<&Path>, zone: Tz) -> anyhow::Result<()> {
-    let levels = store::level::load(&mut *database.acquire().await?).await?;
-    let stored = Rows::load(database).await?;
+/// Checks the database, and compares it with a log of messages if there is one: with what
+/// the log comes to from the standings of the dump in the files `from`, or from nothing.
+pub async fn run(
+    database: &Database,
+    replay: Option<&Path>,
+    from: &[PathBuf],
+    zone: Tz,
+) -> anyhow::Result<()> {
+    // The files first: whoever mistypes a name need not wait for a database.
+    let imported = imported(from)?;
+    // One moment for all of it: a bot that is running goes on meanwhile.
+    let mut snapshot = database.begin_snapshot().await?;
+    let levels = store::level::load(&mut snapshot).await?;
+    let stored = Rows::load(&mut snapshot).await?;
+    drop(snapshot);
     let differences = match replay {
-        Some(path) => stored.differences_from(&Rows::replayed(path, &levels, zone)?),
+        Some(path) => stored.differences_from(&Rows::replayed(path, imported, &levels, zone)?),
         None => stored.contradictions(),
     };
     report(&differences, &stored)
@@ -36,10 +49,9 @@ struct Rows {
 }
 
 impl Rows {
-    async fn load(database: &Database) -> store::Result<Self> {
-        let mut connection = database.acquire().await?;
+    async fn load(connection: &mut Connection) -> store::Result<Self> {
         let mut users = BTreeMap::new();
-        store::user_point::load_all(&mut connection, |row| {
+        store::user_point::load_all(connection, |row| {
             if row.standing.is_tracked() {
                 users.insert(row.user, row.standing);
             }
@@ -47,25 +59,27 @@ impl Rows {
         .await?;
         Ok(Self {
             users,
-            days: xp_day::all(&mut connection).await?,
+            days: xp_day::all(connection).await?,
         })
     }
 
-    fn replayed(path: &Path, levels: &Levels, zone: Tz) -> anyhow::Result<Self> {
+    fn replayed(
+        path: &Path,
+        mut users: BTreeMap<UserId, Standing>,
+        levels: &Levels,
+        zone: Tz,
+    ) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
-        let (users, days) = recompute(
+        let (earned, days) = recompute_from(
+            |user| users.get(&user).copied(),
             messages(&text).with_context(|| path.display().to_string())?,
             levels,
             zone,
         );
-        Ok(Self {
-            users: users
-                .into_iter()
-                .map(|row| (row.user, row.standing))
-                .collect(),
-            days,
-        })
+        users.extend(earned.into_iter().map(|row| (row.user, row.standing)));
+        users.retain(|_, standing| standing.is_tracked());
+        Ok(Self { users, days })
     }
 
     /// What is here and not there, there and not here, or not the same.
@@ -111,6 +125,19 @@ impl Rows {
             })
             .collect()
     }
+}
+
+/// Where everyone stood before the first message of the log.
+fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
+    if from.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let dump = import::django::read(from)?;
+    Ok(dump
+        .users
+        .into_iter()
+        .map(|(user, _)| (user.user, user.standing))
+        .collect())
 }
 
 /// The messages of a log that may earn XP.

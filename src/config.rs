@@ -222,6 +222,10 @@ pub struct Check {
     /// JSON, one a line
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
+    /// Replay the log on top of this dump: the files that were imported into the database
+    /// while it was fresh, in Django's format
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "replay")]
+    pub from: Vec<PathBuf>,
     /// The guild's time zone, which decides where a day of XP begins
     #[arg(long = "timezone", env = "WALLE_TIMEZONE", default_value = "Canada/Pacific", hide_env_values = true, value_parser = Setting(zone))]
     pub zone: Tz,

@@ -183,6 +183,13 @@ impl Database {
         Ok(self.pool.begin().await?)
     }
 
+    /// A transaction that sees the whole database as it was at its first look, whatever
+    /// others commit meanwhile, and changes nothing.
+    pub async fn begin_snapshot(&self) -> Result<Transaction<'static>> {
+        let begin = "begin isolation level repeatable read, read only";
+        Ok(self.pool.begin_with(begin).await?)
+    }
+
     /// Ends all sessions politely.
     pub async fn close(&self) {
         self.pool.close().await;

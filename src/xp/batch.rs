@@ -43,7 +43,26 @@ pub fn recompute(
     levels: &Levels,
     zone: Tz,
 ) -> (Vec<SavedUser>, Vec<DayTotal>) {
-    let Batch { users, days, .. } = plan(messages, levels, zone, Lines::OnePerUser, |_| None);
+    recompute_from(|_| None, messages, levels, zone)
+}
+
+/// What these messages come to, from where each user stood before them: the row of
+/// everyone who earned, and the days.
+pub fn recompute_from(
+    before: impl Fn(UserId) -> Option<Standing>,
+    messages: Vec<Seen>,
+    levels: &Levels,
+    zone: Tz,
+) -> (Vec<SavedUser>, Vec<DayTotal>) {
+    let known = |user| {
+        before(user).map(|standing| CachedUser {
+            user,
+            standing,
+            hidden: false,
+            named: true,
+        })
+    };
+    let Batch { users, days, .. } = plan(messages, levels, zone, Lines::OnePerUser, known);
     (users, days)
 }
 

@@ -6,7 +6,7 @@ mod cache;
 mod engine;
 mod inbox;
 
-pub use batch::recompute;
+pub use batch::{recompute, recompute_from};
 pub use cache::{Card, XpCache};
 pub use engine::{Engine, EngineHandles, Gap};
 pub use inbox::{History, Inbox, Seen};

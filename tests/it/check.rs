@@ -1,25 +1,30 @@
 //! `wall_e check`: a log, replayed, is what the database holds, or the difference is shown.
 
+use std::path::Path;
 use std::process::Output;
 
-use discord_sim::World;
-use serde_json::Value;
+use discord_sim::{Sim, World};
+use serde_json::{Value, json};
+use sqlx::Connection as _;
 
-use crate::support::{Stage, command};
+use crate::support::{Bot, Ledger, Stage, TestDatabase, command, wait};
 
 async fn check(stage: &Stage, log: Option<&[Value]>) -> Output {
     let mut check = command();
     check.arg("check").env("DATABASE_URL", stage.database.url());
     let file = tempfile::NamedTempFile::new().unwrap();
     if let Some(log) = log {
-        let lines: String = log
-            .iter()
-            .flat_map(|message| [message.to_string(), "\n".to_owned()])
-            .collect();
-        std::fs::write(file.path(), lines).unwrap();
+        std::fs::write(file.path(), lines(log)).unwrap();
         check.arg("--replay").arg(file.path());
     }
     check.output().await.expect("the binary runs")
+}
+
+/// A log as `--replay` reads it.
+fn lines(log: &[Value]) -> String {
+    log.iter()
+        .flat_map(|message| [message.to_string(), "\n".to_owned()])
+        .collect()
 }
 
 fn printed(output: &Output) -> String {
@@ -92,4 +97,113 @@ async fn a_database_that_contradicts_itself_is_found_without_a_log() {
         "{}",
         printed(&wrong)
     );
+}
+
+#[tokio::test]
+async fn a_bot_that_commits_meanwhile_is_no_contradiction() {
+    let database = TestDatabase::migrated().await;
+    database.insert_user(5, 20, 1).await;
+    let mut session = database.session().await;
+    let mut bot = session.begin().await.expect("a transaction");
+    // The check reads the users, and then has to wait before it reads the days.
+    sqlx::raw_sql("lock table xp_day in access exclusive mode")
+        .execute(&mut *bot)
+        .await
+        .expect("the table is locked");
+    let mut check = command();
+    check.arg("check").env("DATABASE_URL", database.url());
+    let check = tokio::spawn(async move { check.output().await });
+    wait("the check to read the days", async || {
+        let waiting = "select count(*) from pg_locks
+                       where not granted and relation = 'xp_day'::regclass";
+        (database.number(waiting).await > 0).then_some(())
+    })
+    .await;
+    sqlx::raw_sql(
+        "update user_point set points = 60, message_count = 3;
+         insert into xp_day (user_id, day, points, messages) values (5, '2026-01-01', 60, 3)",
+    )
+    .execute(&mut *bot)
+    .await
+    .expect("the rows are written");
+    bot.commit().await.expect("and committed");
+    let checked = check.await.unwrap().expect("the binary runs");
+    assert!(checked.status.success(), "{}", printed(&checked));
+    assert!(printed(&checked).contains("1 users and 0 days"));
+}
+
+#[tokio::test]
+async fn a_replay_can_begin_with_the_dump_that_was_imported() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let record = |user: u64, points: u64, messages: u64, earned_at: u64| {
+        json!({ "model": "wall_e_models.userpoint", "pk": user, "fields": {
+            "user_id": user, "name": "someone", "points": points, "message_count": messages,
+            "latest_time_xp_was_earned_epoch": earned_at,
+        }})
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let now = sim.now_ms() / 1_000;
+    // Of the first, who is still cooling down, the next message earns nothing.
+    let first = write(
+        "first.json",
+        json!([record(sim.user("alice"), 400, 20, now)]).to_string(),
+    );
+    let second = write(
+        "second.json",
+        json!([
+            record(sim.user("bob"), 90, 5, 1_600_000_000),
+            record(sim.user("carol"), 0, 0, 0)
+        ])
+        .to_string(),
+    );
+    let mut import = command();
+    import.args(["import", "django"]).args([&first, &second]);
+    let imported = import.env("DATABASE_URL", database.url()).output().await;
+    assert!(imported.expect("the binary runs").status.success());
+
+    let bot = Bot::start(&sim, &database.url()).await;
+    let stage = Stage { bot, database, sim };
+    let mut ledger = Ledger::default();
+    stage.say("alice", "too early");
+    stage.rest();
+    stage.say("alice", "in time");
+    stage.say("bob", "in time");
+    ledger.write(&stage, "mod", "general", true);
+    ledger.comes_true(&stage).await;
+    let (bob, alice) = (stage.sim.user("bob"), stage.sim.user("alice"));
+    stage.database.wait_for_messages(bob, 6).await;
+    stage.database.wait_for_messages(alice, 21).await;
+
+    let log = stage.sim.messages(stage.sim.channel("general"));
+    let log = write("log", lines(&log));
+    let check = async |from: &[&Path]| {
+        let mut check = command();
+        check.env("DATABASE_URL", stage.database.url());
+        check.arg("check").arg("--replay").arg(&log);
+        if !from.is_empty() {
+            check.arg("--from").args(from);
+        }
+        check.output().await.expect("the binary runs")
+    };
+    let agrees = check(&[&first, &second]).await;
+    assert!(agrees.status.success(), "{}", printed(&agrees));
+    assert!(
+        printed(&agrees).starts_with("3 users and 3 days"),
+        "{}",
+        printed(&agrees)
+    );
+    for (from, differing) in [(vec![first.as_path()], bob), (Vec::new(), alice)] {
+        let differs = check(&from).await;
+        assert_eq!(differs.status.code(), Some(1));
+        let line = format!("user {differing}: ");
+        assert!(printed(&differs).contains(&line), "{}", printed(&differs));
+    }
+    let missing = check(&[&directory.path().join("nowhere")]).await;
+    assert_eq!(missing.status.code(), Some(1));
 }
