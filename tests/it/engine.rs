@@ -133,3 +133,62 @@ async fn an_engine_whose_row_was_moved_by_others_writes_nothing_and_says_why() {
         assert_eq!(database.number("select count(*) from xp_day").await, 0);
     }
 }
+
+#[tokio::test]
+async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
+    /// What the engine lets wait; the inbox holds half of it.
+    const MAY_WAIT: u64 = 200_000;
+    /// The engine takes as many at once.
+    const AT_ONCE: u64 = 2_000;
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let (engine, EngineHandles { inbox, mut gaps }) = engine(&store).await;
+    let end = CancellationToken::new();
+    let running = tokio::spawn(engine.run(end.clone()));
+    inbox.session_began();
+    gaps.changed().await.expect("the engine finds the gap");
+    let first = gaps.borrow_and_update().expect("it is open");
+
+    let mut offered = 0;
+    while !gaps.has_changed().expect("the engine runs") {
+        assert!(offered < 2 * MAY_WAIT, "nothing was forgotten");
+        for number in offered..offered + AT_ONCE {
+            inbox.offer(message(number));
+        }
+        offered += AT_ONCE;
+        // The engine shares this thread and takes them now.
+        tokio::task::yield_now().await;
+    }
+    assert!(
+        (MAY_WAIT..MAY_WAIT + 4 * AT_ONCE).contains(&offered),
+        "{offered} were offered"
+    );
+    let gap = gaps.borrow_and_update().expect("it is open still");
+    assert_eq!((gap.number, gap.after), (first.number + 1, first.after));
+
+    // What is offered from now on waits beside the new reading.
+    inbox.offer(message(offered));
+    let history: Vec<Seen> = (0..offered).map(message).collect();
+    let reached = history.last().unwrap().message;
+    for (gap, messages) in [(first.number, Vec::new()), (gap.number, history)] {
+        inbox
+            .fill(History {
+                gap,
+                messages,
+                reached,
+            })
+            .await;
+    }
+    assert!(inbox.settled(PATIENCE).await, "the history is applied");
+    let levels = store::level::load(&mut store.acquire().await.unwrap())
+        .await
+        .unwrap();
+    let expected = recompute((0..=offered).map(message).collect(), &levels, ZONE).0;
+    let expected: BTreeMap<_, _> = expected
+        .into_iter()
+        .map(|row| (row.user, row.standing))
+        .collect();
+    assert_eq!(standings(&store).await, expected);
+    end.cancel();
+    assert_eq!(running.await.unwrap(), Ok(()));
+}
