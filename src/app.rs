@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinHandle};
@@ -45,7 +46,7 @@ const HEALTHY: Duration = Duration::from_mins(15);
 /// Runs the bot until `cancel` (then it ends well) or until it cannot go on. A database
 /// that has lost commits is no reason to stay down: everything ends in order and starts
 /// over from what the database holds, and the history gives the rest.
-pub async fn run(settings: config::Run, cancel: CancellationToken) -> Result<(), Stop> {
+pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result<(), Stop> {
     let mut starts = 0;
     loop {
         let started = Instant::now();
@@ -53,6 +54,8 @@ pub async fn run(settings: config::Run, cancel: CancellationToken) -> Result<(),
             Err(Stop::Rewound) if !cancel.is_cancelled() => {}
             result => return result,
         }
+        // The number may belong to any other process by now.
+        settings.replaces = None;
         if started.elapsed() > HEALTHY {
             starts = 0;
         }
@@ -78,7 +81,10 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
     let Some(database) = opening.transpose()? else {
         return Ok(());
     };
-    let Some((lease, watermark)) = lease::claim_when_free(&database, cancel).await? else {
+    let mut replaces = settings.replaces;
+    let stands_by = || tell_to_end(replaces.take());
+    let claimed = lease::claim_when_free(&database, cancel, stands_by).await?;
+    let Some((lease, watermark)) = claimed else {
         return Ok(());
     };
     // Beats from here on: whatever follows may take long, and is not a sign of death.
@@ -101,6 +107,18 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
             "the end took too long and was cut short"
         )))
     }))
+}
+
+/// Asks the bot that is replaced for an orderly end; one that has ended is none the worse.
+fn tell_to_end(bot: Option<Pid>) {
+    let Some(bot) = bot else { return };
+    tracing::info!(
+        pid = bot.as_raw_nonzero(),
+        "telling the bot before this one to end"
+    );
+    if let Err(error) = kill_process(bot, Signal::TERM) {
+        tracing::warn!(%error, "it could not be told");
+    }
 }
 
 /// Everything that is built and not yet started.

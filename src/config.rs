@@ -16,6 +16,7 @@ use chrono_tz::Tz;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind as Mistake;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::process::Pid;
 use secrecy::SecretString;
 
 use crate::error::Stop;
@@ -130,6 +131,10 @@ pub struct Run {
         hide_env_values = true, value_parser = Setting(zone)
     )]
     pub zone: Tz,
+    /// Take the place of the bot with this process id, on this machine: stand by, then
+    /// tell it to end
+    #[arg(long, value_name = "PID", value_parser = Setting(process))]
+    pub replaces: Option<Pid>,
 }
 
 impl Run {
@@ -314,6 +319,11 @@ fn log_format(text: &str) -> Result<LogFormat, &'static str> {
 fn hours(text: &str) -> Result<u32, &'static str> {
     let hours = or_default(text, CATCH_UP_HOURS).parse();
     hours.map_err(|_| "a whole number of hours is expected")
+}
+
+fn process(text: &str) -> Result<Pid, &'static str> {
+    let process = text.parse().ok().and_then(Pid::from_raw);
+    process.ok_or("a process id is expected")
 }
 
 fn prefix(text: &str) -> Result<String, &'static str> {

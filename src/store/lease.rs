@@ -78,18 +78,20 @@ pub async fn claim_if_free(database: &Database) -> Result<Option<(Lease, Waterma
 }
 
 /// Takes the database as soon as nobody has it: waits as a standby while another
-/// bot lives, and takes over when it ends or falls silent. `None` on `cancel`.
+/// bot lives, and takes over when it ends or falls silent. `stands_by` is called when
+/// the waiting begins. `None` on `cancel`.
 pub async fn claim_when_free(
     database: &Database,
     cancel: &CancellationToken,
+    stands_by: impl FnMut(),
 ) -> Result<Option<(Lease, Watermark)>> {
-    let claimed = cancel.run_until_cancelled(watch(database)).await;
+    let claimed = cancel.run_until_cancelled(watch(database, stands_by)).await;
     claimed.transpose()
 }
 
 /// Watches until the database is ours. A Postgres that is away is waited for: its
 /// return is not the moment to be without a bot.
-async fn watch(database: &Database) -> Result<(Lease, Watermark)> {
+async fn watch(database: &Database, mut stands_by: impl FnMut()) -> Result<(Lease, Watermark)> {
     let mut session = database.connect_apart().await?;
     let mut last: Option<(Holder, Instant)> = None;
     let mut away = false;
@@ -127,6 +129,7 @@ async fn watch(database: &Database) -> Result<(Lease, Watermark)> {
         }
         if last.is_none() {
             tracing::info!("another wall_e holds the database; waiting to take over when it ends");
+            stands_by();
         }
         last = Some((holder, since));
         tokio::time::sleep(LOOK).await;

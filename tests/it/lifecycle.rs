@@ -215,6 +215,30 @@ async fn a_second_bot_waits_and_takes_over() {
 }
 
 #[tokio::test]
+async fn a_new_version_tells_the_old_one_to_end_when_it_stands_by() {
+    let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
+    let old = stage.bot.id().to_string();
+    let mut new = Bot::launch_with(
+        &stage.sim,
+        &stage.database.url(),
+        &[],
+        &["--replaces", &old],
+    );
+    new.logged("waiting to take over").await;
+    assert_eq!(
+        stage.bot.ended().await.code(),
+        Some(0),
+        "{}",
+        stage.bot.log()
+    );
+    stage.rest();
+    ledger.write(&stage, "alice", "general", true);
+    new.connected(&stage.sim).await;
+    stage.bot = new;
+    ledger.comes_true(&stage).await;
+}
+
+#[tokio::test]
 async fn a_bot_that_hung_does_not_write_any_more_once_it_was_replaced() {
     let mut stage = Stage::open().await;
     let alice = stage.sim.user("alice");
@@ -265,7 +289,7 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
             assert!(moved.unwrap());
         }
         let started = Instant::now();
-        let claimed = lease::claim_when_free(&store, &CancellationToken::new()).await;
+        let claimed = lease::claim_when_free(&store, &CancellationToken::new(), || {}).await;
         let (_, taken) = claimed.unwrap().expect("nobody cancelled");
         let took = started.elapsed();
         assert!(

@@ -44,11 +44,22 @@ impl Bot {
 
     /// A bot that has only been started, with settings of its own.
     pub fn launch(sim: &Sim, database_url: &str, settings: &[(&str, &str)]) -> Self {
+        Self::launch_with(sim, database_url, settings, &[])
+    }
+
+    /// The same, with flags.
+    pub fn launch_with(
+        sim: &Sim,
+        database_url: &str,
+        settings: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = directory.path().join("bot.log");
         let (url, password) = with_password(database_url);
         let child = command()
             .arg("run")
+            .args(flags)
             .env("WALLE_TOKEN", sim.token())
             .env("WALLE_GUILD_ID", sim.guild_id().to_string())
             .env("WALLE_DISCORD_API", sim.api_url())
