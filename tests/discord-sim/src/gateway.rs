@@ -64,6 +64,17 @@ pub(crate) struct MemberChunks {
     pub nonce: Option<Value>,
 }
 
+/// What becomes of a new connection.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    #[default]
+    Open,
+    /// It is broken at once.
+    Shut,
+    /// It is taken, and nobody answers.
+    Ajar,
+}
+
 /// All sessions and connections, and what is wrong with the gateway now.
 #[derive(Debug, Default)]
 pub(crate) struct Gateway {
@@ -74,7 +85,13 @@ pub(crate) struct Gateway {
     pub identifies: u64,
     pub resumes: u64,
     pub heartbeats: u64,
-    pub refuse: bool,
+    pub door: Door,
+    /// How many connections were left without an answer.
+    pub ignored: u64,
+    /// Whether every identify is answered with op 9 false.
+    pub refuse_identifies: bool,
+    /// Whether READY comes without its application.
+    pub spoil_ready: bool,
     pub mute_acks: bool,
     pub refuse_resumes: u32,
     /// When all members of a guild were last asked for.
@@ -182,7 +199,7 @@ impl State {
         let Some(session) = self.gateway.sessions.get_mut(id) else {
             return;
         };
-        let ready = json!({
+        let mut ready = json!({
             "v": 10,
             "user": user,
             "user_settings": {},
@@ -197,6 +214,9 @@ impl State {
             "application": { "id": text(self.bot), "flags": flags },
             "geo_ordered_rtc_regions": [],
         });
+        if self.gateway.spoil_ready {
+            ready["application"] = Value::Null;
+        }
         session.push("READY", &ready, 1, limit);
         if session.intents & GUILDS != 0 {
             for guild in &creates {
@@ -450,13 +470,37 @@ impl GatewayControl<'_> {
 
     /// Breaks every connection and lets none in (`accept` ends it).
     pub fn refuse_connections(&self) {
-        self.shared.lock().gateway.refuse = true;
+        self.shared.lock().gateway.door = Door::Shut;
         self.drop_connections();
+    }
+
+    /// Breaks every connection; from now on the bot can connect, but nobody answers its
+    /// handshake (`accept` ends it, for new connections).
+    pub fn ignore_connections(&self) {
+        self.shared.lock().gateway.door = Door::Ajar;
+        self.drop_connections();
+    }
+
+    /// How many connections have been ignored.
+    pub fn ignored(&self) -> u64 {
+        self.shared.lock().gateway.ignored
     }
 
     /// Lets connections in again.
     pub fn accept(&self) {
-        self.shared.lock().gateway.refuse = false;
+        self.shared.lock().gateway.door = Door::Open;
+    }
+
+    /// Answers every identify with op 9 false (or not any more). They count as identifies
+    /// all the same.
+    pub fn refuse_identifies(&self, refuse: bool) {
+        self.shared.lock().gateway.refuse_identifies = refuse;
+    }
+
+    /// Sends every READY without its application (or not any more): the session is as good
+    /// as any, but a strict client cannot read what is said of it.
+    pub fn spoil_ready(&self, spoil: bool) {
+        self.shared.lock().gateway.spoil_ready = spoil;
     }
 
     /// Puts all events aside, until `release`.

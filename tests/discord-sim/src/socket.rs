@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::Shared;
 use crate::flood::Flood;
-use crate::gateway::{MemberChunks, Out, plain};
+use crate::gateway::{Door, MemberChunks, Out, plain};
 use crate::session::{self, Session};
 use crate::state::State;
 
@@ -33,11 +33,21 @@ const RESUMABLE_MS: u64 = 30 * 60_000;
 /// Takes connections until the simulation ends.
 pub(crate) async fn serve(listener: TcpListener, shared: Shared) {
     while let Ok((stream, _)) = listener.accept().await {
-        if shared.lock().gateway.refuse {
-            continue;
+        let door = shared.lock().gateway.door;
+        match door {
+            Door::Open => shared.spawn(serve_one(stream, shared.clone())),
+            Door::Shut => {}
+            Door::Ajar => {
+                shared.lock().gateway.ignored += 1;
+                shared.spawn(ignore(stream));
+            }
         }
-        shared.spawn(serve_one(stream, shared.clone()));
     }
+}
+
+/// Keeps a connection on which nothing is ever said.
+async fn ignore(_stream: TcpStream) {
+    std::future::pending::<()>().await;
 }
 
 async fn serve_one(stream: TcpStream, shared: Shared) {
@@ -312,6 +322,10 @@ impl Connection {
             return Err(4004);
         }
         state.gateway.identifies += 1;
+        if state.gateway.refuse_identifies {
+            self.queue(plain(&json!({ "op": 9, "d": false })));
+            return Ok(());
+        }
         let now = state.clock.now_ms();
         state.gateway.sessions.retain(|_, session| {
             session

@@ -113,6 +113,50 @@ async fn connections_are_ended_in_every_way() {
 }
 
 #[tokio::test]
+async fn connections_can_be_left_without_an_answer() {
+    let sim = simulation().await;
+    let (mut client, _) = begun(&sim).await;
+    sim.gateway().ignore_connections();
+    assert!(matches!(client.said().await, Said::Broken));
+    let connecting = tokio::spawn(tokio_tungstenite::connect_async(sim.gateway_url()));
+    let ignored = || (sim.gateway().ignored() == 1).then_some(());
+    sim.wait("the connection to be taken", ignored).await;
+    sim.gateway().accept();
+    begun(&sim).await;
+    assert!(!connecting.is_finished(), "still nobody answers");
+    connecting.abort();
+}
+
+#[tokio::test]
+async fn identifies_can_be_refused() {
+    let sim = simulation().await;
+    let mut client = Client::connect(&sim).await;
+    sim.gateway().refuse_identifies(true);
+    client.identify(&sim.token(), INTENTS).await;
+    assert_eq!(client.next().await, json!({ "op": 9, "d": false }));
+    assert_eq!(sim.gateway().identifies(), 1);
+    assert!(sim.gateway().sessions().is_empty());
+    sim.gateway().refuse_identifies(false);
+    client.identify(&sim.token(), INTENTS).await;
+    client.event("READY").await;
+}
+
+#[tokio::test]
+async fn a_ready_can_be_spoiled() {
+    let sim = simulation().await;
+    sim.gateway().spoil_ready(true);
+    let mut client = Client::connect(&sim).await;
+    client.identify(&sim.token(), INTENTS).await;
+    assert!(client.event("READY").await["application"].is_null());
+    client.event("GUILD_CREATE").await;
+    chat(&sim, "all the same");
+    assert_eq!(
+        client.event("MESSAGE_CREATE").await["content"],
+        "all the same"
+    );
+}
+
+#[tokio::test]
 async fn acks_can_stop() {
     let sim = simulation().await;
     let (mut client, _) = begun(&sim).await;
