@@ -18,8 +18,8 @@ use crate::error::Stop;
 use crate::leveling::GuildId;
 use crate::xp::{Inbox, XpCache};
 
-/// Everything that a listener may use.
-#[derive(Debug)]
+/// Everything that a listener may use. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Listeners {
     /// The guild served; events of others are passed over.
     pub guild: GuildId,

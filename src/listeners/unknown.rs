@@ -2,7 +2,7 @@
 //! in the log, never a crash, and never an excuse to lose a message.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use serenity::all::UnknownEvent;
@@ -12,8 +12,8 @@ use super::message;
 use crate::discord::wire::BareMessage;
 
 /// How many events of each type did not parse.
-#[derive(Debug, Default)]
-pub struct Unknown(Mutex<BTreeMap<String, u64>>);
+#[derive(Clone, Debug, Default)]
+pub struct Unknown(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Unknown {
     /// Counts one more; how many it makes of this type.
@@ -38,11 +38,38 @@ pub(super) fn on_unknown(listeners: &Listeners, event: UnknownEvent) {
     if count.is_power_of_two() {
         tracing::warn!(kind, count, "an event of this type was not understood");
     }
-    if kind == "MESSAGE_CREATE" {
-        if let Ok(message) = BareMessage::deserialize(event.value) {
-            message::on_bare_message(listeners, message);
-        } else {
-            tracing::error!("a message could not be read at all; it earns nothing");
+    match kind {
+        "MESSAGE_CREATE" => {
+            if let Ok(message) = BareMessage::deserialize(event.value) {
+                message::on_bare_message(listeners, message);
+            } else {
+                tracing::error!("a message could not be read at all; it earns nothing");
+            }
         }
+        "READY" => {
+            // Events come all the same, and what came before them was missed.
+            listeners.inbox.session_began();
+            tracing::error!("a session has begun, but what Discord says of it was not understood");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_counted_apart_and_their_number_is_bounded() {
+        let unknown = Unknown::default();
+        for (kind, count) in [("A", 1), ("A", 2), ("B", 1), ("A", 3), ("B", 2)] {
+            assert_eq!(unknown.count(kind), count, "{kind}");
+        }
+        for number in 0..1_000 {
+            unknown.count(&number.to_string());
+        }
+        assert_eq!(unknown.count("another"), 0);
+        assert_eq!(unknown.count("A"), 4, "known types go on");
+        assert_eq!(unknown.0.lock().unwrap().len(), 500);
     }
 }

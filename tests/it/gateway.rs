@@ -97,6 +97,67 @@ async fn events_that_come_twice_or_in_the_wrong_order() {
 }
 
 #[tokio::test]
+async fn a_ready_that_does_not_parse() {
+    survives(|stage| {
+        let nonsense = serde_json::json!({ "v": "ten" });
+        stage.sim.gateway().raw_dispatch("READY", nonsense);
+    })
+    .await;
+}
+
+/// Then serenity knows no session that it could resume, and takes itself for one who is
+/// still connecting.
+#[tokio::test]
+async fn sessions_whose_ready_never_parses() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    stage.rest();
+    stage.sim.gateway().spoil_ready(true);
+    stage.sim.gateway().invalid_session(false);
+    ledger.write(&stage, "alice", "random", false);
+    ledger.comes_true(&stage).await;
+    stage.rest();
+    stage.sim.gateway().drop_connections();
+    ledger.write(&stage, "bob", "random", false);
+    goes_on(&stage, ledger).await;
+}
+
+#[tokio::test]
+async fn frames_that_say_nothing() {
+    let (stage, ledger) = Stage::under_way(World::new()).await;
+    for frame in [
+        "no JSON at all",
+        "",
+        "null",
+        "[]",
+        "{}",
+        r#"{"op":"zero"}"#,
+        r#"{"op":99,"d":null}"#,
+        r#"{"op":0,"d":{}}"#,
+        r#"{"op":0,"t":null,"s":null,"d":null}"#,
+        r#"{"op":10,"d":null}"#,
+    ] {
+        stage.sim.gateway().raw_frame(frame);
+    }
+    let identifies = stage.sim.gateway().identifies();
+    goes_on(&stage, ledger).await;
+    assert_eq!(stage.sim.gateway().identifies(), identifies);
+}
+
+#[tokio::test]
+async fn events_of_an_unknown_type_are_counted() {
+    let (stage, ledger) = Stage::under_way(World::new()).await;
+    for number in 0..4 {
+        let event = serde_json::json!({ "number": number });
+        stage.sim.gateway().raw_dispatch("TEA_IS_READY", event);
+    }
+    let other = serde_json::json!({ "not": "a message" });
+    stage.sim.gateway().raw_dispatch("MESSAGE_UPDATE", other);
+    stage.bot.logged(r#"kind="TEA_IS_READY" count=4"#).await;
+    stage.bot.logged(r#"kind="MESSAGE_UPDATE" count=1"#).await;
+    goes_on(&stage, ledger).await;
+}
+
+#[tokio::test]
 async fn codes_on_which_nobody_must_come_back() {
     for (code, exit) in [(4_004, 14), (4_013, 19), (4_014, 16)] {
         let mut stage = Stage::open().await;
