@@ -56,8 +56,10 @@ Exit codes, besides 128 + n after signal n:
    2  mistyped command line                     16  a privileged intent is off
   10  Rust is missing or too old                17  the database cannot be reached or started
   11  Postgres is missing or too old            18  another wall_e took over the database
-  12  no token
-  13  no guild id                               19  Discord refuses the gateway connection for good
+  12  no token                                  19  Discord does not know the intents asked for
+  13  no guild id                               20  Discord's gateway refuses the bot's shard
+                                                21  the bot is in too many guilds for one connection
+                                                22  it takes a newer wall_e to speak with Discord
 EOF
 }
 

@@ -18,7 +18,9 @@ use crate::backoff::backoff;
 use crate::check;
 use crate::commands::{Commands, Setting};
 use crate::config;
-use crate::discord::client::{Client, Gateway};
+use crate::discord::client::Client;
+use crate::discord::gateway::Gateway;
+use crate::discord::overheard::Overheard;
 use crate::error::Stop;
 use crate::import;
 use crate::leveling::GuildId;
@@ -46,11 +48,15 @@ const HEALTHY: Duration = Duration::from_mins(15);
 /// Runs the bot until `cancel` (then it ends well) or until it cannot go on. A database
 /// that has lost commits is no reason to stay down: everything ends in order and starts
 /// over from what the database holds, and the history gives the rest.
-pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result<(), Stop> {
+pub async fn run(
+    mut settings: config::Run,
+    overheard: Overheard,
+    cancel: CancellationToken,
+) -> Result<(), Stop> {
     let mut starts = 0;
     loop {
         let started = Instant::now();
-        match Box::pin(run_once(settings.clone(), &cancel)).await {
+        match Box::pin(run_once(settings.clone(), overheard.clone(), &cancel)).await {
             Err(Stop::Rewound) if !cancel.is_cancelled() => {}
             result => return result,
         }
@@ -72,7 +78,11 @@ pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result
     }
 }
 
-async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(), Stop> {
+async fn run_once(
+    settings: config::Run,
+    overheard: Overheard,
+    cancel: &CancellationToken,
+) -> Result<(), Stop> {
     let guild = settings.guild()?;
     let token = settings.discord.token()?;
     let opening = cancel
@@ -89,7 +99,7 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
     };
     // Beats from here on: whatever follows may take long, and is not a sign of death.
     let mut running = Running::start(database.clone(), lease);
-    let starting = build(&database, watermark, guild, token, settings);
+    let starting = build(&database, watermark, guild, token, settings, overheard);
     let ready = tokio::select! {
         ready = starting => ready.map(Some),
         stop = running.failed() => Err(stop),
@@ -138,6 +148,7 @@ async fn build(
     guild: GuildId,
     token: SecretString,
     settings: config::Run,
+    overheard: Overheard,
 ) -> Result<Ready, Stop> {
     let started = Instant::now();
     let xp = Arc::new(load(database).await?);
@@ -179,8 +190,12 @@ async fn build(
         settings.discord,
         token,
         listeners,
-        move |client| Box::pin(async move { commands.attach(client).await }),
+        move |client| {
+            let commands = Arc::clone(&commands);
+            Box::pin(async move { commands.attach(client).await })
+        },
         revoked.clone(),
+        overheard,
     )
     .await?;
     let rest = client.rest().clone();

@@ -44,9 +44,28 @@ pub enum Stop {
          of https://discord.com/developers/applications"
     )]
     IntentOff,
-    /// Discord wants something of the gateway that this wall_e does not do.
-    #[error("Discord refuses the gateway connection for good: {0}; a newer wall_e may help")]
-    GatewayRefused(&'static str),
+    /// The gateway closed with 4013.
+    #[error(
+        "Discord does not know the intents that this wall_e asks for (4013): it takes a newer wall_e"
+    )]
+    IntentsUnknown,
+    /// The gateway closed with 4010.
+    #[error(
+        "Discord's gateway refuses the bot's shard, which is always 0 of 1 (4010): check that WALLE_DISCORD_API leads \
+         to Discord, or look for a newer wall_e"
+    )]
+    ShardRefused,
+    /// The gateway closed with 4011, or would.
+    #[error(
+        "the bot is in so many guilds that Discord wants it split into shards (4011): wall_e serves one guild, give it \
+         an application of its own"
+    )]
+    ShardingRequired,
+    /// The gateway closed with 4012.
+    #[error(
+        "Discord's gateway does not speak this wall_e's version any more (4012): it takes a newer wall_e"
+    )]
+    VersionRefused,
     /// Postgres cannot be reached, or not used.
     #[error(
         "the database cannot be used: {0:#}; check that Postgres runs and that DATABASE_URL is right"
@@ -81,7 +100,10 @@ impl Stop {
             Self::IntentOff => 16,
             Self::Database(_) | Self::Rewound => 17,
             Self::TakenOver => 18,
-            Self::GatewayRefused(_) => 19,
+            Self::IntentsUnknown => 19,
+            Self::ShardRefused => 20,
+            Self::ShardingRequired => 21,
+            Self::VersionRefused => 22,
         }
     }
 }

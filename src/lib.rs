@@ -7,7 +7,7 @@
 //! - [`store`] Postgres: one file for each table, and the [lease](store::lease) on the whole
 //! - [`xp`] the cache everyone reads and the engine, the one task that writes XP
 //! - [`error`] who is told what; [`config`] flags and environment
-//! - [`discord`] REST under one policy, and the client's set-up
+//! - [`discord`] REST under one policy, the client's set-up, the gateway kept alive
 //! - [`import`] the levels of a fresh database, another bot's dump
 //! - [`check`] whether a database is what its messages come to
 //! - [`commands`], [`listeners`], [`tasks`] what people, Discord and time ask of the bot:
@@ -53,6 +53,12 @@
 //!   events that do not parse (a message among these is read again with the few fields that
 //!   XP needs), and it decides what poise gets to see. An ordinary message costs one task and
 //!   one copy instead of two of each.
+//! - After some close codes serenity 0.12.5 knocks for ever at a door that Discord has
+//!   shut. It says so in its log only, and a layer beside ours listens for those lines
+//!   ([`discord::overheard`]). A runner of our own would be sturdier, and as long as
+//!   serenity's; the version is pinned instead, and a test fails when the words change.
+//! - A connection that never comes about cannot be called off: serenity has no time limit for
+//!   it. Then the whole client, its thread and its runtime are left to end, and made anew.
 //! - A reading ends at the newest message that was there when all channels and threads had
 //!   been listed, and how far back it goes is counted from there: no wall clock decides what
 //!   counts. What is newer comes live, since the session had begun before the reading did.

@@ -7,9 +7,12 @@ use clap::Parser;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 use wall_e::app;
 use wall_e::config::{Cli, Command, Log, LogFormat};
+use wall_e::discord::overheard::{Overheard, overhear};
 use wall_e::error::Stop;
 
 /// What holds under every filter: why the bot ends is always said, and libraries are kept
@@ -21,7 +24,7 @@ const QUIET: &str = "error,serenity=warn,serenity::http=error,serenity::gateway:
 fn main() -> ExitCode {
     let sealed = seal_memory();
     let cli = Cli::parse();
-    start_log(&cli.log);
+    let overheard = start_log(&cli.log);
     if let Err(error) = sealed {
         tracing::warn!(%error, "a core dump of this process could not be ruled out: it would hold the token");
     }
@@ -30,7 +33,7 @@ fn main() -> ExitCode {
         .build()
         .map_err(|error| Stop::Other(error.into()))
         .and_then(|runtime| {
-            let ended = runtime.block_on(run(cli.command));
+            let ended = runtime.block_on(run(cli.command, overheard));
             // What is left by now has had its time.
             runtime.shutdown_background();
             ended
@@ -56,11 +59,11 @@ fn seal_memory() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-async fn run(command: Command) -> Result<(), Stop> {
+async fn run(command: Command, overheard: Overheard) -> Result<(), Stop> {
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone()).map_err(|error| Stop::Other(error.into()))?;
     match command {
-        Command::Run(settings) => Box::pin(app::run(settings, cancel)).await,
+        Command::Run(settings) => Box::pin(app::run(settings, overheard, cancel)).await,
         Command::Migrate(database) => app::migrate(&database).await,
         Command::Check(settings) => app::check(&settings).await,
         Command::Import(settings) => app::import(&settings, cancel).await,
@@ -89,18 +92,24 @@ fn cancel_on_signal(cancel: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-fn start_log(log: &Log) {
+/// Starts the log, and what listens to serenity beside it.
+fn start_log(log: &Log) -> Overheard {
     // What comes last wins, but only where it names the same: `info` or `debug` alone
     // never makes the libraries talk, whose spans hold messages and tokens.
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", log.filter));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match log.format {
-        LogFormat::Text => subscriber.with_target(false).init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
+    let lines = match log.format {
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let (ear, overheard) = overhear();
+    Registry::default()
+        .with(lines.with_filter(filter))
+        .with(ear)
+        .init();
+    overheard
 }
 
 #[cfg(test)]

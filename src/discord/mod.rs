@@ -1,11 +1,16 @@
-//! Discord's REST side and the client's set-up. Decides nothing about XP.
+//! Discord's REST side, the client's set-up, and the gateway kept alive. Decides nothing
+//! about XP.
 
+mod address;
 pub mod announce;
 pub mod client;
+pub mod gateway;
 pub mod history;
 mod ids;
+pub mod overheard;
 pub mod reply;
 pub mod rest;
+mod watchdog;
 pub mod wire;
 
 pub use rest::{Repeat, Rest, RestError};

@@ -1,11 +1,24 @@
 //! The gateway at its worst, and serenity with it: whatever happens to the connection,
 //! the bot is back within seconds and nothing that was written is lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use discord_sim::World;
+use clap::Parser as _;
+use discord_sim::{Sim, World};
+use serenity::all::{
+    Context, Event, GatewayIntents, RawEventHandler, ShardManager, ShardManagerOptions,
+};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use wall_e::config::{Cli, Command};
+use wall_e::discord::client::Client;
+use wall_e::discord::gateway::Gateway;
+use wall_e::discord::overheard::{Heard, Overheard, overhear};
 
-use crate::support::{Ledger, Stage, wait};
+use crate::support::{Bot, Ledger, Stage, TestDatabase};
 
 /// Somebody writes what the bot does not hear, then something happens to the
 /// connection, after which the bot must know it all the same.
@@ -64,10 +77,10 @@ async fn a_connection_that_is_refused_while_resuming() {
 #[tokio::test]
 async fn a_connection_that_only_seems_to_be_there() {
     let world = World::new();
-    let database = crate::support::TestDatabase::migrated().await;
-    let sim = discord_sim::Sim::start(world).await.unwrap();
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(world).await.unwrap();
     sim.settings(|settings| settings.heartbeat_interval = Duration::from_secs(1));
-    let bot = crate::support::Bot::start(&sim, &database.url()).await;
+    let bot = Bot::start(&sim, &database.url()).await;
     let stage = Stage { bot, database, sim };
     let mut ledger = Ledger::default();
     ledger.write(&stage, "alice", "general", true);
@@ -159,10 +172,129 @@ async fn events_of_an_unknown_type_are_counted() {
 
 #[tokio::test]
 async fn codes_on_which_nobody_must_come_back() {
-    for (code, exit) in [(4_004, 14), (4_013, 19), (4_014, 16)] {
+    for (code, exit, sentence) in [
+        (4_004, 14, "reset it on the Bot page"),
+        (4_010, 20, "WALLE_DISCORD_API"),
+        (4_011, 21, "an application of its own"),
+        (4_012, 22, "it takes a newer wall_e"),
+        (4_013, 19, "it takes a newer wall_e"),
+        (4_014, 16, "switch it on"),
+    ] {
         let mut stage = Stage::open().await;
         stage.sim.gateway().close(Some(code));
-        let ended = wait("the bot to end", async || Some(stage.bot.ended().await)).await;
-        assert_eq!(ended.code(), Some(exit), "{code}: {}", stage.bot.log());
+        let ended = stage.bot.ended().await;
+        let log = stage.bot.log();
+        assert_eq!(ended.code(), Some(exit), "{code}: {log}");
+        assert!(log.contains(sentence), "{code}: {log}");
+        assert_eq!(stage.sim.gateway().identifies(), 1, "{code}: {log}");
     }
+}
+
+#[tokio::test]
+async fn refusals_are_heard_whatever_is_logged() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let mut bot = Bot::launch(&sim, &database.url(), &[("RUST_LOG", "off,serenity=off")]);
+    bot.connected(&sim).await;
+    sim.gateway().close(Some(4_011));
+    assert_eq!(bot.ended().await.code(), Some(21));
+    assert_eq!(bot.log(), "");
+}
+
+/// Someone who hears nothing.
+#[derive(Clone)]
+struct Nobody;
+
+#[serenity::async_trait]
+impl RawEventHandler for Nobody {
+    async fn raw_event(&self, _: Context, _: Event) {}
+}
+
+/// The gateway's side of the bot, in this process.
+async fn connect(sim: &Sim, overheard: Overheard) -> Gateway {
+    let arguments = [
+        "wall_e".to_owned(),
+        "run".to_owned(),
+        format!("--token={}", sim.token()),
+        format!("--discord-api={}", sim.api_url()),
+        format!("--discord-ca={}", sim.ca_path().display()),
+        "--database-url=postgres://none".to_owned(),
+    ];
+    let Command::Run(settings) = Cli::parse_from(arguments).command else {
+        unreachable!("these are the arguments of `run`")
+    };
+    let token = settings.discord.token().unwrap();
+    let client = Client::new(
+        settings.discord,
+        token,
+        Nobody,
+        |_| Box::pin(std::future::ready(())),
+        CancellationToken::new(),
+        overheard,
+    );
+    let client = client.await.unwrap();
+    let connecting = client.connect(&CancellationToken::new()).await;
+    connecting.unwrap().expect("nobody cancels")
+}
+
+#[tokio::test]
+async fn a_gateway_that_lets_everyone_in_and_answers_nobody() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    sim.gateway().ignore_connections();
+    let (_heard, overheard) = watch::channel(Heard::default());
+    let mut gateway = connect(&sim, overheard).await;
+    let comes_back = async {
+        let again = || (sim.gateway().ignored() >= 2).then_some(());
+        sim.wait("a second attempt", again).await;
+        sim.gateway().accept();
+        sim.wait_connected().await;
+    };
+    tokio::select! {
+        stop = gateway.ended_with(3) => panic!("it has ended: {stop}"),
+        () = comes_back => {}
+    }
+    assert_eq!(sim.gateway().identifies(), 1);
+    gateway.close().await;
+    gateway.join().await;
+    assert_eq!(sim.gateway().connections(), 0);
+}
+
+/// serenity's shards, as its client makes them, but on this thread.
+fn shards(sim: &Sim, url: String) -> Arc<ShardManager> {
+    let (manager, _) = ShardManager::new(ShardManagerOptions {
+        data: Arc::default(),
+        event_handlers: Vec::new(),
+        raw_event_handlers: Vec::new(),
+        framework: Arc::default(),
+        shard_index: 0,
+        shard_init: 1,
+        shard_total: 1,
+        ws_url: Arc::new(Mutex::new(url)),
+        cache: Arc::default(),
+        http: Arc::new(serenity::http::Http::new(&sim.token())),
+        intents: GatewayIntents::GUILDS,
+        presence: None,
+    });
+    manager.initialize().unwrap();
+    manager
+}
+
+/// The words for the close codes are those of `codes_on_which_nobody_must_come_back`.
+#[tokio::test]
+async fn serenity_says_what_it_does_in_the_words_that_are_listened_for() {
+    let (ear, overheard) = overhear();
+    let _listening = tracing_subscriber::registry().with(ear).set_default();
+    let sim = Sim::start(World::new()).await.unwrap();
+    for expected in 1..=2 {
+        let shards = shards(&sim, sim.gateway_url());
+        let identified = || (overheard.borrow().identifies == expected).then_some(());
+        sim.wait("serenity to say that it identifies", identified)
+            .await;
+        shards.shutdown_all().await;
+    }
+    assert_eq!(sim.gateway().identifies(), 2);
+    let _shards = shards(&sim, "ws://127.0.0.1:1".to_owned());
+    let failed = || (overheard.borrow().failures == 1).then_some(());
+    sim.wait("serenity to say that it failed", failed).await;
+    assert_eq!(overheard.borrow().refused, None);
 }

@@ -1,0 +1,138 @@
+//! Where the gateway is, and whether a session may be begun there: what REST is asked
+//! before each first connection. Patient while Discord cannot be reached, since a bot
+//! that is started before its network must not need a second start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serenity::http::Http;
+use serenity::model::gateway::SessionStartLimit;
+
+use super::rest::{Repeat, Rest, RestError};
+use crate::backoff::backoff;
+use crate::error::Stop;
+
+/// How often Discord is asked while it cannot be reached.
+const RETRY_LEAST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The gateway's address, once a session may be begun. serenity has asked once and falls
+/// back to an address of its own; this one is put in the place of serenity's.
+pub async fn find_gateway(rest: &Rest) -> Result<String, Stop> {
+    tokio::time::sleep(session_pause(rest).await?).await;
+    let what = "asking Discord for its gateway";
+    patiently(rest, what, |http| async move {
+        Ok(http.get_gateway().await?.url)
+    })
+    .await
+    .map_err(|error| stop_for(error, what))
+}
+
+/// Whose token it is.
+pub async fn who_are_we(rest: &Rest) -> Result<String, Stop> {
+    let what = "asking Discord who the bot is";
+    patiently(rest, what, |http| async move {
+        Ok(http.get_current_user().await?.name.clone())
+    })
+    .await
+    .map_err(|error| stop_for(error, what))
+}
+
+/// How long Discord's daily limit of sessions asks to wait: a bot that crashes and is
+/// started again all day must not lose its token by it.
+async fn session_pause(rest: &Rest) -> Result<Duration, Stop> {
+    let asked = rest.call(
+        "asking for the session limit",
+        Repeat::Safe,
+        PATIENCE,
+        |http| async move { http.get_bot_gateway().await },
+    );
+    match asked.await {
+        // The gateway would close with 4011.
+        Ok(gateway) if gateway.shards > 1 => Err(Stop::ShardingRequired),
+        Ok(gateway) => {
+            let limit = gateway.session_start_limit;
+            let pause = pause_before_session(&limit);
+            if !pause.is_zero() {
+                tracing::warn!(
+                    remaining = limit.remaining,
+                    wait_s = pause.as_secs(),
+                    "many sessions were begun today; waiting"
+                );
+            }
+            Ok(pause)
+        }
+        Err(RestError::Revoked) => Err(Stop::TokenRefused),
+        Err(error) => {
+            tracing::warn!(%error, "Discord did not tell its session limit");
+            Ok(Duration::ZERO)
+        }
+    }
+}
+
+/// Makes a call until Discord answers, with a line in the log for each failure.
+async fn patiently<T, F>(
+    rest: &Rest,
+    what: &'static str,
+    call: impl Fn(Arc<Http>) -> F,
+) -> Result<T, RestError>
+where
+    F: Future<Output = serenity::Result<T>>,
+{
+    for attempt in 0.. {
+        match rest.call(what, Repeat::Safe, PATIENCE, &call).await {
+            Err(error @ RestError::Unreachable(_)) => {
+                let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
+                tracing::warn!(%error, next_in_s = pause.as_secs_f32(), "Discord cannot be reached; trying again");
+                tokio::time::sleep(pause).await;
+            }
+            answer => return answer,
+        }
+    }
+    unreachable!("attempts are not counted out")
+}
+
+fn stop_for(error: RestError, what: &'static str) -> Stop {
+    match error {
+        RestError::Revoked => Stop::TokenRefused,
+        error => Stop::Other(anyhow::Error::new(error).context(what)),
+    }
+}
+
+/// How long to wait so that what is left of Discord's own count lasts until it is
+/// renewed. The first half of it is free.
+fn pause_before_session(limit: &SessionStartLimit) -> Duration {
+    if limit.remaining.saturating_mul(2) >= limit.total {
+        return Duration::ZERO;
+    }
+    Duration::from_millis(limit.reset_after / limit.remaining.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_spread_once_half_of_the_day_is_used() {
+        const HOUR_MS: u64 = 3_600_000;
+        for (remaining, reset_after, expected_s) in [
+            (1_000, 24 * HOUR_MS, 0),
+            (500, HOUR_MS, 0),
+            (499, HOUR_MS, 7),
+            (100, 10 * HOUR_MS, 360),
+            (1, HOUR_MS, 3_600),
+            (0, HOUR_MS, 3_600),
+        ] {
+            let limit: SessionStartLimit = serde_json::from_value(serde_json::json!({
+                "total": 1_000, "remaining": remaining, "reset_after": reset_after, "max_concurrency": 1
+            }))
+            .unwrap();
+            assert_eq!(
+                pause_before_session(&limit).as_secs(),
+                expected_s,
+                "{remaining} left"
+            );
+        }
+    }
+}
