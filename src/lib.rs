@@ -53,10 +53,12 @@
 //!   events that do not parse (a message among these is read again with the few fields that
 //!   XP needs), and it decides what poise gets to see. An ordinary message costs one task and
 //!   one copy instead of two of each.
-//! - After some close codes serenity 0.12.5 knocks for ever at a door that Discord has
-//!   shut. It says so in its log only, and a layer beside ours listens for those lines
-//!   ([`discord::overheard`]). A runner of our own would be sturdier, and as long as
-//!   serenity's; the version is pinned instead, and a test fails when the words change.
+//! - serenity 0.12.5 keeps to itself when it begins a session, and after some close codes
+//!   knocks for ever at a door that Discord has shut. Both stand in its log, so a layer
+//!   beside ours listens for those lines ([`discord::overheard`]), and how often a session is
+//!   begun is kept within a budget by holding the lock on the gateway's address. A runner of
+//!   our own would be sturdier, and as long as serenity's; the version is pinned instead, and
+//!   a test fails when the words change.
 //! - A connection that never comes about cannot be called off: serenity has no time limit for
 //!   it. Then the whole client, its thread and its runtime are left to end, and made anew.
 //! - A reading ends at the newest message that was there when all channels and threads had

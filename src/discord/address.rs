@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serenity::http::Http;
-use serenity::model::gateway::SessionStartLimit;
 
+use super::budget::pause_before_session;
 use super::rest::{Repeat, Rest, RestError};
 use crate::backoff::backoff;
 use crate::error::Stop;
@@ -41,13 +41,10 @@ pub async fn who_are_we(rest: &Rest) -> Result<String, Stop> {
 
 /// How long Discord's daily limit of sessions asks to wait: a bot that crashes and is
 /// started again all day must not lose its token by it.
-async fn session_pause(rest: &Rest) -> Result<Duration, Stop> {
-    let asked = rest.call(
-        "asking for the session limit",
-        Repeat::Safe,
-        PATIENCE,
-        |http| async move { http.get_bot_gateway().await },
-    );
+pub async fn session_pause(rest: &Rest) -> Result<Duration, Stop> {
+    let asked = patiently(rest, "asking for the session limit", |http| async move {
+        http.get_bot_gateway().await
+    });
     match asked.await {
         // The gateway would close with 4011.
         Ok(gateway) if gateway.shards > 1 => Err(Stop::ShardingRequired),
@@ -97,42 +94,5 @@ fn stop_for(error: RestError, what: &'static str) -> Stop {
     match error {
         RestError::Revoked => Stop::TokenRefused,
         error => Stop::Other(anyhow::Error::new(error).context(what)),
-    }
-}
-
-/// How long to wait so that what is left of Discord's own count lasts until it is
-/// renewed. The first half of it is free.
-fn pause_before_session(limit: &SessionStartLimit) -> Duration {
-    if limit.remaining.saturating_mul(2) >= limit.total {
-        return Duration::ZERO;
-    }
-    Duration::from_millis(limit.reset_after / limit.remaining.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_are_spread_once_half_of_the_day_is_used() {
-        const HOUR_MS: u64 = 3_600_000;
-        for (remaining, reset_after, expected_s) in [
-            (1_000, 24 * HOUR_MS, 0),
-            (500, HOUR_MS, 0),
-            (499, HOUR_MS, 7),
-            (100, 10 * HOUR_MS, 360),
-            (1, HOUR_MS, 3_600),
-            (0, HOUR_MS, 3_600),
-        ] {
-            let limit: SessionStartLimit = serde_json::from_value(serde_json::json!({
-                "total": 1_000, "remaining": remaining, "reset_after": reset_after, "max_concurrency": 1
-            }))
-            .unwrap();
-            assert_eq!(
-                pause_before_session(&limit).as_secs(),
-                expected_s,
-                "{remaining} left"
-            );
-        }
     }
 }

@@ -1,5 +1,5 @@
 //! The gateway, connected, on a thread and a runtime of its own, and looked after:
-//! serenity has ways to hang and to spin, none of which it ends by
+//! serenity has ways to hang, to spin and to knock for ever, none of which it ends by
 //! itself.
 //!
 //! serenity spawns a task for every event, on the runtime on which the client was
@@ -15,8 +15,10 @@ use futures_util::future::BoxFuture;
 use serenity::all::{GatewayError, OnlineStatus, ShardId, ShardManager};
 use serenity::http::Http;
 use tokio::sync::{Mutex, oneshot};
+use tokio::time::Instant;
 
 use super::address;
+use super::budget::Budget;
 use super::overheard::Overheard;
 use super::rest::Rest;
 use super::watchdog::{self, Sight, Verdict, Watchdog};
@@ -41,6 +43,9 @@ pub struct Gateway {
     build: Build,
     rest: Rest,
     overheard: Overheard,
+    budget: Budget,
+    /// How many sessions the budget knows of.
+    counted: u64,
     connection: Connection,
 }
 
@@ -55,6 +60,8 @@ impl Gateway {
             build,
             rest,
             overheard,
+            budget: Budget::default(),
+            counted: 0,
             connection,
         }
     }
@@ -82,11 +89,15 @@ impl Gateway {
                 ticks,
                 ..
             } = &mut self.connection;
+            let (budget, counted) = (&mut self.budget, &mut self.counted);
+            let pause = async || address::session_pause(&self.rest).await;
+            let pacing = pace(budget, counted, self.overheard.clone(), url, pause);
             tokio::select! {
                 ended = ended => {
                     return ended.unwrap_or_else(|_| Stop::Other(anyhow!("the gateway's thread has died")));
                 }
                 stop = refused(self.overheard.clone()) => return stop,
+                stop = pacing => return stop,
                 () = watch(shards, url, ticks, &self.overheard, connecting) => {}
             }
             tracing::error!(
@@ -111,6 +122,7 @@ impl Gateway {
                 }
             }
         };
+        tokio::time::sleep(self.budget.wait(Instant::now())).await;
         self.connect().await
     }
 
@@ -268,6 +280,44 @@ async fn watch(
     }
 }
 
+/// Keeps serenity from beginning sessions faster than they may be begun, by holding the
+/// lock that each connection takes first. `pause` is what Discord's own count asks for. A
+/// session that could be resumed waits too; what it misses is read from the history.
+async fn pace(
+    budget: &mut Budget,
+    counted: &mut u64,
+    mut overheard: Overheard,
+    url: &Mutex<String>,
+    pause: impl AsyncFn() -> Result<Duration, Stop>,
+) -> Stop {
+    loop {
+        let wait = budget.wait(Instant::now());
+        if !wait.is_zero() {
+            let until = Instant::now() + wait;
+            let _held = url.lock().await;
+            tracing::warn!(
+                wait_s = wait.as_secs(),
+                "sessions were begun one after the other; the next one waits"
+            );
+            match pause().await {
+                Ok(pause) => tokio::time::sleep_until(until.max(Instant::now() + pause)).await,
+                Err(stop) => return stop,
+            }
+        }
+        let Ok(heard) = overheard
+            .wait_for(|heard| heard.identifies > *counted)
+            .await
+        else {
+            // Nobody listens to serenity, so nothing is ever heard.
+            return std::future::pending().await;
+        };
+        for _ in *counted..heard.identifies {
+            budget.spend(Instant::now());
+        }
+        *counted = heard.identifies;
+    }
+}
+
 /// Waits for a refusal after which serenity comes back in vain, for ever.
 async fn refused(mut overheard: Overheard) -> Stop {
     let code = match overheard.wait_for(|heard| heard.refused.is_some()).await {
@@ -291,6 +341,48 @@ fn stop_for(result: serenity::Result<()>) -> Stop {
         Err(serenity::Error::Gateway(GatewayError::InvalidGatewayIntents)) => Stop::IntentsUnknown,
         Err(error) => {
             Stop::Other(anyhow::Error::new(error).context("the gateway connection ended"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discord::overheard::Heard;
+    use tokio::sync::watch;
+
+    /// How long the address is withheld after two sessions of a budget of one in 200 ms.
+    async fn withheld(discords_pause: Duration) -> Duration {
+        let (heard, overheard) = watch::channel(Heard::default());
+        let url = Mutex::new(String::new());
+        let (mut budget, mut counted) = (Budget::new(2, Duration::from_millis(200)), 0);
+        let pause = async || Ok(discords_pause);
+        let pacing = pace(&mut budget, &mut counted, overheard, &url, pause);
+        let started = Instant::now();
+        let connecting = async {
+            heard.send_modify(|heard| heard.identifies = 2);
+            while url.try_lock().is_ok() {
+                tokio::task::yield_now().await;
+            }
+            let _free_again = url.lock().await;
+            started.elapsed()
+        };
+        let both = async {
+            tokio::select! {
+                stop = pacing => panic!("{stop}"),
+                withheld = connecting => withheld,
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), both).await;
+        in_time.expect("the address is withheld, and given back")
+    }
+
+    #[tokio::test]
+    async fn sessions_that_come_too_often_wait_for_the_budget_and_for_discords_own_count() {
+        for (discords_pause_ms, least_ms) in [(0, 200), (100, 200), (500, 500)] {
+            let withheld = withheld(Duration::from_millis(discords_pause_ms)).await;
+            let least = Duration::from_millis(least_ms);
+            assert!(withheld >= least, "{withheld:?}, not {least:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod address;
 pub mod announce;
+mod budget;
 pub mod client;
 pub mod gateway;
 pub mod history;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser as _;
-use discord_sim::{Sim, World};
+use discord_sim::{Fault, Method, Sim, World};
 use serenity::all::{
     Context, Event, GatewayIntents, RawEventHandler, ShardManager, ShardManagerOptions,
 };
@@ -201,6 +201,32 @@ async fn refusals_are_heard_whatever_is_logged() {
     assert_eq!(bot.log(), "");
 }
 
+#[tokio::test]
+async fn sessions_that_are_refused_one_after_the_other() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    stage.rest();
+    stage.sim.gateway().refuse_identifies(true);
+    stage.sim.gateway().invalid_session(false);
+    ledger.write(&stage, "alice", "random", false);
+    let refused = || (stage.sim.gateway().identifies() == 3).then_some(());
+    stage.sim.wait("two refusals", refused).await;
+    stage.sim.gateway().refuse_identifies(false);
+    goes_on(&stage, ledger).await;
+}
+
+#[tokio::test]
+async fn nobody_identifies_before_discord_has_told_its_limit() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    sim.faults()
+        .next(6, Method::GET, "/gateway/bot", Fault::Status(500));
+    let mut bot = Bot::launch(&sim, &database.url(), &[]);
+    bot.logged("asking for the session limit failed").await;
+    assert_eq!(sim.gateway().identifies(), 0, "{}", bot.log());
+    bot.connected(&sim).await;
+    assert_eq!(sim.faults().left(), 0, "{}", bot.log());
+}
+
 /// Someone who hears nothing.
 #[derive(Clone)]
 struct Nobody;
@@ -257,6 +283,22 @@ async fn a_gateway_that_lets_everyone_in_and_answers_nobody() {
     gateway.close().await;
     gateway.join().await;
     assert_eq!(sim.gateway().connections(), 0);
+}
+
+#[tokio::test]
+async fn after_very_many_sessions_discord_is_asked_how_many_are_left() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    let (heard, overheard) = watch::channel(Heard::default());
+    let mut gateway = connect(&sim, overheard).await;
+    let asked = || sim.requests_to(&Method::GET, "/gateway/bot").len();
+    assert_eq!(asked(), 1, "at the start");
+    heard.send_modify(|heard| heard.identifies = 100);
+    tokio::select! {
+        stop = gateway.ended() => panic!("it has ended: {stop}"),
+        () = sim.wait("the question", || (asked() == 2).then_some(())) => {}
+    }
+    gateway.close().await;
+    gateway.join().await;
 }
 
 /// serenity's shards, as its client makes them, but on this thread.
