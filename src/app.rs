@@ -252,7 +252,7 @@ pub async fn import(settings: &config::Import, cancel: CancellationToken) -> Res
     database.close().await;
     let interrupted = || {
         Err(anyhow!(
-            "the import was interrupted, and nothing was changed"
+            "the import was interrupted; it has changed everything or nothing, and can be repeated without harm"
         ))
     };
     report.unwrap_or_else(interrupted).map_err(Stop::Other)

@@ -115,7 +115,8 @@ pub struct Run {
         value_parser = Setting(hours)
     )]
     pub catch_up_hours: u32,
-    /// Name of the text channel in which moderators are told of problems
+    /// Name of the text channel in which moderators are told of problems; without one the
+    /// log alone says them
     #[arg(
         long = "council-channel",
         env = "WALLE_COUNCIL_CHANNEL",

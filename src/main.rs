@@ -62,11 +62,20 @@ fn seal_memory() -> rustix::io::Result<()> {
 async fn run(command: Command, overheard: Overheard) -> Result<(), Stop> {
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone()).map_err(|error| Stop::Other(error.into()))?;
+    let asked_to_end = cancel.clone();
+    let interrupted = || Err(Stop::Other(anyhow::anyhow!("interrupted")));
     match command {
         Command::Run(settings) => Box::pin(app::run(settings, overheard, cancel)).await,
-        Command::Migrate(database) => app::migrate(&database).await,
-        Command::Check(settings) => app::check(&settings).await,
         Command::Import(settings) => app::import(&settings, cancel).await,
+        // These can be cut off anywhere.
+        Command::Migrate(database) => {
+            let migrating = asked_to_end.run_until_cancelled(app::migrate(&database));
+            migrating.await.unwrap_or_else(interrupted)
+        }
+        Command::Check(settings) => {
+            let checking = asked_to_end.run_until_cancelled(app::check(&settings));
+            checking.await.unwrap_or_else(interrupted)
+        }
     }
 }
 

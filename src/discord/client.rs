@@ -64,7 +64,7 @@ impl Client {
                 Ok(client)
             })
         });
-        let connection = Connection::open(&build).await?;
+        let connection = Connection::open_patiently(&build).await?;
         let rest = Rest::new(Arc::clone(&connection.http), revoked);
         Ok(Self {
             rest: rest.clone(),

@@ -113,7 +113,7 @@ impl Gateway {
     async fn begin_again(&mut self) -> Result<(), Stop> {
         self.connection.let_go();
         self.connection = loop {
-            match Connection::open(&self.build).await {
+            match Connection::open_patiently(&self.build).await {
                 Ok(connection) => break connection,
                 Err(error) => {
                     let error = format!("{error:#}");
@@ -153,12 +153,30 @@ pub(super) struct Connection {
     thread: std::thread::JoinHandle<()>,
 }
 
+/// Discord did not answer the one call that serenity makes when its client is built, or
+/// told it to come back so late that it still sleeps.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("Discord does not answer")]
+struct NoAnswer;
+
 /// What the thread tells of the client it has built.
 type Built = (Arc<Http>, Arc<ShardManager>, Arc<Mutex<String>>);
 
 impl Connection {
+    /// The same, for as long as it takes Discord to answer.
+    pub async fn open_patiently(build: &Build) -> anyhow::Result<Self> {
+        loop {
+            match Self::open(build).await {
+                Err(error) if error.is::<NoAnswer>() => {
+                    tracing::warn!(%error, "Discord cannot be reached; trying again");
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// Starts the thread and builds the client on it.
-    pub async fn open(build: &Build) -> anyhow::Result<Self> {
+    async fn open(build: &Build) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -212,7 +230,7 @@ async fn serve(
     mut released: oneshot::Receiver<()>,
 ) {
     let built = tokio::time::timeout(BUILD_TIMEOUT, building).await;
-    let mut client = match built.unwrap_or_else(|_| Err(anyhow!("Discord does not answer"))) {
+    let mut client = match built.unwrap_or_else(|_| Err(NoAnswer.into())) {
         Ok(client) => client,
         Err(error) => return drop(tell.send(Err(error))),
     };

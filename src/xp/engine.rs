@@ -135,7 +135,8 @@ impl Engine {
     }
 
     /// Works until `cancel`, then takes nothing more, commits what it has and ends.
-    /// What waits for a history then is left to the next start, which reads it.
+    /// What waits for a history then is left to the next start, which reads it; on a
+    /// new database the next start would read nothing, so there it is counted.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Lost> {
         while let Some(messages) = self.next_batch(&cancel).await {
             // Whatever came after a gap came after its mark: looked at only now, the
@@ -158,6 +159,11 @@ impl Engine {
                     let _ = done.send(());
                 }
             }
+        }
+        if self.applied.is_none()
+            && let Some(CatchUp { waiting, .. }) = self.catch_up.take()
+        {
+            self.apply(waiting).await?;
         }
         self.follow_once().await
     }

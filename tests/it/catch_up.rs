@@ -243,6 +243,22 @@ async fn a_first_start_reads_nothing_and_a_gap_right_after_it_is_read() {
 }
 
 #[tokio::test]
+async fn what_waits_on_a_new_database_is_counted_when_the_bot_ends() {
+    let database = crate::support::TestDatabase::migrated().await;
+    let sim = discord_sim::Sim::start(World::new()).await.unwrap();
+    let faults = sim.faults();
+    faults.next(1_000, Method::GET, "/guilds/{}/channels", Fault::Hang);
+    let bot = Bot::start(&sim, &database.url()).await;
+    let mut stage = Stage { bot, database, sim };
+    let mut ledger = Ledger::default();
+    ledger.write(&stage, "alice", "general", true);
+    // Answered when the message before it has come, or after a moment's patience.
+    stage.ask("bob", ".help").await;
+    stage.bot.terminate().await;
+    ledger.comes_true(&stage).await;
+}
+
+#[tokio::test]
 async fn trouble_while_reading_only_delays() {
     let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
     stage.bot.terminate().await;

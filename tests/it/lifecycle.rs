@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use discord_sim::{Fault, Method, Sim, World};
-use pg_lab::Position;
+use discord_sim::{Fault, Method, Scope, Sim, World};
+use fault_lab::Position;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::MessageId;
 use wall_e::store::{self, lease, watermark};
@@ -169,6 +169,29 @@ async fn a_discord_that_is_away_at_the_start_is_waited_for() {
     let mut bot = Bot::launch(&sim, &database.url(), &[]);
     bot.connected(&sim).await;
     assert!(bot.log().contains("trying again"), "{}", bot.log());
+}
+
+#[tokio::test]
+async fn a_first_call_that_is_told_to_come_back_much_later_is_made_again() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let much_later = Fault::RateLimited {
+        retry_after: Duration::from_hours(1),
+        scope: Scope::Global,
+        headers: true,
+    };
+    sim.faults().next(1, Method::GET, "/gateway", much_later);
+    let mut bot = Bot::launch(&sim, &database.url(), &[]);
+    // serenity alone would sleep for the hour.
+    let waited = Instant::now();
+    while !bot
+        .log()
+        .contains("Discord cannot be reached; trying again")
+    {
+        assert!(waited.elapsed() < Duration::from_mins(2), "{}", bot.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bot.connected(&sim).await;
 }
 
 #[tokio::test]

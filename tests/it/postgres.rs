@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use discord_sim::{Sim, World};
-use pg_lab::{Position, Stop};
+use fault_lab::{Position, Stop};
 use serde_json::json;
 
 use crate::support::{Bot, Ledger, Stage, TestDatabase, wait};

@@ -2,7 +2,7 @@
 //! Discord put into the ids, and waits are measured by a clock that nobody sets.
 
 use discord_sim::{Sim, World};
-use pg_lab::WallClock;
+use fault_lab::WallClock;
 
 use crate::support::{Bot, Ledger, Stage, TestDatabase};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use discord_sim::Sim;
-use pg_lab::WallClock;
+use fault_lab::WallClock;
 use tokio::process::{Child, Command};
 
 /// It promises to be done within 10 seconds; this is for machines that are busy.

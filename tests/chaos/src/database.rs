@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use chrono::{DateTime, NaiveDate, Utc};
-use pg_lab::{Address, Gate, Server, Stop};
+use fault_lab::{Address, Gate, Server, Stop};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use wall_e::leveling::{Points, Standing, Timestamp};

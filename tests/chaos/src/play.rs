@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use discord_sim::{Id, Method, Sim};
-use pg_lab::{Gate, Position, Stop, WallClock};
+use fault_lab::{Gate, Position, Stop, WallClock};
 
 use crate::bot::Bot;
 use crate::database::{PASSWORD, Scratch, url};

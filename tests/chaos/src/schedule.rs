@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use discord_sim::{Fault as RestFault, Method, Scope};
 use fastrand::Rng;
-use pg_lab::Stop;
+use fault_lab::Stop;
 
 use crate::day::MESSAGES;
 

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use pg_lab::{Address, Gate, Server, Stop};
+use fault_lab::{Address, Gate, Server, Stop};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
 use wall_e::store::Database;

@@ -7,7 +7,7 @@ mod ledger;
 use std::time::{Duration, Instant};
 
 use discord_sim::{Sim, World};
-use pg_lab::Gate;
+use fault_lab::Gate;
 use serde_json::Value;
 
 pub use bot::{Bot, command};
