@@ -436,6 +436,13 @@ mod tests {
         assert_eq!(origin(""), origin("https://discord.com"));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn nothing_that_is_set_breaks_a_setting(text in "\\PC{0,40}|https?://[^ ]{0,30}") {
+            let _ = (origin(&text), prefix(&text), zone(&text), hours(&text), process(&text));
+        }
+    }
+
     #[test]
     fn a_prefix_is_short_and_solid() {
         for (text, good) in [

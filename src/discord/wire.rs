@@ -275,6 +275,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ids_that_no_database_could_keep_earn_nothing() {
+        for (id, earns) in [
+            ("9223372036854775807", true),
+            ("9223372036854775808", false),
+            ("18446744073709551615", false),
+        ] {
+            for field in ["/id", "/channel_id", "/author/id"] {
+                let message = with_one_odd(message(), &[field], 0, id.into());
+                let message = BareMessage::deserialize(message);
+                let seen = message.ok().and_then(|message| message.seen(|_| true));
+                assert_eq!(seen.is_some(), earns, "{field} {id}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_message_breaks_the_reader(odd in anything(), which in any::<usize>(), named: bool) {

@@ -489,6 +489,17 @@ mod tests {
 
     proptest! {
         #[test]
+        fn whatever_a_url_holds_its_hash_is_one(
+            url in "(https://cdn\\.discordapp\\.com)?(/guilds/[0-9]{1,3})?(/avatars/)?[0-9a-f/.%]{0,9}/(a_)?[0-9a-fA-F./]{30,34}(\\.png|\\.gif)?(\\?size=[0-9]{0,4})?"
+        ) {
+            if let Some(hash) = avatar_hash(&url) {
+                let digits = hash.trim_start_matches("a_");
+                prop_assert!(digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+                prop_assert!(url.contains("/avatars/") && !url.contains("/guilds/"));
+            }
+        }
+
+        #[test]
         fn nothing_that_is_in_a_file_breaks_it(text in "\\PC{0,200}") {
             let _ = parse([("any", text.as_str())]);
         }
