@@ -25,7 +25,8 @@ usage() {
 ./run_walle.sh test-database COMMAND…   run COMMAND with DATABASE_URL pointing to the tests' database
 ./run_walle.sh --help             this text
 
-It needs Rust and Postgres 13 or newer. Postgres is installed with apt-get where that is possible.
+It needs Rust and Postgres 13 or newer; the tests and the chaos need libfaketime too. All but Rust is installed
+with apt-get where that is possible.
 
 --fixtures DIR   fill a fresh database with DIR/*.json, as written by the Python bot's
                  `manage.py dumpdata`. A database that has users is left as it is. The made-up users of
