@@ -323,7 +323,9 @@ fn hours(text: &str) -> Result<u32, &'static str> {
 }
 
 fn process(text: &str) -> Result<Pid, &'static str> {
-    let process = text.parse().ok().and_then(Pid::from_raw);
+    // To the system 0 and below are groups of processes, and -1 is all of them.
+    let number = text.parse().ok().filter(|number| *number > 1);
+    let process = number.and_then(Pid::from_raw);
     process.ok_or("a process id is expected")
 }
 
@@ -440,6 +442,19 @@ mod tests {
         #[test]
         fn nothing_that_is_set_breaks_a_setting(text in "\\PC{0,40}|https?://[^ ]{0,30}") {
             let _ = (origin(&text), prefix(&text), zone(&text), hours(&text), process(&text));
+        }
+    }
+
+    #[test]
+    fn only_one_process_can_be_replaced() {
+        for (text, good) in [
+            ("4711", true),
+            ("1", false),
+            ("0", false),
+            ("-1", false),
+            ("", false),
+        ] {
+            assert_eq!(process(text).is_ok(), good, "{text:?}");
         }
     }
 

@@ -56,12 +56,15 @@ impl Gateway {
         overheard: Overheard,
         connection: Connection,
     ) -> Self {
+        // What was heard before belongs to an earlier gateway of this process, and may be
+        // months old.
+        let counted = overheard.borrow().identifies;
         Self {
             build,
             rest,
             overheard,
             budget: Budget::default(),
-            counted: 0,
+            counted,
             connection,
         }
     }
