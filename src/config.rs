@@ -304,9 +304,12 @@ fn secret(text: &str) -> Result<SecretString, &'static str> {
     Ok(SecretString::from(text))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the shape of a setting's reader")]
 fn log_filter(text: &str) -> Result<String, &'static str> {
-    Ok(or_default(text, LOG_FILTER).to_owned())
+    let text = or_default(text, LOG_FILTER);
+    // The log library would leave out what it does not understand, and quote it.
+    let filter = tracing_subscriber::EnvFilter::builder().parse(text);
+    let expected = "a filter such as info or info,wall_e=debug is expected";
+    filter.map(|_| text.to_owned()).map_err(|_| expected)
 }
 
 fn log_format(text: &str) -> Result<LogFormat, &'static str> {
@@ -433,6 +436,7 @@ mod tests {
     fn what_is_set_to_nothing_is_not_set() {
         assert_eq!(log_filter("").as_deref(), Ok(LOG_FILTER));
         assert_eq!(log_format(""), Ok(LogFormat::Text));
+        assert!(log_filter("wall_e=a.secret=x").is_err());
         assert_eq!(hours(""), Ok(24));
         assert_eq!(zone(""), Ok(Tz::Canada__Pacific));
         assert_eq!(origin(""), origin("https://discord.com"));
