@@ -38,8 +38,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_mins(1);
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 /// How long the stored row stays as it is where nothing more is earned.
 const LAG: Duration = Duration::from_secs(5);
-/// How long the end may wait for it to follow; the next start can do without.
-const LAST_WORD: Duration = Duration::from_secs(2);
+/// How long it may take to follow before that is put off.
+const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_LEAST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
 
@@ -69,6 +69,9 @@ pub struct Engine {
     /// and once after a batch, which shows whether that is still there (a failover may undo
     /// what the last beat did not see).
     follow_at: Option<Instant>,
+    /// A frontier without a batch that was sent to Postgres and not answered: it may be
+    /// stored or not. Found out before anything else is committed.
+    unanswered: Option<MessageId>,
     deliveries: mpsc::Receiver<Delivery>,
     gap_mark: Arc<GapMark>,
     gaps: watch::Sender<Option<Gap>>,
@@ -118,6 +121,7 @@ impl Engine {
             watermark,
             applied: watermark.frontier,
             follow_at: None,
+            unanswered: None,
             deliveries,
             gap_mark,
             gaps,
@@ -150,8 +154,7 @@ impl Engine {
                 self.apply(messages).await?;
             }
             if self.follow_at.is_some_and(|at| at <= Instant::now()) {
-                let nothing = &mut Batch::default();
-                self.save_and_show(nothing, self.applied).await?;
+                self.follow().await?;
             }
             if self.catch_up.is_none() {
                 for done in self.settling.drain(..) {
@@ -165,7 +168,11 @@ impl Engine {
         {
             self.apply(waiting).await?;
         }
-        self.follow_once().await
+        // So that a start after a quiet day does not take the day for a gap.
+        if self.applied > self.watermark.frontier {
+            self.follow().await?;
+        }
+        Ok(())
     }
 
     /// Collects for a window of time. `None` when the inbox is closed and empty.
@@ -314,27 +321,35 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets the stored frontier follow at the end, so that a start after a quiet day does
-    /// not take the day for a gap. One attempt, as nothing comes after it.
-    async fn follow_once(&mut self) -> Result<(), Lost> {
-        let Some(frontier) = self
-            .applied
-            .filter(|_| self.applied > self.watermark.frontier)
-        else {
-            return Ok(());
-        };
-        let nothing = Batch::default();
-        match tokio::time::timeout(LAST_WORD, self.try_commit(&nothing, frontier)).await {
-            Ok(Err(CommitError::Lost(lost))) => Err(lost),
-            _ => Ok(()),
+    /// Lets the stored frontier follow where nothing was earned. One attempt: nothing is
+    /// lost if it comes later or never, so nobody is kept waiting for it.
+    async fn follow(&mut self) -> Result<(), Lost> {
+        self.unanswered = self.unanswered.or(self.applied);
+        match tokio::time::timeout(PATIENCE, self.answer_for_frontier()).await {
+            Ok(Err(CommitError::Lost(lost))) => return Err(lost),
+            Ok(Ok(())) => self.follow_at = None,
+            Ok(Err(CommitError::Store(_))) | Err(_) => self.follow_at = Some(Instant::now() + LAG),
         }
+        Ok(())
+    }
+
+    async fn answer_for_frontier(&mut self) -> Result<(), CommitError> {
+        if let Some(frontier) = self.unanswered {
+            self.try_commit(&Batch::default(), frontier).await?;
+            self.unanswered = None;
+        }
+        Ok(())
     }
 
     /// Tries until the batch is in, whatever Postgres goes through meanwhile.
     async fn commit(&mut self, batch: &mut Batch, frontier: MessageId) -> Result<(), Lost> {
         let mut said = None::<Instant>;
         for attempt in 0.. {
-            match self.try_commit(batch, frontier).await {
+            let attempted = async {
+                self.answer_for_frontier().await?;
+                self.try_commit(batch, frontier).await
+            };
+            match attempted.await {
                 Ok(()) => {
                     if said.is_some() {
                         tracing::info!(
@@ -342,8 +357,6 @@ impl Engine {
                             "the database is back and nothing was lost"
                         );
                     }
-                    self.watermark.batch_no += 1;
-                    self.watermark.frontier = Some(frontier);
                     return Ok(());
                 }
                 Err(CommitError::Lost(lost)) => return Err(lost),
@@ -384,7 +397,10 @@ impl Engine {
         });
         let saved = outcome.await?;
         self.session = Some(session);
-        saved.map_err(CommitError::Lost)
+        saved.map_err(CommitError::Lost)?;
+        self.watermark.batch_no += 1;
+        self.watermark.frontier = Some(frontier);
+        Ok(())
     }
 
     /// Saves everything, or nothing: `false` if the watermark stood elsewhere.
