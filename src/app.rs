@@ -44,10 +44,13 @@ const LET_GO: Duration = Duration::from_millis(500);
 const START_OVER_LEAST: Duration = Duration::from_secs(1);
 const START_OVER_MOST: Duration = Duration::from_mins(5);
 const HEALTHY: Duration = Duration::from_mins(15);
+/// How soon a database is tried again that cannot be used yet.
+const DATABASE_AWAY: Duration = Duration::from_secs(2);
 
 /// Runs the bot until `cancel` (then it ends well) or until it cannot go on. A database
 /// that has lost commits is no reason to stay down: everything ends in order and starts
-/// over from what the database holds, and the history gives the rest.
+/// over from what the database holds, when it lets itself be used again, and the history
+/// gives the rest.
 pub async fn run(
     mut settings: config::Run,
     overheard: Overheard,
@@ -56,21 +59,34 @@ pub async fn run(
     let mut starts = 0;
     loop {
         let started = Instant::now();
-        match Box::pin(run_once(settings.clone(), overheard.clone(), &cancel)).await {
-            Err(Stop::Rewound) if !cancel.is_cancelled() => {}
+        let pause = match Box::pin(run_once(settings.clone(), overheard.clone(), &cancel)).await {
+            Err(stop) if cancel.is_cancelled() => return Err(stop),
+            Err(Stop::Rewound) => {
+                if started.elapsed() > HEALTHY {
+                    starts = 0;
+                }
+                let pause = backoff(starts, START_OVER_LEAST, START_OVER_MOST);
+                starts += 1;
+                tracing::error!(
+                    next_in_s = pause.as_secs_f32(),
+                    "the database has lost what was saved in it (a failover, or a restore); starting over from what it holds"
+                );
+                pause
+            }
+            // A failover may take its time. This one has worked before, and nobody was
+            // bothered but the database itself.
+            Err(Stop::Database(error)) if starts > 0 => {
+                let error = format!("{error:#}");
+                tracing::warn!(
+                    error,
+                    "the database cannot be used yet after what it lost; trying again"
+                );
+                DATABASE_AWAY
+            }
             result => return result,
-        }
+        };
         // The number may belong to any other process by now.
         settings.replaces = None;
-        if started.elapsed() > HEALTHY {
-            starts = 0;
-        }
-        let pause = backoff(starts, START_OVER_LEAST, START_OVER_MOST);
-        starts += 1;
-        tracing::error!(
-            next_in_s = pause.as_secs_f32(),
-            "the database has lost what was saved in it (a failover, or a restore); starting over from what it holds"
-        );
         let paused = cancel.run_until_cancelled(tokio::time::sleep(pause));
         if paused.await.is_none() {
             return Ok(());

@@ -67,6 +67,30 @@ async fn a_commit_whose_answer_is_lost_counts_once() {
 }
 
 #[tokio::test]
+async fn a_frontier_whose_answer_is_lost_does_not_look_like_another_bots() {
+    let (mut stage, gate) = Stage::open_gated().await;
+    let mut ledger = Ledger::default();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
+    gate.set(Position::LosesCommits);
+    // Too soon to earn anything: the frontier follows by itself, and nobody hears of it.
+    let too_soon = i64::try_from(ledger.write(&stage, "alice", "general", true)).unwrap();
+    wait("the frontier to follow", async || {
+        let frontier = "select message_id from watermark";
+        (stage.database.number(frontier).await == too_soon).then_some(())
+    })
+    .await;
+    stage.rest();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
+    gate.set(Position::Open);
+    stage.rest();
+    ledger.write(&stage, "alice", "general", true);
+    ledger.comes_true(&stage).await;
+    assert_eq!(stage.bot.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_rank_is_answered_while_postgres_is_away() {
     let (stage, gate) = Stage::open_gated().await;
     stage.say("alice", "hello");
@@ -212,8 +236,14 @@ async fn a_slow_postgres_only_takes_longer() {
 
 #[tokio::test]
 async fn what_a_failover_or_a_restore_undid_is_read_again() {
-    // How many epochs the row falls back, and whether anybody writes before it is noticed.
-    for (epochs, somebody_writes) in [(0, true), (0, false), (1, true)] {
+    // How many epochs the row falls back, whether anybody writes before it is noticed, and
+    // whether the database lets nobody write for a while.
+    for (epochs, somebody_writes, read_only) in [
+        (0, true, false),
+        (0, false, true),
+        (1, true, true),
+        (1, false, false),
+    ] {
         let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
         stage
             .database
@@ -234,19 +264,34 @@ async fn what_a_failover_or_a_restore_undid_is_read_again() {
             ledger.write(&stage, who, "general", true);
         }
         ledger.comes_true(&stage).await;
+        // The sessions that the bot has now may write, those that it makes may not.
+        let only_reads = if read_only { "on" } else { "off" };
+        stage
+            .database
+            .set("default_transaction_read_only", only_reads)
+            .await;
         stage
             .database
             .execute(
-                "update watermark set message_id = aside.message_id, batch_no = aside.batch_no,
+                "begin read write;
+                 update watermark set message_id = aside.message_id, batch_no = aside.batch_no,
                      heartbeat = aside.heartbeat, owner_epoch = aside.owner_epoch from aside.watermark aside;
                  delete from user_point; insert into user_point table aside.user_point;
                  delete from xp_day; insert into xp_day table aside.xp_day;
-                 delete from outbox; insert into outbox table aside.outbox",
+                 delete from outbox; insert into outbox table aside.outbox;
+                 commit",
             )
             .await;
         if somebody_writes {
             stage.rest();
             ledger.write(&stage, "carol", "general", true);
+        }
+        if read_only {
+            stage.bot.logged("cannot be used yet").await;
+            stage
+                .database
+                .set("default_transaction_read_only", "off")
+                .await;
         }
         ledger.comes_true(&stage).await;
         stage.rest();
