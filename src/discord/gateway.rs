@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow};
 use futures_util::future::BoxFuture;
 use serenity::all::{GatewayError, OnlineStatus, ShardId, ShardManager};
 use serenity::http::Http;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio::time::Instant;
 
 use super::address;
@@ -89,12 +89,14 @@ impl Gateway {
                 ended,
                 shards,
                 url,
+                held_back,
                 ticks,
                 ..
             } = &mut self.connection;
             let (budget, counted) = (&mut self.budget, &mut self.counted);
             let pause = async || address::session_pause(&self.rest).await;
-            let pacing = pace(budget, counted, self.overheard.clone(), url, pause);
+            let heard = self.overheard.clone();
+            let pacing = pace(budget, counted, heard, url, held_back, pause);
             tokio::select! {
                 ended = ended => {
                     return ended.unwrap_or_else(|_| Stop::Other(anyhow!("the gateway's thread has died")));
@@ -129,7 +131,8 @@ impl Gateway {
         self.connect().await
     }
 
-    /// Closes the connection: no event comes after this.
+    /// Closes the connection: no event comes after this. A session that is held back is
+    /// never begun, as its lock is kept.
     pub async fn close(&self) {
         self.connection.shards.shutdown_all().await;
     }
@@ -147,6 +150,8 @@ pub(super) struct Connection {
     shards: Arc<ShardManager>,
     /// What serenity locks before each connection, to read the address.
     url: Arc<Mutex<String>>,
+    /// That lock, while no session may be begun.
+    held_back: Option<OwnedMutexGuard<String>>,
     start: Option<oneshot::Sender<String>>,
     ended: oneshot::Receiver<Stop>,
     /// Goes up as long as the thread gets round.
@@ -203,6 +208,7 @@ impl Connection {
             http,
             shards,
             url,
+            held_back: None,
             start: Some(start),
             ended,
             ticks,
@@ -302,20 +308,22 @@ async fn watch(
 }
 
 /// Keeps serenity from beginning sessions faster than they may be begun, by holding the
-/// lock that each connection takes first. `pause` is what Discord's own count asks for. A
+/// lock that each connection takes first; it is left in `held_back` if this is given up
+/// meanwhile. `pause` is what Discord's own count asks for. A
 /// session that could be resumed waits too; what it misses is read from the history.
 async fn pace(
     budget: &mut Budget,
     counted: &mut u64,
     mut overheard: Overheard,
-    url: &Mutex<String>,
+    url: &Arc<Mutex<String>>,
+    held_back: &mut Option<OwnedMutexGuard<String>>,
     pause: impl AsyncFn() -> Result<Duration, Stop>,
 ) -> Stop {
     loop {
         let wait = budget.wait(Instant::now());
         if !wait.is_zero() {
             let until = Instant::now() + wait;
-            let _held = url.lock().await;
+            *held_back = Some(Arc::clone(url).lock_owned().await);
             tracing::warn!(
                 wait_s = wait.as_secs(),
                 "sessions were begun one after the other; the next one waits"
@@ -324,6 +332,7 @@ async fn pace(
                 Ok(pause) => tokio::time::sleep_until(until.max(Instant::now() + pause)).await,
                 Err(stop) => return stop,
             }
+            *held_back = None;
         }
         let Ok(heard) = overheard
             .wait_for(|heard| heard.identifies > *counted)
@@ -375,10 +384,17 @@ mod tests {
     /// How long the address is withheld after two sessions of a budget of one in 200 ms.
     async fn withheld(discords_pause: Duration) -> Duration {
         let (heard, overheard) = watch::channel(Heard::default());
-        let url = Mutex::new(String::new());
+        let (url, mut held_back) = (Arc::new(Mutex::new(String::new())), None);
         let (mut budget, mut counted) = (Budget::new(2, Duration::from_millis(200)), 0);
         let pause = async || Ok(discords_pause);
-        let pacing = pace(&mut budget, &mut counted, overheard, &url, pause);
+        let pacing = pace(
+            &mut budget,
+            &mut counted,
+            overheard,
+            &url,
+            &mut held_back,
+            pause,
+        );
         let started = Instant::now();
         let connecting = async {
             heard.send_modify(|heard| heard.identifies = 2);
@@ -405,5 +421,32 @@ mod tests {
             let least = Duration::from_millis(least_ms);
             assert!(withheld >= least, "{withheld:?}, not {least:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_end_while_a_session_waits_does_not_let_it_begin() {
+        let (heard, overheard) = watch::channel(Heard::default());
+        let (url, mut held_back) = (Arc::new(Mutex::new(String::new())), None);
+        let (mut budget, mut counted) = (Budget::new(1, Duration::from_hours(1)), 0);
+        heard.send_modify(|heard| heard.identifies = 1);
+        let pause = async || Ok(Duration::ZERO);
+        let pacing = pace(
+            &mut budget,
+            &mut counted,
+            overheard,
+            &url,
+            &mut held_back,
+            pause,
+        );
+        let waiting = async {
+            while url.try_lock().is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            stop = pacing => panic!("{stop}"),
+            () = waiting => {}
+        }
+        assert!(url.try_lock().is_err());
     }
 }
