@@ -83,7 +83,7 @@ main() {
 # --- The modes ---------------------------------------------------------------------------------------
 
 run_the_bot() {
-    local fixtures=() code=0
+    local fixtures=()
     parse_fixtures "$@"
     mkdir -p .walle
     need_rust
@@ -102,12 +102,11 @@ run_the_bot() {
         run "$programs/wall_e" import django --fresh-only "${fixtures[@]}"
     fi
     bot_decides=yes
+    # It may have ended while this was built.
+    [[ -z $replaces ]] || is_the_bot "$replaces" || replaces=
     start "$programs/wall_e" run ${replaces:+--replaces "$replaces"}
     echo "$child" >.walle/bot.pid
-    finish "$child" || code=$?
-    # One that did not get as far as to take over leaves the other in its place.
-    [[ -z $replaces ]] || ! is_the_bot "$replaces" || echo "$replaces" >.walle/bot.pid
-    return "$code"
+    finish "$child"
 }
 
 # The new bot does the rest by itself: it tells the old one to end when it stands by.
@@ -123,7 +122,14 @@ deploy_the_bot() {
 
 # A number may belong to any other program by now.
 is_the_bot() {
-    [[ $1 =~ ^[0-9]+$ ]] && grep -qz 'wall_e$' "/proc/$1/cmdline" 2>/dev/null
+    local words=() word before=
+    [[ $1 =~ ^[0-9]+$ ]] || return 1
+    { mapfile -d '' -t words <"/proc/$1/cmdline"; } 2>/dev/null
+    for word in "${words[@]}"; do
+        [[ $before != */wall_e || $word != run ]] || return 0
+        before=$word
+    done
+    return 1
 }
 
 run_the_sandbox() {
@@ -715,6 +721,8 @@ on_exit() {
     trap '' HUP INT TERM PIPE
     set +e
     stop_children
+    # One that did not get as far as to take over leaves the other in its place.
+    [[ -z $replaces ]] || ! is_the_bot "$replaces" || echo "$replaces" >.walle/bot.pid
     close_cluster
     [[ -z $bot_decides ]] || code=${last_code:-$code}
     exit "$code"

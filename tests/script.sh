@@ -125,8 +125,21 @@ test_a_deploy_ends_the_old_bot_and_leaves_it_its_postgres() {
     eventually grep -q "^run" calls
     server=$(server_of postgres)
     # One that fails before it stands by changes nothing.
+    local running
+    running=$(<.walle/bot.pid)
     BOT='exit 17' expect 17 ./run_walle.sh deploy
     kill -0 $old
+    [[ $(<.walle/bot.pid) == "$running" ]]
+    # Nor does one that is ended before it stands by.
+    : >bot_env
+    BOT=$stay ./run_walle.sh deploy >new 2>&1 &
+    new=$!
+    eventually test -s bot_env
+    eventually grep -qvx "$running" .walle/bot.pid
+    kill -TERM $new
+    wait $new || true
+    kill -0 $old
+    [[ $(<.walle/bot.pid) == "$running" ]]
     # The stand-in of a bot does what it is asked to: it ends the one that it replaces.
     # shellcheck disable=SC2016
     BOT='if [ "$2" = --replaces ]; then kill -TERM "$3"; echo took over >>calls; fi;'$stay \
@@ -138,6 +151,11 @@ test_a_deploy_ends_the_old_bot_and_leaves_it_its_postgres() {
     kill -TERM $new
     wait $new || true
     stopped postgres
+    BOT='exit 0' expect 0 ./run_walle.sh deploy
+    says "No bot was started here that still runs"
+    # Somebody else's program, which has the number by now and the word on its command line.
+    bash -c 'sleep 30; true' psql wall_e &
+    echo $! >.walle/bot.pid
     BOT='exit 0' expect 0 ./run_walle.sh deploy
     says "No bot was started here that still runs"
 }
