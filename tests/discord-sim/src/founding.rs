@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::clock::{Id, time_of};
 use crate::members;
 use crate::permissions::{self, Overwrite};
-use crate::state::{Channel, Guild, Member, Role, State, User};
+use crate::state::{Channel, Guild, Manager, Member, Role, State, User};
 use crate::world::{ChannelSpec, GuildSpec, PersonSpec, World};
 
 const DAY_MS: u64 = 86_400_000;
@@ -39,6 +39,7 @@ impl State {
             roles: roles(spec, bot),
             members: BTreeMap::new(),
             gone: BTreeSet::new(),
+            banned: BTreeSet::new(),
             bot_is_in: true,
         };
         // The named were there a day after the guild was made.
@@ -58,16 +59,11 @@ impl State {
             self.channels.insert(
                 channel.id,
                 Channel {
-                    id: channel.id,
-                    kind: channel.kind,
                     guild: Some(spec.id),
-                    name: channel.name.clone(),
                     parent: parent.and_then(|name| ids_by_name.get(name).copied()),
                     position,
                     overwrites: overwrites(&guild, channel),
-                    recipient: None,
-                    last_message: None,
-                    archived_at_ms: None,
+                    ..Channel::new(channel.id, channel.kind, &channel.name)
                 },
             );
         }
@@ -88,28 +84,18 @@ fn account(person: &PersonSpec) -> User {
 /// `@everyone` lowest, then those described, and the bot's own above them.
 fn roles(spec: &GuildSpec, bot: &User) -> BTreeMap<Id, Role> {
     let everyone = Role {
-        id: spec.id,
-        name: "@everyone".into(),
-        permissions: permissions::EVERYONE,
         position: 0,
-        mentionable: false,
-        of_bot: None,
+        ..Role::new(spec.id, "@everyone", permissions::EVERYONE)
     };
     let described = spec.roles.iter().zip(1..).map(|(role, position)| Role {
-        id: role.id,
-        name: role.name.clone(),
-        permissions: role.permissions,
         position,
         mentionable: role.mentionable,
-        of_bot: None,
+        ..Role::new(role.id, &role.name, role.permissions)
     });
     let of_bot = Role {
-        id: spec.id + 1,
-        name: bot.username.clone(),
-        permissions: permissions::BOT,
         position: spec.roles.len() as u64 + 1,
-        mentionable: false,
-        of_bot: Some(bot.id),
+        managed_by: Some(Manager::Bot(bot.id)),
+        ..Role::new(spec.id + 1, &bot.username, permissions::BOT)
     };
     std::iter::once(everyone)
         .chain(described)

@@ -24,7 +24,8 @@
 //!   what exists now; `members` the
 //!   million who are computed, not stored; `clock` time and ids
 //! - `objects`, `message` the world in JSON; `permissions` who may do what
-//! - `people` what people do
+//! - `people`, `invoke` what people do; `acts` how tests let them; `roles`,
+//!   `channels` what comes of it
 //! - `gateway`, `session`, `socket`, `flood` how the bot is told
 //! - `rest` what the bot asks for; `requests` the log of it; `tls` its front
 //! - `faults` what goes wrong on demand
@@ -33,6 +34,8 @@
 //! Everything the simulator knows is one `State` (in `state`) behind one lock that
 //! is never held across an `.await`. All listeners are on 127.0.0.1.
 
+mod acts;
+mod channels;
 pub mod chat;
 pub mod clock;
 mod faults;
@@ -40,6 +43,7 @@ pub mod fixtures;
 mod flood;
 mod founding;
 mod gateway;
+mod invoke;
 pub mod members;
 mod message;
 mod objects;
@@ -47,6 +51,7 @@ mod people;
 pub mod permissions;
 mod requests;
 mod rest;
+mod roles;
 mod session;
 mod socket;
 mod state;
@@ -79,8 +84,7 @@ pub use hyper::Method;
 use crate::gateway::Out;
 use crate::objects::id_in;
 use crate::permissions::Overwrite;
-use crate::rest::interactions::is_loading;
-use crate::state::{State, User};
+use crate::state::State;
 
 /// How long [`Sim::wait`] waits: long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -306,6 +310,26 @@ impl Sim {
         Some(role.name.clone())
     }
 
+    /// The guild's roles as REST shows them, the highest first.
+    pub fn roles(&self) -> Vec<Value> {
+        let state = self.lock();
+        let guild = state.guilds.get(&state.main_guild);
+        let mut roles: Vec<&state::Role> = guild
+            .into_iter()
+            .flat_map(|guild| guild.roles.values())
+            .collect();
+        roles.sort_unstable_by_key(|role| std::cmp::Reverse(role.rank()));
+        roles.into_iter().map(objects::role).collect()
+    }
+
+    /// The roles that somebody has, without `@everyone`; none for strangers.
+    pub fn member_roles(&self, user: Id) -> Vec<Id> {
+        let state = self.lock();
+        let guild = state.guilds.get(&state.main_guild);
+        let member = guild.and_then(|guild| guild.member(user));
+        member.map_or_else(Vec::new, |member| member.roles.into_iter().collect())
+    }
+
     /// A channel's name; direct messages have none.
     pub fn channel_name(&self, channel: Id) -> Option<String> {
         let state = self.lock();
@@ -316,184 +340,6 @@ impl Sim {
     /// The channel of a person's direct messages with the bot.
     pub fn dm(&self, user: Id) -> Id {
         self.lock().dm_channel(user)
-    }
-}
-
-/// What people do.
-impl Sim {
-    /// Somebody says something.
-    pub fn say(&self, user: Id, channel: Id, text: &str) -> Id {
-        self.post(Message::new(channel, user, text))
-    }
-
-    /// Anything unusual that appears in a channel.
-    pub fn post(&self, message: Message) -> Id {
-        self.lock().post(message)
-    }
-
-    /// Somebody edits a message.
-    pub fn edit(&self, channel: Id, message: Id, text: &str) {
-        let mut state = self.lock();
-        let edited_at = clock::timestamp(state.clock.now_ms());
-        state.change_message(channel, message, |json| {
-            json["content"] = text.into();
-            json["edited_timestamp"] = edited_at.into();
-        });
-    }
-
-    /// Discord changes a message by itself (a link's preview appears): any
-    /// fields, not marked as an edit.
-    pub fn touch_message(&self, channel: Id, message: Id, fields: Value) {
-        let change = |json: &mut Value| objects::extend(json, fields);
-        self.lock().change_message(channel, message, change);
-    }
-
-    /// Somebody deletes a message.
-    pub fn delete(&self, channel: Id, message: Id) {
-        self.lock().delete_message(channel, message);
-    }
-
-    /// Somebody invokes a slash command (`"rank"`, or `"group sub"`) with
-    /// options `[{"name": …, "value": …}]`. Panics where their client would not
-    /// let them: an unknown command, options that do not fit.
-    pub fn slash(&self, user: Id, channel: Id, command: &str, options: &Value) -> Id {
-        self.try_slash(user, channel, command, options)
-            .unwrap_or_else(|why| panic!("/{command} cannot be invoked: {why}"))
-    }
-
-    /// The same, but says why it cannot be done.
-    pub fn try_slash(
-        &self,
-        user: Id,
-        channel: Id,
-        command: &str,
-        options: &Value,
-    ) -> Result<Id, String> {
-        self.lock().slash(user, channel, command, options)
-    }
-
-    /// Somebody presses a button on one of the bot's messages.
-    pub fn click(&self, user: Id, message: Id, custom_id: &str) -> Id {
-        self.try_choose(user, message, custom_id, &[])
-            .unwrap_or_else(|why| panic!("{custom_id} cannot be pressed: {why}"))
-    }
-
-    /// Somebody presses a button, or chooses values in a menu; says why if that
-    /// cannot be done.
-    pub fn try_choose(
-        &self,
-        user: Id,
-        message: Id,
-        custom_id: &str,
-        values: &[&str],
-    ) -> Result<Id, String> {
-        self.lock().click(user, message, custom_id, values)
-    }
-
-    /// A new account, in no guild yet. Its name can be used in [`Sim::user`].
-    pub fn add_person(&self, name: &str) -> Id {
-        let mut state = self.lock();
-        let id = state.clock.snowflake();
-        let user = User {
-            id,
-            username: name.to_owned(),
-            global_name: None,
-            avatar: None,
-            bot: false,
-        };
-        state.users.insert(id, user);
-        state.names.insert(name.to_owned(), id);
-        id
-    }
-
-    /// A thread is put away, as after some days of silence. No event tells.
-    pub fn archive(&self, thread: Id) {
-        let mut state = self.lock();
-        let now = state.clock.now_ms();
-        if let Some(thread) = state.channels.get_mut(&thread) {
-            thread.archived_at_ms = Some(now);
-        }
-    }
-
-    /// Somebody adds the bot to a private thread.
-    pub fn add_bot(&self, thread: Id) {
-        self.lock().joined.insert(thread);
-    }
-
-    /// Somebody joins the guild (again).
-    pub fn join(&self, user: Id) {
-        let mut state = self.lock();
-        let guild = state.main_guild;
-        state.join(guild, user, false);
-    }
-
-    /// Somebody joins the guild and has not passed its screening yet.
-    pub fn join_pending(&self, user: Id) {
-        let mut state = self.lock();
-        let guild = state.main_guild;
-        state.join(guild, user, true);
-    }
-
-    /// Somebody passes the guild's screening.
-    pub fn pass_screening(&self, user: Id) {
-        self.change_member(user, |member| member.pending = false);
-    }
-
-    /// Somebody leaves the guild.
-    pub fn leave(&self, user: Id) {
-        let mut state = self.lock();
-        let guild = state.main_guild;
-        state.leave(guild, user);
-    }
-
-    /// Somebody's name in the guild changes.
-    pub fn nick(&self, user: Id, nick: Option<&str>) {
-        self.change_member(user, |member| member.nick = nick.map(Into::into));
-    }
-
-    /// Somebody's avatar for this guild changes.
-    pub fn guild_avatar(&self, user: Id, hash: Option<&str>) {
-        self.change_member(user, |member| member.avatar = hash.map(Into::into));
-    }
-
-    /// A human gives somebody a role.
-    pub fn grant(&self, user: Id, role: Id) {
-        self.change_member(user, |member| {
-            member.roles.insert(role);
-        });
-    }
-
-    /// A human takes a role from somebody.
-    pub fn revoke(&self, user: Id, role: Id) {
-        self.change_member(user, |member| {
-            member.roles.remove(&role);
-        });
-    }
-
-    /// Somebody's username changes (also in [`Sim::user`]).
-    pub fn username(&self, user: Id, name: &str) {
-        let mut state = self.lock();
-        state.names.retain(|_, id| *id != user);
-        state.names.insert(name.to_owned(), user);
-        state.change_user(user, |account| name.clone_into(&mut account.username));
-    }
-
-    /// Somebody's display name changes.
-    pub fn global_name(&self, user: Id, name: Option<&str>) {
-        let change = |account: &mut User| account.global_name = name.map(Into::into);
-        self.lock().change_user(user, change);
-    }
-
-    /// Somebody's avatar changes.
-    pub fn avatar(&self, user: Id, hash: Option<&str>) {
-        let change = |account: &mut User| account.avatar = hash.map(Into::into);
-        self.lock().change_user(user, change);
-    }
-
-    fn change_member(&self, user: Id, change: impl FnOnce(&mut state::Member)) {
-        let mut state = self.lock();
-        let guild = state.main_guild;
-        state.change_member(guild, user, change);
     }
 }
 
@@ -651,7 +497,8 @@ impl Sim {
             .cloned()
     }
 
-    /// The answer to an interaction, once it is more than "is thinking".
+    /// The latest answer to an interaction, once it is more than a promise of one: a
+    /// message of its own, or the one whose button was pressed, as it is then.
     pub async fn answer_to(&self, interaction: Id) -> Value {
         let what = format!("an answer to interaction {interaction}");
         self.wait(&what, || self.find_answer(interaction)).await
@@ -660,9 +507,20 @@ impl Sim {
     /// The same, if it is there by now.
     pub fn find_answer(&self, interaction: Id) -> Option<Value> {
         let state = self.lock();
-        let original = state.interactions.get(&interaction)?.original?;
-        let json = &state.find_message(original)?.json;
-        (!is_loading(json)).then(|| json.clone())
+        let shown = state.interactions.get(&interaction)?.shown?;
+        Some(state.find_message(shown)?.json.clone())
+    }
+
+    /// The suggestions that answer an autocomplete interaction, each with its
+    /// `name` and `value`.
+    pub async fn choices_for(&self, interaction: Id) -> Vec<Value> {
+        let what = format!("suggestions for interaction {interaction}");
+        self.wait(&what, || self.find_choices(interaction)).await
+    }
+
+    /// The same, if they are there by now.
+    pub fn find_choices(&self, interaction: Id) -> Option<Vec<Value>> {
+        self.lock().interactions.get(&interaction)?.choices.clone()
     }
 
     /// What happened of late, for error messages.

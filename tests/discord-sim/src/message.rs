@@ -347,6 +347,7 @@ impl State {
         else {
             return false;
         };
+        self.let_miss(&deleted.json);
         let mut event = self.message_event("MESSAGE_DELETE", &deleted.json);
         let mut json = json!({ "id": text(id), "channel_id": text(channel) });
         if let Some(guild) = event.guild {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::clock::{Id, timestamp};
-use crate::state::{Channel, Guild, Member, Role, State, User};
+use crate::state::{Channel, Guild, Manager, Member, Role, State, User};
 use crate::world::ChannelKind;
 
 /// Ids are strings in JSON.
@@ -74,17 +74,25 @@ pub(crate) fn role(role: &Role) -> Value {
         "description": null,
         "permissions": role.permissions.to_string(),
         "position": role.position,
-        "color": 0,
-        "colors": { "primary_color": 0, "secondary_color": null, "tertiary_color": null },
-        "hoist": false,
-        "managed": role.of_bot.is_some(),
+        "color": role.color,
+        "colors": {
+            "primary_color": role.color,
+            "secondary_color": null,
+            "tertiary_color": null,
+        },
+        "hoist": role.hoist,
+        "managed": role.managed_by.is_some(),
         "mentionable": role.mentionable,
         "icon": null,
         "unicode_emoji": null,
         "flags": 0,
     });
-    if let Some(bot) = role.of_bot {
-        object["tags"] = json!({ "bot_id": text(bot) });
+    match role.managed_by {
+        Some(Manager::Bot(bot)) => object["tags"] = json!({ "bot_id": text(bot) }),
+        Some(Manager::Integration(id)) => {
+            object["tags"] = json!({ "integration_id": text(id) });
+        }
+        None => {}
     }
     object
 }
@@ -125,7 +133,7 @@ pub(crate) fn channel(channel: &Channel, state: &State) -> Value {
         _ => json!({
             "position": channel.position,
             "nsfw": false,
-            "topic": null,
+            "topic": channel.topic,
             "rate_limit_per_user": 0,
             "permission_overwrites": channel.overwrites.iter().map(|overwrite| json!({
                 "id": text(overwrite.target),
@@ -289,18 +297,34 @@ impl State {
         shown
     }
 
-    /// Users and their members by id, as an interaction's `resolved` has them.
-    pub(crate) fn resolved(&self, guild: &Guild, ids: &[Id]) -> Value {
-        let users: BTreeMap<String, Value> = ids
-            .iter()
-            .filter_map(|&id| Some((text(id), user(&self.user(id)?))))
-            .collect();
-        let members: BTreeMap<String, Value> = ids
-            .iter()
-            .filter_map(|&id| Some((text(id), partial_member(&guild.member(id)?))))
-            .collect();
-        json!({ "users": users, "members": members })
+    /// What the ids in a command's options stand for, as its `resolved` has it
+    /// for the person who gave them.
+    pub(crate) fn resolved(&self, guild: &Guild, giver: Id, options: &[Value]) -> Value {
+        let ids = |kinds: &[u64]| -> Vec<Id> {
+            let of_kind = |option: &&Value| {
+                let kind = option["type"].as_u64();
+                kind.is_some_and(|kind| kinds.contains(&kind))
+            };
+            let found = options.iter().filter(of_kind);
+            found.filter_map(|option| id_in(&option["value"])).collect()
+        };
+        let (people, places, groups) = (ids(&[6, 9]), ids(&[7]), ids(&[8, 9]));
+        let users = by_id(&people, |id| Some(user(&self.user(id)?)));
+        let members = by_id(&people, |id| Some(partial_member(&guild.member(id)?)));
+        let roles = by_id(&groups, |id| guild.roles.get(&id).map(role));
+        let channels = by_id(&places, |id| {
+            let found = self.channels.get(&id)?;
+            let mut object = channel(found, self);
+            object["permissions"] = self.permissions_in(found, giver).to_string().into();
+            Some(object)
+        });
+        json!({ "users": users, "members": members, "roles": roles, "channels": channels })
     }
+}
+
+fn by_id(ids: &[Id], look: impl Fn(Id) -> Option<Value>) -> BTreeMap<String, Value> {
+    let found = ids.iter().filter_map(|&id| Some((text(id), look(id)?)));
+    found.collect()
 }
 
 /// Adds the fields of one object to another.

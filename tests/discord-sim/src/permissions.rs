@@ -6,6 +6,8 @@ use crate::world::ChannelKind;
 
 /// See a channel at all.
 pub const VIEW_CHANNEL: u64 = 1 << 10;
+/// Make, change and delete channels.
+pub const MANAGE_CHANNELS: u64 = 1 << 4;
 /// Write in a channel.
 pub const SEND_MESSAGES: u64 = 1 << 11;
 /// Delete what others wrote, pin messages.
@@ -28,13 +30,12 @@ pub const USE_APPLICATION_COMMANDS: u64 = 1 << 31;
 pub const SEND_MESSAGES_IN_THREADS: u64 = 1 << 38;
 /// Everything, everywhere.
 pub const ADMINISTRATOR: u64 = 1 << 3;
-const MANAGE_CHANNELS: u64 = 1 << 4;
 const ADD_REACTIONS: u64 = 1 << 6;
 const CONNECT: u64 = 1 << 20;
 const SPEAK: u64 = 1 << 21;
 const CREATE_PUBLIC_THREADS: u64 = 1 << 35;
 /// Every bit that Discord has given a meaning.
-const ALL: u64 = (1 << 53) - 1;
+pub(crate) const ALL: u64 = (1 << 53) - 1;
 
 /// What everyone may do in a usual guild.
 pub const EVERYONE: u64 = VIEW_CHANNEL

@@ -14,6 +14,7 @@ use crate::objects::id_in;
 
 pub(crate) const GUILDS: u64 = 1;
 pub(crate) const GUILD_MEMBERS: u64 = 1 << 1;
+pub(crate) const GUILD_MODERATION: u64 = 1 << 2;
 pub(crate) const GUILD_PRESENCES: u64 = 1 << 8;
 pub(crate) const GUILD_MESSAGES: u64 = 1 << 9;
 pub(crate) const DIRECT_MESSAGES: u64 = 1 << 12;
@@ -77,6 +78,7 @@ impl Session {
         let needed = match name {
             "GUILD_MEMBER_UPDATE" if about_bot => 0,
             "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" | "GUILD_MEMBER_REMOVE" => GUILD_MEMBERS,
+            "GUILD_BAN_ADD" | "GUILD_BAN_REMOVE" => GUILD_MODERATION,
             "PRESENCE_UPDATE" => GUILD_PRESENCES,
             "MESSAGE_CREATE" | "MESSAGE_UPDATE" | "MESSAGE_DELETE" if event.guild.is_some() => {
                 GUILD_MESSAGES

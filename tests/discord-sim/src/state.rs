@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::chat::Heard;
+use crate::chat::{Heard, News};
 use crate::clock::{Clock, Id};
 use crate::faults::Plan;
 use crate::gateway::Gateway;
@@ -100,6 +100,7 @@ pub(crate) struct Guild {
     pub members: BTreeMap<Id, Member>,
     /// Generated members who are no longer there.
     pub gone: BTreeSet<Id>,
+    pub banned: BTreeSet<Id>,
     pub bot_is_in: bool,
 }
 
@@ -110,9 +111,20 @@ pub(crate) struct Role {
     pub name: String,
     pub permissions: u64,
     pub position: u64,
+    pub color: u64,
+    pub hoist: bool,
     pub mentionable: bool,
-    /// The bot whose role this is: nobody can grant it.
-    pub of_bot: Option<Id>,
+    /// Who gives and takes it; then nobody else can.
+    pub managed_by: Option<Manager>,
+}
+
+/// Who manages a role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manager {
+    /// A bot whose own role it is.
+    Bot(Id),
+    /// A service such as those that know who pays.
+    Integration(Id),
 }
 
 /// An account's place in a guild.
@@ -136,6 +148,7 @@ pub(crate) struct Channel {
     pub name: String,
     pub parent: Option<Id>,
     pub position: usize,
+    pub topic: Option<String>,
     pub overwrites: Vec<Overwrite>,
     /// The other side of a direct-message channel.
     pub recipient: Option<Id>,
@@ -188,6 +201,23 @@ impl Default for Settings {
 }
 
 impl Channel {
+    /// A channel of no guild, with nothing in it.
+    pub fn new(id: Id, kind: ChannelKind, name: &str) -> Self {
+        Self {
+            id,
+            kind,
+            guild: None,
+            name: name.to_owned(),
+            parent: None,
+            position: 0,
+            topic: None,
+            overwrites: Vec::new(),
+            recipient: None,
+            last_message: None,
+            archived_at_ms: None,
+        }
+    }
+
     pub fn is_thread(&self) -> bool {
         matches!(self.kind, ChannelKind::Thread | ChannelKind::PrivateThread)
     }
@@ -279,12 +309,26 @@ impl State {
         else {
             return;
         };
-        let edited = !heard.insert(id_in(&message["id"]).unwrap_or_default());
+        let is_new = heard.insert(id_in(&message["id"]).unwrap_or_default());
         // Whoever listened may have gone.
         let _ = to.send(Heard {
             message: message.clone(),
-            edited,
+            news: if is_new { News::Said } else { News::Edited },
         });
+    }
+
+    /// Lets a listener hear that a message is gone, if they had heard of it.
+    pub fn let_miss(&mut self, message: &Value) {
+        let Some((to, heard)) = self.listener.as_mut() else {
+            return;
+        };
+        if heard.remove(&id_in(&message["id"]).unwrap_or_default()) {
+            // Whoever listened may have gone.
+            let _ = to.send(Heard {
+                message: message.clone(),
+                news: News::Deleted,
+            });
+        }
     }
 
     /// The direct-message channel of a person and the bot, made on first use.
@@ -300,16 +344,8 @@ impl State {
         self.channels.insert(
             id,
             Channel {
-                id,
-                kind: ChannelKind::Dm,
-                guild: None,
-                name: String::new(),
-                parent: None,
-                position: 0,
-                overwrites: Vec::new(),
                 recipient: Some(user),
-                last_message: None,
-                archived_at_ms: None,
+                ..Channel::new(id, ChannelKind::Dm, "")
             },
         );
         id

@@ -3,11 +3,12 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use discord_sim::chat::{self, Heard, Room};
+use discord_sim::chat::{self, Heard, News, Room};
 use discord_sim::{Sim, World};
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, INTENTS, Rest, simulation};
+use crate::support::{Client, INTENTS, Rest, callback, simulation};
 
 /// Answers `.ping` with how often it was asked, and says nothing else.
 async fn ping_bot(mut client: Client, rest: Rest) {
@@ -29,15 +30,61 @@ async fn ping_bot(mut client: Client, rest: Rest) {
     }
 }
 
-/// Plays a script with that bot: the transcript, and why it failed if it did.
+/// Turns a page that its buttons and its menu turn further, until one of them
+/// takes it away.
+async fn page_bot(mut client: Client, rest: Rest) {
+    let button = |label: &str| json!({ "type": 2, "style": 1, "label": label, "custom_id": label });
+    let link = json!({ "type": 2, "style": 5, "label": "docs", "url": "https://example.com" });
+    let options = json!([{ "label": "Weekly", "value": "w" }, { "label": "Daily", "value": "d" }]);
+    let menu = json!({ "type": 3, "custom_id": "m", "placeholder": "when", "options": options });
+    let rows = json!([
+        { "type": 1, "components": [button("next"), button("close"), link] },
+        { "type": 1, "components": [menu] },
+    ]);
+    loop {
+        let payload = client.next().await;
+        let heard = &payload["d"];
+        if payload["t"] == "MESSAGE_CREATE" && heard["content"] == ".page" {
+            let path = format!(
+                "/channels/{}/messages",
+                heard["channel_id"].as_str().unwrap_or("")
+            );
+            let body = json!({ "content": "page 1", "components": rows });
+            rest.post(&path, &body).await;
+        } else if payload["t"] == "INTERACTION_CREATE" {
+            let data = &heard["data"];
+            let page = data["values"][0].as_str().unwrap_or("2");
+            let turn = json!({ "type": 7, "data": { "content": format!("page {page}") } });
+            let close = data["custom_id"] == "close";
+            let answer = if close { json!({ "type": 6 }) } else { turn };
+            rest.post(&callback(heard), &answer).await;
+            if close {
+                let application = heard["application_id"].as_str().unwrap_or("");
+                let token = heard["token"].as_str().unwrap_or("");
+                let original = format!("/webhooks/{application}/{token}/messages/@original");
+                rest.send(Method::DELETE, &original, &Value::Null).await;
+            }
+        }
+    }
+}
+
+/// Plays a script with the ping bot.
 async fn play(script: &str) -> (String, Option<String>) {
+    play_with(script, ping_bot).await
+}
+
+/// Plays a script: the transcript, and why it failed if it did.
+async fn play_with<B: Future<Output = ()>>(
+    script: &str,
+    bot: impl FnOnce(Client, Rest) -> B,
+) -> (String, Option<String>) {
     let sim = simulation().await;
     let client = Client::identified(&sim, INTENTS).await;
     let rest = Rest::new(&sim);
     let mut room = Room::new(sim);
     let mut transcript = Vec::new();
     let failed = tokio::select! {
-        () = ping_bot(client, rest) => unreachable!("the bot never ends"),
+        () = bot(client, rest) => unreachable!("the bot never ends"),
         played = chat::play(&mut room, script, &mut transcript) => played.err(),
     };
     let transcript = String::from_utf8(transcript).expect("text");
@@ -86,12 +133,36 @@ async fn a_script_that_does_not_fit_says_what_came() {
 }
 
 #[tokio::test]
+async fn buttons_are_seen_pressed_and_taken_away() {
+    let script = "alice: .page\nexpect page 1\\s+\\[1 next\\] \\[2 close\\] \\[3 docs\\]\n\
+        !press bob next\nexpect \\(edited\\).*page 2\n\
+        !press bob 1\nexpect page 2\n\
+        !choose bob Daily\nexpect page d.*\\[4 when: Weekly . Daily\\]\n\
+        !press bob 2\nexpect \\(deleted\\).*page d\n";
+    let (transcript, failed) = play_with(script, page_bot).await;
+    assert_eq!(failed, None, "{transcript}");
+    for (line, part) in [
+        ("!press bob 1", "shows no buttons"),
+        (
+            "alice: .page\nexpect page\n!press bob far",
+            "next, close, docs, when",
+        ),
+        ("alice: .page\nexpect page\n!press bob docs", "is a link"),
+        ("alice: .page\nexpect page\n!press bob 4", "!choose"),
+        ("alice: .page\nexpect page\n!choose bob Hourly", "No menu"),
+    ] {
+        let failed = play_with(line, page_bot).await.1.expect(part);
+        assert!(failed.contains(part), "{failed}");
+    }
+}
+
+#[tokio::test]
 async fn answers_are_drawn() {
     let sim = simulation().await;
     let user = |name: &str| json!({ "id": sim.user(name).to_string() });
     let heard = |message: Value| Heard {
         message,
-        edited: false,
+        news: News::Said,
     };
     let general = sim.channel("general").to_string();
     let card = json!({
@@ -118,7 +189,7 @@ async fn answers_are_drawn() {
          \x20 \u{2502} Level: 15\n\
          \x20 \u{2502} 1/2\n\
          \x20 \u{2570}{line}\n\
-         \x20 [\u{23e9}] [done off]",
+         \x20 [1 \u{23e9}] [2 done off]",
         line = "\u{2500}".repeat(40)
     );
     assert_eq!(drawn, expected);

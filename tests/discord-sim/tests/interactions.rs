@@ -6,19 +6,11 @@ use discord_sim::Sim;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, INTENTS, Rest, simulation};
+use crate::support::{Client, INTENTS, Rest, callback, commands, id, simulation, webhook};
 
 fn rank() -> Value {
     let user = json!({ "type": 6, "name": "user", "description": "whose" });
     json!({ "name": "rank", "description": "shows a rank", "options": [user] })
-}
-
-fn commands(sim: &Sim) -> String {
-    format!(
-        "/applications/{}/guilds/{}/commands",
-        sim.bot_id(),
-        sim.guild_id()
-    )
 }
 
 async fn registered() -> (Sim, Rest, Client) {
@@ -34,16 +26,6 @@ async fn registered() -> (Sim, Rest, Client) {
 
 fn invoke(sim: &Sim) -> u64 {
     sim.slash(sim.user("mod"), sim.channel("general"), "rank", &json!([]))
-}
-
-fn callback(interaction: &Value) -> String {
-    let part = |name: &str| interaction[name].as_str().unwrap_or_default().to_owned();
-    format!("/interactions/{}/{}/callback", part("id"), part("token"))
-}
-
-fn webhook(sim: &Sim, interaction: &Value) -> String {
-    let token = interaction["token"].as_str().unwrap_or_default();
-    format!("/webhooks/{}/{token}", sim.bot_id())
 }
 
 #[tokio::test]
@@ -235,4 +217,92 @@ async fn buttons_are_pressed() {
     assert_eq!(rest.post(&callback(&pressed), &update).await.0, 204);
     assert_eq!(client.event("MESSAGE_UPDATE").await["content"], "2/2");
     assert_eq!(sim.answer_to(id).await["content"], "2/2");
+}
+
+/// A callback that asks what became of it.
+fn telling(interaction: &Value) -> String {
+    format!("{}?with_response=true", callback(interaction))
+}
+
+#[tokio::test]
+async fn callbacks_say_what_became_of_them() {
+    let (sim, rest, mut client) = registered().await;
+    for flags in [0, 64] {
+        let asked = invoke(&sim);
+        let interaction = client.event("INTERACTION_CREATE").await;
+        let button = json!({ "type": 2, "style": 1, "label": "next", "custom_id": "n" });
+        let row = json!([{ "type": 1, "components": [button] }]);
+        let data = json!({ "content": "1/2", "components": row, "flags": flags });
+        let answer = json!({ "type": 4, "data": data });
+        let (status, said) = rest.post(&telling(&interaction), &answer).await;
+        assert_eq!(status, 200);
+        assert_eq!(said["interaction"]["id"], interaction["id"]);
+        assert_eq!(
+            said["interaction"]["response_message_ephemeral"],
+            flags == 64
+        );
+        let shown = sim.answer_to(asked).await;
+        assert_eq!(said["resource"], json!({ "type": 4, "message": shown }));
+        assert_eq!(
+            (&shown["content"], &shown["flags"]),
+            (&json!("1/2"), &json!(flags))
+        );
+        if flags == 0 {
+            client.event("MESSAGE_CREATE").await;
+        }
+
+        sim.click(sim.user("mod"), id(&shown), "n");
+        let pressed = client.event("INTERACTION_CREATE").await;
+        let update = json!({ "type": 7, "data": { "content": "2/2" } });
+        let (_, said) = rest.post(&telling(&pressed), &update).await;
+        let message = &said["resource"]["message"];
+        assert_eq!(said["interaction"]["response_message_id"], shown["id"]);
+        assert_eq!(
+            (&message["id"], &message["content"]),
+            (&shown["id"], &json!("2/2"))
+        );
+        assert_eq!(message["components"], row, "what is not named stays");
+        if flags == 0 {
+            client.event("MESSAGE_UPDATE").await;
+        }
+    }
+    invoke(&sim);
+    let interaction = client.event("INTERACTION_CREATE").await;
+    let (_, said) = rest
+        .post(&telling(&interaction), &json!({ "type": 5 }))
+        .await;
+    assert_eq!(said["interaction"]["response_message_loading"], true);
+    assert_eq!(
+        said["resource"],
+        json!({ "type": 5 }),
+        "nothing to show yet"
+    );
+}
+
+#[tokio::test]
+async fn what_one_person_sees_is_reached_by_the_webhook_alone() {
+    let (sim, rest, mut client) = registered().await;
+    let asked = invoke(&sim);
+    let interaction = client.event("INTERACTION_CREATE").await;
+    let answer = json!({ "type": 4, "data": { "content": "psst", "flags": 64 } });
+    rest.post(&callback(&interaction), &answer).await;
+    let message = id(&sim.answer_to(asked).await);
+    let body = json!({ "content": "loud" });
+    let methods = [Method::GET, Method::PATCH, Method::DELETE];
+    let in_channel = format!("/channels/{}/messages/{message}", sim.channel("general"));
+    for method in methods.clone() {
+        let (status, refused) = rest.send(method, &in_channel, &body).await;
+        assert_eq!((status, &refused["code"]), (404, &json!(10_008)));
+    }
+    invoke(&sim);
+    let other = client.event("INTERACTION_CREATE").await;
+    rest.post(&callback(&other), &answer).await;
+    let by_other = format!("{}/messages/{message}", webhook(&sim, &other));
+    let by_own = format!("{}/messages/{message}", webhook(&sim, &interaction));
+    for (method, status) in methods.into_iter().zip([200, 200, 204]) {
+        let (refused, _) = rest.send(method.clone(), &by_other, &body).await;
+        assert_eq!(refused, 404, "a token is good for its own answers");
+        assert_eq!(rest.send(method, &by_own, &body).await.0, status);
+    }
+    assert!(sim.message(message).is_none());
 }

@@ -2,11 +2,14 @@
 
 mod support;
 
+mod channels;
 mod chat;
 mod faults;
 mod fixtures;
 mod gateway;
 mod gateway_faults;
 mod interactions;
+mod invoking;
 mod messages;
 mod rest;
+mod roles;

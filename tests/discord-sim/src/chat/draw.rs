@@ -7,7 +7,7 @@ use regex::{Captures, Regex};
 use serde_json::Value;
 
 use crate::Sim;
-use crate::chat::Heard;
+use crate::chat::{Heard, News};
 use crate::objects::id_in;
 use crate::rest::interactions::is_ephemeral;
 use crate::rest::validate::items;
@@ -16,7 +16,7 @@ static MENTION: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"<(?<sign>@!|@&|@|#)(?<id>\d{1,20})>").expect("a regex"));
 
 /// Draws what the bot said: who hears it, what it replies to, text, embeds in a
-/// box, files and components.
+/// box, files and components. What was deleted is shown once more.
 pub fn draw(sim: &Sim, heard: &Heard) -> String {
     let message = &heard.message;
     let mut lines = vec![heading(sim, heard)];
@@ -31,8 +31,16 @@ pub fn draw(sim: &Sim, heard: &Heard) -> String {
         let name = file["filename"].as_str().unwrap_or_default();
         lines.push(format!("  file {}", harmless(name)));
     }
+    let mut number = 0;
     for row in items(&message["components"]) {
-        let parts: Vec<String> = items(&row["components"]).iter().map(component).collect();
+        let mut numbered = |part| {
+            number += 1;
+            component(number, part)
+        };
+        let parts: Vec<String> = items(&row["components"])
+            .iter()
+            .map(&mut numbered)
+            .collect();
         lines.push(format!("  {}", parts.join(" ")));
     }
     lines.join("\n")
@@ -62,8 +70,10 @@ fn heading(sim: &Sim, heard: &Heard) -> String {
             name(&message["referenced_message"]["author"])
         );
     }
-    if heard.edited {
-        heading.push_str(" (edited)");
+    match heard.news {
+        News::Said => {}
+        News::Edited => heading.push_str(" (edited)"),
+        News::Deleted => heading.push_str(" (deleted)"),
     }
     if is_ephemeral(message) {
         let _ = write!(heading, " (only {} sees this)", name(&invoker["user"]));
@@ -101,15 +111,26 @@ fn draw_embed(sim: &Sim, embed: &Value, lines: &mut Vec<String>) {
     lines.push(format!("  \u{2570}{}", "\u{2500}".repeat(40)));
 }
 
-fn component(part: &Value) -> String {
+/// A component with the number that it can be pressed by.
+fn component(number: usize, part: &Value) -> String {
+    let off = if part["disabled"] == true { " off" } else { "" };
+    let options: Vec<String> = items(&part["options"]).iter().map(part_name).collect();
+    let options = if options.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", options.join(" | "))
+    };
+    format!("[{number} {}{off}{options}]", part_name(part))
+}
+
+/// What a component or a menu's option is called.
+pub(crate) fn part_name(part: &Value) -> String {
     let emoji = part["emoji"]["name"].as_str().unwrap_or_default();
     let label = part["label"]
         .as_str()
         .or(part["placeholder"].as_str())
         .unwrap_or_default();
-    let off = if part["disabled"] == true { " off" } else { "" };
-    let text = [emoji, label].join(" ");
-    format!("[{}{off}]", harmless(text.trim()))
+    harmless([emoji, label].join(" ").trim())
 }
 
 /// A text as a client shows it: mentions by name.

@@ -44,6 +44,10 @@ pub(crate) enum Verb {
         who: String,
         label: String,
     },
+    Choose {
+        who: String,
+        labels: Vec<String>,
+    },
     Faults {
         status: u16,
         count: u32,
@@ -66,6 +70,8 @@ NAME: /command user:bob    NAME invokes a slash command (quote values with space
 !join NAME, !leave NAME    somebody new or known joins, or leaves
 !nick NAME new name        somebody's name in the guild (nothing: none)
 !press NAME LABEL          NAME presses a button of the bot's last message that has buttons
+                           (its number will do)
+!choose NAME A, B          NAME chooses options in a menu of that message
 !faults 500 2 POST /channels/{}/messages
                            the next 2 such requests fail with status 500
 !drop, !reconnect, !invalid
@@ -171,6 +177,16 @@ fn parse_verb(text: &str) -> Result<Verb, String> {
                 Ok(Verb::Press { who, label })
             }
             None => Err("Type !press, a name and a button: !press alice \u{23e9}.".into()),
+        },
+        "choose" => match rest.split_once(char::is_whitespace) {
+            Some((who, labels)) => {
+                let labels = labels.split(',').map(|label| label.trim().to_owned());
+                Ok(Verb::Choose {
+                    who: who.to_owned(),
+                    labels: labels.collect(),
+                })
+            }
+            None => Err("Type !choose, a name and options: !choose alice Weekly.".into()),
         },
         "faults" => faults(rest).ok_or_else(|| {
             "Type !faults STATUS COUNT METHOD PATH, for example \
@@ -284,6 +300,7 @@ mod tests {
             "!join",
             "!nonsense",
             "!faults 500",
+            "!choose alice",
             "mod: /",
         ] {
             let why = parse(line).expect_err(line);

@@ -12,5 +12,5 @@ mod script;
 
 pub use draw::draw;
 pub use prompt::talk;
-pub use room::{Heard, Room};
+pub use room::{Heard, News, Room};
 pub use script::{Failed, play};

@@ -6,6 +6,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::chat::draw::part_name;
 use crate::chat::line::{HELP, Line, Verb};
 use crate::objects::id_in;
 use crate::rest::validate::items;
@@ -20,10 +21,21 @@ const USUAL_CHANNEL: &str = "general";
 /// Something that the bot said.
 #[derive(Debug, Clone)]
 pub struct Heard {
-    /// The message as it is now.
+    /// The message as it is now, or was last.
     pub message: Value,
-    /// Whether it was said before and has changed.
-    pub edited: bool,
+    /// What is new about it.
+    pub news: News,
+}
+
+/// What is new about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It is new itself.
+    Said,
+    /// It was said before and has changed.
+    Edited,
+    /// It is gone.
+    Deleted,
 }
 
 /// People who talk, and the bot that is listened to.
@@ -74,8 +86,12 @@ impl Room {
 
     fn notice(&mut self, heard: Option<Heard>) -> Option<Heard> {
         let heard = heard?;
-        if !items(&heard.message["components"]).is_empty() {
-            self.with_buttons = id_in(&heard.message["id"]);
+        let id = id_in(&heard.message["id"]);
+        let bare = items(&heard.message["components"]).is_empty();
+        if !bare && heard.news != News::Deleted {
+            self.with_buttons = id;
+        } else if self.with_buttons == id {
+            self.with_buttons = None;
         }
         Some(heard)
     }
@@ -130,6 +146,7 @@ impl Room {
             Verb::Leave(who) => sim.leave(self.person(&who)?),
             Verb::Nick { who, nick } => sim.nick(self.person(&who)?, nick.as_deref()),
             Verb::Press { who, label } => self.press(&who, &label)?,
+            Verb::Choose { who, labels } => self.choose(&who, &labels)?,
             Verb::Faults {
                 status,
                 count,
@@ -165,20 +182,52 @@ impl Room {
 
     fn press(&self, who: &str, label: &str) -> Result<(), String> {
         let id = self.person(who)?;
-        let message = self
-            .with_buttons
-            .ok_or("The bot has shown no buttons yet.")?;
-        let json = self.sim.message(message).unwrap_or_default();
-        let mut parts = items(&json["components"])
-            .iter()
-            .flat_map(|row| items(&row["components"]));
-        let part = parts.find(|part| part["label"] == label || part["emoji"]["name"] == label);
-        let custom_id = part.and_then(|part| part["custom_id"].as_str());
-        let custom_id = custom_id.ok_or_else(|| format!("There is no button {label}."))?;
+        let (message, parts) = self.parts()?;
+        let part = named_part(&parts, label).ok_or_else(|| {
+            let all: Vec<String> = parts.iter().map(part_name).collect();
+            format!("There is no button {label}; there are {}.", all.join(", "))
+        })?;
+        if part["type"] == 3 {
+            return Err(format!(
+                "{label} is a menu: type !choose {who} and an option."
+            ));
+        }
+        let custom_id = part["custom_id"].as_str();
+        let custom_id = custom_id.ok_or_else(|| format!("{label} is a link."))?;
         self.sim
-            .try_choose(id, message, custom_id, &[])
+            .try_click(id, message, custom_id)
             .map_err(|why| format!("{who} cannot press {label}: {why}."))?;
         Ok(())
+    }
+
+    /// Chooses in the first menu that has all these options.
+    fn choose(&self, who: &str, labels: &[String]) -> Result<(), String> {
+        let id = self.person(who)?;
+        let (message, parts) = self.parts()?;
+        let chosen = parts.iter().find_map(|menu| {
+            let options = items(&menu["options"]);
+            let value = |label: &String| {
+                let found = options.iter().find(|one| one["label"] == label.as_str());
+                found.and_then(|one| one["value"].as_str())
+            };
+            let values: Option<Vec<&str>> = labels.iter().map(value).collect();
+            Some((menu["custom_id"].as_str()?, values?))
+        });
+        let asked = labels.join(", ");
+        let (menu, values) = chosen.ok_or_else(|| format!("No menu has the options {asked}."))?;
+        self.sim
+            .try_choose(id, message, menu, &values)
+            .map_err(|why| format!("{who} cannot choose {asked}: {why}."))?;
+        Ok(())
+    }
+
+    /// The bot's last message that has components, and these, in order.
+    fn parts(&self) -> Result<(Id, Vec<Value>), String> {
+        let message = self.with_buttons.ok_or("The bot shows no buttons.")?;
+        let json = self.sim.message(message).unwrap_or_default();
+        let rows = items(&json["components"]).iter();
+        let parts = rows.flat_map(|row| items(&row["components"])).cloned();
+        Ok((message, parts.collect()))
     }
 
     /// Who and what there is.
@@ -296,4 +345,15 @@ impl Room {
         }
         Ok(options.into())
     }
+}
+
+/// The component that is meant by a label, an emoji, both, or the number that it
+/// is drawn with.
+fn named_part<'a>(parts: &'a [Value], name: &str) -> Option<&'a Value> {
+    let by_label = parts
+        .iter()
+        .find(|part| part["label"] == name || part["emoji"]["name"] == name);
+    let by_both = || parts.iter().find(|part| part_name(part) == name);
+    let by_number = || parts.get(name.parse::<usize>().ok()?.checked_sub(1)?);
+    by_label.or_else(by_both).or_else(by_number)
 }

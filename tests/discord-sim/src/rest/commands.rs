@@ -208,6 +208,12 @@ fn check_options(form: &mut Form, place: &str, options: &Value) {
         }
         optional_before |= !required && kind > 2;
         form.max_items(&within("choices"), &option["choices"], 25);
+        let takes_choices = matches!(kind, 3 | 4 | 10) && items(&option["choices"]).is_empty();
+        if option["autocomplete"] == true && !takes_choices {
+            let message = "Autocomplete is for string, integer and number options without choices";
+            let code = "APPLICATION_COMMAND_OPTIONS_AUTOCOMPLETE_INVALID";
+            form.refuse(&within("autocomplete"), code, message);
+        }
         if kind <= 2 {
             check_options(form, &here, &option["options"]);
         }

@@ -1,4 +1,4 @@
-//! Reading users, guilds, members, roles and channels.
+//! Reading users, guilds, members and channels.
 
 use chrono::DateTime;
 use serde_json::{Value, json};
@@ -129,10 +129,6 @@ impl State {
             .map(|thread| self.channel_object(thread))
             .collect();
         json!({ "threads": threads, "members": [], "has_more": has_more })
-    }
-
-    pub(super) fn list_roles(&self, id: Id) -> Outcome {
-        Ok((200, objects::roles(self.own_guild(id)?).into()))
     }
 
     pub(super) fn list_members(&self, id: Id, call: &Call) -> Outcome {

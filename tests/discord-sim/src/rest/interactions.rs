@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::clock::Id;
 use crate::objects::{self, id_in, text};
-use crate::rest::validate::{self, Form};
+use crate::rest::validate::{self, Form, items};
 use crate::rest::{
-    Call, Outcome, Refusal, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK, unknown_route,
+    Call, Outcome, Refusal, UNKNOWN_CHANNEL, UNKNOWN_INTERACTION, UNKNOWN_MESSAGE, UNKNOWN_WEBHOOK,
+    unknown_route,
 };
 use crate::state::{State, Stored};
 
@@ -17,6 +18,10 @@ const ALREADY_ANSWERED: Refusal =
 const TOKEN_EXPIRED: Refusal = Refusal::new(401, 50_027, "Invalid Webhook Token");
 /// The token is good for this time of the world's.
 const TOKEN_MS: u64 = 15 * 60_000;
+/// Kinds of interactions.
+pub(crate) const COMMAND: u8 = 2;
+pub(crate) const COMPONENT: u8 = 3;
+pub(crate) const AUTOCOMPLETE: u8 = 4;
 /// Message flags.
 const EPHEMERAL: u64 = 1 << 6;
 const LOADING: u64 = 1 << 7;
@@ -30,8 +35,9 @@ pub(crate) struct Interaction {
     pub user: Id,
     /// `/rank` and the like, for the answer's message.
     pub name: String,
-    /// 2 for a command, 3 for a component.
     pub kind: u8,
+    /// The type of the option that suggestions are asked for.
+    pub typed_in: Option<u64>,
     /// The message whose component was used.
     pub source: Option<Id>,
     pub made: Instant,
@@ -39,6 +45,21 @@ pub(crate) struct Interaction {
     pub answered: bool,
     /// The message that is `@original`.
     pub original: Option<Id>,
+    /// The message in which the person last saw an answer: not a promise of one.
+    pub shown: Option<Id>,
+    /// What was suggested.
+    pub choices: Option<Vec<Value>>,
+}
+
+impl Interaction {
+    /// The types of callbacks that answer it.
+    fn answers(&self) -> &'static [u64] {
+        match self.kind {
+            COMMAND => &[4, 5],
+            COMPONENT => &[4, 5, 6, 7],
+            _ => &[8],
+        }
+    }
 }
 
 impl State {
@@ -53,7 +74,15 @@ impl State {
         if interaction.made.elapsed() >= self.settings.answer_within {
             return Err(UNKNOWN_INTERACTION);
         }
+        let kind = call.body["type"].as_u64().unwrap_or(0);
+        if !interaction.answers().contains(&kind) {
+            return Err(not_an_answer(interaction.answers()));
+        }
         let (channel, source) = (interaction.channel, interaction.source);
+        let typed_in = interaction.typed_in.unwrap_or(0);
+        if !self.channels.contains_key(&channel) {
+            return Err(UNKNOWN_CHANNEL);
+        }
         let data = Call {
             method: call.method.clone(),
             path: call.path.clone(),
@@ -61,50 +90,59 @@ impl State {
             body: call.body["data"].clone(),
             files: call.files.clone(),
         };
-        let kind = call.body["type"].as_u64().unwrap_or(0);
+        let mut choices = None;
         let original = match kind {
             4 => Some(self.answer_with(id, &data, None)?),
             5 => Some(self.answer_with(id, &data, Some(LOADING))?),
-            6 | 7 if source.is_some() => {
-                let source = source.unwrap_or_default();
-                if kind == 7 {
-                    self.rewrite(channel, source, &data)?;
-                }
-                Some(source)
+            7 => {
+                self.rewrite(channel, source.unwrap_or_default(), &data)?;
+                source
             }
-            _ => {
-                let mut form = Form::default();
-                form.refuse(
-                    "type",
-                    "BASE_TYPE_CHOICES",
-                    "Value must be one of (4, 5, 6, 7).",
-                );
-                return Err(form.refusal());
+            8 => {
+                choices = Some(check_choices(&data.body["choices"], typed_in)?);
+                None
             }
+            _ => source,
         };
         if let Some(interaction) = self.interactions.get_mut(&id) {
             interaction.answered = true;
             interaction.original = original;
+            interaction.shown = original.filter(|_| matches!(kind, 4 | 7));
+            interaction.choices = choices;
         }
-        if call
-            .query
-            .get("with_response")
-            .is_none_or(|with| with != "true")
-        {
-            return Ok((204, Value::Null));
+        let with_response = call.query.get("with_response");
+        if with_response.is_some_and(|with| with == "true") {
+            Ok((200, self.callback_response(id, kind)))
+        } else {
+            Ok((204, Value::Null))
         }
-        let message = original.and_then(|id| self.find_message(id));
-        let message = message.map(|stored| stored.json.clone());
-        let interaction = json!({
+    }
+
+    /// What a callback says of itself when it is asked to.
+    fn callback_response(&self, id: Id, kind: u64) -> Value {
+        let interaction = self.interactions.get(&id);
+        let original = interaction.and_then(|one| one.original);
+        let message = original
+            .and_then(|id| self.find_message(id))
+            .map(|stored| &stored.json);
+        let mut about = json!({
             "id": text(id),
-            "type": self.interactions.get(&id).map(|interaction| interaction.kind),
-            "response_message_id": original.map(text),
+            "type": interaction.map(|interaction| interaction.kind),
         });
-        let resource = json!({ "type": kind, "message": message });
-        Ok((
-            200,
-            json!({ "interaction": interaction, "resource": resource }),
-        ))
+        let mut resource = json!({ "type": kind });
+        if let Some(message) = message {
+            let more = json!({
+                "response_message_id": message["id"],
+                "response_message_loading": is_loading(message),
+                "response_message_ephemeral": is_ephemeral(message),
+            });
+            objects::extend(&mut about, more);
+            // Deferrals have made nothing that could be shown yet.
+            if matches!(kind, 4 | 7) {
+                resource["message"] = message.clone();
+            }
+        }
+        json!({ "interaction": about, "resource": resource })
     }
 
     pub(super) fn route_webhook(
@@ -122,8 +160,11 @@ impl State {
         let interaction = interaction.filter(|one| now < one.made_ms + TOKEN_MS);
         let interaction = interaction.ok_or(TOKEN_EXPIRED)?;
         let (id, channel) = (interaction.id, interaction.channel);
-        if !interaction.answered {
+        if !interaction.answered || interaction.kind == AUTOCOMPLETE {
             return Err(UNKNOWN_WEBHOOK);
+        }
+        if !self.channels.contains_key(&channel) {
+            return Err(UNKNOWN_CHANNEL);
         }
         let original = interaction.original;
         let message = match rest {
@@ -132,23 +173,41 @@ impl State {
             ["messages", message] => super::id("message_id", message)?,
             _ => return unknown_route(call),
         };
-        self.find_message(message).ok_or(UNKNOWN_MESSAGE)?;
+        self.answer_of(id, message)?;
         match call.method.as_str() {
             "GET" => {
-                let found = self.find_message(message).ok_or(UNKNOWN_MESSAGE)?;
+                let found = self.answer_of(id, message)?;
                 Ok((200, found.json.clone()))
             }
             "PATCH" => {
                 self.finish_loading(message);
-                self.rewrite(channel, message, call)
+                let rewritten = self.rewrite(channel, message, call)?;
+                self.show(id, message);
+                Ok(rewritten)
             }
             "DELETE" => {
-                if self.ephemeral.remove(&message).is_none() {
-                    self.delete_message(channel, message);
+                match self.ephemeral.remove(&message) {
+                    Some(hidden) => self.let_miss(&hidden.json),
+                    None => {
+                        self.delete_message(channel, message);
+                    }
                 }
                 Ok((204, Value::Null))
             }
             _ => unknown_route(call),
+        }
+    }
+
+    /// A message that answers an interaction: its token opens no others.
+    fn answer_of(&self, interaction: Id, message: Id) -> Result<&Stored, Refusal> {
+        let stored = self.find_message(message).ok_or(UNKNOWN_MESSAGE)?;
+        let answers = id_in(&stored.json["interaction_metadata"]["id"]) == Some(interaction);
+        let asked = self.interactions.get(&interaction);
+        let is_original = asked.is_some_and(|asked| asked.original == Some(message));
+        if answers || is_original {
+            Ok(stored)
+        } else {
+            Err(UNKNOWN_MESSAGE)
         }
     }
 
@@ -163,11 +222,20 @@ impl State {
         if let Some(original) = deferred {
             validate::message(call)?;
             self.finish_loading(original);
-            return self.rewrite(channel, original, call);
+            let rewritten = self.rewrite(channel, original, call)?;
+            self.show(id, original);
+            return Ok(rewritten);
         }
         let message = self.answer_with(id, call, None)?;
+        self.show(id, message);
         let found = self.find_message(message).ok_or(UNKNOWN_MESSAGE)?;
         Ok((200, found.json.clone()))
+    }
+
+    fn show(&mut self, interaction: Id, message: Id) {
+        if let Some(interaction) = self.interactions.get_mut(&interaction) {
+            interaction.shown = Some(message);
+        }
     }
 
     /// Posts an answer: in the channel, or where only one person sees it. An
@@ -194,7 +262,7 @@ impl State {
             .map(objects::user)
             .unwrap_or_default();
         let json = &mut stored.json;
-        json["type"] = if kind == 2 { 20 } else { 0 }.into();
+        json["type"] = if kind == COMMAND { 20 } else { 0 }.into();
         json["webhook_id"] = text(self.bot).into();
         json["application_id"] = text(self.bot).into();
         let mut metadata = json!({
@@ -203,7 +271,7 @@ impl State {
             "user": user,
             "authorizing_integration_owners": {},
         });
-        if kind == 2 {
+        if kind == COMMAND {
             metadata["name"] = name.clone().into();
             json["interaction"] =
                 json!({ "id": text(id), "type": kind, "name": name, "user": metadata["user"] });
@@ -235,6 +303,38 @@ impl State {
             stored.json["flags"] = (flags & !LOADING).into();
         }
     }
+}
+
+/// Checks suggestions for an option of this type.
+fn check_choices(choices: &Value, kind: u64) -> Result<Vec<Value>, Refusal> {
+    let mut form = Form::default();
+    form.max_items("data.choices", choices, 25);
+    for (at, choice) in items(choices).iter().enumerate() {
+        let place = |part: &str| format!("data.choices.{at}.{part}");
+        let value = &choice["value"];
+        form.text(&place("name"), &choice["name"], 1, 100);
+        let (fits, wanted) = match kind {
+            4 => (value.is_i64() || value.is_u64(), "int"),
+            10 => (value.is_number(), "float"),
+            _ => (value.is_string(), "str"),
+        };
+        if !fits {
+            let message = format!("Could not interpret \"{value}\" as {wanted}.");
+            form.refuse(&place("value"), "TYPE_COERCE", &message);
+        } else if kind == 3 {
+            form.text(&place("value"), value, 1, 100);
+        }
+    }
+    form.check()?;
+    Ok(items(choices).to_vec())
+}
+
+fn not_an_answer(answers: &[u64]) -> Refusal {
+    let mut form = Form::default();
+    let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
+    let message = format!("Value must be one of ({}).", answers.join(", "));
+    form.refuse("type", "BASE_TYPE_CHOICES", &message);
+    form.refusal()
 }
 
 /// Whether a message still says "is thinking".

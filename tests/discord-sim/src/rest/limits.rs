@@ -111,6 +111,10 @@ fn limit_of(method: &Method, path: &str) -> (u32, Duration) {
         | ("PATCH", ["channels", _, "messages", _])
         | (_, ["webhooks", ..]) => (5, Duration::from_secs(5)),
         ("DELETE", ["channels", _, "messages", _]) => (5, Duration::from_secs(1)),
+        ("PUT" | "DELETE", ["guilds", _, "members", _, "roles", _]) => {
+            (10, Duration::from_secs(10))
+        }
+        ("POST", ["guilds", _, "roles"]) => (250, Duration::from_hours(48)),
         _ => (50, Duration::from_secs(1)),
     }
 }
@@ -118,9 +122,13 @@ fn limit_of(method: &Method, path: &str) -> (u32, Duration) {
 /// The name of a route's bucket, and that name together with the major
 /// parameter (channel, guild, or webhook with its token).
 fn bucket(method: &Method, path: &str) -> (String, String) {
-    let mut route = method.to_string();
-    let mut major = String::new();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
+    // Giving and taking roles is one and the same to its limit.
+    let mut route = match segments.as_slice() {
+        ["guilds", _, "members", _, "roles", _] => String::new(),
+        _ => method.to_string(),
+    };
+    let mut major = String::new();
     for (at, segment) in segments.iter().enumerate() {
         let in_webhook = at == 2 && segments[0] == "webhooks";
         let in_interaction = at == 2 && segments[0] == "interactions";
@@ -178,6 +186,39 @@ mod tests {
         assert_eq!(over.scope, Scope::User);
         assert!(over.retry_after <= Duration::from_secs(5));
         assert!(post(2).is_ok(), "another channel has its own limit");
+    }
+
+    #[test]
+    fn giving_and_taking_roles_share_a_limit() {
+        let mut limits = Limits::default();
+        let mut change = |method: &Method, guild: u64, member: u64| {
+            let path = format!("/guilds/{guild}/members/{member}/roles/7");
+            limits.take(method, &path, false)
+        };
+        let mut buckets = std::collections::BTreeSet::new();
+        for member in 1..=10 {
+            let method = [Method::PUT, Method::DELETE][usize::from(member > 5)].clone();
+            let headers = change(&method, 1, member).expect("within the limit");
+            buckets.insert(headers[4].1.clone());
+        }
+        assert_eq!(buckets.len(), 1, "one bucket by name, too");
+        let over = change(&Method::PUT, 1, 11).expect_err("over the limit");
+        assert_eq!(over.scope, Scope::User);
+        assert!(over.retry_after > Duration::from_secs(5));
+        assert!(change(&Method::PUT, 2, 1).is_ok(), "another guild");
+    }
+
+    #[test]
+    fn roles_are_made_within_days() {
+        let mut limits = Limits::default();
+        let headers = limits.take(&Method::POST, "/guilds/1/roles", false);
+        let headers = headers.expect("within the limit");
+        assert_eq!(
+            (headers[0].1.as_str(), headers[1].1.as_str()),
+            ("250", "249")
+        );
+        let listed = limits.take(&Method::GET, "/guilds/1/roles", false);
+        assert_ne!(listed.expect("within the limit")[0].1, "250");
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! the check of its token, and is then answered by one plain function of the
 //! world's state. Those functions never wait.
 
+mod channels;
 pub(crate) mod commands;
 pub(crate) mod guilds;
 pub(crate) mod interactions;
 pub(crate) mod limits;
 pub(crate) mod messages;
 pub(crate) mod multipart;
+mod roles;
 pub(crate) mod validate;
 
 use std::collections::BTreeMap;
@@ -271,10 +273,24 @@ impl State {
             }
             ("GET", ["guilds", guild]) => self.get_guild(id("guild_id", guild)?, call),
             ("GET", ["guilds", guild, "channels"]) => self.list_channels(id("guild_id", guild)?),
+            ("POST", ["guilds", guild, "channels"]) => {
+                self.post_channel(id("guild_id", guild)?, call)
+            }
             ("GET", ["guilds", guild, "threads", "active"]) => {
                 self.list_active_threads(id("guild_id", guild)?)
             }
-            ("GET", ["guilds", guild, "roles"]) => self.list_roles(id("guild_id", guild)?),
+            (_, ["guilds", guild, "roles", rest @ ..]) => {
+                self.route_roles(id("guild_id", guild)?, rest, call)
+            }
+            ("PUT" | "DELETE", ["guilds", guild, "members", user, "roles", role]) => {
+                let (guild, user) = (id("guild_id", guild)?, id("user_id", user)?);
+                let role = id("role_id", role)?;
+                if call.method == Method::PUT {
+                    self.grant_role(guild, user, role)
+                } else {
+                    self.revoke_role(guild, user, role)
+                }
+            }
             ("GET", ["guilds", guild, "members"]) => {
                 self.list_members(id("guild_id", guild)?, call)
             }
@@ -282,6 +298,7 @@ impl State {
                 self.get_member(id("guild_id", guild)?, id("user_id", user)?)
             }
             ("GET", ["channels", channel]) => self.get_channel(id("channel_id", channel)?),
+            ("DELETE", ["channels", channel]) => self.remove_channel(id("channel_id", channel)?),
             ("POST", ["channels", channel, "typing"]) => self.type_in(id("channel_id", channel)?),
             ("GET", ["channels", channel, "threads", "archived", "public"]) => {
                 self.list_archived_threads(id("channel_id", channel)?, call)

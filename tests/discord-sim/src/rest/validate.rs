@@ -275,6 +275,16 @@ fn allowed_mentions(form: &mut Form, given: &Value) -> Allowed {
     }
 }
 
+/// Permission bits, as digits or (leniently) as a number.
+pub(crate) fn permission_bits(form: &mut Form, place: &str, given: &Value) -> Option<u64> {
+    let bits = id_in(given);
+    if bits.is_none() && !given.is_null() {
+        let message = format!("Could not interpret \"{given}\" as permissions.");
+        form.refuse(place, "NUMBER_TYPE_COERCE", &message);
+    }
+    bits
+}
+
 /// A list's items; anything else has none.
 pub(crate) fn items(list: &Value) -> &[Value] {
     list.as_array().map_or(&[], Vec::as_slice)

@@ -202,3 +202,30 @@ pub async fn read(response: Response) -> (u16, Value) {
     let status = response.status().as_u16();
     (status, response.json().await.unwrap_or_default())
 }
+
+/// The id of an object.
+pub fn id(object: &Value) -> u64 {
+    let id = object["id"].as_str().and_then(|id| id.parse().ok());
+    id.expect("an id")
+}
+
+/// Where the guild's commands are registered.
+pub fn commands(sim: &Sim) -> String {
+    format!(
+        "/applications/{}/guilds/{}/commands",
+        sim.bot_id(),
+        sim.guild_id()
+    )
+}
+
+/// Where an interaction is answered first.
+pub fn callback(interaction: &Value) -> String {
+    let part = |name: &str| interaction[name].as_str().unwrap_or_default().to_owned();
+    format!("/interactions/{}/{}/callback", part("id"), part("token"))
+}
+
+/// Where it is answered from then on.
+pub fn webhook(sim: &Sim, interaction: &Value) -> String {
+    let token = interaction["token"].as_str().unwrap_or_default();
+    format!("/webhooks/{}/{token}", sim.bot_id())
+}

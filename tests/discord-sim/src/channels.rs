@@ -1,0 +1,76 @@
+//! Channels that come and go, and what goes with them.
+//!
+//! Whether the bot may do it is asked in `rest/channels.rs`.
+
+use serde_json::json;
+
+use crate::clock::Id;
+use crate::gateway::Event;
+use crate::objects::text;
+use crate::state::{Channel, State};
+
+impl State {
+    /// Adds a channel below the others and tells of it.
+    pub(crate) fn create_channel(&mut self, guild: Id, mut channel: Channel) {
+        let positions = self.guild_channels(guild).map(|channel| channel.position);
+        channel.position = positions.max().map_or(0, |last| last + 1);
+        channel.guild = Some(guild);
+        let json = self.channel_object(&channel);
+        self.channels.insert(channel.id, channel);
+        self.dispatch(Event::in_guild("CHANNEL_CREATE", guild, json));
+    }
+
+    /// Deletes a channel or thread with its messages; false if there is none. Its
+    /// threads go without a word; what stood in a category stays, without it.
+    pub(crate) fn delete_channel(&mut self, id: Id) -> bool {
+        let Some(deleted) = self.channels.get(&id).cloned() else {
+            return false;
+        };
+        let Some(guild) = deleted.guild else {
+            return false;
+        };
+        let json = self.channel_object(&deleted);
+        let hanging = self.guild_channels(guild);
+        let hanging: Vec<Channel> = hanging
+            .filter(|channel| channel.parent == Some(id))
+            .cloned()
+            .collect();
+        self.forget_channel(id);
+        for child in hanging {
+            if child.is_thread() {
+                self.forget_channel(child.id);
+            } else {
+                self.orphan(guild, child.id);
+            }
+        }
+        let event = if deleted.is_thread() {
+            let json = json!({
+                "id": text(id),
+                "guild_id": text(guild),
+                "parent_id": deleted.parent.map(text),
+                "type": deleted.kind.number(),
+            });
+            Event::in_guild("THREAD_DELETE", guild, json)
+        } else {
+            Event::in_guild("CHANNEL_DELETE", guild, json)
+        };
+        self.dispatch(event);
+        true
+    }
+
+    fn orphan(&mut self, guild: Id, child: Id) {
+        let Some(channel) = self.channels.get_mut(&child) else {
+            return;
+        };
+        channel.parent = None;
+        let channel = channel.clone();
+        let json = self.channel_object(&channel);
+        self.dispatch(Event::in_guild("CHANNEL_UPDATE", guild, json));
+    }
+
+    fn forget_channel(&mut self, id: Id) {
+        self.channels.remove(&id);
+        self.messages.remove(&id);
+        self.joined.remove(&id);
+    }
+}
