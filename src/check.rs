@@ -2,7 +2,8 @@
 //!
 //! Only reads. A difference is printed row by row and makes the command fail; what the
 //! rows should be is computed by the rules the bot itself uses, from nothing or from the
-//! dump that was imported.
+//! dump that was imported. What moderators changed is no message's doing: it is taken from
+//! the database's own record, and added.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use chrono_tz::Tz;
 
 use crate::discord::wire::BareMessage;
 use crate::import;
-use crate::leveling::{Levels, Standing, Timestamp, UserId};
+use crate::leveling::{Levels, Points, Standing, Timestamp, UserId};
+use crate::store::xp_change;
 use crate::store::xp_day::{self, DayTotal};
 use crate::store::{self, Connection, Database};
 use crate::xp::{Seen, recompute_from};
@@ -34,10 +36,14 @@ pub async fn run(
     let mut snapshot = database.begin_snapshot().await?;
     let levels = store::level::load(&mut snapshot).await?;
     let stored = Rows::load(&mut snapshot).await?;
+    let by_moderators = xp_change::deltas(&mut snapshot).await?;
     drop(snapshot);
     let differences = match replay {
-        Some(path) => stored.differences_from(&Rows::replayed(path, imported, &levels, zone)?),
-        None => stored.contradictions(),
+        Some(path) => {
+            let expected = Rows::replayed(path, imported, &by_moderators, &levels, zone)?;
+            stored.differences_from(&expected)
+        }
+        None => stored.contradictions(&by_moderators),
     };
     report(&differences, &stored)
 }
@@ -66,6 +72,7 @@ impl Rows {
     fn replayed(
         path: &Path,
         mut users: BTreeMap<UserId, Standing>,
+        by_moderators: &BTreeMap<UserId, i64>,
         levels: &Levels,
         zone: Tz,
     ) -> anyhow::Result<Self> {
@@ -78,6 +85,10 @@ impl Rows {
             zone,
         );
         users.extend(earned.into_iter().map(|row| (row.user, row.standing)));
+        for (user, delta) in by_moderators {
+            let standing = users.entry(*user).or_default();
+            standing.points = standing.points.changed_by(*delta);
+        }
         users.retain(|_, standing| standing.is_tracked());
         Ok(Self { users, days })
     }
@@ -108,20 +119,21 @@ impl Rows {
     }
 
     /// Days that hold more than their user has ever earned.
-    fn contradictions(&self) -> Vec<String> {
+    fn contradictions(&self, by_moderators: &BTreeMap<UserId, i64>) -> Vec<String> {
         let mut by_user: BTreeMap<UserId, u64> = BTreeMap::new();
         for row in &self.days {
             *by_user.entry(row.user).or_default() += row.points;
         }
+        let earned = |user: &UserId| {
+            let has = self.users.get(user).map(|standing| standing.points);
+            let changed = by_moderators.get(user).copied().unwrap_or_default();
+            i128::from(has.map_or(0, Points::get)) - i128::from(changed)
+        };
         by_user
             .into_iter()
-            .filter(|(user, points)| {
-                self.users
-                    .get(user)
-                    .is_none_or(|standing| standing.points.get() < *points)
-            })
+            .filter(|(user, points)| earned(user) < i128::from(*points))
             .map(|(user, points)| {
-                format!("user {user}: the days hold {points} points, more than the user has")
+                format!("user {user}: the days hold {points} points, more than the user has earned")
             })
             .collect()
     }

@@ -83,12 +83,12 @@ impl Board {
 
     /// The rank of this place, or the one it would have if it is not on the board.
     pub fn rank_of(&self, place: &Place) -> usize {
-        let chunk = self.chunk_of(place);
-        let within = self
-            .chunks
-            .get(chunk)
-            .map_or(0, |chunk| chunk.partition_point(|other| other < place));
-        self.lengths.before(chunk) + within + 1
+        self.leading(|other| other < place) + 1
+    }
+
+    /// How many have at least these points.
+    pub fn reached(&self, points: Points) -> usize {
+        self.leading(|place| place.points.0 >= points)
     }
 
     /// The places from rank `first` on, best first: the page is what one takes of it.
@@ -136,6 +136,18 @@ impl Board {
         } else {
             self.lengths.add(chunk, -1);
         }
+    }
+
+    /// How many places, from the best on, are `better`; none after the first that is not.
+    fn leading(&self, better: impl Fn(&Place) -> bool) -> usize {
+        let chunk = self
+            .chunks
+            .partition_point(|chunk| chunk.last().is_some_and(&better));
+        let within = self
+            .chunks
+            .get(chunk)
+            .map_or(0, |chunk| chunk.partition_point(&better));
+        self.lengths.before(chunk) + within
     }
 
     /// The first chunk that reaches up to `place`; one past the end if none does.
@@ -260,6 +272,7 @@ mod tests {
         let mut board = Board::default();
         assert_eq!((board.len(), board.is_empty()), (0, true));
         assert_eq!(board.rank_of(&place(1, 10, 1)), 1);
+        assert_eq!(board.reached(Points::default()), 0);
         assert_eq!(users(&board, 1, 10), [0; 0]);
         board.remove(&place(1, 10, 1));
         board.insert(place(1, 10, 1));
@@ -282,6 +295,10 @@ mod tests {
             assert_eq!(board.rank_of(&here), rank);
         }
         assert_eq!(users(&board, 5_001, 1), [0; 0]);
+        for (points, reached) in [(0, 5_000), (1, 4_999), (4_488, 512), (4_999, 1), (5_000, 0)] {
+            let points = Points::new(points).unwrap();
+            assert_eq!(board.reached(points), reached, "{points} points");
+        }
         for n in 0..count {
             board.remove(&place(n + 1, (n * 7_919) % count, 1));
         }
@@ -313,6 +330,11 @@ mod tests {
             prop_assert!(board.from_rank(asked).take(10).eq(model.iter().skip(asked - 1).take(10)));
             for (rank, place) in (1..).zip(&model) {
                 prop_assert_eq!(board.rank_of(place), rank);
+            }
+            for points in 0..21 {
+                let points = Points::new(points).unwrap();
+                let reached = model.iter().filter(|place| place.points.0 >= points).count();
+                prop_assert_eq!(board.reached(points), reached);
             }
         }
     }

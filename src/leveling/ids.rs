@@ -61,13 +61,15 @@ snowflake! {
     RoleId,
     /// A person's or a bot's account.
     UserId,
+    /// An interaction or a message by which somebody asked for something. An id is given
+    /// once, whatever it is given to, so that the one cannot be taken for the other.
+    RequestId,
 }
 
 impl MessageId {
     /// When the message was sent, to the millisecond, by Discord's own clock.
     pub fn sent_at(self) -> Timestamp {
-        let since_epoch = i64::try_from(self.get() >> 22).expect("42 bits fit");
-        Timestamp::from_millis(DISCORD_EPOCH_MS + since_epoch).expect("after 2015")
+        time_within(self.0)
     }
 
     /// The lowest id that a message sent at `at` can have; `None` before 2015.
@@ -75,6 +77,29 @@ impl MessageId {
         let since_epoch = u64::try_from(at.millis() - DISCORD_EPOCH_MS).ok()?;
         Self::new(since_epoch.checked_mul(1 << 22)?)
     }
+}
+
+impl RequestId {
+    /// When it was asked for, to the millisecond, by Discord's own clock.
+    pub fn asked_at(self) -> Timestamp {
+        time_within(self.0)
+    }
+
+    /// The id where a message's is wanted, which it may not be.
+    pub fn as_message(self) -> MessageId {
+        MessageId(self.0)
+    }
+}
+
+impl From<MessageId> for RequestId {
+    fn from(message: MessageId) -> Self {
+        Self(message.0)
+    }
+}
+
+fn time_within(id: NonZeroU64) -> Timestamp {
+    let since_epoch = i64::try_from(id.get() >> 22).expect("42 bits fit");
+    Timestamp::from_millis(DISCORD_EPOCH_MS + since_epoch).expect("after 2015")
 }
 
 /// A moment: milliseconds since 1970, UTC, negative before it.
@@ -112,6 +137,9 @@ mod tests {
             MessageId::first_at(id.sent_at()).unwrap().sent_at(),
             id.sent_at()
         );
+        let request = RequestId::from(id);
+        assert_eq!(request.asked_at(), id.sent_at());
+        assert_eq!(request.as_message(), id);
     }
 
     #[test]

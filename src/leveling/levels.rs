@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::RoleId;
+use super::naming::GuildRole;
 
 /// A user's XP in all. Never above `i64::MAX`, which is what Postgres holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,12 @@ impl Points {
     #[must_use]
     pub fn plus(self, amount: u64) -> Self {
         Self(self.0.saturating_add(amount).min(i64::MAX as u64))
+    }
+
+    /// So many more or fewer, held at 0 and at `i64::MAX`.
+    #[must_use]
+    pub fn changed_by(self, amount: i64) -> Self {
+        Self(self.0.saturating_add_signed(amount).min(i64::MAX as u64))
     }
 }
 
@@ -62,6 +69,14 @@ pub struct Level {
     pub role_id: Option<RoleId>,
     /// The name of that role, for the levels that have one.
     pub role_name: Option<String>,
+}
+
+impl Level {
+    /// The role that it carries, if that is still in the guild.
+    pub fn role_in<'a>(&self, roles: &'a [GuildRole]) -> Option<&'a GuildRole> {
+        let id = self.role_id?;
+        roles.iter().find(|role| role.id == id)
+    }
 }
 
 /// All levels of the guild, lowest first. Whoever holds one holds at least level
@@ -146,6 +161,17 @@ impl Levels {
     /// The rows, lowest first.
     pub fn rows(&self) -> &[Level] {
         &self.0
+    }
+
+    /// The level of this number.
+    pub fn find(&self, number: u64) -> Option<&Level> {
+        // Numbers count from 0 without gaps.
+        self.0.get(usize::try_from(number).ok()?)
+    }
+
+    /// The level that carries this role.
+    pub fn carrying(&self, role: RoleId) -> Option<&Level> {
+        self.0.iter().find(|level| level.role_id == Some(role))
     }
 
     /// The highest level whose total is reached.

@@ -9,13 +9,18 @@ mod board;
 mod earning;
 mod ids;
 mod levels;
+mod naming;
 mod profile;
 
 pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
 pub use earning::{MessageFacts, may_earn};
-pub use ids::{ChannelId, GuildId, MessageId, RoleId, Timestamp, UserId};
+pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserId};
 pub use levels::{
     Level, LevelNumber, Levels, LevelsError, Points, Progress, mee6_points_to_next, mee6_total,
 };
-pub use profile::{Profile, escape};
+pub use naming::{
+    GuildRole, Height, Naming, NotARoleName, Refusal, RoleName, may_be_changed, name_level,
+    take_role,
+};
+pub use profile::{Profile, escape, escape_text};

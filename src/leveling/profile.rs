@@ -23,20 +23,27 @@ impl Profile {
     }
 }
 
-/// Shown of a name; Discord allows 32, imported data may hold anything.
-const LONGEST: usize = 64;
+/// Shown of a name: as long as a role's may be. A person's has 32 at most, imported data
+/// may hold anything.
+const LONGEST: usize = 100;
 
 /// A name made safe to stand in a message: nothing in it formats, links, pings,
 /// reorders the text around it or breaks the line. The name itself stays readable.
 pub fn escape(name: &str) -> String {
-    let name: String = name
+    escape_text(name, LONGEST).unwrap_or_else(|| "(no name)".to_owned())
+}
+
+/// The same for any text of people's, cut off after so many characters; `None` if there is
+/// nothing to see.
+pub fn escape_text(text: &str, longest: usize) -> Option<String> {
+    let name: String = text
         .trim()
         .chars()
         .filter(|c| !reorders(*c))
-        .take(LONGEST)
+        .take(longest)
         .collect();
-    if name.chars().all(is_unseen) {
-        return "(no name)".to_owned();
+    if is_blank(&name) {
+        return None;
     }
     let mut safe = String::with_capacity(name.len());
     let mut rest = name.chars();
@@ -52,7 +59,12 @@ pub fn escape(name: &str) -> String {
             c => safe.push(c),
         }
     }
-    safe
+    Some(safe)
+}
+
+/// Whether there is nothing to see.
+pub(super) fn is_blank(name: &str) -> bool {
+    name.chars().all(is_unseen)
 }
 
 /// Characters that change the order of what is around them.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 
 use super::{Connection, Result, bigint, points, role_id};
-use crate::leveling::{Level, LevelNumber, Levels};
+use crate::leveling::{Level, LevelNumber, Levels, RoleId};
 
 const TABLE: &str = "level";
 
@@ -74,6 +74,25 @@ pub async fn replace_all(connection: &mut Connection, levels: &Levels) -> Result
         &steps,
         &role_ids as &[Option<i64>],
         &role_names as &[Option<String>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Sets what a level carries: a role and its name, a name whose role is not there yet, or
+/// nothing.
+pub async fn set_role(
+    connection: &mut Connection,
+    level: LevelNumber,
+    role: Option<RoleId>,
+    name: Option<&str>,
+) -> Result<()> {
+    sqlx::query!(
+        "update level set role_id = $2, role_name = $3 where number = $1",
+        i32::from(level.0),
+        role.map(|id| bigint(id.get())),
+        name,
     )
     .execute(connection)
     .await?;

@@ -6,9 +6,11 @@
 
 pub mod lease;
 pub mod level;
+pub mod open_buttons;
 pub mod outbox;
 pub mod user_point;
 pub mod watermark;
+pub mod xp_change;
 pub mod xp_day;
 
 use std::str::FromStr;
@@ -222,6 +224,12 @@ pub async fn within<T>(patience: Duration, asked: impl Future<Output = Result<T>
 /// Makes what a transaction did true for everyone.
 pub async fn commit(transaction: Transaction<'_>) -> Result<()> {
     Ok(transaction.commit().await?)
+}
+
+/// Undoes a transaction at once. One that is only dropped is undone when its session is
+/// used next, and holds its rows until then.
+pub async fn roll_back(transaction: Transaction<'_>) -> Result<()> {
+    Ok(transaction.rollback().await?)
 }
 
 /// An id, a count or points as a `bigint`; what wall_e holds always fits.

@@ -152,6 +152,20 @@ pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()
     Ok(())
 }
 
+/// Remembers whether a user is hidden, one who has earned nothing as well. What they have
+/// earned, and their names, are never touched.
+pub async fn hide(connection: &mut Connection, user: UserId, hidden: bool) -> Result<()> {
+    sqlx::query!(
+        "insert into user_point (user_id, hidden) values ($1, $2)
+         on conflict (user_id) do update set hidden = excluded.hidden",
+        bigint(user.get()),
+        hidden,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Takes over users of a dump, each at most once. What is here already is only added
 /// to: the greater points and the later award stand, whoever hid on either side stays
 /// hidden. An old dump, read again, takes nothing away.

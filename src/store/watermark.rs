@@ -31,10 +31,11 @@ pub enum Lost {
 
 impl Watermark {
     /// What has become of a batch that was to move this row on to `frontier`, and found
-    /// `now` in its place: saved already, or why it never can be.
-    pub fn outcome(self, frontier: MessageId, now: Self) -> std::result::Result<(), Lost> {
+    /// `now` in its place: saved already, or why it never can be. A frontier is `None` where
+    /// something was saved before there was any message.
+    pub fn outcome(self, frontier: Option<MessageId>, now: Self) -> std::result::Result<(), Lost> {
         let saved = Self {
-            frontier: Some(frontier),
+            frontier,
             batch_no: self.batch_no + 1,
             ..self
         };
@@ -75,12 +76,12 @@ pub async fn lock(connection: &mut Connection) -> Result<Watermark> {
 pub async fn advance(
     connection: &mut Connection,
     from: Watermark,
-    frontier: MessageId,
+    frontier: Option<MessageId>,
 ) -> Result<bool> {
     let moved = sqlx::query!(
         "update watermark set message_id = $1, batch_no = batch_no + 1
          where owner_epoch = $2 and batch_no = $3",
-        bigint(frontier.get()),
+        frontier.map_or(0, |message| bigint(message.get())),
         from.owner_epoch,
         from.batch_no,
     )
@@ -106,7 +107,7 @@ mod tests {
             owner_epoch,
             batch_no,
         };
-        let (left, frontier) = (row(100, 7, 20), MessageId::new(110).unwrap());
+        let (left, frontier) = (row(100, 7, 20), MessageId::new(110));
         for (now, expected) in [
             (row(110, 7, 21), Ok(())),
             (row(100, 8, 20), Err(Lost::TakenOver)),
@@ -121,6 +122,16 @@ mod tests {
             (row(130, 6, 25), Err(Lost::Rewound)),
         ] {
             assert_eq!(left.outcome(frontier, now), expected, "{now:?}");
+        }
+        // A new database, and a batch without any message.
+        let new = row(0, 7, 0);
+        for (now, expected) in [
+            (row(0, 7, 1), Ok(())),
+            (row(0, 8, 0), Err(Lost::TakenOver)),
+            (row(110, 7, 1), Err(Lost::TakenOver)),
+            (new, Err(Lost::Rewound)),
+        ] {
+            assert_eq!(new.outcome(None, now), expected, "{now:?}");
         }
     }
 }

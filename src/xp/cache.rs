@@ -4,18 +4,19 @@
 //! a commit: nobody ever reads XP that a crash could take back. Names and links
 //! stay in Postgres.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dashmap::DashMap;
 
-use crate::leveling::{Board, Levels, Place, Progress, Standing, UserId};
+use crate::leveling::{Board, LevelNumber, Levels, Place, Points, Progress, Standing, UserId};
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::{self, Database};
 
 /// Every user's standing, and the board made of them.
 #[derive(Debug)]
 pub struct XpCache {
-    levels: Levels,
+    /// Replaced whole: whoever reads them keeps those they have until they are done.
+    levels: RwLock<Arc<Levels>>,
     users: DashMap<UserId, Entry>,
     board: RwLock<Board>,
 }
@@ -31,6 +32,19 @@ pub struct Card {
     pub rank: usize,
     /// Whether only they may see this.
     pub hidden: bool,
+}
+
+/// A line of the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The position, counted from 1.
+    pub rank: usize,
+    /// Who stands there.
+    pub user: UserId,
+    /// What they have earned.
+    pub standing: Standing,
+    /// The level that it comes to.
+    pub level: LevelNumber,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,15 +79,62 @@ impl XpCache {
         })
         .await?;
         Ok(Self {
-            levels,
+            levels: RwLock::new(Arc::new(levels)),
             users,
             board: RwLock::new(Board::from_places(places)),
         })
     }
 
-    /// The guild's levels.
-    pub fn levels(&self) -> &Levels {
-        &self.levels
+    /// The guild's levels, as they are now.
+    pub fn levels(&self) -> Arc<Levels> {
+        let levels = self.levels.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&levels)
+    }
+
+    /// Puts other levels in their place, once they are committed.
+    pub fn set_levels(&self, levels: Levels) {
+        let mut current = self.levels.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(levels);
+    }
+
+    /// Number of users on the board.
+    pub fn board_len(&self) -> usize {
+        self.board().len()
+    }
+
+    /// How many users on the board have at least these points.
+    pub fn reached(&self, points: Points) -> usize {
+        self.board().reached(points)
+    }
+
+    /// The user's position; `None` if they are not on the board.
+    pub fn rank_of(&self, user: UserId) -> Option<usize> {
+        let board = self.board();
+        let entry = *self.users.get(&user)?;
+        entry
+            .on_board()
+            .then(|| board.rank_of(&Place::new(user, &entry.standing)))
+    }
+
+    /// At most `count` lines of the board from rank `first_rank` on, all of one moment.
+    pub fn page(&self, first_rank: usize, count: usize) -> Vec<Row> {
+        let levels = self.levels();
+        let board = self.board();
+        let first_rank = first_rank.max(1);
+        let places = board.from_rank(first_rank).take(count);
+        (first_rank..)
+            .zip(places)
+            .filter_map(|(rank, place)| {
+                let user = place.user();
+                let standing = self.users.get(&user)?.standing;
+                Some(Row {
+                    rank,
+                    user,
+                    standing,
+                    level: levels.level_at(standing.points),
+                })
+            })
+            .collect()
     }
 
     /// Number of users known, tracked or not.
@@ -105,13 +166,13 @@ impl XpCache {
     /// The user's stat card; `None` if they have earned nothing yet.
     pub fn card(&self, user: UserId) -> Option<Card> {
         // The lock is taken first: rank and points are of the same moment.
-        let board = self.board.read().unwrap_or_else(PoisonError::into_inner);
+        let board = self.board();
         let Entry {
             standing, hidden, ..
         } = *self.users.get(&user)?;
         standing.is_tracked().then(|| Card {
             standing,
-            progress: self.levels.progress(standing.points),
+            progress: self.levels().progress(standing.points),
             rank: board.rank_of(&Place::new(user, &standing)),
             hidden,
         })
@@ -121,14 +182,140 @@ impl XpCache {
     pub(super) fn apply(&self, saved: &[SavedUser]) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         for row in saved {
-            let mut entry = self.users.entry(row.user).or_default();
-            if entry.on_board() {
-                board.remove(&Place::new(row.user, &entry.standing));
+            self.edit(&mut board, row.user, |entry| {
+                entry.standing = row.standing;
+                entry.named |= row.profile.is_some();
+            });
+        }
+    }
+
+    /// Takes over a committed choice of privacy: the hidden leave the board.
+    pub(super) fn hide(&self, user: UserId, hidden: bool) {
+        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
+        self.edit(&mut board, user, |entry| entry.hidden = hidden);
+    }
+
+    fn edit(&self, board: &mut Board, user: UserId, edit: impl FnOnce(&mut Entry)) {
+        let mut entry = self.users.entry(user).or_default();
+        if entry.on_board() {
+            board.remove(&Place::new(user, &entry.standing));
+        }
+        edit(&mut entry);
+        if entry.on_board() {
+            board.insert(Place::new(user, &entry.standing));
+        }
+    }
+
+    /// Taken before any user is looked at: what is read under it is of one moment.
+    fn board(&self) -> RwLockReadGuard<'_, Board> {
+        self.board.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::leveling::{Level, mee6_points_to_next, mee6_total};
+
+    fn levels(named: &str) -> Levels {
+        let row = |number| Level {
+            number: LevelNumber(number),
+            total_points_required: Points::new(mee6_total(number)).unwrap(),
+            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
+            role_id: None,
+            role_name: (number == 1).then(|| named.to_owned()),
+        };
+        Levels::new((0..=10).map(row).collect()).unwrap()
+    }
+
+    fn empty() -> XpCache {
+        XpCache {
+            levels: RwLock::new(Arc::new(levels("Novice"))),
+            users: DashMap::new(),
+            board: RwLock::default(),
+        }
+    }
+
+    fn saved(user: u64, points: u64) -> SavedUser {
+        SavedUser {
+            user: UserId::new(user).unwrap(),
+            standing: Standing {
+                points: Points::new(points).unwrap(),
+                ..Standing::default()
+            },
+            profile: None,
+        }
+    }
+
+    fn users(rows: &[Row]) -> Vec<(usize, u64, u16)> {
+        rows.iter()
+            .map(|row| (row.rank, row.user.get(), row.level.0))
+            .collect()
+    }
+
+    #[test]
+    fn the_hidden_leave_no_gap_and_come_back_to_their_place() {
+        let cache = empty();
+        cache.apply(&[saved(1, 300), saved(2, 200), saved(3, 90)]);
+        assert_eq!(users(&cache.page(1, 10)), [(1, 1, 2), (2, 2, 1), (3, 3, 0)]);
+        let second = UserId::new(2).unwrap();
+        cache.hide(second, true);
+        assert_eq!(users(&cache.page(1, 10)), [(1, 1, 2), (2, 3, 0)]);
+        assert_eq!((cache.rank_of(second), cache.board_len()), (None, 2));
+        assert_eq!(cache.reached(Points::new(200).unwrap()), 1);
+        assert_eq!(cache.card(second).unwrap().rank, 2, "their own card");
+        cache.apply(&[saved(2, 400)]);
+        assert_eq!(cache.board_len(), 2, "what the hidden earn shows nowhere");
+        cache.hide(second, false);
+        assert_eq!(cache.rank_of(second), Some(1));
+        assert_eq!(users(&cache.page(2, 1)), [(2, 1, 2)]);
+        assert_eq!(users(&cache.page(4, 10)), []);
+        assert_eq!(cache.page(0, 9), cache.page(1, 9));
+    }
+
+    #[test]
+    fn whoever_hides_before_earning_never_shows() {
+        let cache = empty();
+        let user = UserId::new(5).unwrap();
+        cache.hide(user, true);
+        assert_eq!((cache.card(user), cache.rank_of(user)), (None, None));
+        cache.apply(&[saved(5, 100)]);
+        assert!(cache.card(user).unwrap().hidden);
+        assert_eq!(cache.board_len(), 0);
+    }
+
+    #[test]
+    fn levels_are_replaced_under_those_who_read_them() {
+        let cache = empty();
+        let before = cache.levels();
+        cache.set_levels(levels("Beginner"));
+        assert_eq!(before.rows()[1].role_name.as_deref(), Some("Novice"));
+        let now = cache.levels();
+        assert_eq!(now.rows()[1].role_name.as_deref(), Some("Beginner"));
+    }
+
+    proptest! {
+        #[test]
+        fn the_board_is_always_the_visible_tracked_users(
+            steps in proptest::collection::vec((1_u64..20, 0_u64..50, any::<Option<bool>>()), 0..200),
+        ) {
+            let cache = empty();
+            for (user, points, hidden) in steps {
+                match hidden {
+                    Some(hidden) => cache.hide(UserId::new(user).unwrap(), hidden),
+                    None => cache.apply(&[saved(user, points)]),
+                }
             }
-            entry.standing = row.standing;
-            entry.named |= row.profile.is_some();
-            if entry.on_board() {
-                board.insert(Place::new(row.user, &entry.standing));
+            let visible = cache.users.iter().filter(|entry| entry.on_board());
+            let expected = Board::from_places(
+                visible.map(|entry| Place::new(*entry.key(), &entry.standing)).collect(),
+            );
+            prop_assert!(cache.board().from_rank(1).eq(expected.from_rank(1)));
+            for row in cache.page(1, usize::MAX) {
+                prop_assert_eq!(cache.rank_of(row.user), Some(row.rank));
+                prop_assert_eq!(cache.card(row.user).unwrap().rank, row.rank);
             }
         }
     }

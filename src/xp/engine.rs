@@ -7,6 +7,11 @@
 //! A gap (a new gateway session, an inbox that overflowed) stops the engine until
 //! somebody has read the history from the frontier on. What comes live meanwhile
 //! waits, is merged with what was read, and all of it is applied as one batch.
+//!
+//! A change that a person asked for is a batch of its own, after the messages that came
+//! before it. They are told whether it is saved, and are told the truth: a change is put
+//! into a transaction only while somebody waits for it, and no further attempt is made
+//! before it is known that the one before came to nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, Lines, plan};
 use super::cache::XpCache;
-use super::inbox::{Delivery, GapMark, History, Inbox, Seen};
+use super::change::{Change, ChangeError, ChangeRequest, Changed, Planned, plan_change};
+use super::inbox::{Asked, Delivery, GapMark, History, Inbox, Seen};
+use super::ticket::Ticket;
 use crate::backoff::backoff;
 use crate::leveling::MessageId;
 use crate::store::watermark::{Lost, Watermark};
@@ -79,6 +86,8 @@ pub struct Engine {
     catch_up: Option<CatchUp>,
     /// Commands that want to know when what is here has been committed.
     settling: Vec<oneshot::Sender<()>>,
+    /// Changes to be carried out when the messages before them have been.
+    asked: Vec<Asked>,
     outbox_filled: Arc<Notify>,
 }
 
@@ -127,6 +136,7 @@ impl Engine {
             gaps,
             catch_up: None,
             settling: Vec::new(),
+            asked: Vec::new(),
             outbox_filled,
         };
         (
@@ -153,6 +163,7 @@ impl Engine {
             } else if !messages.is_empty() {
                 self.apply(messages).await?;
             }
+            self.carry_out_changes().await?;
             if self.follow_at.is_some_and(|at| at <= Instant::now()) {
                 self.follow().await?;
             }
@@ -190,7 +201,7 @@ impl Engine {
         let somebody_waits = |received: &[Delivery]| {
             received
                 .iter()
-                .any(|one| matches!(one, Delivery::Settle(_)))
+                .any(|one| matches!(one, Delivery::Settle(_) | Delivery::Change(_)))
         };
         while received.len() < MAX_BATCH && !somebody_waits(&received) {
             let room = MAX_BATCH - received.len();
@@ -208,6 +219,7 @@ impl Engine {
                 Delivery::Message(seen) => messages.push(seen),
                 Delivery::History(history) => self.take_history(history),
                 Delivery::Settle(done) => self.settling.push(done),
+                Delivery::Change(asked) => self.asked.push(asked),
             }
         }
         Some(messages)
@@ -268,7 +280,7 @@ impl Engine {
         let known = |user| self.cache.get(user);
         let mut batch = plan(
             messages,
-            self.cache.levels(),
+            &self.cache.levels(),
             self.zone,
             Lines::OnePerUser,
             known,
@@ -288,7 +300,7 @@ impl Engine {
 
     async fn apply(&mut self, messages: Vec<Seen>) -> Result<(), Lost> {
         let known = |user| self.cache.get(user);
-        let mut batch = plan(messages, self.cache.levels(), self.zone, Lines::All, known);
+        let mut batch = plan(messages, &self.cache.levels(), self.zone, Lines::All, known);
         let reached = batch.last.max(self.applied);
         if batch.users.is_empty() {
             // Nothing to save but the frontier, which moves with the next batch that has
@@ -335,7 +347,7 @@ impl Engine {
 
     async fn answer_for_frontier(&mut self) -> Result<(), CommitError> {
         if let Some(frontier) = self.unanswered {
-            self.try_commit(&Batch::default(), frontier).await?;
+            self.try_commit(&Batch::default(), Some(frontier)).await?;
             self.unanswered = None;
         }
         Ok(())
@@ -347,7 +359,7 @@ impl Engine {
         for attempt in 0.. {
             let attempted = async {
                 self.answer_for_frontier().await?;
-                self.try_commit(batch, frontier).await
+                self.try_commit(batch, Some(frontier)).await
             };
             match attempted.await {
                 Ok(()) => {
@@ -378,13 +390,12 @@ impl Engine {
         unreachable!("attempts are not counted out")
     }
 
-    async fn try_commit(&mut self, batch: &Batch, frontier: MessageId) -> Result<(), CommitError> {
-        // A session whose answer did not come is dropped, and with it, on the
-        // server's side too, whatever it still held.
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            None => self.database.connect_apart().await?,
-        };
+    async fn try_commit(
+        &mut self,
+        batch: &Batch,
+        frontier: Option<MessageId>,
+    ) -> Result<(), CommitError> {
+        let mut session = self.take_session().await?;
         let outcome = store::within(COMMIT_TIMEOUT, async {
             if self.save(&mut session, batch, frontier).await? {
                 return Ok(Ok(()));
@@ -399,8 +410,17 @@ impl Engine {
         self.session = Some(session);
         saved.map_err(CommitError::Lost)?;
         self.watermark.batch_no += 1;
-        self.watermark.frontier = Some(frontier);
+        self.watermark.frontier = frontier;
         Ok(())
+    }
+
+    /// A session whose answer does not come is dropped, and with it, on the server's side
+    /// too, whatever it still held.
+    async fn take_session(&mut self) -> store::Result<Connection> {
+        match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.database.connect_apart().await,
+        }
     }
 
     /// Saves everything, or nothing: `false` if the watermark stood elsewhere.
@@ -408,7 +428,7 @@ impl Engine {
         &self,
         session: &mut Connection,
         batch: &Batch,
-        frontier: MessageId,
+        frontier: Option<MessageId>,
     ) -> store::Result<bool> {
         let mut transaction = store::begin(session).await?;
         if !store::watermark::advance(&mut transaction, self.watermark, frontier).await? {
@@ -423,6 +443,163 @@ impl Engine {
         }
         store::commit(transaction).await?;
         Ok(true)
+    }
+
+    /// Carries out what was asked for, in the order in which it came.
+    async fn carry_out_changes(&mut self) -> Result<(), Lost> {
+        for asked in std::mem::take(&mut self.asked) {
+            let about_points = !matches!(asked.request.change, Change::Hide { .. });
+            if about_points && self.catch_up.is_some() {
+                // What was missed came first, and points that are set are set after it.
+                let _ = asked.answer.send(Err(ChangeError::CatchingUp));
+            } else {
+                self.carry_out(asked).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries for as long as somebody waits, and then until it is known what came of it.
+    async fn carry_out(&mut self, asked: Asked) -> Result<(), Lost> {
+        let Asked {
+            request,
+            ticket,
+            mut answer,
+        } = asked;
+        for attempt in 0.. {
+            // What is dropped here in mid-transaction is undone: its COMMIT was not sent.
+            let attempted = tokio::select! {
+                biased;
+                () = nobody_waits(&mut answer, &ticket) => return Ok(()),
+                attempted = self.try_change(&request, &ticket) => attempted,
+            };
+            let error = match attempted {
+                Ok(answered) => {
+                    let _ = answer.send(answered);
+                    return Ok(());
+                }
+                Err(CommitError::Lost(lost)) => return Err(lost),
+                Err(CommitError::Store(error)) => error,
+            };
+            if attempt == 0 {
+                tracing::error!(%error, "a change could not be saved; it is tried again while somebody waits");
+            }
+            if error.is_about_the_values() && !ticket.is_out() {
+                let _ = answer.send(Err(ChangeError::NotSaved));
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = nobody_waits(&mut answer, &ticket) => return Ok(()),
+                () = tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)) => {}
+            }
+        }
+        unreachable!("attempts are not counted out")
+    }
+
+    /// One attempt. Nothing of it is shown before it is known to be saved.
+    async fn try_change(
+        &mut self,
+        request: &ChangeRequest,
+        ticket: &Ticket,
+    ) -> Result<Result<Changed, ChangeError>, CommitError> {
+        self.answer_for_frontier().await?;
+        let known = self.cache.get(request.user);
+        let planned = plan_change(known, request, &self.cache.levels());
+        if planned.is_empty() {
+            return Ok(Ok(planned.changed));
+        }
+        // No message is in it: the frontier stays where it is, and where there is none,
+        // there still is none.
+        let frontier = self.applied;
+        let mut session = self.take_session().await?;
+        let outcome = store::within(COMMIT_TIMEOUT, async {
+            if let Some(saved) = self
+                .save_change(&mut session, &planned, frontier, ticket)
+                .await?
+            {
+                return Ok(Ok(saved));
+            }
+            // As with messages: an earlier attempt is saved, or we may not write any more.
+            let now = store::watermark::read(&mut session).await?;
+            Ok(self.watermark.outcome(frontier, now).map(Ok))
+        });
+        let saved = outcome.await?;
+        self.session = Some(session);
+        if let Err(refused) = saved.map_err(CommitError::Lost)? {
+            return Ok(Err(refused));
+        }
+        self.watermark.batch_no += 1;
+        self.watermark.frontier = frontier;
+        self.follow_at = Some(Instant::now() + LAG);
+        if let Some(row) = &planned.user {
+            self.cache.apply(std::slice::from_ref(row));
+        }
+        if let Some((user, hidden)) = planned.hidden {
+            self.cache.hide(user, hidden);
+        }
+        if planned.level_up.is_some() {
+            self.outbox_filled.notify_one();
+        }
+        Ok(Ok(planned.changed))
+    }
+
+    /// Saves a change, or nothing: `None` if the watermark stood elsewhere.
+    async fn save_change(
+        &self,
+        session: &mut Connection,
+        planned: &Planned,
+        frontier: Option<MessageId>,
+        ticket: &Ticket,
+    ) -> store::Result<Option<Result<(), ChangeError>>> {
+        let mut transaction = store::begin(session).await?;
+        if !store::watermark::advance(&mut transaction, self.watermark, frontier).await? {
+            return Ok(None);
+        }
+        // The row is ours and stands where we left it, so that no earlier attempt is saved
+        // or ever will be.
+        if !ticket.take() {
+            store::roll_back(transaction).await?;
+            return Ok(Some(Err(ChangeError::NotSaved)));
+        }
+        let written = write_change(&mut transaction, planned).await;
+        if !matches!(written, Ok(true)) {
+            ticket.put_back();
+        }
+        if !written? {
+            store::roll_back(transaction).await?;
+            return Ok(Some(Err(ChangeError::Repeated)));
+        }
+        store::commit(transaction).await?;
+        Ok(Some(Ok(())))
+    }
+}
+
+/// `false` if the request has made a change before.
+async fn write_change(transaction: &mut Connection, planned: &Planned) -> store::Result<bool> {
+    if let Some(record) = &planned.record
+        && !store::xp_change::add(transaction, record).await?
+    {
+        return Ok(false);
+    }
+    if let Some(row) = &planned.user {
+        store::user_point::save(transaction, std::slice::from_ref(row)).await?;
+    }
+    if let Some((user, hidden)) = planned.hidden {
+        store::user_point::hide(transaction, user, hidden).await?;
+    }
+    if let Some(level_up) = planned.level_up {
+        store::outbox::add(transaction, &[level_up]).await?;
+    }
+    Ok(true)
+}
+
+/// Waits until a change is withdrawn; for ever if it is in a transaction by then, whose
+/// outcome must be known.
+async fn nobody_waits<T>(answer: &mut oneshot::Sender<T>, ticket: &Ticket) {
+    answer.closed().await;
+    if ticket.is_out() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -9,11 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout;
 
+use super::change::{ChangeError, ChangeRequest, Changed};
+use super::ticket::Ticket;
 use crate::leveling::{ChannelId, MessageId, Profile, UserId};
 
 /// Messages that may wait for the engine; some minutes of a very busy guild.
 const CAPACITY: usize = 100_000;
+/// How much longer than their patience people wait for a change that is in a transaction
+/// already: the answer is then as good as there, or long in coming.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A message that may earn XP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +52,29 @@ pub(super) enum Delivery {
     History(History),
     /// Answered when everything before it has been committed.
     Settle(oneshot::Sender<()>),
+    Change(Asked),
+}
+
+/// A change, and the way to whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub request: ChangeRequest,
+    pub ticket: Arc<Ticket>,
+    /// Dropped without an answer where the engine ends. Closed once nobody waits.
+    pub answer: oneshot::Sender<Result<Changed, ChangeError>>,
+}
+
+/// Somebody who waits for a change. Whoever stops waiting, in whatever way, withdraws it.
+struct Waiter {
+    ticket: Arc<Ticket>,
+    answered: oneshot::Receiver<Result<Changed, ChangeError>>,
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        // Before the channel closes, which is what the engine notices.
+        self.ticket.leave();
+    }
 }
 
 /// Hands messages to the engine. Cheap to clone.
@@ -131,6 +160,48 @@ impl Inbox {
             self.sender.send(Delivery::Settle(done)).await.ok()?;
             waiting.await.ok()
         };
-        matches!(tokio::time::timeout(patience, settle).await, Ok(Some(())))
+        matches!(timeout(patience, settle).await, Ok(Some(())))
+    }
+
+    /// Has a change carried out after everything offered before, and waits until that is
+    /// committed and shown. What comes back is true, also when `patience` ends first: the
+    /// change is then withdrawn, so that it is never carried out behind anybody's back.
+    pub async fn change(
+        &self,
+        request: ChangeRequest,
+        patience: Duration,
+    ) -> Result<Changed, ChangeError> {
+        let (answer, answered) = oneshot::channel();
+        let ticket = Arc::<Ticket>::default();
+        let mut waiter = Waiter {
+            ticket: Arc::clone(&ticket),
+            answered,
+        };
+        let asked = Asked {
+            request,
+            ticket,
+            answer,
+        };
+        let carried_out = async {
+            let sent = self.sender.send(Delivery::Change(asked)).await;
+            sent.ok()?;
+            (&mut waiter.answered).await.ok()
+        };
+        match timeout(patience, carried_out).await {
+            Ok(Some(answer)) => return answer,
+            // The engine has ended.
+            Ok(None) => {}
+            Err(_) if waiter.ticket.withdraw() => return Err(ChangeError::NotSaved),
+            Err(_) => {
+                if let Ok(Ok(answer)) = timeout(GRACE, &mut waiter.answered).await {
+                    return answer;
+                }
+            }
+        }
+        Err(if waiter.ticket.leave() {
+            ChangeError::NotSaved
+        } else {
+            ChangeError::Unknown
+        })
     }
 }

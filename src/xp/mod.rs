@@ -3,10 +3,13 @@
 
 mod batch;
 mod cache;
+mod change;
 mod engine;
 mod inbox;
+mod ticket;
 
 pub use batch::{recompute, recompute_from};
-pub use cache::{Card, XpCache};
+pub use cache::{Card, Row, XpCache};
+pub use change::{Account, Change, ChangeError, ChangeRequest, Changed};
 pub use engine::{Engine, EngineHandles, Gap};
 pub use inbox::{History, Inbox, Seen};

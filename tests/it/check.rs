@@ -100,6 +100,50 @@ async fn a_database_that_contradicts_itself_is_found_without_a_log() {
 }
 
 #[tokio::test]
+async fn what_moderators_changed_is_added_to_what_the_log_comes_to() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    ledger.write(&stage, "bob", "general", true);
+    ledger.comes_true(&stage).await;
+    let log = stage.sim.messages(stage.sim.channel("general"));
+    // One is set to nothing, one is given something and loses most of it, one has never
+    // written a word.
+    stage
+        .database
+        .execute(
+            "insert into user_point (user_id, points) values (5, 40);
+             insert into xp_change (request_id, user_id, moderator_id, changed_at, points_before, points_after)
+                 values (1, 5, 6, 'epoch', 0, 40);
+             insert into xp_change (request_id, user_id, moderator_id, changed_at, points_before, points_after)
+                 select 2, user_id, 6, 'epoch', points, 0 from user_point where username = 'alice';
+             insert into xp_change (request_id, user_id, moderator_id, changed_at, points_before, points_after)
+                 select 3, user_id, 6, 'epoch', points, points + 1000 from user_point where username = 'bob';
+             insert into xp_change (request_id, user_id, moderator_id, changed_at, points_before, points_after)
+                 select 4, user_id, 6, 'epoch', points + 1000, points + 10 from user_point where username = 'bob';
+             update user_point set points = 0 where username = 'alice';
+             update user_point set points = points + 10 where username = 'bob'",
+        )
+        .await;
+    for log in [None, Some(log.as_slice())] {
+        let agrees = check(&stage, log).await;
+        assert!(agrees.status.success(), "{}", printed(&agrees));
+        assert!(printed(&agrees).starts_with("3 users and 2 days"));
+    }
+    // What was given is not what was earned.
+    stage
+        .database
+        .execute("update xp_change set points_after = points_after + 11 where request_id = 4")
+        .await;
+    let bob = stage.sim.user("bob");
+    for log in [None, Some(log.as_slice())] {
+        let differs = check(&stage, log).await;
+        assert_eq!(differs.status.code(), Some(1));
+        let said = printed(&differs);
+        assert!(said.starts_with(&format!("user {bob}: ")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_bot_that_commits_meanwhile_is_no_contradiction() {
     let database = TestDatabase::migrated().await;
     database.insert_user(5, 20, 1).await;

@@ -1,22 +1,17 @@
 //! The engine by itself, over a real Postgres: a full inbox, and a fence.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use chrono_tz::Tz;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use wall_e::leveling::{ChannelId, MessageId, Standing, Timestamp, UserId};
+use wall_e::leveling::{ChannelId, MessageId, Timestamp, UserId};
 use wall_e::store::watermark::Lost;
-use wall_e::store::{self, Database, lease, user_point};
-use wall_e::xp::{Engine, EngineHandles, History, Seen, XpCache, recompute};
+use wall_e::xp::{EngineHandles, History, Seen, recompute};
 
-use crate::support::{PATIENCE, TestDatabase};
+use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings};
 
 /// More than fits into the inbox.
 const TOO_MANY: u64 = 100_500;
 const FIRST_AT: i64 = 1_750_000_000_000;
-const ZONE: Tz = Tz::UTC;
 
 /// One message a second, by fifty people in turn.
 fn message(number: u64) -> Seen {
@@ -29,40 +24,11 @@ fn message(number: u64) -> Seen {
     }
 }
 
-async fn engine(store: &Database) -> (Engine, EngineHandles) {
-    let (_lease, watermark) = lease::claim_if_free(store)
-        .await
-        .unwrap()
-        .expect("nobody holds it");
-    let levels = store::level::load(&mut store.acquire().await.unwrap())
-        .await
-        .unwrap();
-    let cache = Arc::new(XpCache::load(store, levels).await.unwrap());
-    Engine::new(
-        store.clone(),
-        cache,
-        ZONE,
-        watermark,
-        Arc::new(Notify::new()),
-    )
-}
-
-async fn standings(store: &Database) -> BTreeMap<UserId, Standing> {
-    let mut found = BTreeMap::new();
-    let mut session = store.acquire().await.unwrap();
-    let taken = user_point::load_all(&mut session, |row| {
-        found.insert(row.user, row.standing);
-    })
-    .await;
-    taken.expect("user_point can be read");
-    found
-}
-
 #[tokio::test]
 async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
     let database = TestDatabase::migrated().await;
     let store = database.store().await;
-    let (engine, EngineHandles { inbox, mut gaps }) = engine(&store).await;
+    let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
     let everything: Vec<Seen> = (0..TOO_MANY).map(message).collect();
     for seen in &everything {
         inbox.offer(seen.clone());
@@ -78,9 +44,7 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
     assert_eq!(standings(&store).await, BTreeMap::new());
 
     let reached = everything.last().unwrap().message;
-    let levels = store::level::load(&mut store.acquire().await.unwrap())
-        .await
-        .unwrap();
+    let levels = levels(&store).await;
     // An answer to a question that nobody asks any more changes nothing.
     inbox
         .fill(History {
@@ -125,7 +89,7 @@ async fn an_engine_whose_row_was_moved_by_others_writes_nothing_and_says_why() {
     ] {
         let database = TestDatabase::migrated().await;
         let store = database.store().await;
-        let (engine, EngineHandles { inbox, .. }) = engine(&store).await;
+        let (engine, EngineHandles { inbox, .. }, _) = engine(&store).await;
         database.execute(change).await;
         inbox.offer(message(1));
         assert_eq!(engine.run(CancellationToken::new()).await, Err(lost));
@@ -142,7 +106,7 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
     const AT_ONCE: u64 = 2_000;
     let database = TestDatabase::migrated().await;
     let store = database.store().await;
-    let (engine, EngineHandles { inbox, mut gaps }) = engine(&store).await;
+    let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
     let end = CancellationToken::new();
     let running = tokio::spawn(engine.run(end.clone()));
     inbox.session_began();
@@ -180,9 +144,7 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
             .await;
     }
     assert!(inbox.settled(PATIENCE).await, "the history is applied");
-    let levels = store::level::load(&mut store.acquire().await.unwrap())
-        .await
-        .unwrap();
+    let levels = levels(&store).await;
     let expected = recompute((0..=offered).map(message).collect(), &levels, ZONE).0;
     let expected: BTreeMap<_, _> = expected
         .into_iter()

@@ -1,0 +1,66 @@
+//! The table `open_buttons`: messages whose buttons are still to be taken off.
+//!
+//! Knows when, and nothing of what the buttons do.
+
+use chrono::{DateTime, Utc};
+
+use super::{Connection, Result, bigint, channel_id, message_id, timestamptz};
+use crate::leveling::{ChannelId, MessageId, Timestamp};
+
+const TABLE: &str = "open_buttons";
+
+/// Remembers that a message shows buttons until `closes_at`. For one that is remembered
+/// already the later call counts.
+pub async fn open(
+    connection: &mut Connection,
+    message: MessageId,
+    channel: ChannelId,
+    closes_at: Timestamp,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into open_buttons (message_id, channel_id, closes_at) values ($1, $2, $3)
+         on conflict (message_id) do update set
+            channel_id = excluded.channel_id, closes_at = excluded.closes_at",
+        bigint(message.get()),
+        bigint(channel.get()),
+        timestamptz(closes_at),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// At most `limit` messages whose buttons are to be taken off at `now`, oldest first.
+pub async fn due(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    limit: u16,
+) -> Result<Vec<(MessageId, ChannelId)>> {
+    let rows = sqlx::query!(
+        "select message_id, channel_id from open_buttons
+         where closes_at <= $1 order by closes_at, message_id limit $2",
+        now,
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                message_id(TABLE, row.message_id)?,
+                channel_id(TABLE, row.channel_id)?,
+            ))
+        })
+        .collect()
+}
+
+/// Forgets a message: its buttons are off, or it is gone.
+pub async fn close(connection: &mut Connection, message: MessageId) -> Result<()> {
+    sqlx::query!(
+        "delete from open_buttons where message_id = $1",
+        bigint(message.get())
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
