@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backoff::backoff;
 use crate::check;
+use crate::commands::rights::Rights;
 use crate::commands::{Commands, Setting};
 use crate::config;
 use crate::discord::client::Client;
@@ -28,7 +29,10 @@ use crate::listeners::{Listeners, unknown::Unknown};
 use crate::store::lease::{self, Lease};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
-use crate::tasks::{Tasks, catch_up::CatchUp, level_ups::LevelUps};
+use crate::tasks::Tasks;
+use crate::tasks::catch_up::CatchUp;
+use crate::tasks::close_buttons::CloseButtons;
+use crate::tasks::level_ups::LevelUps;
 use crate::xp::{Engine, EngineHandles, XpCache};
 
 /// Everything ends within this, or is left behind: service managers kill after 10 s.
@@ -187,6 +191,7 @@ async fn build(
     let commands = Arc::new(Commands::new(Setting {
         guild,
         prefix: settings.prefix.clone(),
+        rights: Rights::new(settings.rights),
         xp: Arc::clone(&xp),
         inbox: inbox.clone(),
         database: database.clone(),
@@ -223,6 +228,10 @@ async fn build(
             posted: Mutex::default(),
         },
         outbox_filled,
+        close_buttons: CloseButtons {
+            database: database.clone(),
+            rest: rest.clone(),
+        },
         catch_up: CatchUp {
             rest,
             xp,

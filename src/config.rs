@@ -106,6 +106,8 @@ pub struct Run {
     /// What text commands begin with
     #[arg(long, env = "WALLE_PREFIX", default_value = ".", hide_env_values = true, value_parser = Setting(prefix))]
     pub prefix: String,
+    #[command(flatten)]
+    pub rights: Rights,
     /// How far back missed messages are read, in hours
     #[arg(
         long = "catch-up-hours",
@@ -153,6 +155,42 @@ impl Run {
             .ok_or_else(not_an_id)
     }
 }
+
+/// Who may do what: names of roles, with commas between them.
+#[derive(Clone, Debug, Args)]
+pub struct Rights {
+    /// Roles that may run moderator commands
+    #[arg(
+        long = "moderator-roles",
+        env = "WALLE_MODERATOR_ROLES",
+        default_value = "Minions,Moderator",
+        hide_env_values = true,
+        value_parser = Setting(role_names)
+    )]
+    pub moderators: RoleNames,
+    /// Roles that may hide or show someone else's XP
+    #[arg(
+        long = "privacy-roles",
+        env = "WALLE_PRIVACY_ROLES",
+        default_value = "Minions",
+        hide_env_values = true,
+        value_parser = Setting(role_names)
+    )]
+    pub privacy: RoleNames,
+    /// Roles that may reset attempts and profiles
+    #[arg(
+        long = "operator-roles",
+        env = "WALLE_OPERATOR_ROLES",
+        default_value = "Bot_manager",
+        hide_env_values = true,
+        value_parser = Setting(role_names)
+    )]
+    pub operators: RoleNames,
+}
+
+/// Names of roles, as they stand in the guild.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleNames(pub Vec<String>);
 
 /// How Discord is reached.
 #[derive(Clone, Debug, Args)]
@@ -340,6 +378,14 @@ fn prefix(text: &str) -> Result<String, &'static str> {
     }
 }
 
+/// A list that is set to nothing is empty: only administrators have that right then.
+#[expect(clippy::unnecessary_wraps, reason = "the shape of a setting's reader")]
+fn role_names(text: &str) -> Result<RoleNames, &'static str> {
+    let names = text.split(',').map(str::trim);
+    let names = names.filter(|name| !name.is_empty()).map(str::to_owned);
+    Ok(RoleNames(names.collect()))
+}
+
 fn zone(text: &str) -> Result<Tz, &'static str> {
     let zone = or_default(text, "Canada/Pacific").parse();
     zone.map_err(|_| "a time zone such as Canada/Pacific or Europe/Berlin is expected")
@@ -437,6 +483,7 @@ mod tests {
         assert_eq!(log_filter("").as_deref(), Ok(LOG_FILTER));
         assert_eq!(log_format(""), Ok(LogFormat::Text));
         assert!(log_filter("wall_e=a.secret=x").is_err());
+        assert_eq!(role_names(""), Ok(RoleNames::default()));
         assert_eq!(hours(""), Ok(24));
         assert_eq!(zone(""), Ok(Tz::Canada__Pacific));
         assert_eq!(origin(""), origin("https://discord.com"));
@@ -460,6 +507,12 @@ mod tests {
         ] {
             assert_eq!(process(text).is_ok(), good, "{text:?}");
         }
+    }
+
+    #[test]
+    fn names_of_roles_stand_between_commas() {
+        let names = role_names(" Minions, Bot manager ,,").unwrap();
+        assert_eq!(names.0, ["Minions", "Bot manager"]);
     }
 
     #[test]

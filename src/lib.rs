@@ -29,15 +29,23 @@
 //!
 //! - **XP is a function of the guild's messages.** [`leveling::award`] knows the message's
 //!   id and its author's standing, and no clock and no dice. A message that comes twice,
-//!   late, or only when the history is read, ends in the same state.
+//!   late, or only when the history is read, ends in the same state. What moderators change
+//!   is recorded beside it with its difference, and an input of the function too.
 //! - **A batch counts exactly once.** The transaction that saves it moves the watermark
 //!   from the batch before it. A COMMIT of unknown outcome is looked up, never assumed.
+//! - **Who changes something is told the truth.** A change is put into a transaction only
+//!   while somebody waits for it. "Not saved" means that it never will be; what is on its
+//!   way and not answered is called unknown.
 //! - **What Postgres loses is read again.** A watermark that stands further back than it was
 //!   left (a failover, a restore) makes the bot start over from it, in the same process.
 //! - **One writer.** Only the engine writes XP, and only while the watermark holds its
 //!   epoch. A bot that was replaced is refused by the database, however late it writes.
 //! - **Commit first, show after.** The cache, the board and Discord learn of XP only when
 //!   it can no longer be lost.
+//! - **No false success and no false failure.** A change that somebody waits for is saved
+//!   while they wait, or never; where nobody can know, that is what they are told.
+//! - **Rights are checked where a thing is done.** What Discord shows to whom, and what
+//!   stands in a button's id, gives nobody a right.
 //! - **The frontier never passes a message that was not applied.**
 //! - **One definition of rank**: [`leveling::Board`]. Hidden users are not on it.
 //! - **Nothing waits on the gateway's thread**: serenity gives no backpressure.
@@ -71,8 +79,16 @@
 //!   needs a wall clock, and an advisory lock would say nothing of a hang.
 //! - A command waits on a marker that it sends through the inbox, not for its message's id
 //!   to be reached: it works for slash commands too, and for messages that earn nothing.
-//! - A reply's nonce is the message's id behind an `r`: the level-up line for the same
-//!   message has the bare id, and Discord would take one for a repeat of the other.
+//! - Nonces tell apart what is said about one message, which Discord would otherwise take
+//!   for repeats: a reply's is the message's id behind an `r`, a level-up line's the id and
+//!   the last digits of whose level it is.
+//! - A button's meaning is its id, and when it stops working is told by the two ids that
+//!   Discord gave: to its message and to the press. Only what must happen without a press,
+//!   taking the buttons off, needs a table.
+//! - What moderators change is kept as the difference that it made: differences add up in
+//!   any order, so what is read of a gap later still comes to the same sum.
+//! - Who may do what is told by the cache of serenity, which the gateway keeps current; what
+//!   is done to roles is decided on what REST says in that moment.
 //! - `fixtures/levels.json` is in Django's format as well: one reader for all fixtures.
 
 pub mod app;

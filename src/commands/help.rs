@@ -2,6 +2,7 @@
 
 use poise::serenity_prelude::CreateEmbed;
 
+use super::rights::{Caller, Right, Rights};
 use super::{Command, Context, Error, Manual, answer, manual};
 use crate::discord::reply::{INFO, Reply};
 use crate::error::UserError;
@@ -10,7 +11,7 @@ use crate::error::UserError;
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"help [command]\", example: \"help rank\" }"
+    custom_data = "Manual { usage: \"help [command]\", example: \"help rank\", right: Right::Anyone }"
 )]
 pub(super) async fn help(
     ctx: Context<'_>,
@@ -18,13 +19,14 @@ pub(super) async fn help(
     #[rest]
     command: Option<String>,
 ) -> Result<(), Error> {
-    let prefix = &ctx.data().setting.prefix;
+    let setting = &ctx.data().setting;
+    let (prefix, rights) = (&setting.prefix, &setting.rights);
     let commands = &ctx.framework().options().commands;
     let embed = match command
         .as_deref()
         .map(|name| name.trim().trim_start_matches(prefix.as_str()))
     {
-        None | Some("") => overview(prefix, commands),
+        None | Some("") => overview(prefix, commands, rights, &Caller::of(ctx).await?),
         Some(name) => {
             let same = |command: &&Command| command.name.eq_ignore_ascii_case(name);
             let command = commands.iter().find(same).ok_or_else(|| {
@@ -32,17 +34,19 @@ pub(super) async fn help(
                     "There is no such command. `{prefix}help` lists those there are."
                 ))
             })?;
-            details(prefix, command)
+            details(prefix, command, rights)
         }
     };
     answer(ctx, Reply::embed(embed.color(INFO)).private()).await
 }
 
-fn overview(prefix: &str, commands: &[Command]) -> CreateEmbed {
+/// What the caller may run.
+fn overview(prefix: &str, commands: &[Command], rights: &Rights, caller: &Caller) -> CreateEmbed {
     let lines: Vec<String> = commands
         .iter()
         .filter_map(|command| {
-            let Manual { usage, example } = manual(command)?;
+            let manual = manual(command).filter(|manual| rights.allow(manual.right, caller));
+            let Manual { usage, example, .. } = manual?;
             let description = command.description.as_deref().unwrap_or_default();
             Some(format!(
                 "`{prefix}{usage}`\n{description}. Example: `{prefix}{example}`"
@@ -55,13 +59,25 @@ fn overview(prefix: &str, commands: &[Command]) -> CreateEmbed {
     ))
 }
 
-fn details(prefix: &str, command: &Command) -> CreateEmbed {
-    let description = command.description.as_deref().unwrap_or_default();
-    let how = manual(command).map_or(String::new(), |Manual { usage, example }| {
-        format!("\n\nUsage: `{prefix}{usage}`\nExample: `{prefix}{example}`")
-    });
-    let text = format!("{description}.{how}");
+fn details(prefix: &str, command: &Command, rights: &Rights) -> CreateEmbed {
+    let mut parts = vec![format!(
+        "{}.",
+        command.description.as_deref().unwrap_or_default()
+    )];
+    if let Some(Manual {
+        usage,
+        example,
+        right,
+    }) = manual(command)
+    {
+        parts.push(format!(
+            "Usage: `{prefix}{usage}`\nExample: `{prefix}{example}`"
+        ));
+        if right != Right::Anyone {
+            parts.push(rights.refusal(right).0);
+        }
+    }
     CreateEmbed::new()
         .title(format!("{prefix}{}", command.name))
-        .description(text)
+        .description(parts.join("\n\n"))
 }

@@ -14,6 +14,32 @@ pub(super) enum Target {
     Other(UserId, Option<Box<serenity::User>>, Option<String>),
 }
 
+impl Target {
+    /// Who it is; `None` for the caller.
+    pub fn id(&self) -> Option<UserId> {
+        match self {
+            Self::Caller => None,
+            Self::Other(id, ..) => Some(*id),
+        }
+    }
+
+    /// Someone who was typed, with all that came with the message about them.
+    fn mentioned(id: UserId, message: &serenity::Message) -> Self {
+        let mentioned = message
+            .mentions
+            .iter()
+            .find(|user| user.id.get() == id.get());
+        let nickname = mentioned
+            .and_then(|user| user.member.as_ref())
+            .and_then(|member| member.nick.clone());
+        Self::Other(id, mentioned.cloned().map(Box::new), nickname)
+    }
+}
+
+/// Someone who must be named, where more words follow.
+#[derive(Clone, Debug)]
+pub(super) struct Someone(pub Target);
+
 /// What was typed names nobody.
 #[derive(Debug, thiserror::Error)]
 #[error("that is not a user")]
@@ -61,19 +87,40 @@ impl<'a> PopArgument<'a> for Target {
         let Some(id) = parse(args).map_err(|error| (error.into(), None))? else {
             return Ok(("", attachment_index, Self::Caller));
         };
-        // A mention comes with the account, and with the nickname of a member.
-        let mentioned = message
-            .mentions
-            .iter()
-            .find(|user| user.id.get() == id.get());
-        let nickname = mentioned
-            .and_then(|user| user.member.as_ref())
-            .and_then(|member| member.nick.clone());
-        Ok((
-            "",
-            attachment_index,
-            Self::Other(id, mentioned.cloned().map(Box::new), nickname),
-        ))
+        Ok(("", attachment_index, Self::mentioned(id, message)))
+    }
+}
+
+#[serenity::async_trait]
+impl<'a> PopArgument<'a> for Someone {
+    /// Takes the first word.
+    async fn pop_from(
+        args: &'a str,
+        attachment_index: usize,
+        _: &serenity::Context,
+        message: &serenity::Message,
+    ) -> Result<(&'a str, usize, Self), (Box<dyn std::error::Error + Send + Sync>, Option<String>)>
+    {
+        let (first, rest) = args.split_once(char::is_whitespace).unwrap_or((args, ""));
+        let id = parse(first).and_then(|id| id.ok_or(NotAUser));
+        let id = id.map_err(|error| (error.into(), None))?;
+        let target = Target::mentioned(id, message);
+        Ok((rest.trim_start(), attachment_index, Self(target)))
+    }
+}
+
+#[serenity::async_trait]
+impl SlashArgument for Someone {
+    async fn extract(
+        ctx: &serenity::Context,
+        interaction: &serenity::CommandInteraction,
+        value: &serenity::ResolvedValue<'_>,
+    ) -> Result<Self, SlashArgError> {
+        Target::extract(ctx, interaction, value).await.map(Self)
+    }
+
+    fn create(builder: serenity::CreateCommandOption) -> serenity::CreateCommandOption {
+        Target::create(builder)
     }
 }
 

@@ -1,13 +1,13 @@
-//! Answers to commands: one shape for text and slash, sent under the REST policy.
+//! What commands say: one shape for text, slash and buttons, sent under the REST policy.
 //!
 //! Nothing said here ever pings: `allowed_mentions` is always empty.
 
 use std::time::Duration;
 
-use serde::de::IgnoredAny;
+use serde_json::{Value, json};
 use serenity::all::{
-    ChannelId, CommandInteraction, CreateAllowedMentions, CreateEmbed, CreateInteractionResponse,
-    CreateInteractionResponseMessage, CreateMessage, LightMethod, Message, Nonce,
+    ChannelId, CreateActionRow, CreateAllowedMentions, CreateEmbed, CreateMessage, LightMethod,
+    Message, MessageId, Nonce,
 };
 use serenity::http::{Request, Route};
 
@@ -16,12 +16,8 @@ use super::rest::{Repeat, Rest, RestError};
 /// The colour of answers that inform.
 pub const INFO: u32 = 0x00_bf_bd;
 
-/// Text answers may come late; slash commands are answered within Discord's 3 s or never.
+/// Text answers may come late.
 const TEXT_PATIENCE: Duration = Duration::from_secs(20);
-/// What a command may do before it answers is bounded so that this fits into the 3 s.
-const SLASH_PATIENCE: Duration = Duration::from_secs(2);
-/// "Interaction has already been acknowledged": an earlier attempt came through.
-const ALREADY_ANSWERED: isize = 40_060;
 const MISSING_PERMISSIONS: isize = 50_013;
 /// "Cannot reply without permission to read message history".
 const NO_REPLY_WITHOUT_HISTORY: isize = 160_002;
@@ -31,6 +27,7 @@ const NO_REPLY_WITHOUT_HISTORY: isize = 160_002;
 pub struct Reply {
     content: Option<String>,
     embed: Option<CreateEmbed>,
+    buttons: Option<CreateActionRow>,
     private: bool,
 }
 
@@ -58,9 +55,42 @@ impl Reply {
         self
     }
 
-    /// Answers a text command, referring to it. Where the bot may not refer or embed it
+    /// With buttons below it.
+    #[must_use]
+    pub fn with_buttons(mut self, row: CreateActionRow) -> Self {
+        self.buttons = Some(row);
+        self
+    }
+
+    /// Whether there are buttons that others than the caller see too.
+    pub fn has_open_buttons(&self) -> bool {
+        self.buttons.is_some() && !self.private
+    }
+
+    /// Whether it is for the caller's eyes only.
+    pub fn is_private(&self) -> bool {
+        self.private
+    }
+
+    /// The whole message as Discord's JSON: what is not in it is taken away by an edit.
+    pub(super) fn body(&self) -> Value {
+        const EPHEMERAL: u64 = 1 << 6;
+        json!({
+            "content": self.content.as_deref().unwrap_or_default(),
+            "embeds": self.embed.as_slice(),
+            "components": self.buttons.as_slice(),
+            "allowed_mentions": { "parse": [] },
+            "flags": if self.private { EPHEMERAL } else { 0 },
+        })
+    }
+
+    /// Answers a text command, referring to it. The message's id, if Discord told it. Where the bot may not refer or embed it
     /// does without: an answer that looks plain is better than none.
-    pub async fn to_message(self, rest: &Rest, message: &Message) -> Result<(), RestError> {
+    pub async fn to_message(
+        &self,
+        rest: &Rest,
+        message: &Message,
+    ) -> Result<Option<MessageId>, RestError> {
         // A level-up line for the same message has the bare id as its nonce.
         let nonce = format!("r{}", message.id);
         let (mut refers, mut embeds) = (true, self.embed.is_some());
@@ -94,7 +124,9 @@ impl Reply {
     }
 
     fn for_channel(&self, embeds: bool) -> CreateMessage {
-        let create = CreateMessage::new().allowed_mentions(CreateAllowedMentions::new());
+        let create = CreateMessage::new()
+            .allowed_mentions(CreateAllowedMentions::new())
+            .components(self.buttons.clone().into_iter().collect());
         match &self.embed {
             Some(embed) if embeds => create
                 .content(self.content.clone().unwrap_or_default())
@@ -103,55 +135,61 @@ impl Reply {
             None => create.content(self.content.clone().unwrap_or_default()),
         }
     }
+}
 
-    /// Answers a slash command.
-    pub async fn to_interaction(
-        self,
-        rest: &Rest,
-        interaction: &CommandInteraction,
-    ) -> Result<(), RestError> {
-        let mut message = CreateInteractionResponseMessage::new()
-            .allowed_mentions(CreateAllowedMentions::new())
-            .ephemeral(self.private);
-        if let Some(content) = self.content {
-            message = message.content(content);
+/// An embed's title, description and footer, as many whole lines as a message may have.
+fn in_plain_text(embed: &CreateEmbed) -> String {
+    /// Discord's limit.
+    const LONGEST: usize = 2_000;
+    let embed = serde_json::to_value(embed).unwrap_or_default();
+    let part = |name: &str| {
+        embed
+            .pointer(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let footer = part("/footer/text");
+    let mut text = format!("**{}**", part("/title"));
+    let mut room = LONGEST.saturating_sub(text.chars().count() + footer.chars().count() + 1);
+    for line in part("/description").lines() {
+        let length = line.chars().count() + 1;
+        if length > room {
+            break;
         }
-        if let Some(embed) = self.embed {
-            message = message.embed(embed);
-        }
-        let response = CreateInteractionResponse::Message(message);
-        let answered = rest
-            .call("an answer", Repeat::Safe, SLASH_PATIENCE, |http| {
-                let response = &response;
-                async move {
-                    http.create_interaction_response(
-                        interaction.id,
-                        &interaction.token,
-                        response,
-                        Vec::new(),
-                    )
-                    .await
-                }
-            })
-            .await;
-        match answered {
-            Err(RestError::Refused {
-                code: ALREADY_ANSWERED,
-                ..
-            }) => Ok(()),
-            other => other,
-        }
+        room -= length;
+        text.push('\n');
+        text.push_str(line);
+    }
+    if !footer.is_empty() {
+        text.push('\n');
+        text.push_str(footer);
+    }
+    text
+}
+
+/// Takes the buttons off a message of the bot. One that is gone has none.
+pub async fn take_buttons_off(
+    rest: &Rest,
+    channel: ChannelId,
+    message: MessageId,
+) -> Result<(), RestError> {
+    let body = br#"{"components":[]}"#.to_vec();
+    let edited = rest.call("taking buttons off", Repeat::Safe, TEXT_PATIENCE, |http| {
+        let route = Route::ChannelMessage {
+            channel_id: channel,
+            message_id: message,
+        };
+        let request = Request::new(route, LightMethod::Patch).body(Some(body.clone()));
+        async move { http.fire::<Value>(request).await.map(|_| ()) }
+    });
+    match edited.await {
+        Err(RestError::Refused { status: 404, .. }) => Ok(()),
+        other => other,
     }
 }
 
-/// An embed's title and description.
-fn in_plain_text(embed: &CreateEmbed) -> String {
-    let embed = serde_json::to_value(embed).unwrap_or_default();
-    let part = |name: &str| embed[name].as_str().unwrap_or_default();
-    format!("**{}**\n{}", part("title"), part("description"))
-}
-
-/// Posts a message exactly once: Discord drops a second one with the same nonce.
+/// Posts a message exactly once: Discord drops a second one with the same nonce. The
+/// message's id, if Discord told it.
 pub async fn send(
     rest: &Rest,
     what: &'static str,
@@ -159,7 +197,7 @@ pub async fn send(
     message: CreateMessage,
     nonce: String,
     patience: Duration,
-) -> Result<(), RestError> {
+) -> Result<Option<MessageId>, RestError> {
     let message = message.nonce(Nonce::String(nonce)).enforce_nonce(true);
     let body = serde_json::to_vec(&message)
         .map_err(|_| RestError::NotUnderstood("the message is not JSON"))?;
@@ -168,9 +206,38 @@ pub async fn send(
             channel_id: channel,
         };
         let request = Request::new(route, LightMethod::Post).body(Some(body.clone()));
-        // What Discord makes of the message is of no interest: an answer that
-        // serenity could not parse must not look like a failure.
-        async move { http.fire::<IgnoredAny>(request).await.map(|_| ()) }
+        // Nothing but the id is of interest: an answer that serenity could not parse
+        // must not look like a failure.
+        async move { http.fire::<Value>(request).await.map(|sent| id_of(&sent)) }
     })
     .await
+}
+
+/// The id of a message that Discord shows.
+pub(super) fn id_of(message: &Value) -> Option<MessageId> {
+    super::wire::id_of(message)
+        .filter(|id| *id > 0)
+        .map(MessageId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use serenity::all::CreateEmbedFooter;
+
+    use super::*;
+
+    #[test]
+    fn what_may_not_be_an_embed_is_cut_at_a_line() {
+        let line = "x".repeat(300);
+        let embed = CreateEmbed::new()
+            .title("Title")
+            .description([line.as_str(); 10].join("\n"))
+            .footer(CreateEmbedFooter::new("1/7"));
+        let text = in_plain_text(&embed);
+        assert!(text.chars().count() <= 2_000);
+        assert_eq!(text.lines().count(), 2 + 6);
+        assert!(text.starts_with("**Title**\nxxx") && text.ends_with("x\n1/7"));
+        let short = CreateEmbed::new().title("Title").description("a\nb");
+        assert_eq!(in_plain_text(&short), "**Title**\na\nb");
+    }
 }

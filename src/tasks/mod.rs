@@ -4,6 +4,7 @@
 //! only decides when. A deadline is a row in the database, never a long sleep.
 
 pub mod catch_up;
+pub mod close_buttons;
 pub mod level_ups;
 
 use std::panic::AssertUnwindSafe;
@@ -18,10 +19,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::xp::Gap;
 use catch_up::CatchUp;
+use close_buttons::CloseButtons;
 use level_ups::LevelUps;
 
 /// How often the outbox is looked at when nobody says that there is something in it.
 const LEVEL_UPS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often buttons are looked for that have stopped working.
+const CLOSE_BUTTONS_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a task that panicked rests.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
@@ -33,6 +38,8 @@ pub struct Tasks {
     pub level_ups: LevelUps,
     /// Notified after such a commit.
     pub outbox_filled: Arc<Notify>,
+    /// Every 5 s.
+    pub close_buttons: CloseButtons,
     /// Whenever the engine finds a gap.
     pub catch_up: CatchUp,
     /// The gap that is open now.
@@ -46,6 +53,7 @@ impl Tasks {
         let Self {
             level_ups,
             outbox_filled,
+            close_buttons,
             catch_up,
             gaps,
         } = self;
@@ -55,6 +63,17 @@ impl Tasks {
             async move {
                 every("level-ups", LEVEL_UPS_EVERY, &outbox_filled, || {
                     level_ups.run_once(Utc::now())
+                })
+                .await;
+            }
+        });
+        let close_buttons = Arc::new(close_buttons);
+        spawn(tracker, cancel, "close-buttons", move || {
+            let close_buttons = Arc::clone(&close_buttons);
+            async move {
+                let nobody_wakes = Notify::new();
+                every("close-buttons", CLOSE_BUTTONS_EVERY, &nobody_wakes, || {
+                    close_buttons.run_once(Utc::now())
                 })
                 .await;
             }

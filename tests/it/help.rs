@@ -13,6 +13,15 @@ async fn help_lists_the_commands_and_explains_each() {
     `.rank [@user]`
     Show a stat card: XP, messages, rank and level. Example: `.rank @alice`
 
+    `.ranks [page or @user]`
+    Browse the board: who has the most XP. Example: `.ranks 2`
+
+    `.hide_xp [@user]`
+    Hide your XP from everyone else. Example: `.hide_xp`
+
+    `.show_xp [@user]`
+    Show your XP to everyone again. Example: `.show_xp`
+
     `.help [command]`
     List the commands, or explain one. Example: `.help rank`
 
@@ -29,6 +38,31 @@ async fn help_lists_the_commands_and_explains_each() {
         Example: `.rank @alice`
         "); }
     }
+    let for_moderators = stage.ask("mod", ".help").await;
+    for command in [
+        "levels",
+        "set_level_name",
+        "remove_level_name",
+        "give_xp",
+        "set_xp",
+        "xp_log",
+    ] {
+        assert!(
+            for_moderators.contains(&format!("`.{command}")),
+            "{command}"
+        );
+        assert!(!overview.contains(command), "{command}");
+    }
+    let details = stage.ask("alice", ".help set_level_name").await;
+    insta::assert_snapshot!(details, @r#"
+    .set_level_name
+    Give a level its role: a new one, one that is there, or another name.
+
+    Usage: `.set_level_name level "name"`
+    Example: `.set_level_name 5 "Missing Semicolon"`
+
+    Only Minions and Moderator can use this command.
+    "#);
     let unknown = "There is no such command. `.help` lists those there are.";
     assert_eq!(stage.ask("alice", ".help @everyone").await, unknown);
 }

@@ -326,7 +326,7 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
         let mut batch = store::begin(&mut engine).await.unwrap();
         if in_a_transaction {
             let frontier = MessageId::new(1 << 40).unwrap();
-            let moved = watermark::advance(&mut batch, from, frontier).await;
+            let moved = watermark::advance(&mut batch, from, Some(frontier)).await;
             assert!(moved.unwrap());
         }
         let started = Instant::now();

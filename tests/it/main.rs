@@ -4,15 +4,20 @@
 //! `support` starts things; every other file is a feature.
 
 mod catch_up;
+mod changes;
 mod check;
 mod engine;
 mod gateway;
 mod help;
 mod import;
+mod level_names;
 mod level_ups;
 mod lifecycle;
+mod moderators;
 mod postgres;
+mod privacy;
 mod rank;
+mod ranks;
 mod settings;
 mod support;
 mod tidy;

@@ -171,6 +171,19 @@ impl TestDatabase {
         .expect("a user can be inserted by hand");
     }
 
+    /// Makes up users with 999,999, 999,998 … points, whose ids count from
+    /// 300000000000000001 on.
+    pub async fn make_up_users(&self, count: i64) {
+        sqlx::query(
+            "insert into user_point (user_id, points, message_count)
+             select 300000000000000000 + n, 1000000 - n, 1000 + n from generate_series(1, $1) n",
+        )
+        .bind(count)
+        .execute(&mut self.session().await)
+        .await
+        .expect("users are made up");
+    }
+
     /// Points and messages of a user; `None` without a row.
     pub async fn standing(&self, user: u64) -> Option<(i64, i64)> {
         sqlx::query("select points, message_count from user_point where user_id = $1")

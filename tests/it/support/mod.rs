@@ -2,6 +2,7 @@
 
 mod bot;
 mod database;
+mod engine;
 mod ledger;
 
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use serde_json::Value;
 
 pub use bot::{Bot, command};
 pub use database::TestDatabase;
+pub use engine::{ZONE, engine, levels, standings};
 pub use ledger::Ledger;
 
 /// How long anything may take that is waited for: long, for slow machines.
@@ -35,9 +37,20 @@ impl Stage {
         for (user, points, messages) in users {
             database.insert_user(*user, *points, *messages).await;
         }
+        Self::open_on(world, database).await
+    }
+
+    /// On a database that holds something already.
+    pub async fn open_on(world: World, database: TestDatabase) -> Self {
         let sim = Sim::start(world).await.expect("the simulator starts");
         let bot = Bot::start(&sim, &database.url()).await;
         Self { bot, database, sim }
+    }
+
+    /// Ends the bot well, and starts another.
+    pub async fn restart(&mut self) {
+        self.bot.terminate().await;
+        self.bot = Bot::start(&self.sim, &self.database.url()).await;
     }
 
     /// On which something has been counted, so that there is a frontier.
@@ -84,6 +97,25 @@ impl Stage {
         said(&self.sim.answer_to(asked).await)
     }
 
+    /// The message with which the bot replies to a text in `general`.
+    pub async fn reply(&self, who: &str, text: &str) -> Value {
+        let asked = self.say(who, text);
+        self.sim.reply_to(asked).await
+    }
+
+    /// What the bot does when someone presses the button with this label: the message as it
+    /// is then, or what only they see.
+    pub async fn press(&self, who: &str, message: &Value, label: &str) -> Value {
+        let pressed = self
+            .sim
+            .click(self.sim.user(who), id_of(message), &button(message, label));
+        let done = || {
+            let answer = self.sim.find_answer(pressed)?;
+            (said(&answer) != "One moment …").then_some(answer)
+        };
+        self.sim.wait("what the button does", done).await
+    }
+
     /// Lets the cooldown pass.
     pub fn rest(&self) {
         self.sim.advance(Duration::from_secs(61));
@@ -101,6 +133,36 @@ pub fn said(message: &Value) -> String {
     }
     parts.retain(|part| !part.is_empty());
     parts.join("\n")
+}
+
+/// A message's id.
+pub fn id_of(message: &Value) -> u64 {
+    let id = message["id"].as_str().and_then(|id| id.parse().ok());
+    id.unwrap_or_else(|| panic!("no message: {message}"))
+}
+
+/// The id of the button with this label.
+pub fn button(message: &Value, label: &str) -> String {
+    let mut buttons = message["components"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|row| row["components"].as_array().into_iter().flatten());
+    let found = buttons.find(|button| button["label"] == label);
+    let id = found.and_then(|button| button["custom_id"].as_str());
+    id.unwrap_or_else(|| panic!("there is no button {label}: {message}"))
+        .to_owned()
+}
+
+/// Whether only the person who asked sees it.
+pub fn is_private(message: &Value) -> bool {
+    message["flags"].as_u64().unwrap_or(0) & 64 != 0
+}
+
+/// Someone of a world's people.
+pub fn person(world: &World, name: &str) -> u64 {
+    let person = world.guild.people.iter().find(|one| one.name == name);
+    person.expect("in the usual guild").id
 }
 
 /// Looks until there is something, for at most [`PATIENCE`].

@@ -1,0 +1,85 @@
+//! What Discord suggests while a moderator types a slash command.
+//!
+//! Suggestions are plain text to Discord: nothing in them needs an escape, and all of it
+//! is checked again when the command comes.
+
+use poise::serenity_prelude::{AutocompleteChoice, CreateAutocompleteResponse};
+
+use super::Context;
+use super::rights::guild_roles;
+use crate::leveling::{GuildRole, Level};
+
+/// Discord's limits.
+const MOST: usize = 25;
+const LONGEST: usize = 100;
+
+/// All levels, such as `5 · Missing Semicolon`.
+#[expect(clippy::unused_async, reason = "the shape that poise asks for")]
+pub(super) async fn levels(ctx: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
+    suggest_levels(ctx, typed, |_| true)
+}
+
+/// The levels that carry a role.
+#[expect(clippy::unused_async, reason = "the shape that poise asks for")]
+pub(super) async fn named_levels(ctx: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
+    suggest_levels(ctx, typed, |level| level.role_name.is_some())
+}
+
+/// Roles of the guild that a level may carry, as far as can be told without asking.
+pub(super) async fn roles(ctx: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
+    let data = ctx.data();
+    let rights = data.setting.rights.all_names();
+    let levels = data.setting.xp.levels();
+    let roles = guild_roles(data, ctx.cache()).await.map(|(roles, _)| roles);
+    let may_be_one = |role: &GuildRole| {
+        !role.managed
+            && !role.moderates()
+            && role.id.get() != data.setting.guild.get()
+            && !rights.contains(&role.name)
+            && levels.carrying(role.id).is_none()
+    };
+    let mut names: Vec<String> = roles
+        .unwrap_or_default()
+        .into_iter()
+        .filter(may_be_one)
+        .map(|role| role.name)
+        .filter(|name| contains(name, typed))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let choices = names.into_iter().map(|name| (name.clone(), name.into()));
+    response(choices)
+}
+
+fn suggest_levels(
+    ctx: Context<'_>,
+    typed: &str,
+    wanted: impl Fn(&Level) -> bool,
+) -> CreateAutocompleteResponse {
+    let levels = ctx.data().setting.xp.levels();
+    let label = |level: &Level| match &level.role_name {
+        Some(name) => format!("{} · {name}", level.number),
+        None => level.number.to_string(),
+    };
+    let choices = levels
+        .rows()
+        .iter()
+        .filter(|level| wanted(level))
+        .map(|level| (label(level), level.number.0.into()))
+        .filter(|(label, _)| contains(label, typed));
+    response(choices)
+}
+
+fn contains(text: &str, typed: &str) -> bool {
+    text.to_lowercase().contains(&typed.trim().to_lowercase())
+}
+
+fn response(
+    choices: impl Iterator<Item = (String, serde_json::Value)>,
+) -> CreateAutocompleteResponse {
+    let choices = choices.take(MOST).map(|(label, value)| {
+        let label: String = label.chars().take(LONGEST).collect();
+        AutocompleteChoice::new(label, value)
+    });
+    CreateAutocompleteResponse::new().set_choices(choices.collect())
+}

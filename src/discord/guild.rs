@@ -1,0 +1,284 @@
+//! The guild's roles and members over REST: read, made, renamed, deleted. Decides nothing.
+
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use serenity::all::{GuildId as Theirs, LightMethod};
+use serenity::http::{Http, Request, Route};
+
+use super::rest::{Repeat, Rest, RestError};
+use crate::leveling::{GuildId, GuildRole, Height, RoleId, UserId};
+
+/// How long a person waits for one of these calls.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Members in a page: as many as Discord gives.
+const PAGE: usize = 1_000;
+
+/// A member, as far as level roles care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleHolder {
+    /// Who it is.
+    pub user: UserId,
+    /// The roles that the member holds.
+    pub roles: Vec<RoleId>,
+    /// Whether it is a bot, which has no level.
+    pub bot: bool,
+}
+
+/// All roles of the guild, in no order.
+pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestError> {
+    let listed = rest.call("listing the roles", Repeat::Safe, PATIENCE, |http| {
+        let route = Route::GuildRoles {
+            guild_id: guild.into(),
+        };
+        async move {
+            http.fire::<Vec<BareRole>>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    Ok(listed
+        .await?
+        .into_iter()
+        .filter_map(BareRole::read)
+        .collect())
+}
+
+/// How high the bot's own highest role stands, among these.
+pub async fn reach(
+    rest: &Rest,
+    guild: GuildId,
+    bot: UserId,
+    roles: &[GuildRole],
+) -> Result<Height, RestError> {
+    let asked = rest.call(
+        "asking for the bot's roles",
+        Repeat::Safe,
+        PATIENCE,
+        |http| {
+            let route = Route::GuildMember {
+                guild_id: guild.into(),
+                user_id: bot.into(),
+            };
+            async move {
+                http.fire::<BareMember>(Request::new(route, LightMethod::Get))
+                    .await
+            }
+        },
+    );
+    let own = asked.await?.role_ids();
+    // Everyone has the role that has the guild's id, and it is the lowest.
+    let everyone = RoleId::new(guild.get());
+    let is_own = |role: &&GuildRole| own.contains(&role.id) || Some(role.id) == everyone;
+    let lowest = (0, std::cmp::Reverse(RoleId::new(1).expect("not zero")));
+    Ok(roles
+        .iter()
+        .filter(is_own)
+        .map(GuildRole::height)
+        .max()
+        .unwrap_or(lowest))
+}
+
+/// Makes a role without any rights, below all others. `reason` stands in the guild's audit
+/// log. Not repeated when nobody knows whether it was made: it would be there twice.
+pub async fn create_role(
+    rest: &Rest,
+    guild: GuildId,
+    name: &str,
+    reason: &str,
+) -> Result<GuildRole, RestError> {
+    let body = json!({ "name": name, "permissions": "0", "hoist": false });
+    let made = rest.call("making a role", Repeat::Never, PATIENCE, |http| {
+        let body = &body;
+        async move {
+            let route = Route::GuildRoles {
+                guild_id: guild.into(),
+            };
+            let request = changing(route, LightMethod::Post, body, reason);
+            http.fire::<BareRole>(request).await
+        }
+    });
+    let unreadable = RestError::NotUnderstood("the new role was not understood");
+    made.await?.read().ok_or(unreadable)
+}
+
+/// Gives a role another name. Discord's own idea of that name is returned.
+pub async fn rename_role(
+    rest: &Rest,
+    guild: GuildId,
+    role: RoleId,
+    name: &str,
+    reason: &str,
+) -> Result<String, RestError> {
+    let body = json!({ "name": name });
+    rest.call("renaming a role", Repeat::Safe, PATIENCE, |http| {
+        let body = &body;
+        async move {
+            let route = Route::GuildRole {
+                guild_id: guild.into(),
+                role_id: role.into(),
+            };
+            let request = changing(route, LightMethod::Patch, body, reason);
+            Ok(http.fire::<BareRole>(request).await?.name)
+        }
+    })
+    .await
+}
+
+/// Deletes a role. One that is gone already is deleted.
+pub async fn delete_role(
+    rest: &Rest,
+    guild: GuildId,
+    role: RoleId,
+    reason: &str,
+) -> Result<(), RestError> {
+    let deleted = rest.call(
+        "deleting a role",
+        Repeat::Safe,
+        PATIENCE,
+        |http| async move {
+            http.delete_role(Theirs::from(guild), role.into(), Some(reason))
+                .await
+        },
+    );
+    match deleted.await {
+        Err(RestError::Refused { status: 404, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Shows every member to `take`, a page at a time: a big guild never stands in memory.
+pub async fn each_member(
+    rest: &Rest,
+    guild: GuildId,
+    mut take: impl FnMut(RoleHolder),
+) -> Result<(), RestError> {
+    let mut after = 0;
+    loop {
+        let page = rest.call("listing the members", Repeat::Safe, PATIENCE, |http| {
+            members_after(http, guild, after)
+        });
+        let (page, before) = (page.await?, after);
+        let is_last = page.len() < PAGE;
+        for holder in page.into_iter().filter_map(BareMember::read) {
+            after = after.max(holder.user.get());
+            take(holder);
+        }
+        if is_last || after == before {
+            return Ok(());
+        }
+    }
+}
+
+async fn members_after(
+    http: std::sync::Arc<Http>,
+    guild: GuildId,
+    after: u64,
+) -> serenity::Result<Vec<BareMember>> {
+    let route = Route::GuildMembers {
+        guild_id: guild.into(),
+    };
+    let query = [("limit", PAGE.to_string()), ("after", after.to_string())];
+    let request = Request::new(route, LightMethod::Get).params(Some(query.to_vec()));
+    http.fire(request).await
+}
+
+/// A role of the cache or of an answer.
+pub fn from_theirs(role: &serenity::all::Role) -> Option<GuildRole> {
+    Some(GuildRole {
+        id: role.id.try_into().ok()?,
+        name: role.name.clone(),
+        permissions: role.permissions.bits(),
+        position: role.position.into(),
+        managed: role.managed,
+    })
+}
+
+/// A call that the guild's audit log gives a reason for: our own words, plain ASCII.
+fn changing<'a>(route: Route<'a>, method: LightMethod, body: &Value, reason: &str) -> Request<'a> {
+    let mut headers = HeaderMap::new();
+    if let Ok(reason) = HeaderValue::from_str(reason) {
+        headers.insert("X-Audit-Log-Reason", reason);
+    }
+    let body = body.to_string().into_bytes();
+    Request::new(route, method)
+        .body(Some(body))
+        .headers(Some(headers))
+}
+
+/// Only what levels need: a field that Discord adds or drops must not hide the roles.
+#[derive(Debug, Deserialize)]
+struct BareRole {
+    id: serenity::all::RoleId,
+    name: String,
+    /// Decimal, and with bits that serenity does not know.
+    permissions: String,
+    position: i64,
+    #[serde(default)]
+    managed: bool,
+}
+
+impl BareRole {
+    fn read(self) -> Option<GuildRole> {
+        Some(GuildRole {
+            id: self.id.try_into().ok()?,
+            name: self.name,
+            permissions: self.permissions.parse().ok()?,
+            position: self.position,
+            managed: self.managed,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct BareMember {
+    user: BareUser,
+    roles: Vec<serenity::all::RoleId>,
+}
+
+#[derive(Debug, Deserialize)]
+struct BareUser {
+    id: serenity::all::UserId,
+    #[serde(default)]
+    bot: bool,
+}
+
+impl BareMember {
+    fn role_ids(&self) -> Vec<RoleId> {
+        self.roles
+            .iter()
+            .filter_map(|role| RoleId::try_from(*role).ok())
+            .collect()
+    }
+
+    fn read(self) -> Option<RoleHolder> {
+        Some(RoleHolder {
+            user: self.user.id.try_into().ok()?,
+            roles: self.role_ids(),
+            bot: self.user.bot,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_discord_sends_is_read() {
+        let role = json!({
+            "id": "5", "name": "Level", "permissions": "8192", "position": 3, "managed": true, "new": [],
+        });
+        let role = BareRole::deserialize(role).unwrap().read().unwrap();
+        assert_eq!((role.id.get(), role.permissions), (5, 1 << 13));
+        assert!(role.managed && role.moderates());
+        let member = json!({ "user": { "id": "7" }, "roles": ["5", "6"], "nick": null });
+        let member = BareMember::deserialize(member).unwrap().read().unwrap();
+        assert_eq!((member.user.get(), member.bot), (7, false));
+        assert_eq!(
+            member.roles,
+            [RoleId::new(5).unwrap(), RoleId::new(6).unwrap()]
+        );
+    }
+}
