@@ -15,10 +15,6 @@ const ACTIVE_THREADS: &str = "/guilds/{}/threads/active";
 const VIEW_CHANNEL: u64 = 1 << 10;
 const READ_MESSAGE_HISTORY: u64 = 1 << 16;
 
-async fn restart(stage: &mut Stage) {
-    stage.bot = Bot::start(&stage.sim, &stage.database.url()).await;
-}
-
 /// A session ends and what was written quietly before never comes.
 async fn lose_the_session(stage: &Stage) {
     let identifies = stage.sim.gateway().identifies();
@@ -71,7 +67,7 @@ async fn everything_written_during_a_restart_counts_wherever_it_was_written() {
         }
     }
     stage.sim.archive(stage.sim.channel("old-thread"));
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     stage.rest();
     ledger.write(&stage, "alice", "general", true);
@@ -88,7 +84,7 @@ async fn the_newest_message_of_all_may_be_in_a_thread_that_was_archived() {
     stage.rest();
     ledger.write(&stage, "alice", "old-thread", false);
     stage.sim.archive(stage.sim.channel("old-thread"));
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
 }
 
@@ -178,7 +174,7 @@ async fn private_threads_that_the_bot_is_in_are_read_when_they_have_been_archive
     let mut unheard = Ledger::default();
     unheard.write(&stage, "carol", "private-120", false);
     stage.sim.archive(stage.sim.channel("private-120"));
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     let carol = stage.sim.user("carol");
     assert_eq!(stage.database.standing(carol).await, None);
@@ -271,7 +267,7 @@ async fn trouble_while_reading_only_delays() {
     faults.next(6, Method::GET, CHANNELS, Fault::Status(503));
     faults.next(2, Method::GET, ACTIVE_THREADS, Fault::Reset);
     faults.next(7, Method::GET, MESSAGES, Fault::Html(502));
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     stage.bot.logged("cannot be read now; it is tried").await;
 }
@@ -290,7 +286,7 @@ async fn after_trouble_the_reading_goes_on_where_it_was() {
     faults.next(9, Method::GET, MESSAGES, Fault::Delay(Duration::ZERO));
     // One more than a call is tried.
     faults.next(6, Method::GET, MESSAGES, Fault::Status(503));
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     let answered = |request: &Request| request.status == Some(200);
     let pages = stage.sim.requests_to(&Method::GET, MESSAGES);
@@ -383,11 +379,11 @@ async fn a_reading_that_is_interrupted_is_begun_again() {
         .faults()
         .next(1_000, Method::GET, MESSAGES, Fault::Hang);
     stage.sim.clear_requests();
-    restart(&mut stage).await;
+    stage.start_again().await;
     asked(&stage, Method::GET, MESSAGES).await;
     stage.bot.kill().await;
     stage.sim.faults().clear();
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
 }
 
@@ -401,7 +397,7 @@ async fn a_thousand_messages_cost_ten_calls() {
     }
     stage.sim.clear_requests();
     stage.sim.settings(|settings| settings.rate_limits = false);
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     let calls = stage.sim.requests_to(&Method::GET, MESSAGES).len();
     assert!(
@@ -420,7 +416,7 @@ async fn a_long_reading_shows_its_progress() {
         ledger.write(&stage, "bob", "general", false);
     }
     stage.sim.settings(|settings| settings.rate_limits = false);
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     let log = stage.bot.log();
     let progress = log
@@ -453,7 +449,7 @@ async fn word_to_the_council(stage: &Stage) -> String {
 #[tokio::test]
 async fn a_gap_beyond_the_limit_is_told_to_the_council() {
     let (mut stage, kept) = a_long_gap("bob").await;
-    restart(&mut stage).await;
+    stage.start_again().await;
     kept.comes_true(&stage).await;
     assert_eq!(stage.database.standing(stage.sim.user("bob")).await, None);
     let word = word_to_the_council(&stage).await;
@@ -464,7 +460,7 @@ async fn a_gap_beyond_the_limit_is_told_to_the_council() {
 #[tokio::test]
 async fn a_long_gap_in_which_nobody_could_have_earned_is_told_to_nobody() {
     let (mut stage, mut kept) = a_long_gap("beep").await;
-    restart(&mut stage).await;
+    stage.start_again().await;
     kept.comes_true(&stage).await;
     stage.rest();
     kept.write(&stage, "carol", "general", true);
@@ -482,7 +478,7 @@ async fn the_word_to_the_council_survives_trouble_and_the_next_gap() {
     faults.next(1, Method::POST, &to_the_council, slowly);
     // More than a call is tried.
     faults.next(6, Method::POST, &to_the_council, Fault::Status(503));
-    restart(&mut stage).await;
+    stage.start_again().await;
     asked(&stage, Method::POST, &to_the_council).await;
     lose_the_session(&stage).await;
     stage.rest();
@@ -500,7 +496,7 @@ async fn without_a_council_the_log_says_so() {
     Ledger::default().write(&stage, "bob", "random", false);
     stage.sim.advance(Duration::from_hours(30));
     Ledger::default().write(&stage, "mod", "general", false);
-    restart(&mut stage).await;
+    stage.start_again().await;
     stage.bot.logged("set WALLE_CATCH_UP_HOURS higher").await;
     stage.bot.logged("set WALLE_COUNCIL_CHANNEL").await;
 }
@@ -512,7 +508,7 @@ async fn a_quiet_guild_is_not_a_long_gap() {
     stage.sim.advance(Duration::from_hours(48));
     stage.bot.terminate().await;
     ledger.write(&stage, "bob", "general", false);
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     assert!(
         stage
@@ -654,7 +650,7 @@ async fn levels_reached_meanwhile_are_one_line_for_each_member() {
         stage.rest();
         ledger.write(&stage, "alice", "general", false);
     }
-    restart(&mut stage).await;
+    stage.start_again().await;
     ledger.comes_true(&stage).await;
     let general = stage.sim.channel("general");
     let line = stage

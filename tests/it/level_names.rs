@@ -4,7 +4,7 @@ use discord_sim::{Fault, Method, Sim, World};
 use fault_lab::Position;
 use serde_json::{Value, json};
 
-use crate::support::{Bot, Stage, TestDatabase, id_of, is_private, person, said, wait};
+use crate::support::{Stage, TestDatabase, id_of, is_private, person, said, wait};
 
 /// Discord's permission bits.
 const MANAGE_MESSAGES: u64 = 1 << 13;
@@ -658,10 +658,8 @@ async fn a_bot_that_dies_between_name_and_role_leaves_nothing_that_the_command_d
     })
     .await;
     stage.bot.kill().await;
-    let gone = || (!stage.sim.is_connected()).then_some(());
-    stage.sim.wait("its connection to end", gone).await;
     stage.sim.faults().clear();
-    stage.bot = Bot::start(&stage.sim, &stage.database.url()).await;
+    stage.start_again().await;
     assert_eq!(
         stage.ask("mod", ".set_level_name 5 Five").await,
         "Level 5 now carries the role Five. It was just created."

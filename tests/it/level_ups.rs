@@ -112,7 +112,7 @@ async fn a_line_that_was_not_posted_before_a_crash_is_posted_after_it() {
     .await;
     stage.bot.kill().await;
     stage.sim.faults().clear();
-    stage.bot = crate::support::Bot::start(&stage.sim, &stage.database.url()).await;
+    stage.start_again().await;
     line(&stage).await;
     outbox_is_empty(&stage).await;
     assert_eq!(
@@ -131,7 +131,7 @@ async fn who_hides_gets_no_line() {
     // The cache learns of it at the next start.
     let mut stage = stage;
     stage.bot.terminate().await;
-    stage.bot = crate::support::Bot::start(&stage.sim, &stage.database.url()).await;
+    stage.start_again().await;
     stage.say("alice", "here I come");
     stage
         .database

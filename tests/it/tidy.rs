@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the inside out: each may use itself and those before it.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["leveling", "backoff"],
     &["store"],
     &["error", "xp"],
     &["config"],
     &["discord", "import"],
+    &["roles"],
     &["commands", "check"],
     &["listeners", "tasks"],
     &["app"],

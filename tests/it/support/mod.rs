@@ -50,6 +50,14 @@ impl Stage {
     /// Ends the bot well, and starts another.
     pub async fn restart(&mut self) {
         self.bot.terminate().await;
+        self.start_again().await;
+    }
+
+    /// Starts another bot, in the place of one that has ended.
+    pub async fn start_again(&mut self) {
+        // Else the old connection would pass for the new bot's.
+        let gone = || (!self.sim.is_connected()).then_some(());
+        self.sim.wait("the old connection to end", gone).await;
         self.bot = Bot::start(&self.sim, &self.database.url()).await;
     }
 
