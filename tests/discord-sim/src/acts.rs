@@ -253,6 +253,12 @@ impl Sim {
         assert!(deleted, "there is no role {role} to delete");
     }
 
+    /// A human renames a channel or thread.
+    pub fn rename_channel(&self, channel: Id, name: &str) {
+        let renamed = self.lock().rename_channel(channel, name);
+        assert!(renamed, "there is no channel {channel} to rename");
+    }
+
     /// A human deletes a channel or thread.
     pub fn delete_channel(&self, channel: Id) {
         let deleted = self.lock().delete_channel(channel);

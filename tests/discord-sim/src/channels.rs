@@ -20,6 +20,26 @@ impl State {
         self.dispatch(Event::in_guild("CHANNEL_CREATE", guild, json));
     }
 
+    /// Gives a channel or thread another name and tells of it; false if there is none.
+    pub(crate) fn rename_channel(&mut self, id: Id, name: &str) -> bool {
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return false;
+        };
+        name.clone_into(&mut channel.name);
+        let channel = channel.clone();
+        let Some(guild) = channel.guild else {
+            return false;
+        };
+        let event = if channel.is_thread() {
+            "THREAD_UPDATE"
+        } else {
+            "CHANNEL_UPDATE"
+        };
+        let json = self.channel_object(&channel);
+        self.dispatch(Event::in_guild(event, guild, json));
+        true
+    }
+
     /// Deletes a channel or thread with its messages; false if there is none. Its
     /// threads go without a word; what stood in a category stays, without it.
     pub(crate) fn delete_channel(&mut self, id: Id) -> bool {

@@ -103,6 +103,11 @@ async fn channels_are_deleted_with_all_that_is_in_them() {
         delete(&format!("/channels/{random}")).await.1["code"],
         50_001
     );
+    sim.rename_channel(random, "odds-and-ends");
+    assert_eq!(
+        client.event("CHANNEL_UPDATE").await["name"],
+        "odds-and-ends"
+    );
     sim.delete_channel(random);
     assert_eq!(
         client.event("CHANNEL_DELETE").await["id"],
