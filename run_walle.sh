@@ -15,6 +15,8 @@ usage() {
 ./run_walle.sh [--fixtures DIR]   set up and run the bot
 ./run_walle.sh deploy             put a new version in the place of the bot that runs, which goes on until the new one
                                   stands by, then ends; the new one stays in this terminal
+./run_walle.sh verify-roles [--dry-run] [--json]
+                                  put everyone's level roles right while no bot runs, or only print what would change
 ./run_walle.sh sandbox            try it: the bot in a made-up guild, in this terminal, without Discord
 ./run_walle.sh test [ARGS]        run all tests (ARGS go to `cargo test`; then the shell checks are left out)
 ./run_walle.sh bench [ARGS]       run the benchmarks (ARGS go to them)
@@ -69,6 +71,7 @@ main() {
     case $mode in
         '' | --fixtures | --fixtures=*) run_the_bot "$@" ;;
         deploy) no_arguments "$@" && deploy_the_bot ;;
+        verify-roles) verify_the_roles "${@:2}" ;;
         sandbox) no_arguments "$@" && run_the_sandbox ;;
         test) run_the_tests "${@:2}" ;;
         bench) run_the_benchmarks "${@:2}" ;;
@@ -76,7 +79,7 @@ main() {
         database) on_the_database "${@:2}" ;;
         test-database) on_the_test_database "${@:2}" ;;
         -h | --help | help) usage ;;
-        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
+        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, verify-roles, sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
     esac
 }
 
@@ -85,6 +88,20 @@ main() {
 run_the_bot() {
     local fixtures=()
     parse_fixtures "$@"
+    make_ready
+    if ((${#fixtures[@]})); then
+        run "$programs/wall_e" import django --fresh-only "${fixtures[@]}"
+    fi
+    bot_decides=yes
+    # It may have ended while this was built.
+    [[ -z $replaces ]] || is_the_bot "$replaces" || replaces=
+    start "$programs/wall_e" run ${replaces:+--replaces "$replaces"}
+    echo "$child" >.walle/bot.pid
+    finish "$child"
+}
+
+# Everything that the bot needs is there, and its schema up to date.
+make_ready() {
     mkdir -p .walle
     need_rust
     read_settings .env
@@ -98,20 +115,15 @@ run_the_bot() {
     fi
     export DATABASE_URL
     run "$programs/wall_e" migrate
-    if ((${#fixtures[@]})); then
-        run "$programs/wall_e" import django --fresh-only "${fixtures[@]}"
-    fi
-    bot_decides=yes
-    # It may have ended while this was built.
-    [[ -z $replaces ]] || is_the_bot "$replaces" || replaces=
-    start "$programs/wall_e" run ${replaces:+--replaces "$replaces"}
-    echo "$child" >.walle/bot.pid
-    finish "$child"
+}
+
+verify_the_roles() {
+    make_ready
+    run "$programs/wall_e" verify-roles "$@"
 }
 
 # The new bot does the rest by itself: it tells the old one to end when it stands by.
 deploy_the_bot() {
-    local replaces=
     [[ ! -r .walle/bot.pid ]] || replaces=$(<.walle/bot.pid)
     if ! is_the_bot "$replaces"; then
         say "No bot was started here that still runs: this starts one."

@@ -160,6 +160,14 @@ test_a_deploy_ends_the_old_bot_and_leaves_it_its_postgres() {
     says "No bot was started here that still runs"
 }
 
+test_roles_are_verified_with_the_bots_settings() {
+    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh verify-roles --dry-run --json
+    grep -qx "migrate" calls
+    grep -qx "verify-roles --dry-run --json" calls
+    stopped postgres
+    expect 12 ./run_walle.sh verify-roles
+}
+
 test_two_starts_at_once_do_not_collide() {
     ./run_walle.sh test-database true 2>one &
     local first=$!

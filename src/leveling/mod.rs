@@ -8,9 +8,12 @@ mod award;
 mod board;
 mod earning;
 mod ids;
+pub mod level_roles;
 mod levels;
 mod naming;
 mod profile;
+mod role_plan;
+pub mod schedule;
 
 pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
@@ -24,3 +27,4 @@ pub use naming::{
     take_role,
 };
 pub use profile::{Profile, escape, escape_text};
+pub use role_plan::{LevelRoles, RolePlan};

@@ -1,0 +1,656 @@
+//! Which role of the guild is which level's: what to remember, what to make, what to ask.
+//!
+//! A level role is its id. Pure: what the levels carry and what the guild has are given,
+//! the steps are returned. Never drops a link and never decides for a human: where that
+//! would be needed, it is a trouble.
+
+use std::collections::BTreeSet;
+
+use super::{
+    GuildRole, Height, LevelNumber, Levels, NotARoleName, RoleId, RoleName, may_be_changed,
+};
+
+/// What makes the levels agree with the guild, to be done in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The guild has a role of the level's name: the level carries it from now on.
+    Link {
+        /// Which level.
+        level: LevelNumber,
+        /// The role that it carries then.
+        role: RoleId,
+        /// What both are called.
+        name: String,
+    },
+    /// The level's role was renamed by hand: so is the level.
+    Follow {
+        /// Which level.
+        level: LevelNumber,
+        /// The role that it carries.
+        role: RoleId,
+        /// What the guild calls it now.
+        name: String,
+    },
+    /// An imported id is a role of this guild: when it is gone, it was deleted.
+    Seen {
+        /// Which level.
+        level: LevelNumber,
+    },
+    /// The guild has no role of the level's name.
+    Create {
+        /// Which level.
+        level: LevelNumber,
+        /// What the role is to be called.
+        name: String,
+    },
+}
+
+/// What only a human can put right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The level's role was deleted by hand.
+    Missing {
+        /// Which level.
+        level: LevelNumber,
+        /// What the role was called.
+        name: String,
+    },
+    /// The role stands where the bot cannot reach.
+    OutOfReach {
+        /// Which level.
+        level: LevelNumber,
+        /// The role that it carries, or would.
+        role: RoleId,
+        /// What the guild calls it.
+        name: String,
+    },
+    /// An integration holds the role.
+    Managed {
+        /// Which level.
+        level: LevelNumber,
+        /// The role that it carries, or would.
+        role: RoleId,
+        /// What the guild calls it.
+        name: String,
+    },
+    /// The role lets its holders moderate.
+    Moderates {
+        /// Which level.
+        level: LevelNumber,
+        /// The role that it carries, or would.
+        role: RoleId,
+        /// What the guild calls it.
+        name: String,
+    },
+    /// The settings give rights to whoever holds a role of this name.
+    GivesRights {
+        /// Which level.
+        level: LevelNumber,
+        /// The name, as the level or the guild has it.
+        name: String,
+    },
+    /// Several roles have the level's name.
+    Several {
+        /// Which level.
+        level: LevelNumber,
+        /// What they are called.
+        name: String,
+        /// How many they are.
+        count: usize,
+    },
+    /// The role, or the name that it was given by hand, is another level's.
+    BelongsTo {
+        /// Which level.
+        level: LevelNumber,
+        /// The role that it carries, or would.
+        role: RoleId,
+        /// What the guild calls it.
+        name: String,
+        /// The other level.
+        other: LevelNumber,
+    },
+}
+
+/// What it takes for the levels to agree with the guild's roles, and what stands in the
+/// way. `unseen` are the levels whose role's id was imported and has never been seen in
+/// the guild; `reach` is how high the bot's own highest role stands; `rights` are the
+/// names of the roles that the settings give rights to.
+pub fn reconcile(
+    levels: &Levels,
+    unseen: &BTreeSet<LevelNumber>,
+    roles: &[GuildRole],
+    reach: Height,
+    rights: &[String],
+) -> (Vec<Step>, Vec<Trouble>) {
+    let mut rows: Vec<_> = levels
+        .rows()
+        .iter()
+        .map(|level| Row {
+            level: level.number,
+            name: level.role_name.as_deref(),
+            role: level.role_in(roles),
+        })
+        .collect();
+    let mut steps = Vec::new();
+    let mut troubles = Vec::new();
+
+    for row in rows.iter().filter(|row| row.role.is_some()) {
+        if unseen.contains(&row.level) {
+            steps.push(Step::Seen { level: row.level });
+        }
+    }
+    // One after the other, since a name may only become free when its level leaves it.
+    while let Some((at, role)) = next_to_follow(&rows, rights) {
+        let (level, name) = (rows[at].level, role.name.clone());
+        rows[at].name = Some(&role.name);
+        let role = role.id;
+        steps.push(Step::Follow { level, role, name });
+    }
+    let mut creates = Vec::new();
+    for (row, level) in rows.iter().zip(levels.rows()) {
+        match (row.role, level.role_id, row.name) {
+            (Some(role), _, _) => troubles.extend(troubles_of(&rows, row, role, reach, rights)),
+            (None, Some(role), name) if !unseen.contains(&row.level) => {
+                let name = name.map_or_else(|| role.to_string(), str::to_owned);
+                let level = row.level;
+                troubles.push(Trouble::Missing { level, name });
+            }
+            (None, _, Some(name)) => match find_role(&rows, row, name, roles, reach, rights) {
+                Ok(step @ Step::Create { .. }) => creates.push(step),
+                Ok(step) => steps.push(step),
+                Err(trouble) => troubles.push(trouble),
+            },
+            (None, _, None) => {}
+        }
+    }
+    // A new role stands below all others and pushes them up: the lowest level's comes last.
+    steps.extend(creates.into_iter().rev());
+    (steps, troubles)
+}
+
+/// A level, with the name that it has when the steps so far are done.
+struct Row<'a> {
+    level: LevelNumber,
+    name: Option<&'a str>,
+    /// The role that it carries, if that is in the guild.
+    role: Option<&'a GuildRole>,
+}
+
+impl Row<'_> {
+    /// Whether no other level may have this name: it is this one's, or its role's.
+    fn claims(&self, name: &str) -> bool {
+        self.name == Some(name) || self.role.is_some_and(|role| role.name == name)
+    }
+}
+
+/// The first level other than this one that claims the name.
+fn claimed_by(rows: &[Row<'_>], level: LevelNumber, name: &str) -> Option<LevelNumber> {
+    rows.iter()
+        .find(|row| row.level != level && row.claims(name))
+        .map(|row| row.level)
+}
+
+/// A level whose role was renamed by hand to what a level may be called, and that role.
+fn next_to_follow<'a>(rows: &[Row<'a>], rights: &[String]) -> Option<(usize, &'a GuildRole)> {
+    rows.iter().enumerate().find_map(|(at, row)| {
+        let role = row.role?;
+        let follows = row.name != Some(&role.name)
+            && !gives_rights(&role.name, rights)
+            && claimed_by(rows, row.level, &role.name).is_none();
+        follows.then_some((at, role))
+    })
+}
+
+/// What is wrong with the role that a level carries. It stays the level's all the same.
+fn troubles_of(
+    rows: &[Row<'_>],
+    row: &Row<'_>,
+    role: &GuildRole,
+    reach: Height,
+    rights: &[String],
+) -> Vec<Trouble> {
+    let (level, name) = (row.level, role.name.clone());
+    let name_trouble = if gives_rights(&name, rights) {
+        Some(Trouble::GivesRights { level, name })
+    } else if row.name == Some(&name) {
+        None
+    } else {
+        claimed_by(rows, level, &name).map(|other| Trouble::BelongsTo {
+            level,
+            role: role.id,
+            name,
+            other,
+        })
+    };
+    let role_trouble = role_trouble(level, role, reach);
+    name_trouble.into_iter().chain(role_trouble).collect()
+}
+
+/// What gives a level of this name its role.
+fn find_role(
+    rows: &[Row<'_>],
+    row: &Row<'_>,
+    name: &str,
+    roles: &[GuildRole],
+    reach: Height,
+    rights: &[String],
+) -> Result<Step, Trouble> {
+    let (level, name) = (row.level, name.to_owned());
+    if gives_rights(&name, rights) {
+        return Err(Trouble::GivesRights { level, name });
+    }
+    let mut namesakes = roles.iter().filter(|role| role.name == name);
+    let Some(role) = namesakes.next() else {
+        return Ok(Step::Create { level, name });
+    };
+    let count = 1 + namesakes.count();
+    if count > 1 {
+        return Err(Trouble::Several { level, name, count });
+    }
+    if let Some(other) = claimed_by(rows, level, &name) {
+        let role = role.id;
+        return Err(Trouble::BelongsTo {
+            level,
+            role,
+            name,
+            other,
+        });
+    }
+    match role_trouble(level, role, reach) {
+        Some(trouble) => Err(trouble),
+        None => Ok(Step::Link {
+            level,
+            role: role.id,
+            name,
+        }),
+    }
+}
+
+/// Why this role should not be, or stay, a level's. For one that the bot cannot give, that
+/// is all that matters.
+fn role_trouble(level: LevelNumber, role: &GuildRole, reach: Height) -> Option<Trouble> {
+    let moderates = role.moderates();
+    let is_out_of_reach = may_be_changed(role, reach).is_err();
+    let (is_managed, name, role) = (role.managed, role.name.clone(), role.id);
+    if is_managed {
+        Some(Trouble::Managed { level, role, name })
+    } else if is_out_of_reach {
+        Some(Trouble::OutOfReach { level, role, name })
+    } else if moderates {
+        Some(Trouble::Moderates { level, role, name })
+    } else {
+        None
+    }
+}
+
+/// Whether who holds a role of this name may do more than others; Discord's own name for
+/// everybody is nobody's to give either.
+fn gives_rights(name: &str, rights: &[String]) -> bool {
+    let is_everyone = RoleName::parse(name) == Err(NotARoleName::Everyone);
+    is_everyone
+        || rights
+            .iter()
+            .any(|right| right.to_lowercase() == name.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
+
+    use super::*;
+    use crate::leveling::{Level, Points, mee6_points_to_next, mee6_total};
+
+    const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
+
+    fn id(role: u64) -> RoleId {
+        RoleId::new(role).unwrap()
+    }
+
+    fn role(id: u64, name: &str) -> GuildRole {
+        GuildRole {
+            id: RoleId::new(id).unwrap(),
+            name: name.to_owned(),
+            permissions: 0,
+            position: 3,
+            managed: false,
+        }
+    }
+
+    /// Levels with these ids and names of roles, from level 0 on.
+    fn levels<'a>(carried: impl IntoIterator<Item = (Option<u64>, Option<&'a str>)>) -> Levels {
+        let rows = (0_u16..).zip(carried).map(|(number, (id, name))| Level {
+            number: LevelNumber(number),
+            total_points_required: Points::new(mee6_total(number)).unwrap(),
+            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
+            role_id: id.and_then(RoleId::new),
+            role_name: name.map(str::to_owned),
+        });
+        Levels::new(rows.collect()).unwrap()
+    }
+
+    fn rights() -> Vec<String> {
+        vec!["Minions".to_owned()]
+    }
+
+    /// Each step and trouble in a few words.
+    fn told(levels: &Levels, unseen: &[u16], roles: &[GuildRole]) -> (Vec<String>, Vec<String>) {
+        let unseen = unseen.iter().copied().map(LevelNumber).collect();
+        let (steps, troubles) = reconcile(levels, &unseen, roles, REACH, &rights());
+        let steps = steps.into_iter().map(|step| match step {
+            Step::Link { level, role, name } => format!("{level} links {role} {name}"),
+            Step::Follow { level, role, name } => format!("{level} follows {role} {name}"),
+            Step::Seen { level } => format!("{level} seen"),
+            Step::Create { level, name } => format!("{level} creates {name}"),
+        });
+        let troubles = troubles.into_iter().map(|trouble| match trouble {
+            Trouble::Missing { level, name } => format!("{level} misses {name}"),
+            Trouble::OutOfReach { level, role, name } => format!("{level} high {role} {name}"),
+            Trouble::Managed { level, role, name } => format!("{level} managed {role} {name}"),
+            Trouble::Moderates { level, role, name } => format!("{level} moderates {role} {name}"),
+            Trouble::GivesRights { level, name } => format!("{level} rights {name}"),
+            Trouble::Several { level, name, count } => format!("{level} has {count} {name}"),
+            Trouble::BelongsTo {
+                level,
+                role,
+                name,
+                other,
+            } => format!("{level} wants {role} {name} of {other}"),
+        });
+        (steps.collect(), troubles.collect())
+    }
+
+    /// What one level comes to in a guild that has one role of each kind.
+    #[test]
+    fn one_level_and_the_roles_of_a_guild() {
+        let roles = [
+            role(11, "Plain"),
+            role(12, "Twin"),
+            role(13, "Twin"),
+            GuildRole {
+                position: 11,
+                ..role(14, "High")
+            },
+            GuildRole {
+                managed: true,
+                position: 11,
+                ..role(15, "Bot")
+            },
+            GuildRole {
+                permissions: 1 << 13,
+                ..role(16, "Mods")
+            },
+            role(17, "minions"),
+            GuildRole {
+                position: 0,
+                ..role(18, "@everyone")
+            },
+        ];
+        for (carried, unseen, step, trouble) in [
+            ((None, None), false, "", ""),
+            // Not linked yet.
+            ((None, Some("Plain")), false, "0 links 11 Plain", ""),
+            ((None, Some("plain")), false, "0 creates plain", ""),
+            ((None, Some("New")), false, "0 creates New", ""),
+            ((None, Some("Twin")), false, "", "0 has 2 Twin"),
+            ((None, Some("High")), false, "", "0 high 14 High"),
+            ((None, Some("Bot")), false, "", "0 managed 15 Bot"),
+            ((None, Some("Mods")), false, "", "0 moderates 16 Mods"),
+            ((None, Some("minions")), false, "", "0 rights minions"),
+            // It would be a way to rights if it were made.
+            ((None, Some("Minions")), false, "", "0 rights Minions"),
+            ((None, Some("@everyone")), false, "", "0 rights @everyone"),
+            // Imported, and never seen here.
+            ((Some(99), Some("Plain")), true, "0 links 11 Plain", ""),
+            ((Some(99), Some("New")), true, "0 creates New", ""),
+            ((Some(99), Some("Twin")), true, "", "0 has 2 Twin"),
+            ((Some(99), Some("Mods")), true, "", "0 moderates 16 Mods"),
+            ((Some(99), None), true, "", ""),
+            ((Some(11), Some("Plain")), true, "0 seen", ""),
+            (
+                (Some(11), Some("Old")),
+                true,
+                "0 seen, 0 follows 11 Plain",
+                "",
+            ),
+            ((Some(15), Some("Bot")), true, "0 seen", "0 managed 15 Bot"),
+            // Linked.
+            ((Some(11), Some("Plain")), false, "", ""),
+            ((Some(11), Some("Old")), false, "0 follows 11 Plain", ""),
+            ((Some(11), None), false, "0 follows 11 Plain", ""),
+            // Others may have its name: it is its id.
+            ((Some(12), Some("Twin")), false, "", ""),
+            ((Some(12), Some("Old")), false, "0 follows 12 Twin", ""),
+            ((Some(14), Some("High")), false, "", "0 high 14 High"),
+            (
+                (Some(14), Some("Old")),
+                false,
+                "0 follows 14 High",
+                "0 high 14 High",
+            ),
+            ((Some(15), Some("Bot")), false, "", "0 managed 15 Bot"),
+            ((Some(16), Some("Mods")), false, "", "0 moderates 16 Mods"),
+            ((Some(17), Some("Old")), false, "", "0 rights minions"),
+            ((Some(17), Some("minions")), false, "", "0 rights minions"),
+            ((Some(18), Some("Old")), false, "", "0 rights @everyone"),
+            // Deleted by hand, whatever else has its name by now.
+            ((Some(99), Some("Old")), false, "", "0 misses Old"),
+            ((Some(99), Some("Plain")), false, "", "0 misses Plain"),
+            ((Some(99), None), false, "", "0 misses 99"),
+        ] {
+            let unseen: &[u16] = if unseen { &[0] } else { &[] };
+            let (steps, troubles) = told(&levels([carried]), unseen, &roles);
+            let found = (steps.join(", "), troubles.join(", "));
+            assert_eq!(found, (step.to_owned(), trouble.to_owned()), "{carried:?}");
+        }
+    }
+
+    #[test]
+    fn new_roles_are_made_from_the_highest_level_down() {
+        let levels = levels([
+            (None, Some("Zero")),
+            (None, None),
+            (None, Some("Two")),
+            (None, Some("Three")),
+        ]);
+        let (steps, troubles) = told(&levels, &[], &[role(12, "Two")]);
+        let expected = ["2 links 12 Two", "3 creates Three", "0 creates Zero"];
+        assert_eq!(
+            (steps.as_slice(), troubles),
+            (&expected.map(str::to_owned)[..], vec![])
+        );
+    }
+
+    #[test]
+    fn a_name_is_one_levels_only() {
+        // Levels 0 and 1 carry roles 10 and 11, 2 has only a name.
+        let levels = levels([
+            (Some(10), Some("A")),
+            (Some(11), Some("B")),
+            (None, Some("C")),
+        ]);
+        for (names, steps, troubles) in [
+            (["A", "B"], vec!["2 creates C"], vec![]),
+            // Moved up by one: the upper must make room first, wherever it is in the list.
+            (
+                ["B", "D"],
+                vec!["1 follows 11 D", "0 follows 10 B", "2 creates C"],
+                vec![],
+            ),
+            (
+                ["D", "A"],
+                vec!["0 follows 10 D", "1 follows 11 A", "2 creates C"],
+                vec![],
+            ),
+            // Exchanged: neither makes room.
+            (
+                ["B", "A"],
+                vec!["2 creates C"],
+                vec!["0 wants 10 B of 1", "1 wants 11 A of 0"],
+            ),
+            // Both by the same new name.
+            (
+                ["D", "D"],
+                vec!["2 creates C"],
+                vec!["0 wants 10 D of 1", "1 wants 11 D of 0"],
+            ),
+            (["A", "A"], vec!["2 creates C"], vec!["1 wants 11 A of 0"]),
+            // By the name of one that has no role yet.
+            (
+                ["A", "C"],
+                vec![],
+                vec!["1 wants 11 C of 2", "2 wants 11 C of 1"],
+            ),
+            (
+                ["C", "C"],
+                vec![],
+                vec!["0 wants 10 C of 1", "1 wants 11 C of 0", "2 has 2 C"],
+            ),
+        ] {
+            let roles = [role(10, names[0]), role(11, names[1])];
+            let found = told(&levels, &[], &roles);
+            let owned = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect();
+            let expected: (Vec<_>, Vec<_>) = (owned(steps), owned(troubles));
+            assert_eq!(found, expected, "{names:?}");
+        }
+    }
+
+    /// A guild and its levels, as they are while the steps are done.
+    #[derive(Clone, Debug)]
+    struct World {
+        carried: Vec<(Option<u64>, Option<String>)>,
+        unseen: BTreeSet<LevelNumber>,
+        roles: Vec<GuildRole>,
+        reach: Height,
+    }
+
+    impl World {
+        fn reconcile(&self) -> (Vec<Step>, Vec<Trouble>) {
+            let carried = self.carried.iter().map(|(id, name)| (*id, name.as_deref()));
+            reconcile(
+                &levels(carried),
+                &self.unseen,
+                &self.roles,
+                self.reach,
+                &rights(),
+            )
+        }
+
+        fn take(&mut self, step: Step) {
+            match step {
+                Step::Link { level, role, name } | Step::Follow { level, role, name } => {
+                    self.carry(level, role, name);
+                }
+                Step::Seen { level } => {
+                    self.unseen.remove(&level);
+                }
+                Step::Create { level, name } => {
+                    for role in &mut self.roles {
+                        role.position += 1;
+                    }
+                    self.reach.0 += 1;
+                    let new = id(100 + u64::try_from(self.roles.len()).unwrap());
+                    self.roles.push(GuildRole {
+                        position: 1,
+                        ..role(new.get(), &name)
+                    });
+                    self.carry(level, new, name);
+                }
+            }
+            // As the table demands after each statement.
+            let unique = |list: Vec<String>| {
+                let count = list.len();
+                assert_eq!(BTreeSet::from_iter(list).len(), count, "{self:?}");
+            };
+            let carried = self.carried.iter();
+            unique(carried.clone().filter_map(|row| row.1.clone()).collect());
+            unique(carried.filter_map(|row| Some(row.0?.to_string())).collect());
+        }
+
+        fn carry(&mut self, level: LevelNumber, role: RoleId, name: String) {
+            self.carried[usize::from(level.0)] = (Some(role.get()), Some(name));
+            self.unseen.remove(&level);
+        }
+    }
+
+    const NAMES: [&str; 8] = ["A", "B", "C", "D", "E", "F", "Minions", "@everyone"];
+
+    fn any_role(id: u64) -> impl Strategy<Value = GuildRole> {
+        let odds = (0..10, 0..10, 0..10);
+        (0..NAMES.len(), odds).prop_map(move |(name, (high, managed, moderates))| GuildRole {
+            permissions: if moderates == 0 { 1 << 13 } else { 1 << 11 },
+            position: if high == 0 { 20 } else { 3 },
+            managed: managed == 0,
+            ..role(id, NAMES[name])
+        })
+    }
+
+    fn any_world() -> impl Strategy<Value = World> {
+        let levels = 6;
+        let some = |most| proptest::collection::vec(any::<bool>(), most);
+        let ids = Just((10..10 + 8).collect::<Vec<u64>>()).prop_shuffle();
+        let names = Just(NAMES.to_vec()).prop_shuffle();
+        let roles: Vec<_> = (10..10 + 7).map(any_role).collect();
+        let roles = roles
+            .prop_flat_map(|roles| subsequence(roles, 0..=7))
+            .prop_shuffle();
+        (ids, names, some(levels), some(levels), some(levels), roles).prop_map(
+            move |(ids, names, with_id, with_name, unseen, roles)| World {
+                carried: (0..levels)
+                    .map(|level| {
+                        let id = with_id[level].then(|| ids[level]);
+                        (id, with_name[level].then(|| names[level].to_owned()))
+                    })
+                    .collect(),
+                unseen: (0_u16..)
+                    .zip(with_id.into_iter().zip(unseen))
+                    .filter_map(|(level, (id, unseen))| {
+                        (id && unseen).then_some(LevelNumber(level))
+                    })
+                    .collect(),
+                roles,
+                reach: REACH,
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn when_all_is_done_nothing_is_left_but_the_troubles(world in any_world()) {
+            let (steps, troubles) = world.reconcile();
+            let mut after = world;
+            for step in steps {
+                after.take(step);
+            }
+            prop_assert_eq!(after.reconcile(), (vec![], troubles));
+        }
+
+        #[test]
+        fn how_the_roles_are_listed_does_not_matter(
+            (world, shuffled) in any_world().prop_flat_map(|world| {
+                let roles = Just(world.roles.clone()).prop_shuffle();
+                (Just(world), roles)
+            }),
+        ) {
+            let other = World { roles: shuffled, ..world.clone() };
+            prop_assert_eq!(other.reconcile(), world.reconcile());
+        }
+
+        #[test]
+        fn nothing_that_gives_rights_becomes_a_level_role(world in any_world()) {
+            for step in world.reconcile().0 {
+                if let Step::Link { name, .. } | Step::Follow { name, .. } | Step::Create { name, .. } = &step {
+                    prop_assert!(!gives_rights(name, &rights()), "{step:?}");
+                }
+                if let Step::Link { role, .. } = step {
+                    let role = world.roles.iter().find(|other| other.id == role).unwrap();
+                    prop_assert!(!role.moderates() && may_be_changed(role, REACH).is_ok());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Which level roles a member should hold, and what that takes.
+//!
+//! Pure: the levels, the guild's roles and the member are given, what to change is
+//! returned. Never names a role that is not a level's.
+
+use super::{GuildRole, Height, LevelNumber, Levels, Points, RoleId, Standing, may_be_changed};
+
+/// What to change for one member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolePlan {
+    /// Roles to give, lowest level first.
+    pub add: Vec<RoleId>,
+    /// Roles to take, lowest level first.
+    pub remove: Vec<RoleId>,
+    /// Roles that would have to be given or taken, and that the bot cannot.
+    pub blocked: Vec<RoleId>,
+}
+
+impl RolePlan {
+    /// Whether there is nothing to give and nothing to take.
+    pub fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// The level roles of a guild as they are now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LevelRoles(
+    /// Lowest level first.
+    Vec<LevelRole>,
+);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct LevelRole {
+    level: LevelNumber,
+    /// Points from which on it is held.
+    from: Points,
+    role: RoleId,
+    /// Whether the bot can neither give nor take it.
+    blocked: bool,
+}
+
+impl LevelRoles {
+    /// The roles that levels carry and that are in the guild. `reach` is how high the bot's
+    /// own highest role stands: what stands there or above, or is held by an integration,
+    /// is only ever reported.
+    pub fn new(levels: &Levels, roles: &[GuildRole], reach: Height) -> Self {
+        let carried = levels.rows().iter().filter_map(|level| {
+            let role = level.role_in(roles)?;
+            Some(LevelRole {
+                level: level.number,
+                from: level.total_points_required,
+                role: role.id,
+                blocked: may_be_changed(role, reach).is_err(),
+            })
+        });
+        Self(carried.collect())
+    }
+
+    /// What a member who holds the roles `held`, in any order, still lacks or holds too
+    /// much: level roles stack up to the member's level. Whoever is not tracked has none.
+    pub fn plan(&self, held: &[RoleId], standing: Option<&Standing>) -> RolePlan {
+        let points = standing
+            .filter(|standing| standing.is_tracked())
+            .map(|standing| standing.points);
+        let mut plan = RolePlan::default();
+        for level_role in &self.0 {
+            let wanted = points.is_some_and(|points| level_role.from <= points);
+            if wanted == held.contains(&level_role.role) {
+                continue;
+            }
+            let list = match (level_role.blocked, wanted) {
+                (true, _) => &mut plan.blocked,
+                (false, true) => &mut plan.add,
+                (false, false) => &mut plan.remove,
+            };
+            list.push(level_role.role);
+        }
+        plan
+    }
+
+    /// The roles that a rise from one level to another brings and the bot can give, lowest
+    /// level first. From `None`, nothing earned yet, level 0's is among them.
+    pub fn gained(&self, from: Option<LevelNumber>, to: LevelNumber) -> Vec<RoleId> {
+        self.0
+            .iter()
+            .filter(|level_role| !level_role.blocked)
+            .filter(|level_role| from.is_none_or(|from| level_role.level > from))
+            .filter(|level_role| level_role.level <= to)
+            .map(|level_role| level_role.role)
+            .collect()
+    }
+
+    /// Whether the guild has none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a level carries this role.
+    pub fn contains(&self, role: RoleId) -> bool {
+        self.0.iter().any(|level_role| level_role.role == role)
+    }
+
+    /// The same without one role, which has turned out to be gone or out of reach meanwhile.
+    pub fn without(&mut self, role: RoleId) {
+        self.0.retain(|level_role| level_role.role != role);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use proptest::sample::subsequence;
+
+    use super::*;
+    use crate::leveling::{Level, Timestamp, mee6_points_to_next, mee6_total};
+
+    const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
+    /// Levels that carry a role, whose id is the level's number and 100.
+    const CARRY: [u16; 7] = [0, 1, 2, 3, 5, 8, 9];
+    const TWO_STANDS_AT_REACH: u64 = 102;
+    const THREE_IS_MANAGED: u64 = 103;
+    const NINE_IS_GONE: u64 = 109;
+
+    fn id(role: u64) -> RoleId {
+        RoleId::new(role).unwrap()
+    }
+
+    fn levels() -> Levels {
+        let row = |number: u16| Level {
+            number: LevelNumber(number),
+            total_points_required: Points::new(mee6_total(number)).unwrap(),
+            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
+            role_id: CARRY.contains(&number).then(|| id(100 + u64::from(number))),
+            role_name: CARRY.contains(&number).then(|| format!("Level {number}")),
+        };
+        Levels::new((0..=10).map(row).collect()).unwrap()
+    }
+
+    /// The level roles and a few others.
+    fn roles() -> Vec<GuildRole> {
+        let ids = (100..109).chain(200..205);
+        ids.map(|role| GuildRole {
+            id: id(role),
+            name: role.to_string(),
+            permissions: 0,
+            position: if role == TWO_STANDS_AT_REACH { 11 } else { 3 },
+            managed: role == THREE_IS_MANAGED,
+        })
+        .collect()
+    }
+
+    fn level_roles() -> LevelRoles {
+        LevelRoles::new(&levels(), &roles(), REACH)
+    }
+
+    fn standing(points: u64, message_count: u64) -> Standing {
+        Standing {
+            points: Points::new(points).unwrap(),
+            message_count,
+            last_awarded_at: Timestamp::from_millis(1_700_000_000_000),
+        }
+    }
+
+    fn ids(roles: &[RoleId]) -> Vec<u64> {
+        roles.iter().map(|role| role.get()).collect()
+    }
+
+    #[test]
+    fn level_roles_stack_up_to_the_members_level() {
+        let at = |level| Some(standing(mee6_total(level), 1));
+        for (held, standing, add, remove, blocked) in [
+            (vec![], None, vec![], vec![], vec![]),
+            (vec![], Some(standing(0, 0)), vec![], vec![], vec![]),
+            // The first message, as it were, and points that were taken again.
+            (vec![], Some(standing(0, 1)), vec![100], vec![], vec![]),
+            (vec![], Some(standing(99, 0)), vec![100], vec![], vec![]),
+            (vec![200], at(1), vec![100, 101], vec![], vec![]),
+            (vec![101, 200], at(1), vec![100], vec![], vec![]),
+            (vec![101, 100], at(1), vec![], vec![], vec![]),
+            // What cannot be given is no reason to leave out the rest.
+            (vec![], at(5), vec![100, 101, 105], vec![], vec![102, 103]),
+            (vec![102, 103], at(5), vec![100, 101, 105], vec![], vec![]),
+            (
+                vec![],
+                at(9),
+                vec![100, 101, 105, 108],
+                vec![],
+                vec![102, 103],
+            ),
+            // Points went down, the level's role among those that are held by hand.
+            (
+                vec![100, 101, 108, 105],
+                at(1),
+                vec![],
+                vec![105, 108],
+                vec![],
+            ),
+            (
+                vec![100, 101, 102, 103],
+                at(1),
+                vec![],
+                vec![],
+                vec![102, 103],
+            ),
+            (
+                vec![100, 102, 105, 204],
+                None,
+                vec![],
+                vec![100, 105],
+                vec![102],
+            ),
+            // Not in the guild any more: Discord takes it from everyone by itself.
+            (vec![100, 109], at(0), vec![], vec![], vec![]),
+        ] {
+            let held: Vec<_> = held.into_iter().map(id).collect();
+            let plan = level_roles().plan(&held, standing.as_ref());
+            let planned = (ids(&plan.add), ids(&plan.remove), ids(&plan.blocked));
+            assert_eq!(planned, (add, remove, blocked), "{held:?} {standing:?}");
+        }
+    }
+
+    #[test]
+    fn a_rise_brings_the_roles_of_every_level_on_the_way() {
+        for (from, to, gained) in [
+            (None, 0, vec![100]),
+            (None, 1, vec![100, 101]),
+            (Some(0), 0, vec![]),
+            (Some(0), 1, vec![101]),
+            (Some(1), 4, vec![]),
+            (Some(1), 5, vec![105]),
+            (Some(0), 10, vec![101, 105, 108]),
+            (Some(8), 10, vec![]),
+            (Some(5), 2, vec![]),
+        ] {
+            let brought = level_roles().gained(from.map(LevelNumber), LevelNumber(to));
+            assert_eq!(ids(&brought), gained, "{from:?} to {to}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_is_gone_is_no_level_role() {
+        let mut roles = level_roles();
+        assert!(roles.contains(id(101)) && roles.contains(id(TWO_STANDS_AT_REACH)));
+        assert!(!roles.contains(id(NINE_IS_GONE)) && !roles.contains(id(200)));
+        roles.without(id(101));
+        assert!(!roles.contains(id(101)));
+        assert_eq!(ids(&roles.gained(None, LevelNumber(4))), [100]);
+        let plan = roles.plan(&[id(101)], None);
+        assert_eq!(plan, RolePlan::default());
+        assert!(!roles.is_empty());
+        for role in [100, 102, 103, 105, 108] {
+            roles.without(id(role));
+        }
+        assert!(roles.is_empty());
+        assert!(LevelRoles::new(&levels(), &[], REACH).is_empty());
+    }
+
+    fn any_held() -> impl Strategy<Value = Vec<RoleId>> {
+        let ids: Vec<_> = roles().iter().map(|role| role.id).collect();
+        subsequence(ids.clone(), 0..=ids.len())
+    }
+
+    fn any_standing() -> impl Strategy<Value = Option<Standing>> {
+        let points = prop_oneof![
+            0_u64..6_000,
+            (0_u16..11, -1_i64..=1)
+                .prop_map(|(level, beside)| mee6_total(level).saturating_add_signed(beside)),
+        ];
+        let tracked = (points, 0_u64..3).prop_map(|(points, count)| standing(points, count));
+        proptest::option::weighted(0.9, tracked)
+    }
+
+    /// What the member holds when the plan has been carried out.
+    fn applied(plan: &RolePlan, held: &[RoleId]) -> Vec<RoleId> {
+        let kept = held.iter().filter(|role| !plan.remove.contains(role));
+        kept.chain(&plan.add).copied().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_that_was_carried_out_leaves_nothing_to_do(
+            held in any_held(),
+            standing in any_standing(),
+        ) {
+            let roles = level_roles();
+            let plan = roles.plan(&held, standing.as_ref());
+            let after = applied(&plan, &held);
+            let next = roles.plan(&after, standing.as_ref());
+            prop_assert!(next.is_empty(), "{next:?}");
+            prop_assert_eq!(&next.blocked, &plan.blocked, "what is blocked stays as it is");
+            // So does a plan that was carried out twice.
+            let twice: BTreeSet<_> = applied(&plan, &after).into_iter().collect();
+            prop_assert_eq!(twice, after.into_iter().collect());
+        }
+
+        #[test]
+        fn only_level_roles_are_touched_and_none_that_is_blocked(
+            held in any_held(),
+            standing in any_standing(),
+        ) {
+            let roles = level_roles();
+            let plan = roles.plan(&held, standing.as_ref());
+            let blocked = [id(TWO_STANDS_AT_REACH), id(THREE_IS_MANAGED)];
+            for role in plan.add.iter().chain(&plan.remove) {
+                prop_assert!(roles.contains(*role) && !blocked.contains(role));
+            }
+            for role in &plan.blocked {
+                prop_assert!(blocked.contains(role));
+            }
+            for role in &plan.add {
+                prop_assert!(!held.contains(role));
+            }
+            for role in &plan.remove {
+                prop_assert!(held.contains(role));
+            }
+        }
+
+        #[test]
+        fn how_the_held_roles_are_listed_does_not_matter(
+            (held, shuffled) in any_held()
+                .prop_flat_map(|held| (Just(held.clone()), Just([held.clone(), held].concat()).prop_shuffle())),
+            standing in any_standing(),
+        ) {
+            let roles = level_roles();
+            let plan = roles.plan(&held, standing.as_ref());
+            prop_assert_eq!(roles.plan(&shuffled, standing.as_ref()), plan);
+        }
+
+        #[test]
+        fn more_points_never_mean_fewer_roles(
+            held in any_held(),
+            points in 0_u64..6_000,
+            more in 0_u64..6_000,
+        ) {
+            let roles = level_roles();
+            let after = |points| {
+                let plan = roles.plan(&held, Some(&standing(points, 1)));
+                BTreeSet::from_iter(applied(&plan, &held))
+            };
+            prop_assert!(after(points).is_subset(&after(points + more)));
+        }
+
+        #[test]
+        fn what_a_rise_brings_is_what_the_plan_adds(from in 0_u16..11, to in 0_u16..11) {
+            let roles = level_roles();
+            let at = |level| standing(mee6_total(level), 1);
+            let held = applied(&roles.plan(&[], Some(&at(from))), &[]);
+            let gained = roles.gained(Some(LevelNumber(from)), LevelNumber(to));
+            prop_assert_eq!(roles.plan(&held, Some(&at(to))).add, gained);
+            let first = roles.gained(None, LevelNumber(to));
+            prop_assert_eq!(roles.plan(&[], Some(&at(to))).add, first);
+        }
+
+        #[test]
+        fn a_role_that_is_left_out_is_left_alone(held in any_held(), standing in any_standing()) {
+            let mut roles = level_roles();
+            roles.without(id(101));
+            let plan = roles.plan(&held, standing.as_ref());
+            let named = [plan.add, plan.remove, plan.blocked].concat();
+            prop_assert!(!named.contains(&id(101)));
+        }
+    }
+}
