@@ -19,13 +19,17 @@ use crate::check;
 use crate::commands::rights::Rights;
 use crate::commands::{Commands, Setting};
 use crate::config;
-use crate::discord::client::Client;
+use crate::discord::Rest;
+use crate::discord::client::{self, Client};
+use crate::discord::council::Council;
 use crate::discord::gateway::Gateway;
 use crate::discord::overheard::Overheard;
+use crate::discord::role_calls::RoleCalls;
 use crate::error::Stop;
 use crate::import;
 use crate::leveling::GuildId;
 use crate::listeners::{Listeners, unknown::Unknown};
+use crate::roles::{self, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
 use crate::store::lease::{self, Lease};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
@@ -33,7 +37,7 @@ use crate::tasks::Tasks;
 use crate::tasks::catch_up::CatchUp;
 use crate::tasks::close_buttons::CloseButtons;
 use crate::tasks::level_ups::LevelUps;
-use crate::xp::{Engine, EngineHandles, XpCache};
+use crate::xp::{Engine, EngineHandles, LevelNames, XpCache};
 
 /// Everything ends within this, or is left behind: service managers kill after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
@@ -103,7 +107,7 @@ async fn run_once(
     overheard: Overheard,
     cancel: &CancellationToken,
 ) -> Result<(), Stop> {
-    let guild = settings.guild()?;
+    let guild = settings.guild.id()?;
     let token = settings.discord.token()?;
     let opening = cancel
         .run_until_cancelled(open_database(&settings.database))
@@ -162,6 +166,10 @@ struct Ready {
 }
 
 /// Loads what is needed and wires it up; nothing of it runs yet.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line for each thing and whom it knows"
+)]
 async fn build(
     database: &Database,
     watermark: Watermark,
@@ -188,11 +196,34 @@ async fn build(
     );
     let (revoked, under_way) = (CancellationToken::new(), TaskTracker::new());
     let (stop, stops) = mpsc::channel(4);
+    let rest = client::rest(&settings.discord, &token, revoked.clone()).await?;
+    let council = Arc::new(Council::new(
+        rest.clone(),
+        database.clone(),
+        guild,
+        settings.council,
+        settings.rights.moderators.0.clone(),
+    ));
+    let rights = Rights::new(settings.rights);
+    let verify = verifier(database, &xp, rest.clone(), guild, &rights, Some(&council));
+    let (names, book, calls) = (
+        verify.names.clone(),
+        verify.book.clone(),
+        verify.calls.clone(),
+    );
+    let (verifications, verifications_task) =
+        Verifications::new(verify, settings.verify_at, settings.zone);
+    let (tell_members, members) = mpsc::unbounded_channel();
+    let role_work_filled = Arc::new(Notify::new());
     let commands = Arc::new(Commands::new(Setting {
         guild,
         prefix: settings.prefix.clone(),
-        rights: Rights::new(settings.rights),
+        rights,
         xp: Arc::clone(&xp),
+        names,
+        book: book.clone(),
+        verifications: verifications.clone(),
+        members: tell_members.clone(),
         inbox: inbox.clone(),
         database: database.clone(),
         revoked: revoked.clone(),
@@ -202,7 +233,12 @@ async fn build(
         guild,
         xp: Arc::clone(&xp),
         inbox: inbox.clone(),
+        members: tell_members,
+        pending: Arc::default(),
+        verifications: verifications.clone(),
+        book: book.clone(),
         commands: Arc::clone(&commands),
+        council: Arc::clone(&council),
         revoked: revoked.clone(),
         stop,
         unknown: Unknown::default(),
@@ -219,12 +255,14 @@ async fn build(
         overheard,
     )
     .await?;
-    let rest = client.rest().clone();
     let tasks = Tasks {
         level_ups: LevelUps {
             database: database.clone(),
             xp: Arc::clone(&xp),
             rest: rest.clone(),
+            book: book.clone(),
+            calls: calls.clone(),
+            verifications,
             posted: Mutex::default(),
         },
         outbox_filled,
@@ -232,12 +270,28 @@ async fn build(
             database: database.clone(),
             rest: rest.clone(),
         },
+        verifications: verifications_task,
+        register: Register {
+            database: database.clone(),
+            xp: Arc::clone(&xp),
+            filled: Arc::clone(&role_work_filled),
+        },
+        members,
+        role_work: RoleWork {
+            database: database.clone(),
+            xp: Arc::clone(&xp),
+            rest: rest.clone(),
+            guild,
+            book,
+            calls,
+        },
+        role_work_filled,
         catch_up: CatchUp {
             rest,
             xp,
             guild,
             hours: settings.catch_up_hours,
-            council: settings.council,
+            council,
             inbox,
             said: Mutex::default(),
         },
@@ -253,6 +307,28 @@ async fn build(
     })
 }
 
+/// What a verification works with.
+fn verifier(
+    database: &Database,
+    xp: &Arc<XpCache>,
+    rest: Rest,
+    guild: GuildId,
+    rights: &Rights,
+    council: Option<&Arc<Council>>,
+) -> VerifyRoles {
+    VerifyRoles {
+        database: database.clone(),
+        xp: Arc::clone(xp),
+        names: LevelNames::new(database.clone(), Arc::clone(xp)),
+        book: RoleBook::new(rest.clone(), guild, Arc::clone(xp)),
+        calls: RoleCalls::new(rest.clone(), guild),
+        rest,
+        guild,
+        rights: rights.all_names(),
+        council: council.cloned(),
+    }
+}
+
 async fn load(database: &Database) -> Result<XpCache, Stop> {
     let levels = store::level::load(&mut *database.acquire().await?).await?;
     Ok(XpCache::load(database, levels).await?)
@@ -263,6 +339,36 @@ pub async fn migrate(settings: &config::DatabaseUrl) -> Result<(), Stop> {
     open_database(settings).await?.close().await;
     tracing::info!("the database is up to date");
     Ok(())
+}
+
+/// Puts everyone's level roles right, or only prints what that would change.
+pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -> Result<(), Stop> {
+    let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
+    let database = Database::connect(&settings.database.database_url).await?;
+    let xp = Arc::new(load(&database).await?);
+    let rest = client::rest(&settings.discord, &token, cancel.child_token()).await?;
+    let rights = Rights::new(settings.rights);
+    let verify = verifier(&database, &xp, rest, guild, &rights, None);
+    let verifying = roles::by_hand(&verify, settings.dry_run, settings.json);
+    let outcome = if settings.dry_run {
+        Box::pin(cancel.run_until_cancelled(verifying)).await
+    } else {
+        // A bot that runs has the same to do, and would not see what levels carry now.
+        let claimed = lease::claim_if_free(&database).await?;
+        let (lease, _) = claimed.ok_or_else(|| {
+            Stop::Other(anyhow!(
+                "a bot is running: type /verify_roles in Discord, or stop it first"
+            ))
+        })?;
+        let done = CancellationToken::new();
+        let keeping = tokio::spawn(lease.keep(done.clone()));
+        let outcome = Box::pin(cancel.run_until_cancelled(verifying)).await;
+        done.cancel();
+        let _ = keeping.await;
+        outcome
+    };
+    database.close().await;
+    outcome.unwrap_or(Ok(())).map_err(Stop::Other)
 }
 
 /// Takes over another bot's data.

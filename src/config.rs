@@ -12,6 +12,7 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use chrono::NaiveTime;
 use chrono_tz::Tz;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind as Mistake;
@@ -39,6 +40,8 @@ pub enum Command {
     Run(Run),
     /// Bring the database's schema up to date, and fill a fresh one with the levels
     Migrate(DatabaseUrl),
+    /// Put everyone's level roles right, or only print what would change
+    VerifyRoles(Verify),
     /// Take over the levels and the XP of another bot
     Import(Import),
     /// Check that the database is sound, or that it is what a message log comes to
@@ -94,15 +97,8 @@ pub struct Run {
     pub database: DatabaseUrl,
     #[command(flatten)]
     pub discord: Discord,
-    /// The guild served, by its id
-    #[arg(
-        long = "guild-id",
-        env = "WALLE_GUILD_ID",
-        default_value = "",
-        hide_default_value = true,
-        hide_env_values = true
-    )]
-    guild_id: String,
+    #[command(flatten)]
+    pub guild: Guild,
     /// What text commands begin with
     #[arg(long, env = "WALLE_PREFIX", default_value = ".", hide_env_values = true, value_parser = Setting(prefix))]
     pub prefix: String,
@@ -117,8 +113,8 @@ pub struct Run {
         value_parser = Setting(hours)
     )]
     pub catch_up_hours: u32,
-    /// Name of the text channel in which moderators are told of problems; without one the
-    /// log alone says them
+    /// Name of the text channel in which moderators are told of problems; created, private
+    /// to moderators, if missing
     #[arg(
         long = "council-channel",
         env = "WALLE_COUNCIL_CHANNEL",
@@ -134,15 +130,32 @@ pub struct Run {
         hide_env_values = true, value_parser = Setting(zone)
     )]
     pub zone: Tz,
+    /// When roles are verified every day, in that time zone: hours and minutes
+    #[arg(long = "verify-at", env = "WALLE_VERIFY_AT", default_value = "05:00", hide_env_values = true, value_parser = Setting(time_of_day))]
+    pub verify_at: NaiveTime,
     /// Take the place of the bot with this process id, on this machine: stand by, then
     /// tell it to end
     #[arg(long, value_name = "PID", value_parser = Setting(process))]
     pub replaces: Option<Pid>,
 }
 
-impl Run {
-    /// The guild served.
-    pub fn guild(&self) -> Result<GuildId, Stop> {
+/// Which guild.
+#[derive(Clone, Debug, Args)]
+pub struct Guild {
+    /// The guild served, by its id
+    #[arg(
+        long = "guild-id",
+        env = "WALLE_GUILD_ID",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true
+    )]
+    guild_id: String,
+}
+
+impl Guild {
+    /// Its id.
+    pub fn id(&self) -> Result<GuildId, Stop> {
         let text = self.guild_id.trim();
         if text.is_empty() {
             return Err(Stop::NoGuild(""));
@@ -191,6 +204,25 @@ pub struct Rights {
 /// Names of roles, as they stand in the guild.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleNames(pub Vec<String>);
+
+/// A verification's settings.
+#[derive(Clone, Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub database: DatabaseUrl,
+    #[command(flatten)]
+    pub discord: Discord,
+    #[command(flatten)]
+    pub guild: Guild,
+    #[command(flatten)]
+    pub rights: Rights,
+    /// Change nothing; print what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print it as JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// How Discord is reached.
 #[derive(Clone, Debug, Args)]
@@ -386,6 +418,11 @@ fn role_names(text: &str) -> Result<RoleNames, &'static str> {
     Ok(RoleNames(names.collect()))
 }
 
+fn time_of_day(text: &str) -> Result<NaiveTime, &'static str> {
+    let time = NaiveTime::parse_from_str(or_default(text, "05:00"), "%H:%M");
+    time.map_err(|_| "a time of day such as 05:00 is expected")
+}
+
 fn zone(text: &str) -> Result<Tz, &'static str> {
     let zone = or_default(text, "Canada/Pacific").parse();
     zone.map_err(|_| "a time zone such as Canada/Pacific or Europe/Berlin is expected")
@@ -484,6 +521,8 @@ mod tests {
         assert_eq!(log_format(""), Ok(LogFormat::Text));
         assert!(log_filter("wall_e=a.secret=x").is_err());
         assert_eq!(role_names(""), Ok(RoleNames::default()));
+        assert_eq!(time_of_day(""), time_of_day("05:00"));
+        assert!(time_of_day("25:00").is_err() && time_of_day("5").is_err());
         assert_eq!(hours(""), Ok(24));
         assert_eq!(zone(""), Ok(Tz::Canada__Pacific));
         assert_eq!(origin(""), origin("https://discord.com"));

@@ -40,8 +40,8 @@ pub enum Stop {
     NotInGuild(GuildId),
     /// The gateway closed with 4014.
     #[error(
-        "Discord refuses the Message Content intent: switch it on under Privileged Gateway Intents on the Bot page \
-         of https://discord.com/developers/applications"
+        "Discord refuses an intent: switch on Message Content and Server Members under Privileged Gateway Intents on \
+         the Bot page of https://discord.com/developers/applications"
     )]
     IntentOff,
     /// The gateway closed with 4013.

@@ -7,7 +7,9 @@
 //! - [`store`] Postgres: one file for each table, and the [lease](store::lease) on the whole
 //! - [`xp`] the cache everyone reads and the engine, the one task that writes XP
 //! - [`error`] who is told what; [`config`] flags and environment
-//! - [`discord`] REST under one policy, the client's set-up, the gateway kept alive
+//! - [`discord`] REST under one policy, the client's set-up, the gateway kept alive, the
+//!   council that moderators are told of problems in
+//! - [`roles`] the right level roles on the right members
 //! - [`import`] the levels of a fresh database, another bot's dump
 //! - [`check`] whether a database is what its messages come to
 //! - [`commands`], [`listeners`], [`tasks`] what people, Discord and time ask of the bot:
@@ -44,6 +46,9 @@
 //!   it can no longer be lost.
 //! - **No false success and no false failure.** A change that somebody waits for is saved
 //!   while they wait, or never; where nobody can know, that is what they are told.
+//! - **Roles are reconciled, never poked.** What a member should hold is computed from their
+//!   points, and only the differences are sent, one call at a time; what is not a level role
+//!   is never touched, and nothing is decided for a human who deleted a role.
 //! - **Rights are checked where a thing is done.** What Discord shows to whom, and what
 //!   stands in a button's id, gives nobody a right.
 //! - **The frontier never passes a message that was not applied.**
@@ -72,8 +77,9 @@
 //! - A reading ends at the newest message that was there when all channels and threads had
 //!   been listed, and how far back it goes is counted from there: no wall clock decides what
 //!   counts. What is newer comes live, since the session had begun before the reading did.
-//! - The schema is brought up to date before the lease is held: migrations only add, so that
-//!   a standby of the next version does not disturb the bot it waits for.
+//! - The schema is brought up to date before the lease is held: migrations add, so that a
+//!   standby of the next version does not disturb the bot it waits for. Where one has to
+//!   change a key, the older bot keeps what it cannot save until it is replaced.
 //! - The lease is a beat on the watermark row, and the owner's database session beside it.
 //!   The session's end shows a crash at once; the missing beat shows a hang. Neither
 //!   needs a wall clock, and an advisory lock would say nothing of a hang.
@@ -87,8 +93,16 @@
 //!   taking the buttons off, needs a table.
 //! - What moderators change is kept as the difference that it made: differences add up in
 //!   any order, so what is read of a gap later still comes to the same sum.
+//! - A level-up gives the roles between the level before and the one reached, without asking
+//!   what the member holds: one call. Whoever earns for the first time gets the lowest level's
+//!   role through the same table as those who come back.
+//! - All role calls pass one gate in the order in which they came, instead of a worker with a
+//!   queue: a level-up waits for one call of a verification, not for its end.
 //! - Who may do what is told by the cache of serenity, which the gateway keeps current; what
 //!   is done to roles is decided on what REST says in that moment.
+//! - What the council's channel shows is told by the database, and Discord is not asked, so
+//!   that the same problems cost no call. What people delete there is heard from the gateway;
+//!   a message deleted while nobody listened is posted anew only when its problem changes.
 //! - `fixtures/levels.json` is in Django's format as well: one reader for all fixtures.
 
 pub mod app;
@@ -101,6 +115,7 @@ pub mod error;
 pub mod import;
 pub mod leveling;
 pub mod listeners;
+pub mod roles;
 pub mod store;
 pub mod tasks;
 pub mod xp;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use poise::serenity_prelude as serenity;
 use poise::{ApplicationContext, CommandInteractionType, FrameworkError};
 
-use super::{Context, Data, Error, buttons, usage};
-use crate::discord::RestError;
+use super::{Context, Data, Error, usage};
 use crate::discord::interaction::Asked;
 use crate::discord::reply::Reply;
+use crate::discord::{RestError, buttons};
 use crate::error::UserError;
 use crate::leveling::{ChannelId, MessageId};
 use crate::store;
@@ -33,6 +33,22 @@ struct NotAnswered(RestError);
 
 /// Said when Discord is the reason.
 pub(super) const SILENT: &str = "Discord does not answer just now; try again shortly.";
+
+/// Where an answer stands that everyone sees, to be completed later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub channel: serenity::ChannelId,
+    pub message: serenity::MessageId,
+}
+
+/// Says something to whoever ran the command, and where it stands then, if Discord tells.
+pub(super) async fn answer_at(ctx: Context<'_>, reply: &Reply) -> Result<Option<Place>, Error> {
+    let posted = say(ctx, reply).await.map_err(NotAnswered)?;
+    Ok(posted.map(|message| Place {
+        channel: ctx.channel_id(),
+        message,
+    }))
+}
 
 /// Says something to whoever ran the command.
 pub(super) async fn answer(ctx: Context<'_>, reply: Reply) -> Result<(), Error> {

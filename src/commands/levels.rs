@@ -2,11 +2,11 @@
 
 use poise::serenity_prelude::{CreateEmbed, CreateEmbedFooter};
 
-use super::buttons::{self, List};
 use super::person::caller_id;
 use super::ranks::{Page, ROWS, existing};
 use super::rights::{Right, guild_roles};
 use super::{Context, Error, Manual, answer, settle};
+use crate::discord::buttons::{self, List};
 use crate::discord::reply::{INFO, Reply};
 use crate::leveling::{GuildRole, Level, UserId, escape};
 use crate::xp::XpCache;

@@ -6,7 +6,6 @@
 
 mod answering;
 mod autocomplete;
-mod buttons;
 mod help;
 mod levels;
 mod naming;
@@ -19,20 +18,22 @@ mod remove_level_name;
 pub mod rights;
 mod set_level_name;
 mod target;
+mod verify_roles;
 mod xp;
 
 use std::sync::{Arc, OnceLock};
 
 use poise::serenity_prelude as serenity;
 use poise::{Framework, FrameworkOptions, PrefixFrameworkOptions};
-use tokio::sync::Mutex;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::discord::Rest;
-use crate::leveling::GuildId;
+use crate::leveling::{GuildId, UserId};
+use crate::roles::{RoleBook, Verifications};
 use crate::store::Database;
-use crate::xp::{Inbox, XpCache};
+use crate::xp::{Inbox, LevelNames, XpCache};
 use answering::{answer, defer, sentence_for, settle};
 use rights::{Right, Rights};
 
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<Command> {
         xp::give_xp(),
         xp::set_xp(),
         xp::xp_log(),
+        verify_roles::verify_roles(),
     ]
 }
 
@@ -78,6 +80,14 @@ pub struct Setting {
     pub prefix: String,
     /// Standings, levels and ranks.
     pub xp: Arc<XpCache>,
+    /// What levels carry.
+    pub names: LevelNames,
+    /// Forgets level roles when a level's name changes.
+    pub book: RoleBook,
+    /// Has roles verified.
+    pub verifications: Verifications,
+    /// Has a member's roles looked at.
+    pub members: mpsc::UnboundedSender<UserId>,
     /// Knows when the messages before a command have been counted.
     pub inbox: Inbox,
     /// Who may do what.
@@ -95,8 +105,6 @@ pub struct Setting {
 pub struct Data {
     setting: Setting,
     rest: Rest,
-    /// Held while a level's name is changed.
-    naming: Mutex<naming::Shown>,
 }
 
 /// Finds and runs commands. Only what can be one is handed over: a framework that
@@ -177,14 +185,7 @@ fn framework(setting: Setting) -> Framework<Data, Error> {
     };
     Framework::new(options, |ctx, _, _| {
         let rest = Rest::new(Arc::clone(&ctx.http), setting.revoked.clone());
-        let naming = Mutex::default();
-        Box::pin(async move {
-            Ok::<_, Error>(Data {
-                setting,
-                rest,
-                naming,
-            })
-        })
+        Box::pin(async move { Ok::<_, Error>(Data { setting, rest }) })
     })
 }
 

@@ -4,17 +4,13 @@
 //! is made, and a role renamed before the name is saved: what is in the guild then shows
 //! what is left to do, and the same command does it.
 
-use std::time::Duration;
-
-use poise::serenity_prelude::{
-    self as serenity, ButtonStyle, CommandOptionType, CreateCommandOption,
-};
+use poise::serenity_prelude::{self as serenity, CommandOptionType, CreateCommandOption};
 use poise::{PopArgument, SlashArgError, SlashArgument};
-use tokio::sync::MutexGuard;
 
-use super::buttons::{self, Wish};
+use super::answering::Place;
 use super::person::caller_id;
 use super::{Context, Data, Error, sentence_for};
+use crate::discord::buttons::{self, Look, Wish};
 use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
@@ -22,21 +18,9 @@ use crate::leveling::{
     GuildRole, Height, Level, LevelNumber, Levels, Naming, Refusal, RoleId, RoleName, UserId,
     escape, may_be_changed, name_level, take_role,
 };
-use crate::store;
+use crate::xp::Alone;
 
 const GONE: &str = "That role is not in the guild any more.";
-/// How long the database may take for a level's name.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Whether the levels that everyone sees are those of the database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Shown {
-    #[default]
-    Whole,
-    /// Something was, perhaps, saved since they were read.
-    PerhapsNot,
-}
-
 /// Who does something, and with what.
 pub(super) struct Scene<'a> {
     pub data: &'a Data,
@@ -78,16 +62,58 @@ pub(super) enum Wanted {
     Confirmed(RoleId),
 }
 
+/// What has come of a wish for a level's role.
+pub(super) enum Carried {
+    /// A question first.
+    Asked(Box<Reply>),
+    /// It carries it; the members follow.
+    Done(Done),
+}
+
+/// A level carries a role, and its members are still to get it.
+pub(super) struct Done {
+    sentence: String,
+    role: RoleId,
+}
+
+impl Done {
+    /// What can be said at once.
+    pub fn reply(&self) -> Reply {
+        Reply::text(self.sentence.clone())
+    }
+
+    /// Has the members' roles put right, and says at `place` how many it concerned.
+    pub fn follow(self, data: &Data, place: Option<Place>) {
+        let (rest, verifications) = (data.rest.clone(), data.setting.verifications.clone());
+        data.setting.under_way.spawn(async move {
+            let concerned = match verifications.made().await {
+                Ok(report) => match report.by_role.get(&self.role).unwrap_or(&0) {
+                    0 => "No member is concerned.".to_owned(),
+                    1 => "Applied to 1 member.".to_owned(),
+                    count => format!("Applied to {count} members."),
+                },
+                Err(_) => "It is applied to the members as soon as Discord lets it be.".to_owned(),
+            };
+            let reply = Reply::text(format!("{} {concerned}", self.sentence));
+            if let Some(Place { channel, message }) = place
+                && let Err(error) = reply.put_in_place_of(&rest, channel, message).await
+            {
+                tracing::debug!(%error, "an answer could not be completed");
+            }
+        });
+    }
+}
+
 /// Lets a level carry a role. One that members hold already is taken over only when that is
 /// confirmed, and asked about otherwise.
 pub(super) async fn carry(
     scene: &Scene<'_>,
     number: &Number,
     wanted: &Wanted,
-) -> Result<Reply, Error> {
+) -> Result<Carried, Error> {
     let data = scene.data;
     // Two moderators at one level: the second works on what the first has made of it.
-    let alone = Alone::enter(data).await?;
+    let alone = data.setting.names.alone().await?;
     let (roles, reach) = roles_and_reach(scene).await?;
     let levels = data.setting.xp.levels();
     let rights = data.setting.rights.all_names();
@@ -108,18 +134,18 @@ pub(super) async fn carry(
             (RoleName::of(role), decided)
         }
     };
-    let sentence = match decided.map_err(|refusal| refused(&refusal, &name))? {
+    let done = match decided.map_err(|refusal| refused(&refusal, &name))? {
         Naming::Create => create(scene, alone, level, &name).await?,
         Naming::Rename(role) => rename(scene, alone, level, role, &name).await?,
         Naming::Take(role) => {
             let knows = matches!(wanted, Wanted::Confirmed(_)) || level.role_id == Some(role.id);
             if knows {
-                take(alone, scene, level, level.role_in(&roles), role).await?
+                take(alone, level, level.role_in(&roles), role).await?
             } else {
                 // Nothing is changed yet: others need not wait for the count.
                 drop(alone);
                 if let Some(question) = question(scene, level, role).await? {
-                    return Ok(question);
+                    return Ok(Carried::Asked(Box::new(question)));
                 }
                 let nobody_holds_it = Wanted::Confirmed(role.id);
                 return Box::pin(carry(scene, number, &nobody_holds_it)).await;
@@ -127,7 +153,8 @@ pub(super) async fn carry(
         }
     };
     tracing::info!(level = %level.number, by = %scene.caller, "a level's role was set");
-    Ok(Reply::text(sentence))
+    data.setting.book.forget();
+    Ok(Carried::Done(done))
 }
 
 /// Lets a level carry no role any more, and offers to delete the role. `roles` are those of
@@ -138,7 +165,7 @@ pub(super) async fn take_off(
     roles: &[GuildRole],
 ) -> Result<Reply, Error> {
     let data = scene.data;
-    let mut alone = Alone::enter(data).await?;
+    let mut alone = data.setting.names.alone().await?;
     let levels = data.setting.xp.levels();
     let Some(level) = levels.find(number.value) else {
         return Err(no_level(&levels, &number.typed).into());
@@ -149,7 +176,8 @@ pub(super) async fn take_off(
     let role = level.role_in(roles);
     let name = role.map(|role| role.name.as_str());
     let name = name.or(level.role_name.as_deref()).unwrap_or("its role");
-    alone.save(data, level.number, None, None).await?;
+    alone.save(level.number, None, None).await?;
+    data.setting.book.forget();
     tracing::info!(level = %level.number, by = %scene.caller, "a level's role was taken off");
     let sentence = format!("Level {} no longer carries {}.", level.number, escape(name));
     let Some(role) = role.map(|role| role.id) else {
@@ -160,11 +188,39 @@ pub(super) async fn take_off(
         &[(
             Wish::OfferDelete { role },
             "Delete the role too",
-            ButtonStyle::Danger,
+            Look::Dangerous,
         )],
     );
     let stays = " The role itself stays in the guild, with whoever holds it.";
     Ok(Reply::text(sentence + stays).with_buttons(offer))
+}
+
+/// Makes a level's role again that somebody has deleted.
+pub(super) async fn restore(scene: &Scene<'_>, level: LevelNumber) -> Result<Done, Error> {
+    let levels = scene.data.setting.xp.levels();
+    let name = levels
+        .find(level.0.into())
+        .and_then(|level| level.role_name.clone());
+    let Some(name) = name else {
+        return Err(UserError(format!("Level {level} has no role any more.")).into());
+    };
+    let wanted = Wanted::Named {
+        name: RoleName::parse(&name).map_err(|error| UserError(error.to_string()))?,
+        typed: name,
+    };
+    match carry(scene, &Number::from(level), &wanted).await? {
+        Carried::Done(done) => Ok(done),
+        // Someone else has made one of this name, and it has holders.
+        Carried::Asked(_) => Err(UserError(format!(
+            "There is a role of that name by now; `set_level_name {level}` takes it over."
+        ))
+        .into()),
+    }
+}
+
+/// Lets a level whose role is gone carry none any more.
+pub(super) async fn drop_name(scene: &Scene<'_>, level: LevelNumber) -> Result<Reply, Error> {
+    take_off(scene, &Number::from(level), &[]).await
 }
 
 /// Asks once more before a role is deleted.
@@ -177,12 +233,8 @@ pub(super) async fn offer_delete(scene: &Scene<'_>, role: RoleId) -> Result<Repl
     let choice = buttons::row(
         scene.caller,
         &[
-            (
-                Wish::Delete { role: role.id },
-                "Delete it",
-                ButtonStyle::Danger,
-            ),
-            (Wish::Leave, "Keep it", ButtonStyle::Secondary),
+            (Wish::Delete { role: role.id }, "Delete it", Look::Dangerous),
+            (Wish::Leave, "Keep it", Look::Plain),
         ],
     );
     Ok(Reply::text(sentence).with_buttons(choice))
@@ -191,7 +243,7 @@ pub(super) async fn offer_delete(scene: &Scene<'_>, role: RoleId) -> Result<Repl
 /// Deletes a role that no level carries.
 pub(super) async fn delete(scene: &Scene<'_>, role: RoleId) -> Result<Reply, Error> {
     let data = scene.data;
-    let _alone = Alone::enter(data).await?;
+    let _alone = data.setting.names.alone().await?;
     let role = deletable(scene, role).await?;
     let reason = scene.reason("no level role any more");
     let deleted = guild::delete_role(&data.rest, data.setting.guild, role.id, &reason).await;
@@ -242,9 +294,9 @@ async fn create(
     mut alone: Alone<'_>,
     level: &Level,
     name: &RoleName,
-) -> Result<String, Error> {
+) -> Result<Done, Error> {
     let (data, number) = (scene.data, level.number);
-    alone.save(data, number, None, Some(name.as_str())).await?;
+    alone.save(number, None, Some(name.as_str())).await?;
     let reason = scene.reason(&format!("the role of level {number}"));
     let (rest, guild) = (&data.rest, data.setting.guild);
     let role = match guild::create_role(rest, guild, name.as_str(), &reason).await {
@@ -258,13 +310,16 @@ async fn create(
             made.ok_or_else(|| and(not_done(error, "make a role"), &rest))?
         }
     };
-    let linked = alone.save(data, number, Some(role.id), Some(&role.name));
+    let linked = alone.save(number, Some(role.id), Some(&role.name));
     let made = "The role is made; type the same again to link it.";
     linked.await.map_err(|error| and(error, made))?;
-    Ok(format!(
-        "Level {number} now carries the role {}. It was just created.",
-        escape(&role.name)
-    ))
+    Ok(Done {
+        sentence: format!(
+            "Level {number} now carries the role {}. It was just created.",
+            escape(&role.name)
+        ),
+        role: role.id,
+    })
 }
 
 /// The one role of this name, if there is one and it looks as we make them.
@@ -284,37 +339,40 @@ async fn rename(
     level: &Level,
     role: &GuildRole,
     name: &RoleName,
-) -> Result<String, Error> {
+) -> Result<Done, Error> {
     let (data, number) = (scene.data, level.number);
     let reason = scene.reason(&format!("the role of level {number}"));
     let (rest, guild) = (&data.rest, data.setting.guild);
     let renamed = guild::rename_role(rest, guild, role.id, name.as_str(), &reason).await;
     let renamed = renamed.map_err(|error| not_done(error, "rename that role"))?;
-    let saved = alone.save(data, number, Some(role.id), Some(&renamed));
+    let saved = alone.save(number, Some(role.id), Some(&renamed));
     let done = "The role itself is renamed; type the same again to save it.";
     saved.await.map_err(|error| and(error, done))?;
-    Ok(format!(
-        "Renamed {} to {} for level {number}.",
-        escape(&role.name),
-        escape(&renamed)
-    ))
+    Ok(Done {
+        sentence: format!(
+            "Renamed {} to {} for level {number}.",
+            escape(&role.name),
+            escape(&renamed)
+        ),
+        role: role.id,
+    })
 }
 
 async fn take(
     mut alone: Alone<'_>,
-    scene: &Scene<'_>,
     level: &Level,
     before: Option<&GuildRole>,
     role: &GuildRole,
-) -> Result<String, Error> {
+) -> Result<Done, Error> {
     let number = level.number;
     let name = escape(&role.name);
-    alone
-        .save(scene.data, number, Some(role.id), Some(&role.name))
-        .await?;
+    alone.save(number, Some(role.id), Some(&role.name)).await?;
     if level.role_id == Some(role.id) {
         let old = escape(level.role_name.as_deref().unwrap_or_default());
-        return Ok(format!("Renamed {old} to {name} for level {number}."));
+        return Ok(Done {
+            sentence: format!("Renamed {old} to {name} for level {number}."),
+            role: role.id,
+        });
     }
     let replaced = match before {
         Some(before) => format!(
@@ -323,9 +381,12 @@ async fn take(
         ),
         None => String::new(),
     };
-    Ok(format!(
-        "Level {number} now carries the role {name}. It was in the guild already.{replaced}"
-    ))
+    Ok(Done {
+        sentence: format!(
+            "Level {number} now carries the role {name}. It was in the guild already.{replaced}"
+        ),
+        role: role.id,
+    })
 }
 
 /// What taking over a role means for its holders; `None` if nobody holds it.
@@ -370,8 +431,8 @@ async fn question(
     let choice = buttons::row(
         scene.caller,
         &[
-            (wish, "Take it over", ButtonStyle::Danger),
-            (Wish::Leave, "Leave it", ButtonStyle::Secondary),
+            (wish, "Take it over", Look::Dangerous),
+            (Wish::Leave, "Leave it", Look::Plain),
         ],
     );
     let sentence = format!(
@@ -379,62 +440,6 @@ async fn question(
         escape(&role.name)
     );
     Ok(Some(Reply::text(sentence).with_buttons(choice)))
-}
-
-/// The right to change level names, which one at a time has.
-struct Alone<'a>(MutexGuard<'a, Shown>);
-
-impl<'a> Alone<'a> {
-    async fn enter(data: &'a Data) -> Result<Self, Error> {
-        let mut alone = Self(data.naming.lock().await);
-        if *alone.0 == Shown::PerhapsNot {
-            alone.show(data).await?;
-        }
-        Ok(alone)
-    }
-
-    /// Saves what a level carries, and lets everyone see it.
-    async fn save(
-        &mut self,
-        data: &Data,
-        number: LevelNumber,
-        role: Option<RoleId>,
-        name: Option<&str>,
-    ) -> Result<(), Error> {
-        let saving = store::within(PATIENCE, async {
-            let mut session = data.setting.database.acquire().await?;
-            store::level::set_role(&mut session, number, role, name).await
-        });
-        let saved = saving.await;
-        // Also where that failed: whether it did is looked up, never assumed.
-        *self.0 = Shown::PerhapsNot;
-        let shown = self.show(data).await;
-        let levels = data.setting.xp.levels();
-        let is_there = levels
-            .find(number.0.into())
-            .is_some_and(|level| level.role_id == role && level.role_name.as_deref() == name);
-        match (saved, shown) {
-            (_, Ok(())) if is_there => Ok(()),
-            (Err(error), _) => Err(error.into()),
-            (Ok(()), Err(error)) => Err(error),
-            (Ok(()), Ok(())) => Err(anyhow::anyhow!(
-                "a level's name was changed by someone else"
-            )),
-        }
-    }
-
-    async fn show(&mut self, data: &Data) -> Result<(), Error> {
-        let reading = async {
-            let mut session = data.setting.database.acquire().await?;
-            store::level::load(&mut session).await
-        };
-        let read = tokio::time::timeout(PATIENCE, reading).await;
-        data.setting
-            .xp
-            .set_levels(read.unwrap_or_else(|_| Err(store::Error::TimedOut(PATIENCE).into()))?);
-        *self.0 = Shown::Whole;
-        Ok(())
-    }
 }
 
 /// A sentence on why a level cannot carry a role.

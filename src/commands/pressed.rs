@@ -5,18 +5,22 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use chrono::Utc;
 use poise::serenity_prelude::{self as serenity, ComponentInteraction};
 
-use super::buttons::{self, Button, List, Turn, Wish, turned};
+use super::answering::Place;
 use super::levels::Listed;
-use super::naming::{self, Number, Scene, Wanted, id_of_bot};
+use super::naming::{self, Carried, Number, Scene, Wanted, id_of_bot};
 use super::rights::{Caller, Right, guild_roles};
 use super::{Data, Error, ranks, sentence_for};
 use crate::discord::RestError;
+use crate::discord::buttons::{self, Button, List, Turn, Wish, turned};
 use crate::discord::interaction::Asked;
 use crate::discord::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::UserId;
+use crate::roles::ALLOWED_FOR;
+use crate::store::verification;
 
 /// Does what the button asks for, or says why not. Never fails: what goes wrong is said to
 /// whoever pressed, and stands in the log.
@@ -54,17 +58,20 @@ impl Pressed<'_> {
             tracing::warn!(user = %press.user.id, "someone pressed what is no button of ours");
             return Err(UserError("This button does not work any more.".to_owned()).into());
         };
-        if caller.get() != press.user.id.get() {
+        if caller.is_some_and(|caller| caller.get() != press.user.id.get()) {
             tracing::info!(user = %press.user.id, ?wish, "someone pressed another's button");
             let sentence = "Only the person who asked can use these buttons.";
             return Err(UserError(sentence.to_owned()).into());
         }
-        if !self.in_time() {
+        // What the council is asked may be answered the next day.
+        if caller.is_some() && !self.in_time() {
             self.answer(self.asked().without_buttons(&data.rest))
                 .await?;
             let sentence = "These buttons have stopped working; type the command again.";
             return Err(UserError(sentence.to_owned()).into());
         }
+        let caller = press.user.id.try_into();
+        let caller = caller.map_err(|()| anyhow::anyhow!("the caller's id is none"))?;
         match wish {
             Wish::Close => {
                 self.answer(self.asked().acknowledge(&data.rest)).await?;
@@ -78,25 +85,75 @@ impl Pressed<'_> {
                 let page = self.page(caller, list, from, to).await?;
                 self.answer(self.asked().update(&data.rest, &page)).await?;
             }
+            Wish::RestoreRole { .. } | Wish::DropName { .. } | Wish::AllowRemovals { .. } => {
+                self.check(Right::Moderator, wish).await?;
+                // The council's message stays as it is until the problem is solved.
+                self.answer(self.asked().defer_privately(&data.rest))
+                    .await?;
+                let reply = self.for_the_council(&self.scene(caller)?, wish).await;
+                let reply =
+                    reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
+                self.asked().edit(&data.rest, &reply).await?;
+            }
             Wish::Take { .. } | Wish::OfferDelete { .. } | Wish::Delete { .. } => {
                 self.check(Right::Moderator, wish).await?;
                 // What follows may take more than 3 s; and who presses twice means it once.
                 let working = Reply::text("One moment …");
                 self.answer(self.asked().update(&data.rest, &working))
                     .await?;
-                let scene = Scene {
-                    data,
-                    bot: id_of_bot(bot)?,
-                    caller,
-                };
-                let reply = carry_out(&scene, wish).await;
                 // A refusal, too, is the end of these buttons: the next try begins anew.
-                let reply =
-                    reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
+                let carried = carry_out(&self.scene(caller)?, wish).await;
+                let (reply, done) = match carried {
+                    Ok(Carried::Asked(reply)) => (*reply, None),
+                    Ok(Carried::Done(done)) => (done.reply(), Some(done)),
+                    Err(error) => (Reply::text(sentence_for(&error, "a button")), None),
+                };
                 self.asked().edit(&data.rest, &reply).await?;
+                if let Some(done) = done {
+                    let (channel, message) = (press.message.channel_id, press.message.id);
+                    done.follow(data, Some(Place { channel, message }));
+                }
             }
         }
         Ok(())
+    }
+
+    fn scene(&self, caller: UserId) -> Result<Scene<'_>, Error> {
+        Ok(Scene {
+            data: self.data,
+            bot: id_of_bot(self.ctx.cache.current_user().id)?,
+            caller,
+        })
+    }
+
+    /// What the council's buttons ask for.
+    async fn for_the_council(&self, scene: &Scene<'_>, wish: Wish) -> Result<Reply, Error> {
+        let verifications = &self.data.setting.verifications;
+        match wish {
+            Wish::RestoreRole { level } => {
+                let done = naming::restore(scene, level).await?;
+                let reply = done.reply();
+                done.follow(self.data, None);
+                Ok(reply)
+            }
+            Wish::DropName { level } => {
+                let reply = naming::drop_name(scene, level).await?;
+                verifications.soon();
+                Ok(reply)
+            }
+            Wish::AllowRemovals { losing } => {
+                let until = Utc::now() + ALLOWED_FOR;
+                let mut session = self.data.setting.database.acquire().await?;
+                let losing = u32::try_from(losing).unwrap_or(u32::MAX);
+                verification::allow(&mut session, losing, until).await?;
+                verifications.soon();
+                tracing::info!(by = %scene.caller, losing, "members may lose level roles");
+                Ok(Reply::text(
+                    "The roles are taken now; the log says when it is done.",
+                ))
+            }
+            _ => Err(UserError("This button does not work any more.".to_owned()).into()),
+        }
     }
 
     async fn page(
@@ -170,14 +227,18 @@ impl Pressed<'_> {
     }
 }
 
-async fn carry_out(scene: &Scene<'_>, wish: Wish) -> Result<Reply, Error> {
+async fn carry_out(scene: &Scene<'_>, wish: Wish) -> Result<Carried, Error> {
     match wish {
         Wish::Take { level, role } => {
             let wanted = Wanted::Confirmed(role);
             naming::carry(scene, &Number::from(level), &wanted).await
         }
-        Wish::OfferDelete { role } => naming::offer_delete(scene, role).await,
-        Wish::Delete { role } => naming::delete(scene, role).await,
-        Wish::Close | Wish::Leave | Wish::Turn { .. } => Ok(Reply::default()),
+        Wish::OfferDelete { role } => naming::offer_delete(scene, role)
+            .await
+            .map(|reply| Carried::Asked(Box::new(reply))),
+        Wish::Delete { role } => naming::delete(scene, role)
+            .await
+            .map(|reply| Carried::Asked(Box::new(reply))),
+        _ => Err(UserError("This button does not work any more.".to_owned()).into()),
     }
 }

@@ -5,11 +5,11 @@ use poise::serenity_prelude::{
 };
 use poise::{PopArgument, SlashArgError, SlashArgument};
 
-use super::buttons::{self, List};
 use super::person::{Person, caller_id};
 use super::rights::Right;
 use super::target::Target;
 use super::{Context, Error, Manual, answer, settle};
+use crate::discord::buttons::{self, List};
 use crate::discord::reply::{INFO, Reply};
 use crate::error::UserError;
 use crate::leveling::UserId;

@@ -89,7 +89,7 @@ impl Rights {
     }
 
     /// All names that give a right: no level role may have one of these.
-    pub(super) fn all_names(&self) -> Vec<String> {
+    pub fn all_names(&self) -> Vec<String> {
         let config::Rights {
             moderators,
             privacy,

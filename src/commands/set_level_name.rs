@@ -1,6 +1,7 @@
 //! `.set_level_name`: gives a level a role, or its role another name.
 
-use super::naming::{self, Number, Scene, Wanted};
+use super::answering::answer_at;
+use super::naming::{self, Carried, Number, Scene, Wanted};
 use super::rights::Right;
 use super::{Context, Error, Manual, answer, autocomplete, defer};
 use crate::error::UserError;
@@ -35,9 +36,12 @@ pub(super) async fn set_level_name(
     let name = RoleName::parse(&typed).map_err(|error| UserError(error.to_string()))?;
     defer(ctx).await?;
     let scene = Scene::of(ctx)?;
-    answer(
-        ctx,
-        naming::carry(&scene, &level, &Wanted::Named { typed, name }).await?,
-    )
-    .await
+    match naming::carry(&scene, &level, &Wanted::Named { typed, name }).await? {
+        Carried::Asked(question) => answer(ctx, *question).await,
+        Carried::Done(done) => {
+            let place = answer_at(ctx, &done.reply()).await?;
+            done.follow(ctx.data(), place);
+            Ok(())
+        }
+    }
 }

@@ -215,6 +215,10 @@ async fn carry_out(
     };
     let changed = change(ctx, request).await?;
     tracing::info!(user = %person.id, by = %caller, "a moderator has changed XP");
+    if changed.before.level != changed.after.level {
+        // Nobody listens any more when the bot ends; the next session looks at everyone.
+        let _ = ctx.data().setting.members.send(person.id);
+    }
     answer(ctx, say(&person, &changed)).await
 }
 

@@ -26,8 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name that Discord's REST API has for serenity, wherever it really is.
 const DISCORD: &str = "discord.com";
 
-/// Guilds for the guild's own data, messages for XP, content for text commands.
+/// Guilds for the guild's own data, members for who comes and goes, messages for XP, content
+/// for text commands.
 const INTENTS: GatewayIntents = GatewayIntents::GUILDS
+    .union(GatewayIntents::GUILD_MEMBERS)
     .union(GatewayIntents::GUILD_MESSAGES)
     .union(GatewayIntents::MESSAGE_CONTENT);
 
@@ -88,6 +90,16 @@ impl Client {
         let connected = cancel.run_until_cancelled(connecting).await;
         Ok(connected.transpose()?.map(|()| self.gateway))
     }
+}
+
+/// REST calls as the settings say, without a connection: for what has to be there before
+/// the client is.
+pub async fn rest(
+    settings: &Discord,
+    token: &SecretString,
+    revoked: CancellationToken,
+) -> anyhow::Result<Rest> {
+    Ok(Rest::new(Arc::new(http(settings, token).await?), revoked))
 }
 
 /// serenity's REST client, with the time limits it lacks, at the origin that is set.

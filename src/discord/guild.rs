@@ -25,6 +25,8 @@ pub struct RoleHolder {
     pub roles: Vec<RoleId>,
     /// Whether it is a bot, which has no level.
     pub bot: bool,
+    /// Whether they have not passed the guild's screening yet.
+    pub pending: bool,
 }
 
 /// All roles of the guild, in no order.
@@ -45,13 +47,8 @@ pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestEr
         .collect())
 }
 
-/// How high the bot's own highest role stands, among these.
-pub async fn reach(
-    rest: &Rest,
-    guild: GuildId,
-    bot: UserId,
-    roles: &[GuildRole],
-) -> Result<Height, RestError> {
+/// The roles that the bot holds, without the one that everyone has.
+pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<RoleId>, RestError> {
     let asked = rest.call(
         "asking for the bot's roles",
         Repeat::Safe,
@@ -67,7 +64,17 @@ pub async fn reach(
             }
         },
     );
-    let own = asked.await?.role_ids();
+    Ok(asked.await?.role_ids())
+}
+
+/// How high the bot's own highest role stands, among these.
+pub async fn reach(
+    rest: &Rest,
+    guild: GuildId,
+    bot: UserId,
+    roles: &[GuildRole],
+) -> Result<Height, RestError> {
+    let own = roles_of(rest, guild, bot).await?;
     // Everyone has the role that has the guild's id, and it is the lowest.
     let everyone = RoleId::new(guild.get());
     let is_own = |role: &&GuildRole| own.contains(&role.id) || Some(role.id) == everyone;
@@ -145,6 +152,44 @@ pub async fn delete_role(
     match deleted.await {
         Err(RestError::Refused { status: 404, .. }) => Ok(()),
         other => other,
+    }
+}
+
+/// The bot's own id.
+pub async fn own_id(rest: &Rest) -> Result<UserId, RestError> {
+    let asked = rest.call(
+        "asking who the bot is",
+        Repeat::Safe,
+        PATIENCE,
+        |http| async move {
+            http.fire::<BareUser>(Request::new(Route::UserMe, LightMethod::Get))
+                .await
+        },
+    );
+    let id = asked.await?.id.try_into();
+    id.map_err(|()| RestError::NotUnderstood("the bot's own id was not understood"))
+}
+
+/// One member; `None` if they are not in the guild.
+pub async fn member(
+    rest: &Rest,
+    guild: GuildId,
+    user: UserId,
+) -> Result<Option<RoleHolder>, RestError> {
+    let asked = rest.call("asking for a member", Repeat::Safe, PATIENCE, |http| {
+        let route = Route::GuildMember {
+            guild_id: guild.into(),
+            user_id: user.into(),
+        };
+        async move {
+            http.fire::<BareMember>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    match asked.await {
+        Ok(member) => Ok(member.read()),
+        Err(RestError::Refused { status: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -235,6 +280,8 @@ impl BareRole {
 struct BareMember {
     user: BareUser,
     roles: Vec<serenity::all::RoleId>,
+    #[serde(default)]
+    pending: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -257,6 +304,7 @@ impl BareMember {
             user: self.user.id.try_into().ok()?,
             roles: self.role_ids(),
             bot: self.user.bot,
+            pending: self.pending,
         })
     }
 }

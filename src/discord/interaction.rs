@@ -11,7 +11,7 @@ use serenity::all::{
 };
 use serenity::http::{Request, Route};
 
-use super::reply::{Reply, id_of};
+use super::reply::{EPHEMERAL, Reply, id_of};
 use super::rest::{Repeat, Rest, RestError};
 
 /// What a command may do before it answers is bounded so that this fits into the 3 s.
@@ -66,6 +66,12 @@ impl Asked<'_> {
     /// Says that the answer takes longer; it comes with [`Asked::edit`].
     pub async fn defer(self, rest: &Rest) -> Result<(), RestError> {
         let body = json!({ "type": DEFERRED_MESSAGE });
+        self.first(rest, &body).await.map(|_| ())
+    }
+
+    /// The same for an answer that only whoever did something sees.
+    pub async fn defer_privately(self, rest: &Rest) -> Result<(), RestError> {
+        let body = json!({ "type": DEFERRED_MESSAGE, "data": { "flags": EPHEMERAL } });
         self.first(rest, &body).await.map(|_| ())
     }
 

@@ -4,15 +4,19 @@
 mod address;
 pub mod announce;
 mod budget;
+pub mod buttons;
 pub mod client;
+pub mod council;
 pub mod gateway;
 pub mod guild;
 pub mod history;
 mod ids;
 pub mod interaction;
 pub mod overheard;
+pub mod own_channel;
 pub mod reply;
 pub mod rest;
+pub mod role_calls;
 mod watchdog;
 pub mod wire;
 

@@ -13,6 +13,8 @@ use serenity::http::{Request, Route};
 
 use super::rest::{Repeat, Rest, RestError};
 
+/// Discord's flag of a message that only one person sees.
+pub(super) const EPHEMERAL: u64 = 1 << 6;
 /// The colour of answers that inform.
 pub const INFO: u32 = 0x00_bf_bd;
 
@@ -74,7 +76,6 @@ impl Reply {
 
     /// The whole message as Discord's JSON: what is not in it is taken away by an edit.
     pub(super) fn body(&self) -> Value {
-        const EPHEMERAL: u64 = 1 << 6;
         json!({
             "content": self.content.as_deref().unwrap_or_default(),
             "embeds": self.embed.as_slice(),
@@ -121,6 +122,20 @@ impl Reply {
                 sent => return sent,
             }
         }
+    }
+
+    /// Takes the place of what a message of the bot says.
+    pub async fn put_in_place_of(
+        &self,
+        rest: &Rest,
+        channel: ChannelId,
+        message: MessageId,
+    ) -> Result<(), RestError> {
+        let mut body = self.body();
+        if let Some(body) = body.as_object_mut() {
+            body.remove("flags");
+        }
+        edit(rest, "completing an answer", channel, message, &body).await
     }
 
     fn for_channel(&self, embeds: bool) -> CreateMessage {
@@ -173,19 +188,31 @@ pub async fn take_buttons_off(
     channel: ChannelId,
     message: MessageId,
 ) -> Result<(), RestError> {
-    let body = br#"{"components":[]}"#.to_vec();
-    let edited = rest.call("taking buttons off", Repeat::Safe, TEXT_PATIENCE, |http| {
+    let body = json!({ "components": [] });
+    match edit(rest, "taking buttons off", channel, message, &body).await {
+        Err(RestError::Refused { status: 404, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Changes those parts of a message of the bot that the body names.
+pub(super) async fn edit(
+    rest: &Rest,
+    what: &'static str,
+    channel: ChannelId,
+    message: MessageId,
+    body: &Value,
+) -> Result<(), RestError> {
+    let body = body.to_string().into_bytes();
+    rest.call(what, Repeat::Safe, TEXT_PATIENCE, |http| {
         let route = Route::ChannelMessage {
             channel_id: channel,
             message_id: message,
         };
         let request = Request::new(route, LightMethod::Patch).body(Some(body.clone()));
         async move { http.fire::<Value>(request).await.map(|_| ()) }
-    });
-    match edited.await {
-        Err(RestError::Refused { status: 404, .. }) => Ok(()),
-        other => other,
-    }
+    })
+    .await
 }
 
 /// Posts a message exactly once: Discord drops a second one with the same nonce. The
@@ -198,6 +225,20 @@ pub async fn send(
     nonce: String,
     patience: Duration,
 ) -> Result<Option<MessageId>, RestError> {
+    let sent = post(rest, what, channel, message, nonce, patience).await?;
+    Ok(id_of(&sent))
+}
+
+/// The same, and the message as Discord shows it: the one that is there already, if it had
+/// been posted before.
+pub(super) async fn post(
+    rest: &Rest,
+    what: &'static str,
+    channel: ChannelId,
+    message: CreateMessage,
+    nonce: String,
+    patience: Duration,
+) -> Result<Value, RestError> {
     let message = message.nonce(Nonce::String(nonce)).enforce_nonce(true);
     let body = serde_json::to_vec(&message)
         .map_err(|_| RestError::NotUnderstood("the message is not JSON"))?;
@@ -206,9 +247,9 @@ pub async fn send(
             channel_id: channel,
         };
         let request = Request::new(route, LightMethod::Post).body(Some(body.clone()));
-        // Nothing but the id is of interest: an answer that serenity could not parse
-        // must not look like a failure.
-        async move { http.fire::<Value>(request).await.map(|sent| id_of(&sent)) }
+        // As plain JSON: an answer that serenity could not parse must not look like a
+        // failure.
+        async move { http.fire::<Value>(request).await }
     })
     .await
 }

@@ -3,19 +3,24 @@
 //! Runs on the gateway's thread, in the order in which events came, so nothing in
 //! here waits before it has handed on what the event says.
 
+mod deleted;
+mod member;
 mod message;
 mod ready;
 pub mod unknown;
 
 use std::sync::Arc;
 
-use serenity::all::{Context, Event, FullEvent, RawEventHandler};
+use dashmap::DashSet;
+use serenity::all::{Context, Event, FullEvent, RawEventHandler, UserId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
+use crate::discord::council::Council;
 use crate::error::Stop;
-use crate::leveling::GuildId;
+use crate::leveling::{self, GuildId};
+use crate::roles::{RoleBook, Verifications};
 use crate::xp::{Inbox, XpCache};
 
 /// Everything that a listener may use. Cheap to clone.
@@ -27,8 +32,18 @@ pub struct Listeners {
     pub xp: Arc<XpCache>,
     /// The way to the engine.
     pub inbox: Inbox,
+    /// Has a member's roles looked at.
+    pub members: mpsc::UnboundedSender<leveling::UserId>,
+    /// Members who have joined and not passed the screening yet.
+    pub pending: Arc<DashSet<UserId>>,
+    /// Has roles verified.
+    pub verifications: Verifications,
+    /// Forgets level roles when something about roles changes.
+    pub book: RoleBook,
     /// Whoever runs commands.
     pub commands: Arc<Commands>,
+    /// What moderators were told.
+    pub council: Arc<Council>,
     /// Cancelled when Discord refuses the token.
     pub revoked: CancellationToken,
     /// What makes going on pointless.
@@ -65,6 +80,26 @@ impl RawEventHandler for Listeners {
                     self.commands.dispatch(ctx.clone(), ready),
                 );
             }
+            Event::GuildMemberAdd(event) => member::on_add(self, &event),
+            Event::GuildMemberUpdate(event) => {
+                if event.user.id == ctx.cache.current_user().id {
+                    // What the bot itself may do has changed, perhaps.
+                    self.book.forget();
+                }
+                member::on_update(self, &event);
+            }
+            Event::GuildMemberRemove(event) => member::on_remove(self, &event),
+            Event::GuildRoleCreate(_) | Event::GuildRoleUpdate(_) | Event::GuildRoleDelete(_) => {
+                self.book.forget();
+            }
+            Event::MessageDelete(event) => {
+                deleted::on_messages(self, event.guild_id, &[event.message_id]).await;
+            }
+            Event::MessageDeleteBulk(event) => {
+                deleted::on_messages(self, event.guild_id, &event.ids).await;
+            }
+            Event::ChannelDelete(event) => deleted::on_channel(self, &event.channel).await,
+            Event::GuildCreate(event) => deleted::on_guild(self, &event.guild).await,
             Event::GuildDelete(event) => ready::on_guild_delete(self, &event).await,
             Event::Unknown(event) => unknown::on_unknown(self, event),
             _ => {}

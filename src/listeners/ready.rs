@@ -22,6 +22,7 @@ pub(super) async fn on_ready(listeners: &Listeners, ctx: &Context, ready: &Ready
     }
     // Before anything is awaited: what comes after this event waits for the history.
     listeners.inbox.session_began();
+    listeners.verifications.soon();
     tracing::info!(guild = %listeners.guild, "connected");
     let rest = Rest::new(Arc::clone(&ctx.http), listeners.revoked.clone());
     let commands: Vec<CreateCommand> =

@@ -49,6 +49,7 @@ pub(super) fn on_unknown(listeners: &Listeners, event: UnknownEvent) {
         "READY" => {
             // Events come all the same, and what came before them was missed.
             listeners.inbox.session_began();
+            listeners.verifications.soon();
             tracing::error!("a session has begun, but what Discord says of it was not understood");
         }
         _ => {}

@@ -1,8 +1,10 @@
 //! The table `level`: the guild's levels, which are data.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 
-use super::{Connection, Result, bigint, points, role_id};
+use super::{Connection, Result, bigint, level_number, points, role_id};
 use crate::leveling::{Level, LevelNumber, Levels, RoleId};
 
 const TABLE: &str = "level";
@@ -24,9 +26,7 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<Level>> {
     rows.into_iter()
         .map(|row| {
             Ok(Level {
-                number: super::read(TABLE, "number", row.number.into(), |number| {
-                    u16::try_from(number).ok().map(LevelNumber)
-                })?,
+                number: level_number(TABLE, "number", row.number)?,
                 total_points_required: points(
                     TABLE,
                     "total_points_required",
@@ -44,8 +44,19 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<Level>> {
         .collect()
 }
 
-/// Puts these levels in the place of all others. Within a transaction: in between
-/// there are none.
+/// Levels whose role's id was imported, or inserted by hand, and has never been seen in the
+/// guild.
+pub async fn unseen(connection: &mut Connection) -> Result<BTreeSet<LevelNumber>> {
+    let rows = sqlx::query!("select number from level where role_id is not null and not role_seen")
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| level_number(TABLE, "number", row.number))
+        .collect()
+}
+
+/// Puts these levels in the place of all others, their roles unseen. Within a transaction:
+/// in between there are none.
 pub async fn replace_all(connection: &mut Connection, levels: &Levels) -> Result<()> {
     sqlx::query!("delete from level")
         .execute(&mut *connection)
@@ -80,8 +91,19 @@ pub async fn replace_all(connection: &mut Connection, levels: &Levels) -> Result
     Ok(())
 }
 
-/// Sets what a level carries: a role and its name, a name whose role is not there yet, or
-/// nothing.
+/// Remembers that the role of a level has been seen in the guild.
+pub async fn mark_seen(connection: &mut Connection, level: LevelNumber) -> Result<()> {
+    sqlx::query!(
+        "update level set role_seen = true where number = $1 and role_id is not null",
+        i32::from(level.0),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Sets what a level carries: a role of the guild and its name, a name whose role is not
+/// there yet, or nothing.
 pub async fn set_role(
     connection: &mut Connection,
     level: LevelNumber,
@@ -89,7 +111,8 @@ pub async fn set_role(
     name: Option<&str>,
 ) -> Result<()> {
     sqlx::query!(
-        "update level set role_id = $2, role_name = $3 where number = $1",
+        "update level set role_id = $2, role_name = $3, role_seen = $2::bigint is not null
+         where number = $1",
         i32::from(level.0),
         role.map(|id| bigint(id.get())),
         name,

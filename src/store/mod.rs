@@ -4,11 +4,15 @@
 //! Ids and counts become `bigint`s here and nowhere else. Nothing in here decides
 //! anything about XP.
 
+pub mod channel;
+pub mod council_notice;
 pub mod lease;
 pub mod level;
 pub mod open_buttons;
 pub mod outbox;
+pub mod role_work;
 pub mod user_point;
+pub mod verification;
 pub mod watermark;
 pub mod xp_change;
 pub mod xp_day;
@@ -21,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection as _};
 
-use crate::leveling::{ChannelId, MessageId, Points, RoleId, Timestamp, UserId};
+use crate::leveling::{ChannelId, LevelNumber, MessageId, Points, RoleId, Timestamp, UserId};
 
 /// One session with the database, or one transaction on it.
 pub type Connection = sqlx::PgConnection;
@@ -272,6 +276,12 @@ fn channel_id(table: &'static str, value: i64) -> Result<ChannelId> {
 
 fn role_id(table: &'static str, value: i64) -> Result<RoleId> {
     read(table, "role_id", value, RoleId::new)
+}
+
+fn level_number(table: &'static str, what: &'static str, value: i32) -> Result<LevelNumber> {
+    read(table, what, value.into(), |number| {
+        u16::try_from(number).ok().map(LevelNumber)
+    })
 }
 
 fn points(table: &'static str, what: &'static str, value: i64) -> Result<Points> {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Connection, Result, bigint, channel_id, message_id, user_id};
+use super::{Connection, Result, bigint, channel_id, level_number, message_id, user_id};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId};
 
 const TABLE: &str = "outbox";
@@ -10,7 +10,7 @@ const TABLE: &str = "outbox";
 /// Longer than anything is ever postponed.
 const LATEST: TimeDelta = TimeDelta::minutes(10);
 
-/// A level that a message brought.
+/// A level that a message brought to one user. It can bring one to another as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevelUp {
     /// The message that brought it.
@@ -19,6 +19,8 @@ pub struct LevelUp {
     pub user: UserId,
     /// Where they spoke, and are congratulated.
     pub channel: ChannelId,
+    /// The level before; `None` for who was at none yet, and where that is not known.
+    pub from: Option<LevelNumber>,
     /// The level reached.
     pub level: LevelNumber,
 }
@@ -30,6 +32,8 @@ pub struct Pending {
     pub level_up: LevelUp,
     /// Failed attempts so far.
     pub attempts: u32,
+    /// Whether the roles that it brings have been given.
+    pub roles_given: bool,
 }
 
 /// Adds the level-ups of a batch.
@@ -43,14 +47,19 @@ pub async fn add(connection: &mut Connection, level_ups: &[LevelUp]) -> Result<(
         .iter()
         .map(|row| bigint(row.channel.get()))
         .collect();
+    let from_levels: Vec<Option<i32>> = level_ups
+        .iter()
+        .map(|row| row.from.map(|level| level.0.into()))
+        .collect();
     let levels: Vec<i32> = level_ups.iter().map(|row| row.level.0.into()).collect();
     sqlx::query!(
-        "insert into outbox (message_id, user_id, channel_id, level)
-         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[])
-         on conflict (message_id) do nothing",
+        "insert into outbox (message_id, user_id, channel_id, from_level, level)
+         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::integer[])
+         on conflict (message_id, user_id) do nothing",
         &messages,
         &users,
         &channels,
+        &from_levels as &[Option<i32>],
         &levels,
     )
     .execute(connection)
@@ -66,8 +75,9 @@ pub async fn due(
     limit: u16,
 ) -> Result<Vec<Pending>> {
     let rows = sqlx::query!(
-        "select message_id, user_id, channel_id, level, attempts from outbox
-         where next_attempt_at <= $1 or next_attempt_at > $2 order by message_id limit $3",
+        "select message_id, user_id, channel_id, from_level, level, attempts, roles_given
+         from outbox where next_attempt_at <= $1 or next_attempt_at > $2
+         order by message_id, user_id limit $3",
         now,
         now + LATEST,
         i64::from(limit),
@@ -81,23 +91,43 @@ pub async fn due(
                     message: message_id(TABLE, row.message_id)?,
                     user: user_id(TABLE, row.user_id)?,
                     channel: channel_id(TABLE, row.channel_id)?,
-                    level: super::read(TABLE, "level", row.level.into(), |number| {
-                        u16::try_from(number).ok().map(LevelNumber)
-                    })?,
+                    from: row
+                        .from_level
+                        .map(|level| level_number(TABLE, "from_level", level))
+                        .transpose()?,
+                    level: level_number(TABLE, "level", row.level)?,
                 },
                 attempts: super::read(TABLE, "attempts", row.attempts.into(), |count| {
                     u32::try_from(count).ok()
                 })?,
+                roles_given: row.roles_given,
             })
         })
         .collect()
 }
 
-/// Forgets a row: it was delivered, or never can be.
-pub async fn remove(connection: &mut Connection, message: MessageId) -> Result<()> {
+/// Remembers that the roles have been given: only the line is left.
+pub async fn roles_given(
+    connection: &mut Connection,
+    message: MessageId,
+    user: UserId,
+) -> Result<()> {
     sqlx::query!(
-        "delete from outbox where message_id = $1",
-        bigint(message.get())
+        "update outbox set roles_given = true where message_id = $1 and user_id = $2",
+        bigint(message.get()),
+        bigint(user.get()),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a row: it was delivered, or never can be.
+pub async fn remove(connection: &mut Connection, message: MessageId, user: UserId) -> Result<()> {
+    sqlx::query!(
+        "delete from outbox where message_id = $1 and user_id = $2",
+        bigint(message.get()),
+        bigint(user.get()),
     )
     .execute(connection)
     .await?;
@@ -108,11 +138,14 @@ pub async fn remove(connection: &mut Connection, message: MessageId) -> Result<(
 pub async fn postpone(
     connection: &mut Connection,
     message: MessageId,
+    user: UserId,
     next: DateTime<Utc>,
 ) -> Result<()> {
     sqlx::query!(
-        "update outbox set attempts = attempts + 1, next_attempt_at = $2 where message_id = $1",
+        "update outbox set attempts = attempts + 1, next_attempt_at = $3
+         where message_id = $1 and user_id = $2",
         bigint(message.get()),
+        bigint(user.get()),
         next,
     )
     .execute(connection)

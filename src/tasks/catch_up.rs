@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::backoff::backoff;
+use crate::discord::council::Council;
 use crate::discord::history::{Missed, Reader, Unread, Why};
-use crate::discord::{Rest, RestError, announce};
+use crate::discord::{Rest, RestError};
 use crate::leveling::{GuildId, MessageId};
 use crate::xp::{Gap, History, Inbox, XpCache};
 
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
-/// A council that refuses waits for a person to mend it.
+/// Nobody is in a hurry to read it.
 const TELL_MOST: Duration = Duration::from_mins(5);
 
 /// What the task works with.
@@ -32,8 +33,8 @@ pub struct CatchUp {
     pub guild: GuildId,
     /// How far back missed messages are read, in hours.
     pub hours: u32,
-    /// Where moderators are told of problems, by name.
-    pub council: String,
+    /// Where moderators are told of problems.
+    pub council: Arc<Council>,
     /// The way to the engine.
     pub inbox: Inbox,
     /// What was said, and what has yet to be.
@@ -52,8 +53,8 @@ pub struct Said {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Word {
     sentence: String,
-    /// By which Discord knows it again.
-    nonce: String,
+    /// Which word it is: said once.
+    key: String,
 }
 
 impl CatchUp {
@@ -153,8 +154,8 @@ impl CatchUp {
              To have me read further back the next time, set WALLE_CATCH_UP_HOURS to more than {hours} \
              and start me again."
         );
-        let nonce = format!("c{reached}");
-        self.said().word = Some(Word { sentence, nonce });
+        let key = format!("long-gap:{reached}");
+        self.said().word = Some(Word { sentence, key });
     }
 
     /// Never ends.
@@ -166,26 +167,22 @@ impl CatchUp {
                 news.notified().await;
                 continue;
             };
-            let Word { sentence, nonce } = &word;
-            match announce::council(&self.rest, self.guild, &self.council, sentence, nonce).await {
-                Ok(told) => {
-                    if !told {
-                        tracing::error!(
-                            channel = self.council,
-                            "there is no text channel of this name to tell the moderators in, so that only \
-                             this log says it: create it, or set WALLE_COUNCIL_CHANNEL"
-                        );
-                    } else if attempt > 0 {
+            match self.council.say(&word.key, &word.sentence).await {
+                Ok(()) => {
+                    if attempt > 0 {
                         tracing::info!("the council has been told");
                     }
                     attempt = 0;
                     // Unless there is something newer to say by now.
                     self.said().word.take_if(|newest| *newest == word);
                 }
-                Err(RestError::Revoked) => std::future::pending().await,
+                Err(error) if error.downcast_ref() == Some(&RestError::Revoked) => {
+                    std::future::pending::<()>().await;
+                }
                 Err(error) => {
                     if attempt == 0 {
-                        tracing::warn!(%error, "the council could not be told; it is tried again");
+                        let error = format!("{error:#}");
+                        tracing::warn!(error, "the council could not be told; it is tried again");
                     }
                     tokio::time::sleep(backoff(attempt, RETRY_LEAST, TELL_MOST)).await;
                     attempt += 1;

@@ -1,4 +1,4 @@
-//! Congratulates: delivers the outbox, one line for each level-up.
+//! Delivers the outbox: for each level-up the roles that it brings, then one line.
 //!
 //! A row leaves the outbox when its line is posted, or when it never can be. The
 //! message's id is the nonce, so that a line posted twice is one line.
@@ -11,12 +11,15 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 
 use crate::backoff::backoff;
+use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, announce};
-use crate::leveling::MessageId;
+use crate::leveling::{MessageId, RolePlan, UserId};
+use crate::roles::{RoleBook, Verifications};
 use crate::store::Database;
 use crate::store::outbox::{self, LevelUp, Pending};
 use crate::xp::XpCache;
 
+const REASON: &str = "a level was reached";
 /// Rows taken at a time.
 const PAGE: u16 = 50;
 /// Lines posted side by side: a channel that does not answer holds up no other.
@@ -35,9 +38,15 @@ pub struct LevelUps {
     pub xp: Arc<XpCache>,
     /// Posts the lines.
     pub rest: Rest,
+    /// What level roles there are.
+    pub book: RoleBook,
+    /// Gives them.
+    pub calls: RoleCalls,
+    /// Looks at everything when one cannot be given.
+    pub verifications: Verifications,
     /// Lines that are posted although their rows could not be removed yet: a database
     /// that is away for longer than Discord remembers a nonce must not repeat them.
-    pub posted: Mutex<BTreeSet<MessageId>>,
+    pub posted: Mutex<BTreeSet<(MessageId, UserId)>>,
 }
 
 /// What becomes of a row.
@@ -65,36 +74,95 @@ impl LevelUps {
     }
 
     async fn deliver(&self, pending: Pending, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let message = pending.level_up.message;
-        match self.post(&pending).await {
+        let LevelUp { message, user, .. } = pending.level_up;
+        let outcome = match self.give_roles(&pending).await? {
+            Ok(name) => self.post(&pending, name.as_deref()).await,
+            Err(error) => {
+                if pending.attempts == 0 {
+                    tracing::warn!(%error, %user, "a level's role could not be given; it is tried again");
+                }
+                Outcome::Again
+            }
+        };
+        match outcome {
             Outcome::Done => {
-                self.posted().insert(message);
-                outbox::remove(&mut *self.database.acquire().await?, message).await?;
-                self.posted().remove(&message);
+                self.posted().insert((message, user));
+                outbox::remove(&mut *self.database.acquire().await?, message, user).await?;
+                self.posted().remove(&(message, user));
             }
             Outcome::Again => {
                 let next = now + backoff(pending.attempts, RETRY_LEAST, RETRY_MOST);
-                outbox::postpone(&mut *self.database.acquire().await?, message, next).await?;
+                outbox::postpone(&mut *self.database.acquire().await?, message, user, next).await?;
             }
         }
         Ok(())
     }
 
-    async fn post(&self, pending: &Pending) -> Outcome {
+    /// Gives the roles of a level-up, once; the name of the one that the line speaks of. A
+    /// role that is refused is the verification's to tell of, and does not hold up the line.
+    async fn give_roles(
+        &self,
+        pending: &Pending,
+    ) -> anyhow::Result<Result<Option<String>, RestError>> {
+        let LevelUp {
+            message,
+            user,
+            level,
+            from,
+            ..
+        } = pending.level_up;
+        let level_roles = match self.book.level_roles().await {
+            Ok(level_roles) => level_roles,
+            // The line is worth more than a list of roles that nobody may read.
+            Err(RestError::Refused { .. }) => return Ok(Ok(None)),
+            Err(error) => return Ok(Err(error)),
+        };
+        // By now a moderator may have taken XP away.
+        let standing = self.xp.get(user).map(|user| user.standing);
+        let deserved = level_roles.plan(&[], standing.as_ref()).add;
+        let mut gained = level_roles.gained(from, level);
+        gained.retain(|role| deserved.contains(role));
+        let levels = self.xp.levels();
+        let newest = gained.last().and_then(|role| levels.carrying(*role));
+        let name = newest.and_then(|level| level.role_name.clone());
+        if pending.roles_given || gained.is_empty() {
+            return Ok(Ok(name));
+        }
+        let plan = RolePlan {
+            add: gained,
+            ..RolePlan::default()
+        };
+        let applied = match self.calls.apply(user, &plan, REASON).await {
+            Ok(applied) => applied,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !applied.out_of_reach.is_empty() {
+            self.book.forget();
+            self.verifications.soon();
+        }
+        let mut session = self.database.acquire().await?;
+        outbox::roles_given(&mut session, message, user).await?;
+        let newest = plan.add.last();
+        let has_it = newest.is_some_and(|role| applied.given.contains(role));
+        Ok(Ok(name.filter(|_| has_it)))
+    }
+
+    async fn post(&self, pending: &Pending, role: Option<&str>) -> Outcome {
         let LevelUp {
             message,
             user,
             channel,
             level,
+            ..
         } = pending.level_up;
-        if self.posted().contains(&message) {
+        if self.posted().contains(&(message, user)) {
             return Outcome::Done;
         }
         if self.xp.get(user).is_some_and(|user| user.hidden) {
             tracing::debug!(%user, %level, "a hidden user's level-up goes without a line");
             return Outcome::Done;
         }
-        match announce::level_up(&self.rest, channel, message, user, level).await {
+        match announce::level_up(&self.rest, channel, message, user, level, role).await {
             Ok(()) => Outcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, %user, %level, %channel, "a level-up line may not be posted; it is left out");
@@ -113,7 +181,7 @@ impl LevelUps {
         }
     }
 
-    fn posted(&self) -> std::sync::MutexGuard<'_, BTreeSet<MessageId>> {
+    fn posted(&self) -> std::sync::MutexGuard<'_, BTreeSet<(MessageId, UserId)>> {
         self.posted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

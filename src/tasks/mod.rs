@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use chrono::Utc;
 use futures_util::FutureExt;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::leveling::UserId;
+use crate::roles::{Register, RoleWork, VerificationsTask};
 use crate::xp::Gap;
 use catch_up::CatchUp;
 use close_buttons::CloseButtons;
@@ -27,6 +29,9 @@ const LEVEL_UPS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often buttons are looked for that have stopped working.
 const CLOSE_BUTTONS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often members are looked for whose roles could not be put right at once.
+const ROLE_WORK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a task that panicked rests.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
@@ -40,6 +45,16 @@ pub struct Tasks {
     pub outbox_filled: Arc<Notify>,
     /// Every 5 s.
     pub close_buttons: CloseButtons,
+    /// Every day, at every session, and when asked.
+    pub verifications: VerificationsTask,
+    /// As members come.
+    pub register: Register,
+    /// Whose roles are to be looked at.
+    pub members: mpsc::UnboundedReceiver<UserId>,
+    /// Every 5 s, and when a member's roles are to be looked at.
+    pub role_work: RoleWork,
+    /// Notified then.
+    pub role_work_filled: Arc<Notify>,
     /// Whenever the engine finds a gap.
     pub catch_up: CatchUp,
     /// The gap that is open now.
@@ -54,6 +69,11 @@ impl Tasks {
             level_ups,
             outbox_filled,
             close_buttons,
+            verifications,
+            register,
+            members,
+            role_work,
+            role_work_filled,
             catch_up,
             gaps,
         } = self;
@@ -74,6 +94,26 @@ impl Tasks {
                 let nobody_wakes = Notify::new();
                 every("close-buttons", CLOSE_BUTTONS_EVERY, &nobody_wakes, || {
                     close_buttons.run_once(Utc::now())
+                })
+                .await;
+            }
+        });
+        let verifications = Arc::new(Mutex::new(verifications));
+        spawn(tracker, cancel, "verifications", move || {
+            let verifications = Arc::clone(&verifications);
+            async move { verifications.lock().await.run().await }
+        });
+        let register = Arc::new((register, Mutex::new(members)));
+        spawn(tracker, cancel, "register", move || {
+            let register = Arc::clone(&register);
+            async move { register.0.run(&mut *register.1.lock().await).await }
+        });
+        let role_work = Arc::new(role_work);
+        spawn(tracker, cancel, "role-work", move || {
+            let (role_work, filled) = (Arc::clone(&role_work), Arc::clone(&role_work_filled));
+            async move {
+                every("role-work", ROLE_WORK_EVERY, &filled, || {
+                    role_work.run_once(Utc::now())
                 })
                 .await;
             }

@@ -24,6 +24,8 @@ pub(super) struct Batch {
     pub days: Vec<DayTotal>,
     /// Levels reached, in the order of the messages.
     pub level_ups: Vec<LevelUp>,
+    /// Users who have earned for the first time, if the lowest level carries a role.
+    pub newcomers: Vec<UserId>,
 }
 
 impl Batch {
@@ -71,7 +73,7 @@ pub fn recompute_from(
 pub(super) enum Lines {
     /// Each: they happen now.
     All,
-    /// Only the last: they happened while nobody looked, and must not come as a flood.
+    /// One for all of them: they happened while nobody looked, and must not come as a flood.
     OnePerUser,
 }
 
@@ -90,6 +92,7 @@ pub(super) fn plan(
         last: messages.last().map(|seen| seen.message),
         ..Batch::default()
     };
+    let lowest_has_a_role = levels.rows()[0].role_id.is_some();
     for Seen {
         message,
         channel,
@@ -104,6 +107,10 @@ pub(super) fn plan(
             continue;
         };
         let before = levels.level_at(author.standing.points);
+        let from = author.standing.is_tracked().then_some(before);
+        if from.is_none() && lowest_has_a_role {
+            batch.newcomers.push(user);
+        }
         author.standing = author.standing.with(award);
         author.earned = true;
         if !author.named && author.profile.is_none() {
@@ -115,6 +122,7 @@ pub(super) fn plan(
                 message,
                 user,
                 channel,
+                from,
                 level,
             });
         }
@@ -123,14 +131,7 @@ pub(super) fn plan(
         day.1 += 1;
     }
     if lines == Lines::OnePerUser {
-        let last: BTreeMap<UserId, MessageId> = batch
-            .level_ups
-            .iter()
-            .map(|level_up| (level_up.user, level_up.message))
-            .collect();
-        batch
-            .level_ups
-            .retain(|level_up| last[&level_up.user] == level_up.message);
+        batch.level_ups = merged(&batch.level_ups);
     }
     batch.users = users
         .into_iter()
@@ -151,6 +152,20 @@ pub(super) fn plan(
         })
         .collect();
     batch
+}
+
+/// Each user's last level-up, which rises from where their first one did.
+fn merged(level_ups: &[LevelUp]) -> Vec<LevelUp> {
+    let mut by_user: BTreeMap<UserId, LevelUp> = BTreeMap::new();
+    for &level_up in level_ups {
+        let from = by_user
+            .get(&level_up.user)
+            .map_or(level_up.from, |first| first.from);
+        by_user.insert(level_up.user, LevelUp { from, ..level_up });
+    }
+    let mut merged: Vec<_> = by_user.into_values().collect();
+    merged.sort_unstable_by_key(|level_up| level_up.message);
+    merged
 }
 
 /// A user as the batch goes through their messages.
@@ -275,10 +290,49 @@ mod tests {
             Lines::All,
             |_| Some(almost),
         );
-        let LevelUp { message, level, .. } = batch.level_ups[0];
+        let LevelUp {
+            message,
+            from,
+            level,
+            ..
+        } = batch.level_ups[0];
         assert_eq!((message, level), (seen(1, 0).message, LevelNumber(1)));
+        assert_eq!(from, Some(LevelNumber(0)));
         assert_eq!(batch.level_ups.len(), 1);
         assert_eq!(batch.users[0].profile, None, "a name is stored already");
+    }
+
+    #[test]
+    fn levels_that_nobody_saw_come_as_one_rise_from_the_first() {
+        // Seven awards are a level, and fifty are several.
+        let messages: Vec<_> = (0..50)
+            .flat_map(|minute| [seen(1, minute * 60_000), seen(2, minute * 60_000)])
+            .collect();
+        let known = |user: UserId| {
+            (user.get() == 2).then(|| CachedUser {
+                user,
+                standing: Standing {
+                    points: Points::new(255).unwrap(),
+                    ..Standing::default()
+                },
+                hidden: false,
+                named: true,
+            })
+        };
+        let play = |lines| plan(messages.clone(), &levels(), Tz::UTC, lines, known).level_ups;
+        let (all, one) = (play(Lines::All), play(Lines::OnePerUser));
+        assert!(all.len() > 4 && all.is_sorted_by_key(|level_up| level_up.message));
+        assert_eq!(one.len(), 2);
+        assert!(one.is_sorted_by_key(|level_up| level_up.message));
+        for merged in one {
+            let mut own = all.iter().filter(|level_up| level_up.user == merged.user);
+            let (first, last) = (own.clone().next().unwrap(), own.next_back().unwrap());
+            let from = first.from;
+            assert_eq!(merged, LevelUp { from, ..*last });
+            let expected = if merged.user.get() == 1 { 0 } else { 2 };
+            assert_eq!(from, Some(LevelNumber(expected)));
+            assert!(first.level < last.level);
+        }
     }
 
     #[test]

@@ -156,6 +156,7 @@ pub(super) fn plan_change(
             message: asked.request.as_message(),
             user: asked.user,
             channel,
+            from: standing.is_tracked().then_some(changed.before.level),
             level: changed.after.level,
         }),
         changed,
@@ -247,6 +248,9 @@ mod tests {
         let give = asked(Change::Give { amount: 400 });
         let line = plan_change(None, &give, &levels()).level_up.unwrap();
         assert_eq!((line.message.get(), line.level), (900, LevelNumber(2)));
+        assert_eq!(line.from, None, "nothing was earned yet");
+        let next = plan_change(Some(known(150, false)), &give, &levels());
+        assert_eq!(next.level_up.unwrap().from, Some(LevelNumber(1)));
         let quietly = ChangeRequest {
             announce_in: None,
             ..give

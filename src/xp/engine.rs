@@ -438,6 +438,9 @@ impl Engine {
             store::user_point::save(&mut transaction, &batch.users).await?;
             store::xp_day::add(&mut transaction, &batch.days).await?;
         }
+        if !batch.newcomers.is_empty() {
+            store::role_work::ask_for_all(&mut transaction, &batch.newcomers).await?;
+        }
         if !batch.level_ups.is_empty() {
             store::outbox::add(&mut transaction, &batch.level_ups).await?;
         }

@@ -6,6 +6,7 @@ mod cache;
 mod change;
 mod engine;
 mod inbox;
+mod level_names;
 mod ticket;
 
 pub use batch::{recompute, recompute_from};
@@ -13,3 +14,4 @@ pub use cache::{Card, Row, XpCache};
 pub use change::{Account, Change, ChangeError, ChangeRequest, Changed};
 pub use engine::{Engine, EngineHandles, Gap};
 pub use inbox::{History, Inbox, Seen};
+pub use level_names::{Alone, LevelNames};

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use discord_sim::permissions::{BOT, MANAGE_CHANNELS};
 use discord_sim::{ChannelKind, Fault, Message, Method, Request, World};
 use serde_json::{Value, json};
 
@@ -489,7 +490,7 @@ async fn the_word_to_the_council_survives_trouble_and_the_next_gap() {
 }
 
 #[tokio::test]
-async fn without_a_council_the_log_says_so() {
+async fn a_council_that_is_not_there_is_made_for_the_word() {
     let (mut stage, _) = Stage::under_way(World::new()).await;
     stage.bot.terminate().await;
     stage.rest();
@@ -497,8 +498,31 @@ async fn without_a_council_the_log_says_so() {
     stage.sim.advance(Duration::from_hours(30));
     Ledger::default().write(&stage, "mod", "general", false);
     stage.start_again().await;
+    let made = || stage.sim.find_channel("council");
+    stage.sim.wait("a council", made).await;
+    let word = word_to_the_council(&stage).await;
+    assert!(word.contains("longer than 24 hours"), "{word}");
+}
+
+#[tokio::test]
+async fn without_a_council_the_log_says_so() {
+    let (mut stage, _) = Stage::under_way(World::new()).await;
+    stage.bot.terminate().await;
+    let of_the_bot = stage.sim.role("wall_e");
+    stage
+        .sim
+        .role_permissions(of_the_bot, BOT & !MANAGE_CHANNELS);
+    stage.rest();
+    Ledger::default().write(&stage, "bob", "random", false);
+    stage.sim.advance(Duration::from_hours(30));
+    Ledger::default().write(&stage, "mod", "general", false);
+    stage.start_again().await;
     stage.bot.logged("set WALLE_CATCH_UP_HOURS higher").await;
     stage.bot.logged("set WALLE_COUNCIL_CHANNEL").await;
+    let log = stage.bot.log();
+    assert!(log.contains("the bot lacks Manage Channels"), "{log}");
+    assert_eq!(log.matches("could not be told").count(), 1, "{log}");
+    assert_eq!(stage.sim.find_channel("council"), None);
 }
 
 #[tokio::test]

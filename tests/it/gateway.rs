@@ -178,7 +178,7 @@ async fn codes_on_which_nobody_must_come_back() {
         (4_011, 21, "an application of its own"),
         (4_012, 22, "it takes a newer wall_e"),
         (4_013, 19, "it takes a newer wall_e"),
-        (4_014, 16, "switch it on"),
+        (4_014, 16, "switch on Message Content and Server Members"),
     ] {
         let mut stage = Stage::open().await;
         stage.sim.gateway().close(Some(code));

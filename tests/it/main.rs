@@ -6,6 +6,7 @@
 mod catch_up;
 mod changes;
 mod check;
+mod council;
 mod engine;
 mod gateway;
 mod help;
@@ -18,6 +19,8 @@ mod postgres;
 mod privacy;
 mod rank;
 mod ranks;
+mod roles;
+mod roles_store;
 mod settings;
 mod support;
 mod tidy;

@@ -31,11 +31,13 @@ impl Scratch {
             run(&mut admin, format!("{statement} {NAME}")).await?;
         }
         let session = connect(&server, Some(NAME)).await?;
-        let scratch = Self { server, session };
+        let mut scratch = Self { server, session };
         let store = scratch.store().await?;
         store.migrate().await?;
         wall_e::import::seed_levels(&store).await?;
         store.close().await;
+        // Giving roles is limited by Discord and is not measured.
+        scratch.execute("update level set role_name = null").await?;
         Ok(scratch)
     }
 
@@ -105,7 +107,7 @@ impl Scratch {
     /// Nobody has earned anything, and no bot holds the database.
     pub async fn forget_everyone(&mut self) -> anyhow::Result<()> {
         self.execute(
-            "truncate user_point, xp_day, outbox;
+            "truncate user_point, xp_day, outbox, role_work;
              update watermark set message_id = 0, owner_pid = null",
         )
         .await

@@ -30,6 +30,7 @@ mod database;
 mod load;
 mod measure;
 mod recovery;
+mod roles;
 mod startup;
 mod table;
 
@@ -75,6 +76,8 @@ enum Section {
     Commits,
     /// Back after an absence, after another bot's end, after Postgres' return
     Recovery,
+    /// Verification of everyone's level roles
+    Roles,
 }
 
 /// What the bench starts itself as.
@@ -136,5 +139,6 @@ async fn measure_section(section: Section, effort: Effort) -> anyhow::Result<Vec
         Section::Startup => startup::measure(effort).await,
         Section::Commits => commits::measure(effort).await,
         Section::Recovery => recovery::measure(effort).await,
+        Section::Roles => roles::measure(effort).await,
     }
 }

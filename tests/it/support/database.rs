@@ -40,8 +40,16 @@ impl TestDatabase {
         Self { name, server, own }
     }
 
-    /// A database with the schema and the levels.
+    /// A database with the schema and the levels, of which none has a name: the bot has no
+    /// roles to make.
     pub async fn migrated() -> Self {
+        let database = Self::named().await;
+        database.execute("update level set role_name = null").await;
+        database
+    }
+
+    /// The same with the names of a fresh database.
+    pub async fn named() -> Self {
         Self::empty().await.migrate().await
     }
 

@@ -4,6 +4,8 @@ mod bot;
 mod database;
 mod engine;
 mod ledger;
+mod overhear;
+mod rest;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,8 @@ pub use bot::{Bot, command};
 pub use database::TestDatabase;
 pub use engine::{ZONE, engine, levels, standings};
 pub use ledger::Ledger;
+pub use overhear::overhear;
+pub use rest::rest;
 
 /// How long anything may take that is waited for: long, for slow machines.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -174,15 +178,24 @@ pub fn person(world: &World, name: &str) -> u64 {
 }
 
 /// Looks until there is something, for at most [`PATIENCE`].
-pub async fn wait<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn wait<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    wait_for(PATIENCE, what, look).await
+}
+
+/// The same for what takes longer, as with Discord's limits in the way.
+pub async fn wait_for<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
         assert!(
-            started.elapsed() < PATIENCE,
-            "waited {PATIENCE:?} for {what}"
+            started.elapsed() < patience,
+            "waited {patience:?} for {what}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

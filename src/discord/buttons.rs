@@ -3,49 +3,100 @@
 //! Pure. An id says what is wanted and by whom, never that they may: rights, and whether
 //! what it speaks of is still so, are looked at when it is pressed.
 
-use poise::serenity_prelude::{ButtonStyle, CreateActionRow, CreateButton};
+use serenity::all::{ButtonStyle, CreateActionRow, CreateButton};
 
 use crate::leveling::{LevelNumber, MessageId, RoleId, Timestamp, UserId};
 
+/// In the place of whoever may press.
+const ANYBODY: &str = "any";
 /// How long buttons work, by the time that is written in Discord's ids.
 const WORK_MS: i64 = 15 * 60_000;
 
-/// A button of one person's.
+/// A button, as its id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Button {
-    /// Who may press it.
-    pub caller: UserId,
+pub struct Button {
+    /// Who may press it; `None` for every moderator, as long as the message is there.
+    pub caller: Option<UserId>,
+    /// What pressing it asks for.
     pub wish: Wish,
 }
 
 /// What pressing a button asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub enum Wish {
     /// The page before or after this one.
-    Turn { list: List, from: usize, to: Turn },
+    Turn {
+        /// Of what.
+        list: List,
+        /// The page that is shown.
+        from: usize,
+        /// Which way.
+        to: Turn,
+    },
     /// To put the message away.
     Close,
     /// That a level takes over a role which members hold already.
-    Take { level: LevelNumber, role: RoleId },
+    Take {
+        /// Which level.
+        level: LevelNumber,
+        /// Which role.
+        role: RoleId,
+    },
     /// To be asked whether a role should be deleted.
-    OfferDelete { role: RoleId },
+    OfferDelete {
+        /// Which.
+        role: RoleId,
+    },
     /// That a role is deleted.
-    Delete { role: RoleId },
+    Delete {
+        /// Which.
+        role: RoleId,
+    },
     /// That everything stays as it is.
     Leave,
+    /// That a level's role, which somebody deleted, is made again and given back.
+    RestoreRole {
+        /// Which.
+        level: LevelNumber,
+    },
+    /// That a level whose role is gone carries none any more.
+    DropName {
+        /// Which.
+        level: LevelNumber,
+    },
+    /// That so many members may lose level roles.
+    AllowRemovals {
+        /// How many.
+        losing: u64,
+    },
 }
 
 /// What has pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum List {
+pub enum List {
+    /// The board.
     Ranks,
+    /// Levels and their roles.
     Levels,
+}
+
+/// How a button looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Grey.
+    Plain,
+    /// What one would press.
+    Good,
+    /// Red: it takes something away.
+    Dangerous,
 }
 
 /// A direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub enum Turn {
+    /// Towards the first page.
     Back,
+    /// Towards the last.
     On,
 }
 
@@ -69,8 +120,14 @@ impl Button {
             Wish::OfferDelete { role } => format!("offer-delete:{role}"),
             Wish::Delete { role } => format!("delete:{role}"),
             Wish::Leave => "leave".to_owned(),
+            Wish::RestoreRole { level } => format!("restore:{level}"),
+            Wish::DropName { level } => format!("drop:{level}"),
+            Wish::AllowRemovals { losing } => format!("removals:{losing}"),
         };
-        format!("{wish}:{}", self.caller)
+        match self.caller {
+            Some(caller) => format!("{wish}:{caller}"),
+            None => format!("{wish}:{ANYBODY}"),
+        }
     }
 
     /// What an id of ours says; `None` for any other.
@@ -100,43 +157,66 @@ impl Button {
             ["offer-delete", of] => Wish::OfferDelete { role: role(of)? },
             ["delete", of] => Wish::Delete { role: role(of)? },
             ["leave"] => Wish::Leave,
+            ["restore", level] => Wish::RestoreRole {
+                level: LevelNumber(number(level)?.try_into().ok()?),
+            },
+            ["drop", level] => Wish::DropName {
+                level: LevelNumber(number(level)?.try_into().ok()?),
+            },
+            ["removals", losing] => Wish::AllowRemovals {
+                losing: number(losing)?,
+            },
             _ => return None,
         };
-        Some(Self {
-            caller: number(caller).and_then(UserId::new)?,
-            wish,
-        })
+        let caller = match *caller {
+            ANYBODY => None,
+            id => Some(number(id).and_then(UserId::new)?),
+        };
+        Some(Self { caller, wish })
     }
 
     /// As it is drawn.
-    pub fn draw(self, label: &str, style: ButtonStyle) -> CreateButton {
+    pub fn draw(self, label: &str, look: Look) -> CreateButton {
+        let style = match look {
+            Look::Plain => ButtonStyle::Secondary,
+            Look::Good => ButtonStyle::Primary,
+            Look::Dangerous => ButtonStyle::Danger,
+        };
         CreateButton::new(self.id()).label(label).style(style)
     }
 }
 
 /// ⏪ ⏩ ✅ under a page.
-pub(super) fn to_turn(caller: UserId, list: List, from: usize) -> CreateActionRow {
+pub fn to_turn(caller: UserId, list: List, from: usize) -> CreateActionRow {
     let turn = |to| Wish::Turn { list, from, to };
     row(
         caller,
         &[
-            (turn(Turn::Back), "⏪", ButtonStyle::Secondary),
-            (turn(Turn::On), "⏩", ButtonStyle::Secondary),
-            (Wish::Close, "✅", ButtonStyle::Secondary),
+            (turn(Turn::Back), "⏪", Look::Plain),
+            (turn(Turn::On), "⏩", Look::Plain),
+            (Wish::Close, "✅", Look::Plain),
         ],
     )
 }
 
-/// Buttons side by side.
-pub(super) fn row(caller: UserId, buttons: &[(Wish, &str, ButtonStyle)]) -> CreateActionRow {
-    let draw = |&(wish, label, style): &(Wish, &str, ButtonStyle)| {
-        Button { caller, wish }.draw(label, style)
-    };
+/// One person's buttons, side by side.
+pub fn row(caller: UserId, buttons: &[(Wish, &str, Look)]) -> CreateActionRow {
+    side_by_side(Some(caller), buttons)
+}
+
+/// Buttons for every moderator.
+pub fn row_for_moderators(buttons: &[(Wish, &str, Look)]) -> CreateActionRow {
+    side_by_side(None, buttons)
+}
+
+fn side_by_side(caller: Option<UserId>, buttons: &[(Wish, &str, Look)]) -> CreateActionRow {
+    let draw =
+        |&(wish, label, look): &(Wish, &str, Look)| Button { caller, wish }.draw(label, look);
     CreateActionRow::Buttons(buttons.iter().map(draw).collect())
 }
 
 /// The page that a turn leads to, of `pages` there are now: around at both ends.
-pub(super) fn turned(from: usize, to: Turn, pages: usize) -> usize {
+pub fn turned(from: usize, to: Turn, pages: usize) -> usize {
     match to {
         Turn::Back if from <= 1 => pages,
         // Pages may have gone meanwhile.
@@ -148,12 +228,12 @@ pub(super) fn turned(from: usize, to: Turn, pages: usize) -> usize {
 
 /// Whether the buttons of `message` still work when they are pressed in `press`: ids of
 /// Discord, which hold its own time.
-pub(super) fn still_work(message: MessageId, press: MessageId) -> bool {
+pub fn still_work(message: MessageId, press: MessageId) -> bool {
     press.sent_at() < close_at(message)
 }
 
 /// When the buttons of `message` stop working.
-pub(super) fn close_at(message: MessageId) -> Timestamp {
+pub fn close_at(message: MessageId) -> Timestamp {
     let at = message.sent_at().millis() + WORK_MS;
     Timestamp::from_millis(at).expect("after 2015")
 }
@@ -244,13 +324,20 @@ mod tests {
             }),
             role().prop_map(|role| Wish::OfferDelete { role }),
             role().prop_map(|role| Wish::Delete { role }),
+            any::<u16>().prop_map(|level| Wish::RestoreRole {
+                level: LevelNumber(level),
+            }),
+            any::<u16>().prop_map(|level| Wish::DropName {
+                level: LevelNumber(level),
+            }),
+            any::<u64>().prop_map(|losing| Wish::AllowRemovals { losing }),
         ]
     }
 
     proptest! {
         #[test]
-        fn an_id_says_what_the_button_means(wish in wishes(), caller in 1..=i64::MAX as u64) {
-            let button = Button { caller: UserId::new(caller).unwrap(), wish };
+        fn an_id_says_what_the_button_means(wish in wishes(), caller in 0..=i64::MAX as u64) {
+            let button = Button { caller: UserId::new(caller), wish };
             prop_assert!(button.id().len() <= 100);
             prop_assert_eq!(Button::parse(&button.id()), Some(button));
         }

@@ -1,0 +1,73 @@
+//! The guild's level roles as they are now, remembered until somebody says that they may
+//! have changed: a level-up asks Discord for nothing but the role.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::discord::{Rest, RestError, guild};
+use crate::leveling::{GuildId, GuildRole, Height, LevelRoles};
+use crate::xp::XpCache;
+
+/// The level roles. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RoleBook {
+    rest: Rest,
+    guild: GuildId,
+    xp: Arc<XpCache>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    roles: Option<Arc<LevelRoles>>,
+    /// Goes up with every change that is heard of: what was being read before is of no use.
+    edition: u64,
+}
+
+impl RoleBook {
+    /// A book with nothing in it.
+    pub fn new(rest: Rest, guild: GuildId, xp: Arc<XpCache>) -> Self {
+        Self {
+            rest,
+            guild,
+            xp,
+            known: Arc::default(),
+        }
+    }
+
+    /// The level roles; read from Discord where they are not known.
+    pub async fn level_roles(&self) -> Result<Arc<LevelRoles>, RestError> {
+        let edition = {
+            let known = self.known();
+            if let Some(roles) = &known.roles {
+                return Ok(Arc::clone(roles));
+            }
+            known.edition
+        };
+        let (roles, reach) = self.read().await?;
+        let level_roles = Arc::new(LevelRoles::new(&self.xp.levels(), &roles, reach));
+        let mut known = self.known();
+        if known.edition == edition {
+            known.roles = Some(Arc::clone(&level_roles));
+        }
+        Ok(level_roles)
+    }
+
+    /// The guild's roles and how high the bot stands among them, as Discord says now.
+    pub async fn read(&self) -> Result<(Vec<GuildRole>, Height), RestError> {
+        let bot = guild::own_id(&self.rest).await?;
+        let roles = guild::roles(&self.rest, self.guild).await?;
+        let reach = guild::reach(&self.rest, self.guild, bot, &roles).await?;
+        Ok((roles, reach))
+    }
+
+    /// Roles, levels, or what the bot may do have changed.
+    pub fn forget(&self) {
+        let mut known = self.known();
+        known.roles = None;
+        known.edition += 1;
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,326 @@
+//! Verification: every named level has its role, every member exactly the level roles that
+//! their points give.
+//!
+//! What is wanted is computed, and only the differences are sent; other roles are never
+//! touched. Members are read in pages and not kept. All of it can be cut off anywhere and
+//! begun again: the next one finds what is left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+use super::book::RoleBook;
+use super::troubles::{self, Withheld};
+use crate::discord::council::{Council, Notice};
+use crate::discord::role_calls::RoleCalls;
+use crate::discord::{Rest, RestError, guild};
+use crate::leveling::level_roles::{Step, Trouble, reconcile};
+use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, RoleId, RolePlan, Standing, UserId};
+use crate::store::{self, Database, verification};
+use crate::xp::{LevelNames, XpCache};
+
+/// A plan that takes roles from more members than this, and from more than one in a hundred,
+/// waits for a moderator: a wrong database must not strip a guild.
+const MOST_LOSING: u64 = 25;
+/// How often the members are read again to see that what was done has come about.
+const PASSES: u32 = 3;
+/// How long a moderator's word is good.
+pub const ALLOWED_FOR: TimeDelta = TimeDelta::hours(1);
+const REASON: &str = "level roles follow XP";
+
+/// What a verification works with.
+#[derive(Clone, Debug)]
+pub struct VerifyRoles {
+    /// Where levels, and the time of the last verification, are.
+    pub database: Database,
+    /// Everyone's points.
+    pub xp: Arc<XpCache>,
+    /// What levels carry.
+    pub names: LevelNames,
+    /// Reads roles and members.
+    pub rest: Rest,
+    /// What level roles there are.
+    pub book: RoleBook,
+    /// Gives and takes.
+    pub calls: RoleCalls,
+    /// The guild served.
+    pub guild: GuildId,
+    /// Names of roles that give rights, which no level may carry.
+    pub rights: Vec<String>,
+    /// Who is told of what a person must do; nobody but the log without it.
+    pub council: Option<Arc<Council>>,
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Members read.
+    pub members: u64,
+    /// Of these, members whose roles are not what they should be.
+    pub wrong: u64,
+    /// Of these, members who have been put right.
+    pub done: u64,
+}
+
+/// What is not as it should be.
+#[derive(Debug)]
+pub struct Found {
+    /// What levels lack.
+    pub steps: Vec<Step>,
+    /// What a person must see to.
+    pub troubles: Vec<Trouble>,
+    /// How many members there are.
+    pub members: u64,
+    /// Those whose roles are wrong.
+    pub differences: Vec<Difference>,
+}
+
+/// A member whose roles are wrong.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// Who it is.
+    pub user: UserId,
+    /// What they hold.
+    held: Vec<RoleId>,
+    /// What was to be changed when it was found.
+    pub plan: RolePlan,
+}
+
+/// What a verification has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Members read.
+    pub members: u64,
+    /// Members who were not as they should be.
+    pub wrong: u64,
+    /// Roles given.
+    pub given: u64,
+    /// Roles taken.
+    pub taken: u64,
+    /// Members who could not be put right now.
+    pub left: u64,
+    /// Members who keep roles that they should lose, until a moderator says so.
+    pub withheld: u64,
+    /// Calls that succeeded, by role.
+    pub by_role: BTreeMap<RoleId, u64>,
+}
+
+impl VerifyRoles {
+    /// What a verification would do, without doing any of it.
+    pub async fn look(&self) -> anyhow::Result<Found> {
+        let (roles, reach) = self.book.read().await?;
+        let (steps, troubles) = self.compare_levels(&roles, reach).await?;
+        let level_roles = LevelRoles::new(&self.xp.levels(), &roles, reach);
+        let (members, differences) = self.read_members(&level_roles, |_| {}).await?;
+        Ok(Found {
+            steps,
+            troubles,
+            members,
+            differences,
+        })
+    }
+
+    /// Puts levels and members right, as of `now`.
+    pub async fn run(
+        &self,
+        now: DateTime<Utc>,
+        progress: &watch::Sender<Progress>,
+    ) -> anyhow::Result<Report> {
+        progress.send_replace(Progress::default());
+        let mut level_roles = self.put_levels_right().await?;
+        let allowed = verification::allowed(&mut *self.database.acquire().await?, now).await?;
+        let mut report = Report::default();
+        for pass in 1..=PASSES {
+            let (members, differences) = self
+                .read_members(&level_roles, |so_far| {
+                    if pass == 1 {
+                        progress.send_replace(so_far);
+                    }
+                })
+                .await?;
+            let losing = differences.iter().filter(|one| !one.plan.remove.is_empty());
+            let losing = losing.count() as u64;
+            let withholds = losing > MOST_LOSING
+                && losing * 100 > members
+                && allowed.map_or(0, u64::from) < losing;
+            if pass == 1 {
+                report.members = members;
+                report.wrong = differences.len() as u64;
+                report.withheld = if withholds { losing } else { 0 };
+                let withheld = withholds.then_some(Withheld { losing, members });
+                self.tell("removals", &troubles::removals(withheld)).await;
+                progress.send_modify(|progress| progress.wrong = report.wrong);
+            }
+            let changed = report.given + report.taken;
+            self.apply(
+                &mut level_roles,
+                differences,
+                withholds,
+                &mut report,
+                progress,
+            )
+            .await?;
+            // A call that Discord answered well may have come to nothing: seen by reading
+            // again, once there was something to see.
+            if report.given + report.taken == changed {
+                break;
+            }
+        }
+        let mut session = self.database.acquire().await?;
+        verification::finished(&mut session, now).await?;
+        if allowed.is_some() && report.withheld == 0 {
+            verification::use_up(&mut session).await?;
+        }
+        Ok(report)
+    }
+
+    /// Links, follows and makes level roles; the level roles there are then.
+    async fn put_levels_right(&self) -> anyhow::Result<LevelRoles> {
+        let mut alone = self.names.alone().await?;
+        let (mut roles, mut reach) = self.book.read().await?;
+        let (steps, mut troubles) = self.compare_levels(&roles, reach).await?;
+        let mut may_make = true;
+        let changes = !steps.is_empty();
+        for step in steps {
+            tracing::info!(?step, "a level is put right");
+            match step {
+                Step::Link { level, role, name } | Step::Follow { level, role, name } => {
+                    alone.save(level, Some(role), Some(&name)).await?;
+                }
+                Step::Seen { level } => {
+                    store::level::mark_seen(&mut *self.database.acquire().await?, level).await?;
+                }
+                Step::Create { level, name } if may_make => {
+                    let reason = format!("the role of level {level}");
+                    match guild::create_role(&self.rest, self.guild, &name, &reason).await {
+                        Ok(role) => alone.save(level, Some(role.id), Some(&role.name)).await?,
+                        Err(error @ RestError::Refused { .. }) => {
+                            tracing::error!(%error, "level roles cannot be made");
+                            may_make = false;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Step::Create { .. } => {}
+            }
+        }
+        if changes {
+            (roles, reach) = self.book.read().await?;
+            troubles = self.compare_levels(&roles, reach).await?.1;
+        }
+        self.book.forget();
+        drop(alone);
+        let mut notices = troubles::levels(&troubles);
+        if !may_make {
+            notices.push(troubles::cannot_make());
+        }
+        self.tell("levels", &notices).await;
+        Ok(LevelRoles::new(&self.xp.levels(), &roles, reach))
+    }
+
+    async fn compare_levels(
+        &self,
+        roles: &[GuildRole],
+        reach: Height,
+    ) -> anyhow::Result<(Vec<Step>, Vec<Trouble>)> {
+        let unseen = store::level::unseen(&mut *self.database.acquire().await?).await?;
+        Ok(reconcile(
+            &self.xp.levels(),
+            &unseen,
+            roles,
+            reach,
+            &self.rights,
+        ))
+    }
+
+    /// How many members there are, and those whose roles are wrong.
+    async fn read_members(
+        &self,
+        level_roles: &LevelRoles,
+        mut seen: impl FnMut(Progress),
+    ) -> anyhow::Result<(u64, Vec<Difference>)> {
+        let (mut members, mut differences) = (0, Vec::new());
+        guild::each_member(&self.rest, self.guild, |member| {
+            members += 1;
+            // Who has not passed the screening yet would pass it by getting a role.
+            if !member.bot && !member.pending {
+                let standing = self.standing(member.user);
+                let plan = level_roles.plan(&member.roles, standing.as_ref());
+                if !plan.is_empty() {
+                    differences.push(Difference {
+                        user: member.user,
+                        held: member.roles,
+                        plan,
+                    });
+                }
+            }
+            if members % 1_000 == 0 {
+                seen(Progress {
+                    members,
+                    wrong: differences.len() as u64,
+                    done: 0,
+                });
+            }
+        })
+        .await?;
+        seen(Progress {
+            members,
+            wrong: differences.len() as u64,
+            done: 0,
+        });
+        Ok((members, differences))
+    }
+
+    async fn apply(
+        &self,
+        level_roles: &mut LevelRoles,
+        differences: Vec<Difference>,
+        withholds: bool,
+        report: &mut Report,
+        progress: &watch::Sender<Progress>,
+    ) -> anyhow::Result<()> {
+        report.left = 0;
+        for difference in differences {
+            // By now they may have earned something.
+            let standing = self.standing(difference.user);
+            let mut plan = level_roles.plan(&difference.held, standing.as_ref());
+            if withholds {
+                plan.remove.clear();
+            }
+            let applied = self.calls.apply(difference.user, &plan, REASON).await?;
+            for role in &applied.out_of_reach {
+                // Deleted, or moved above the bot, in this moment: the rest goes on, and the
+                // next verification says it to the council.
+                level_roles.without(*role);
+                self.book.forget();
+            }
+            report.given += applied.given.len() as u64;
+            report.taken += applied.taken.len() as u64;
+            for role in applied.given.iter().chain(&applied.taken) {
+                *report.by_role.entry(*role).or_default() += 1;
+            }
+            report.left += u64::from(!applied.is_whole());
+            progress.send_modify(|progress| progress.done += 1);
+        }
+        Ok(())
+    }
+
+    fn standing(&self, user: UserId) -> Option<Standing> {
+        self.xp.get(user).map(|user| user.standing)
+    }
+
+    async fn tell(&self, scope: &'static str, notices: &[Notice]) {
+        let Some(council) = &self.council else {
+            return;
+        };
+        if let Err(error) = council.tell(scope, notices).await {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                "the council could not be told; it is at the next verification"
+            );
+        }
+    }
+}

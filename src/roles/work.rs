@@ -1,0 +1,136 @@
+//! Members whose roles are to be looked at: those who came back, and those who have passed
+//! the screening.
+//!
+//! What the gateway tells is written down and worked off from there: a restart forgets
+//! nobody, and whoever has left again, or was banned, is looked for and not found.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{Notify, mpsc};
+
+use super::book::RoleBook;
+use crate::backoff::backoff;
+use crate::discord::role_calls::RoleCalls;
+use crate::discord::{Rest, RestError, guild};
+use crate::leveling::{GuildId, UserId};
+use crate::store::{self, Database, role_work};
+use crate::xp::XpCache;
+
+/// Members taken at a time.
+const PAGE: u16 = 50;
+const RETRY_LEAST: Duration = Duration::from_secs(2);
+const RETRY_MOST: Duration = Duration::from_mins(5);
+/// After that the next verification is soon enough.
+const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
+const REASON: &str = "level roles come back with the member";
+
+/// Writes down whose roles are to be looked at.
+#[derive(Debug)]
+pub struct Register {
+    /// Where it is written.
+    pub database: Database,
+    /// Who has level roles at all.
+    pub xp: Arc<XpCache>,
+    /// Notified when there is something to do.
+    pub filled: Arc<Notify>,
+}
+
+impl Register {
+    /// Works until nobody tells anything any more. A database that is away is waited for.
+    pub async fn run(&self, news: &mut mpsc::UnboundedReceiver<UserId>) {
+        while let Some(user) = news.recv().await {
+            let known = self.xp.get(user);
+            // Who has never earned anything has no level role to get.
+            if !known.is_some_and(|user| user.standing.is_tracked()) {
+                continue;
+            }
+            for attempt in 0.. {
+                let Err(error) = self.write(user).await else {
+                    break;
+                };
+                if attempt == 0 {
+                    tracing::warn!(%error, "who came back could not be noted; it is tried again");
+                }
+                tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+            }
+            self.filled.notify_one();
+        }
+    }
+
+    async fn write(&self, user: UserId) -> store::Result<()> {
+        role_work::ask(&mut *self.database.acquire().await?, user, Utc::now()).await
+    }
+}
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct RoleWork {
+    /// Where it is written who is to be looked at.
+    pub database: Database,
+    /// Everyone's points.
+    pub xp: Arc<XpCache>,
+    /// Looks at members.
+    pub rest: Rest,
+    /// The guild served.
+    pub guild: GuildId,
+    /// What level roles there are.
+    pub book: RoleBook,
+    /// Gives and takes.
+    pub calls: RoleCalls,
+}
+
+impl RoleWork {
+    /// Looks at everyone who is due at `now`.
+    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        loop {
+            let due = role_work::due(&mut *self.database.acquire().await?, now, PAGE).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            for (user, attempts, asked_at) in due {
+                match self.put_right(user).await {
+                    Ok(true) => {
+                        role_work::drop(&mut *self.database.acquire().await?, user, asked_at)
+                            .await?;
+                    }
+                    Err(RestError::Revoked) => return Err(RestError::Revoked.into()),
+                    unfinished if now - asked_at > GIVE_UP_AFTER => {
+                        tracing::error!(%user, ?unfinished, "a member's level roles could not be given back for an hour; the next verification does it");
+                        role_work::drop(&mut *self.database.acquire().await?, user, asked_at)
+                            .await?;
+                    }
+                    unfinished => {
+                        if attempts == 0 {
+                            tracing::warn!(%user, ?unfinished, "a member's level roles could not be given back; it is tried again");
+                        }
+                        let next = now + backoff(attempts, RETRY_LEAST, RETRY_MOST);
+                        let mut session = self.database.acquire().await?;
+                        role_work::postpone(&mut session, user, next).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a member what they should hold; whether nothing is left to do.
+    async fn put_right(&self, user: UserId) -> Result<bool, RestError> {
+        let Some(member) = guild::member(&self.rest, self.guild, user).await? else {
+            return Ok(true);
+        };
+        // Who has not passed the screening would pass it by getting a role; passing it is an
+        // event of its own.
+        if member.bot || member.pending {
+            return Ok(true);
+        }
+        let standing = self.xp.get(user).map(|user| user.standing);
+        let level_roles = self.book.level_roles().await?;
+        let plan = level_roles.plan(&member.roles, standing.as_ref());
+        let applied = self.calls.apply(user, &plan, REASON).await?;
+        if !applied.out_of_reach.is_empty() {
+            self.book.forget();
+        }
+        Ok(applied.is_whole())
+    }
+}

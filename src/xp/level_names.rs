@@ -1,0 +1,105 @@
+//! What levels carry: the one way to change it, in the database and in what everyone sees.
+//!
+//! Knows nothing of Discord; what a role is called there, and whether it exists, is for
+//! whoever changes names to find out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::cache::XpCache;
+use crate::leveling::{LevelNumber, RoleId};
+use crate::store::{self, Database};
+
+/// How long the database may take for a level's name.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Level names, which one at a time may change. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LevelNames {
+    database: Database,
+    xp: Arc<XpCache>,
+    turn: Arc<Mutex<Shown>>,
+}
+
+/// Whether the levels that everyone sees are those of the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Shown {
+    #[default]
+    Whole,
+    /// Something was, perhaps, saved since they were read.
+    PerhapsNot,
+}
+
+/// The right to change level names, until it is dropped.
+#[derive(Debug)]
+pub struct Alone<'a> {
+    names: &'a LevelNames,
+    shown: MutexGuard<'a, Shown>,
+}
+
+impl LevelNames {
+    /// The names of the levels that `xp` shows.
+    pub fn new(database: Database, xp: Arc<XpCache>) -> Self {
+        Self {
+            database,
+            xp,
+            turn: Arc::default(),
+        }
+    }
+
+    /// Waits for everyone else who changes names: two moderators at one level come one after
+    /// the other, and the second works on what the first has made of it.
+    pub async fn alone(&self) -> anyhow::Result<Alone<'_>> {
+        let mut alone = Alone {
+            names: self,
+            shown: self.turn.lock().await,
+        };
+        if *alone.shown == Shown::PerhapsNot {
+            alone.show().await?;
+        }
+        Ok(alone)
+    }
+}
+
+impl Alone<'_> {
+    /// Saves what a level carries, and lets everyone see it.
+    pub async fn save(
+        &mut self,
+        number: LevelNumber,
+        role: Option<RoleId>,
+        name: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let saved = store::within(PATIENCE, async {
+            let mut session = self.names.database.acquire().await?;
+            store::level::set_role(&mut session, number, role, name).await
+        })
+        .await;
+        // Also where that failed: whether it did is looked up, never assumed.
+        *self.shown = Shown::PerhapsNot;
+        let shown = self.show().await;
+        let levels = self.names.xp.levels();
+        let is_there = levels
+            .find(number.0.into())
+            .is_some_and(|level| level.role_id == role && level.role_name.as_deref() == name);
+        match (saved, shown) {
+            (_, Ok(())) if is_there => Ok(()),
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(())) => anyhow::bail!("a level's name was changed by someone else"),
+        }
+    }
+
+    async fn show(&mut self) -> anyhow::Result<()> {
+        let reading = async {
+            let mut session = self.names.database.acquire().await?;
+            store::level::load(&mut session).await
+        };
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        let levels = read.unwrap_or_else(|_| Err(store::Error::TimedOut(PATIENCE).into()))?;
+        self.names.xp.set_levels(levels);
+        *self.shown = Shown::Whole;
+        Ok(())
+    }
+}
