@@ -1,6 +1,6 @@
 //! A button was pressed: by whom, still in time, and what then.
 //!
-//! What the button means stands in its id ([`super::buttons`]). A client can send any id it
+//! What the button means stands in its id ([`crate::discord::buttons`]). A client can send any id it
 //! likes, so nothing is done that its sender may not do anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
