@@ -20,7 +20,7 @@ create index council_notice_of_scope on council_notice (scope);
 
 -- Channels of the bot's own: found by name once, or created.
 create table channel (
-    -- What it is for: the name may change in Discord.
+    -- What it is for, and the name that was set: it may have another in Discord by now.
     purpose text primary key,
     channel_id bigint not null check (channel_id > 0)
 );

@@ -234,7 +234,6 @@ async fn build(
         xp: Arc::clone(&xp),
         inbox: inbox.clone(),
         members: tell_members,
-        pending: Arc::default(),
         verifications: verifications.clone(),
         book: book.clone(),
         commands: Arc::clone(&commands),
@@ -273,7 +272,6 @@ async fn build(
         verifications: verifications_task,
         register: Register {
             database: database.clone(),
-            xp: Arc::clone(&xp),
             filled: Arc::clone(&role_work_filled),
         },
         members,
@@ -320,7 +318,7 @@ fn verifier(
         database: database.clone(),
         xp: Arc::clone(xp),
         names: LevelNames::new(database.clone(), Arc::clone(xp)),
-        book: RoleBook::new(rest.clone(), guild, Arc::clone(xp)),
+        book: RoleBook::new(rest.clone(), guild, Arc::clone(xp), &rights.all_names()),
         calls: RoleCalls::new(rest.clone(), guild),
         rest,
         guild,
@@ -368,7 +366,12 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
         outcome
     };
     database.close().await;
-    outcome.unwrap_or(Ok(())).map_err(Stop::Other)
+    let interrupted = || {
+        Err(anyhow!(
+            "the verification was interrupted; it can be repeated without harm"
+        ))
+    };
+    outcome.unwrap_or_else(interrupted).map_err(Stop::Other)
 }
 
 /// Takes over another bot's data.

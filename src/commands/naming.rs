@@ -220,7 +220,19 @@ pub(super) async fn restore(scene: &Scene<'_>, level: LevelNumber) -> Result<Don
 
 /// Lets a level whose role is gone carry none any more.
 pub(super) async fn drop_name(scene: &Scene<'_>, level: LevelNumber) -> Result<Reply, Error> {
-    take_off(scene, &Number::from(level), &[]).await
+    let (roles, _) = roles_and_reach(scene).await?;
+    let levels = scene.data.setting.xp.levels();
+    let carried = levels
+        .find(level.0.into())
+        .and_then(|level| level.role_in(&roles));
+    if let Some(role) = carried {
+        let sentence = format!(
+            "Level {level} carries {} again; `remove_level_name {level}` takes it off.",
+            escape(&role.name)
+        );
+        return Err(UserError(sentence).into());
+    }
+    take_off(scene, &Number::from(level), &roles).await
 }
 
 /// Asks once more before a role is deleted.
@@ -285,6 +297,10 @@ async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>, Height), 
     let (rest, guild) = (&scene.data.rest, scene.data.setting.guild);
     let roles = guild::roles(rest, guild).await?;
     let reach = guild::reach(rest, guild, scene.bot, &roles).await?;
+    if reach == guild::NOWHERE {
+        let sentence = "I may not manage roles: give my role the permission Manage Roles in Server Settings, Roles.";
+        return Err(UserError(sentence.to_owned()).into());
+    }
     Ok((roles, reach))
 }
 

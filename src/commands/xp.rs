@@ -215,9 +215,13 @@ async fn carry_out(
     };
     let changed = change(ctx, request).await?;
     tracing::info!(user = %person.id, by = %caller, "a moderator has changed XP");
-    if changed.before.level != changed.after.level {
+    let setting = &ctx.data().setting;
+    if changed.after.points < changed.before.points {
+        // Roles are only taken by a verification.
+        setting.verifications.soon();
+    } else if changed.after != changed.before {
         // Nobody listens any more when the bot ends; the next session looks at everyone.
-        let _ = ctx.data().setting.members.send(person.id);
+        let _ = setting.members.send(person.id);
     }
     answer(ctx, say(&person, &changed)).await
 }

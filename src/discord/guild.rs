@@ -67,7 +67,14 @@ pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<Ro
     Ok(asked.await?.role_ids())
 }
 
-/// How high the bot's own highest role stands, among these.
+/// How high a bot reaches that may not manage roles: below all of them.
+pub const NOWHERE: Height = (-1, std::cmp::Reverse(RoleId::new(1).expect("not zero")));
+
+const ADMINISTRATOR: u64 = 1 << 3;
+const MANAGE_ROLES: u64 = 1 << 28;
+
+/// How high the bot's own highest role stands, among these; [`NOWHERE`] if it may not manage
+/// roles at all.
 pub async fn reach(
     rest: &Rest,
     guild: GuildId,
@@ -78,13 +85,12 @@ pub async fn reach(
     // Everyone has the role that has the guild's id, and it is the lowest.
     let everyone = RoleId::new(guild.get());
     let is_own = |role: &&GuildRole| own.contains(&role.id) || Some(role.id) == everyone;
-    let lowest = (0, std::cmp::Reverse(RoleId::new(1).expect("not zero")));
-    Ok(roles
-        .iter()
-        .filter(is_own)
-        .map(GuildRole::height)
-        .max()
-        .unwrap_or(lowest))
+    let own = || roles.iter().filter(is_own);
+    let granted = own().fold(0, |granted, role| granted | role.permissions);
+    if granted & (MANAGE_ROLES | ADMINISTRATOR) == 0 {
+        return Ok(NOWHERE);
+    }
+    Ok(own().map(GuildRole::height).max().unwrap_or(NOWHERE))
 }
 
 /// Makes a role without any rights, below all others. `reason` stands in the guild's audit

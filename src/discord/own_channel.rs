@@ -92,7 +92,9 @@ pub async fn find_or_create(
     guild: GuildId,
     wanted: OwnChannel<'_>,
 ) -> Result<ChannelId, NoChannel> {
-    let remembered = channel::of_purpose(&mut *database.acquire().await?, wanted.purpose).await?;
+    // With another name in the settings another channel is meant.
+    let purpose = format!("{}: {}", wanted.purpose, wanted.name);
+    let remembered = channel::of_purpose(&mut *database.acquire().await?, &purpose).await?;
     let mut unknown = None;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
@@ -119,7 +121,7 @@ pub async fn find_or_create(
                 Err(error) => return Err(error),
             },
         };
-        channel::remember(&mut *database.acquire().await?, wanted.purpose, found).await?;
+        channel::remember(&mut *database.acquire().await?, &purpose, found).await?;
         return Ok(found);
     }
     Err(unknown.expect("an attempt without one returns").into())

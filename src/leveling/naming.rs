@@ -229,7 +229,8 @@ pub fn take_role<'a>(
     Ok(Naming::Take(role))
 }
 
-fn gives_rights(rights: &[String], name: &str) -> bool {
+/// Whether whoever holds a role of this name has rights by the settings.
+pub(super) fn gives_rights(rights: &[String], name: &str) -> bool {
     let name = name.to_lowercase();
     rights.iter().any(|right| right.to_lowercase() == name)
 }

@@ -3,6 +3,7 @@
 //! Pure: the levels, the guild's roles and the member are given, what to change is
 //! returned. Never names a role that is not a level's.
 
+use super::naming::gives_rights;
 use super::{GuildRole, Height, LevelNumber, Levels, Points, RoleId, Standing, may_be_changed};
 
 /// What to change for one member.
@@ -36,22 +37,25 @@ struct LevelRole {
     /// Points from which on it is held.
     from: Points,
     role: RoleId,
-    /// Whether the bot can neither give nor take it.
+    /// Whether the bot can neither give nor take it, or must not.
     blocked: bool,
 }
 
 impl LevelRoles {
     /// The roles that levels carry and that are in the guild. `reach` is how high the bot's
-    /// own highest role stands: what stands there or above, or is held by an integration,
-    /// is only ever reported.
-    pub fn new(levels: &Levels, roles: &[GuildRole], reach: Height) -> Self {
+    /// own highest role stands: what stands there or above, or is held by an integration, is
+    /// only ever reported; and so is what lets its holders moderate, or has one of the names
+    /// `rights`, since nobody must get that by talking.
+    pub fn new(levels: &Levels, roles: &[GuildRole], reach: Height, rights: &[String]) -> Self {
         let carried = levels.rows().iter().filter_map(|level| {
             let role = level.role_in(roles)?;
             Some(LevelRole {
                 level: level.number,
                 from: level.total_points_required,
                 role: role.id,
-                blocked: may_be_changed(role, reach).is_err(),
+                blocked: may_be_changed(role, reach).is_err()
+                    || role.moderates()
+                    || gives_rights(rights, &role.name),
             })
         });
         Self(carried.collect())
@@ -154,7 +158,7 @@ mod tests {
     }
 
     fn level_roles() -> LevelRoles {
-        LevelRoles::new(&levels(), &roles(), REACH)
+        LevelRoles::new(&levels(), &roles(), REACH, &[])
     }
 
     fn standing(points: u64, message_count: u64) -> Standing {
@@ -256,7 +260,7 @@ mod tests {
             roles.without(id(role));
         }
         assert!(roles.is_empty());
-        assert!(LevelRoles::new(&levels(), &[], REACH).is_empty());
+        assert!(LevelRoles::new(&levels(), &[], REACH, &[]).is_empty());
     }
 
     fn any_held() -> impl Strategy<Value = Vec<RoleId>> {

@@ -11,8 +11,7 @@ pub mod unknown;
 
 use std::sync::Arc;
 
-use dashmap::DashSet;
-use serenity::all::{Context, Event, FullEvent, RawEventHandler, UserId};
+use serenity::all::{Context, Event, FullEvent, RawEventHandler};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +33,6 @@ pub struct Listeners {
     pub inbox: Inbox,
     /// Has a member's roles looked at.
     pub members: mpsc::UnboundedSender<leveling::UserId>,
-    /// Members who have joined and not passed the screening yet.
-    pub pending: Arc<DashSet<UserId>>,
     /// Has roles verified.
     pub verifications: Verifications,
     /// Forgets level roles when something about roles changes.

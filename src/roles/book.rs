@@ -3,8 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dashmap::DashSet;
+
 use crate::discord::{Rest, RestError, guild};
-use crate::leveling::{GuildId, GuildRole, Height, LevelRoles};
+use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, UserId};
 use crate::xp::XpCache;
 
 /// The level roles. Cheap to clone.
@@ -13,7 +15,10 @@ pub struct RoleBook {
     rest: Rest,
     guild: GuildId,
     xp: Arc<XpCache>,
+    rights: Arc<[String]>,
     known: Arc<Mutex<Known>>,
+    /// Members who have joined and not passed the screening yet, as far as was heard or seen.
+    pub(super) pending: Arc<DashSet<UserId>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,14 +29,32 @@ struct Known {
 }
 
 impl RoleBook {
-    /// A book with nothing in it.
-    pub fn new(rest: Rest, guild: GuildId, xp: Arc<XpCache>) -> Self {
+    /// A book with nothing in it. `rights` are the names of roles that give rights, which
+    /// nobody gets by talking.
+    pub fn new(rest: Rest, guild: GuildId, xp: Arc<XpCache>, rights: &[String]) -> Self {
         Self {
             rest,
             guild,
             xp,
+            rights: rights.into(),
             known: Arc::default(),
+            pending: Arc::default(),
         }
+    }
+
+    /// Someone must pass the screening before they get a role.
+    pub fn awaits(&self, user: UserId) {
+        self.pending.insert(user);
+    }
+
+    /// Whether someone had to, who has passed it or left now.
+    pub fn awaited(&self, user: UserId) -> bool {
+        self.pending.remove(&user).is_some()
+    }
+
+    /// The level roles among these.
+    pub(super) fn level_roles_of(&self, roles: &[GuildRole], reach: Height) -> LevelRoles {
+        LevelRoles::new(&self.xp.levels(), roles, reach, &self.rights)
     }
 
     /// The level roles; read from Discord where they are not known.
@@ -44,7 +67,7 @@ impl RoleBook {
             known.edition
         };
         let (roles, reach) = self.read().await?;
-        let level_roles = Arc::new(LevelRoles::new(&self.xp.levels(), &roles, reach));
+        let level_roles = Arc::new(self.level_roles_of(&roles, reach));
         let mut known = self.known();
         if known.edition == edition {
             known.roles = Some(Arc::clone(&level_roles));

@@ -29,6 +29,13 @@ pub(super) fn cannot_make() -> Notice {
     plain("cannot-make-roles".to_owned(), text.to_owned())
 }
 
+/// The bot may neither give nor take any.
+pub(super) fn cannot_manage() -> Notice {
+    let text = "I may not manage roles, so nobody gets a level role: give my role the permission Manage Roles in Server \
+                Settings, Roles.";
+    plain("cannot-manage-roles".to_owned(), text.to_owned())
+}
+
 /// The question whether so many members may lose roles, if there is one.
 pub(super) fn removals(withheld: Option<Withheld>) -> Vec<Notice> {
     let ask = |Withheld { losing, members }| Notice {

@@ -5,7 +5,7 @@
 //! touched. Members are read in pages and not kept. All of it can be cut off anywhere and
 //! begun again: the next one finds what is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,6 +24,8 @@ use crate::xp::{LevelNames, XpCache};
 /// A plan that takes roles from more members than this, and from more than one in a hundred,
 /// waits for a moderator: a wrong database must not strip a guild.
 const MOST_LOSING: u64 = 25;
+/// Discord's limit of roles is reached.
+const TOO_MANY_ROLES: isize = 30_005;
 /// How often the members are read again to see that what was done has come about.
 const PASSES: u32 = 3;
 /// How long a moderator's word is good.
@@ -112,7 +114,7 @@ impl VerifyRoles {
     pub async fn look(&self) -> anyhow::Result<Found> {
         let (roles, reach) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&roles, reach).await?;
-        let level_roles = LevelRoles::new(&self.xp.levels(), &roles, reach);
+        let level_roles = self.book.level_roles_of(&roles, reach);
         let (members, differences) = self.read_members(&level_roles, |_| {}).await?;
         Ok(Found {
             steps,
@@ -130,6 +132,7 @@ impl VerifyRoles {
     ) -> anyhow::Result<Report> {
         progress.send_replace(Progress::default());
         let mut level_roles = self.put_levels_right().await?;
+        let mut refused = BTreeSet::new();
         let allowed = verification::allowed(&mut *self.database.acquire().await?, now).await?;
         let mut report = Report::default();
         for pass in 1..=PASSES {
@@ -154,14 +157,11 @@ impl VerifyRoles {
                 progress.send_modify(|progress| progress.wrong = report.wrong);
             }
             let changed = report.given + report.taken;
-            self.apply(
-                &mut level_roles,
-                differences,
-                withholds,
-                &mut report,
-                progress,
-            )
-            .await?;
+            self.apply(&mut refused, differences, withholds, &mut report, progress)
+                .await?;
+            for role in &refused {
+                level_roles.without(*role);
+            }
             // A call that Discord answered well may have come to nothing: seen by reading
             // again, once there was something to see.
             if report.given + report.taken == changed {
@@ -188,6 +188,7 @@ impl VerifyRoles {
             match step {
                 Step::Link { level, role, name } | Step::Follow { level, role, name } => {
                     alone.save(level, Some(role), Some(&name)).await?;
+                    self.book.forget();
                 }
                 Step::Seen { level } => {
                     store::level::mark_seen(&mut *self.database.acquire().await?, level).await?;
@@ -195,10 +196,17 @@ impl VerifyRoles {
                 Step::Create { level, name } if may_make => {
                     let reason = format!("the role of level {level}");
                     match guild::create_role(&self.rest, self.guild, &name, &reason).await {
-                        Ok(role) => alone.save(level, Some(role.id), Some(&role.name)).await?,
-                        Err(error @ RestError::Refused { .. }) => {
-                            tracing::error!(%error, "level roles cannot be made");
-                            may_make = false;
+                        Ok(role) => {
+                            alone.save(level, Some(role.id), Some(&role.name)).await?;
+                            self.book.forget();
+                        }
+                        Err(RestError::Refused {
+                            status,
+                            code,
+                            message,
+                        }) => {
+                            tracing::error!(status, code, message, %level, "a level's role cannot be made");
+                            may_make = status != 403 && code != TOO_MANY_ROLES;
                         }
                         Err(error) => return Err(error.into()),
                     }
@@ -212,12 +220,16 @@ impl VerifyRoles {
         }
         self.book.forget();
         drop(alone);
-        let mut notices = troubles::levels(&troubles);
+        let mut notices = if reach == guild::NOWHERE {
+            vec![troubles::cannot_manage()]
+        } else {
+            troubles::levels(&troubles)
+        };
         if !may_make {
             notices.push(troubles::cannot_make());
         }
         self.tell("levels", &notices).await;
-        Ok(LevelRoles::new(&self.xp.levels(), &roles, reach))
+        Ok(self.book.level_roles_of(&roles, reach))
     }
 
     async fn compare_levels(
@@ -245,7 +257,9 @@ impl VerifyRoles {
         guild::each_member(&self.rest, self.guild, |member| {
             members += 1;
             // Who has not passed the screening yet would pass it by getting a role.
-            if !member.bot && !member.pending {
+            if member.pending {
+                self.book.awaits(member.user);
+            } else if !member.bot {
                 let standing = self.standing(member.user);
                 let plan = level_roles.plan(&member.roles, standing.as_ref());
                 if !plan.is_empty() {
@@ -273,27 +287,32 @@ impl VerifyRoles {
         Ok((members, differences))
     }
 
+    /// Makes the differences; `refused` collects the roles that turn out to be gone or out of
+    /// reach: the rest goes on, and the next verification says it to the council.
     async fn apply(
         &self,
-        level_roles: &mut LevelRoles,
+        refused: &mut BTreeSet<RoleId>,
         differences: Vec<Difference>,
         withholds: bool,
         report: &mut Report,
         progress: &watch::Sender<Progress>,
     ) -> anyhow::Result<()> {
-        report.left = 0;
+        let mut left = 0;
         for difference in differences {
-            // By now they may have earned something.
+            // By now they may have earned something, and a level may carry another role.
+            let level_roles = self.book.level_roles().await?;
             let standing = self.standing(difference.user);
             let mut plan = level_roles.plan(&difference.held, standing.as_ref());
             if withholds {
                 plan.remove.clear();
             }
+            let wanted = plan.add.len() + plan.remove.len();
+            plan.add.retain(|role| !refused.contains(role));
+            plan.remove.retain(|role| !refused.contains(role));
+            let is_cut = plan.add.len() + plan.remove.len() < wanted;
             let applied = self.calls.apply(difference.user, &plan, REASON).await?;
-            for role in &applied.out_of_reach {
-                // Deleted, or moved above the bot, in this moment: the rest goes on, and the
-                // next verification says it to the council.
-                level_roles.without(*role);
+            if !applied.out_of_reach.is_empty() {
+                refused.extend(&applied.out_of_reach);
                 self.book.forget();
             }
             report.given += applied.given.len() as u64;
@@ -301,9 +320,15 @@ impl VerifyRoles {
             for role in applied.given.iter().chain(&applied.taken) {
                 *report.by_role.entry(*role).or_default() += 1;
             }
-            report.left += u64::from(!applied.is_whole());
+            left += u64::from(is_cut || !applied.is_whole());
             progress.send_modify(|progress| progress.done += 1);
         }
+        // A later pass knows nothing of roles that were refused in the first.
+        report.left = if refused.is_empty() {
+            left
+        } else {
+            report.left.max(left)
+        };
         Ok(())
     }
 

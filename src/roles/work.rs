@@ -31,8 +31,6 @@ const REASON: &str = "level roles come back with the member";
 pub struct Register {
     /// Where it is written.
     pub database: Database,
-    /// Who has level roles at all.
-    pub xp: Arc<XpCache>,
     /// Notified when there is something to do.
     pub filled: Arc<Notify>,
 }
@@ -41,11 +39,6 @@ impl Register {
     /// Works until nobody tells anything any more. A database that is away is waited for.
     pub async fn run(&self, news: &mut mpsc::UnboundedReceiver<UserId>) {
         while let Some(user) = news.recv().await {
-            let known = self.xp.get(user);
-            // Who has never earned anything has no level role to get.
-            if !known.is_some_and(|user| user.standing.is_tracked()) {
-                continue;
-            }
             for attempt in 0.. {
                 let Err(error) = self.write(user).await else {
                     break;
@@ -102,12 +95,17 @@ impl RoleWork {
                             .await?;
                     }
                     unfinished => {
+                        let away = matches!(unfinished, Err(RestError::Unreachable(_)));
                         if attempts == 0 {
                             tracing::warn!(%user, ?unfinished, "a member's level roles could not be given back; it is tried again");
                         }
                         let next = now + backoff(attempts, RETRY_LEAST, RETRY_MOST);
                         let mut session = self.database.acquire().await?;
                         role_work::postpone(&mut session, user, next).await?;
+                        if away {
+                            // The others would only wait for as long.
+                            return Ok(());
+                        }
                     }
                 }
             }
@@ -121,12 +119,19 @@ impl RoleWork {
         };
         // Who has not passed the screening would pass it by getting a role; passing it is an
         // event of its own.
-        if member.bot || member.pending {
+        if member.pending {
+            self.book.awaits(user);
+            return Ok(true);
+        }
+        if member.bot {
             return Ok(true);
         }
         let standing = self.xp.get(user).map(|user| user.standing);
         let level_roles = self.book.level_roles().await?;
-        let plan = level_roles.plan(&member.roles, standing.as_ref());
+        let mut plan = level_roles.plan(&member.roles, standing.as_ref());
+        // Whoever came, or earned for the first time, lacks roles; what they hold too much is
+        // for the verification, which asks before it strips a guild.
+        plan.remove.clear();
         let applied = self.calls.apply(user, &plan, REASON).await?;
         if !applied.out_of_reach.is_empty() {
             self.book.forget();

@@ -20,6 +20,8 @@ use crate::store::outbox::{self, LevelUp, Pending};
 use crate::xp::XpCache;
 
 const REASON: &str = "a level was reached";
+/// How often a line waits for its role.
+const ROLE_ATTEMPTS: u32 = 3;
 /// Rows taken at a time.
 const PAGE: u16 = 50;
 /// Lines posted side by side: a channel that does not answer holds up no other.
@@ -77,11 +79,16 @@ impl LevelUps {
         let LevelUp { message, user, .. } = pending.level_up;
         let outcome = match self.give_roles(&pending).await? {
             Ok(name) => self.post(&pending, name.as_deref()).await,
-            Err(error) => {
+            Err(error) if pending.attempts < ROLE_ATTEMPTS => {
                 if pending.attempts == 0 {
                     tracing::warn!(%error, %user, "a level's role could not be given; it is tried again");
                 }
                 Outcome::Again
+            }
+            // The line need not wait for longer; the verification gives the role.
+            Err(_) => {
+                self.verifications.soon();
+                self.post(&pending, None).await
             }
         };
         match outcome {
@@ -113,8 +120,8 @@ impl LevelUps {
         } = pending.level_up;
         let level_roles = match self.book.level_roles().await {
             Ok(level_roles) => level_roles,
-            // The line is worth more than a list of roles that nobody may read.
-            Err(RestError::Refused { .. }) => return Ok(Ok(None)),
+            // The line is worth more than a list of roles that cannot be read.
+            Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => return Ok(Ok(None)),
             Err(error) => return Ok(Err(error)),
         };
         // By now a moderator may have taken XP away.
@@ -140,8 +147,10 @@ impl LevelUps {
             self.book.forget();
             self.verifications.soon();
         }
-        let mut session = self.database.acquire().await?;
-        outbox::roles_given(&mut session, message, user).await?;
+        if applied.is_whole() {
+            let mut session = self.database.acquire().await?;
+            outbox::roles_given(&mut session, message, user).await?;
+        }
         let newest = plan.add.last();
         let has_it = newest.is_some_and(|role| applied.given.contains(role));
         Ok(Ok(name.filter(|_| has_it)))
