@@ -95,8 +95,8 @@ fn level(trouble: &Trouble) -> Notice {
         Trouble::Moderates { level, name, .. } => plain(
             format!("moderates:{level}"),
             format!(
-                "The role {} of level {level} has moderation permissions, and everyone who reaches the level gets it: take \
-                 them off it, or choose another role with set_level_name.",
+                "The role {} of level {level} has moderation permissions, so nobody gets it by talking: take them off it, \
+                 or choose another role with set_level_name.",
                 escape(name)
             ),
         ),

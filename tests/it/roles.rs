@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use discord_sim::permissions::{BOT, MANAGE_ROLES};
 use discord_sim::{Fault, Method, Scope, Sim, World};
 use serde_json::json;
 use wall_e::leveling::mee6_total;
@@ -576,4 +577,106 @@ async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     }
     assert_eq!(role_calls(&stage), 0);
     assert_eq!(level_roles(&stage.sim, alice), ["Zero", "One"]);
+}
+
+#[tokio::test]
+async fn speaking_for_the_first_time_takes_nothing_from_anybody() {
+    // The database knows nobody, and the guild's roles are as another bot left them.
+    let stage = Stage::open_on(World::new(), three_names().await).await;
+    stage.bot.logged("roles are verified").await;
+    let carol = stage.sim.user("carol");
+    for name in ["One", "Five"] {
+        stage.sim.grant(carol, stage.sim.role(name));
+    }
+    stage.say("carol", "hello");
+    holds(&stage, carol, &["Zero", "One", "Five"]).await;
+    wait("nobody to wait", async || {
+        (stage
+            .database
+            .number("select count(*) from role_work")
+            .await
+            == 0)
+            .then_some(())
+    })
+    .await;
+    assert_eq!(level_roles(&stage.sim, carol), ["Zero", "One", "Five"]);
+}
+
+#[tokio::test]
+async fn a_role_that_gives_rights_is_given_to_nobody() {
+    let database = three_names().await;
+    let world = World::new();
+    let alice = person(&world, "alice");
+    let points = i64::try_from(mee6_total(5)).unwrap();
+    database.insert_user(alice, points, 1).await;
+    let sim = Sim::start(world).await.unwrap();
+    let (kick, minions) = (sim.create_role("Kickers", 1 << 1), sim.role("Minions"));
+    // As an import may say.
+    for (level, role, name) in [(5, kick, "Kickers"), (1, minions, "Minions")] {
+        sqlx::query("update level set role_id = $2, role_name = $3 where number = $1")
+            .bind(level)
+            .bind(i64::try_from(role).unwrap())
+            .bind(name)
+            .execute(&mut database.session().await)
+            .await
+            .unwrap();
+    }
+    let bot = Bot::start(&sim, &database.url()).await;
+    let stage = Stage { bot, database, sim };
+    stage.bot.logged("roles are verified").await;
+    holds(&stage, alice, &["Zero"]).await;
+    for role in [kick, minions] {
+        assert!(!stage.sim.member_roles(alice).contains(&role));
+    }
+    let words: Vec<_> = stage
+        .sim
+        .bot_messages(stage.sim.channel("council"))
+        .iter()
+        .map(said)
+        .collect();
+    // Minions may moderate, too.
+    for trouble in [
+        "Kickers of level 5 has moderation",
+        "carry the role Minions, which gives rights",
+    ] {
+        assert!(words.iter().any(|word| word.contains(trouble)), "{words:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bot_that_may_not_manage_roles_says_so_once() {
+    let stage = verified().await;
+    let of_the_bot = stage.sim.role("wall_e");
+    stage.sim.role_permissions(of_the_bot, BOT & !MANAGE_ROLES);
+    stage
+        .sim
+        .revoke(stage.sim.user("alice"), stage.sim.role("Five"));
+    for _ in 0..2 {
+        verify_again(&stage).await;
+    }
+    let council = stage.sim.channel("council");
+    let words: Vec<_> = stage.sim.bot_messages(council).iter().map(said).collect();
+    assert_eq!(words.len(), 1, "{words:?}");
+    assert!(words[0].starts_with("I may not manage roles"), "{words:?}");
+    assert_eq!(
+        stage.ask("mod", ".set_level_name 7 Seven").await,
+        "I may not manage roles: give my role the permission Manage Roles in Server Settings, Roles."
+    );
+    stage.sim.role_permissions(of_the_bot, BOT);
+    verify_again(&stage).await;
+    holds(&stage, stage.sim.user("alice"), &["Zero", "One", "Five"]).await;
+}
+
+#[tokio::test]
+async fn the_screening_is_waited_for_across_a_restart() {
+    let mut stage = verified().await;
+    let alice = stage.sim.user("alice");
+    stage.sim.leave(alice);
+    stage.bot.terminate().await;
+    stage.sim.join_pending(alice);
+    stage.start_again().await;
+    stage.bot.logged("roles are verified").await;
+    assert_eq!(level_roles(&stage.sim, alice), [""; 0]);
+    stage.sim.pass_screening(alice);
+    holds(&stage, alice, &["Zero", "One", "Five"]).await;
 }
