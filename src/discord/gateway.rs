@@ -247,7 +247,11 @@ async fn serve(
     let url = Arc::clone(&client.ws_url);
     let _ = tell.send(Ok((http, shards, Arc::clone(&url))));
     let Ok(found) = address.await else { return };
-    *url.lock().await = found;
+    tokio::select! {
+        // Whoever holds back the first session holds it back from here.
+        mut address = url.lock() => *address = found,
+        _ = &mut released => return,
+    }
     tokio::spawn(tick(ticks));
     tokio::select! {
         ended = client.start() => {
