@@ -215,8 +215,6 @@ async fn a_first_call_that_is_told_to_come_back_much_later_is_made_again() {
 #[tokio::test]
 async fn a_token_that_is_revoked_stops_every_call_and_the_bot() {
     let mut stage = Stage::open().await;
-    // What is asked at the start is over.
-    stage.bot.logged("roles are verified").await;
     stage
         .sim
         .settings(|settings| settings.token = "another".to_owned());

@@ -48,6 +48,8 @@ impl Stage {
     pub async fn open_on(world: World, database: TestDatabase) -> Self {
         let sim = Sim::start(world).await.expect("the simulator starts");
         let bot = Bot::start(&sim, &database.url()).await;
+        // What it does by itself at the start is over: the rest is the test's.
+        bot.logged("roles are verified").await;
         Self { bot, database, sim }
     }
 
@@ -83,6 +85,7 @@ impl Stage {
             .await
             .expect("the simulator starts");
         let bot = Bot::start(&sim, &database.url_through(&gate)).await;
+        bot.logged("roles are verified").await;
         (Self { bot, database, sim }, gate)
     }
 
