@@ -56,6 +56,15 @@ async fn holds(stage: &Stage, user: u64, names: &[&str]) {
     .await;
 }
 
+/// Waits until nobody's roles are still to be looked at.
+async fn settled(stage: &Stage) {
+    let waiting = "select count(*) from role_work";
+    wait("nobody to wait", async || {
+        (stage.database.number(waiting).await == 0).then_some(())
+    })
+    .await;
+}
+
 fn role_calls(stage: &Stage) -> usize {
     [PUT, DELETE]
         .iter()
@@ -129,15 +138,7 @@ async fn a_level_up_gives_its_role_with_one_call_and_says_so() {
             ]),
         )
         .await;
-    wait("the roles to be looked at", async || {
-        (stage
-            .database
-            .number("select count(*) from role_work")
-            .await
-            == 0)
-            .then_some(())
-    })
-    .await;
+    settled(&stage).await;
     stage.sim.clear_requests();
     stage.say("bob", "hello");
     holds(&stage, bob, &["Zero", "One", "Five"]).await;
@@ -209,17 +210,6 @@ async fn who_comes_back_gets_every_level_role_again() {
     stage.sim.nick(alice, Some("al"));
     stage.sim.leave(carol);
     stage.sim.join(carol);
-    let settled = async |stage: &Stage| {
-        wait("nobody to wait", async || {
-            (stage
-                .database
-                .number("select count(*) from role_work")
-                .await
-                == 0)
-                .then_some(())
-        })
-        .await;
-    };
     settled(&stage).await;
     assert_eq!(level_roles(&stage.sim, alice), [""; 0], "still pending");
     stage.sim.pass_screening(alice);
@@ -590,15 +580,7 @@ async fn speaking_for_the_first_time_takes_nothing_from_anybody() {
     }
     stage.say("carol", "hello");
     holds(&stage, carol, &["Zero", "One", "Five"]).await;
-    wait("nobody to wait", async || {
-        (stage
-            .database
-            .number("select count(*) from role_work")
-            .await
-            == 0)
-            .then_some(())
-    })
-    .await;
+    settled(&stage).await;
     assert_eq!(level_roles(&stage.sim, carol), ["Zero", "One", "Five"]);
 }
 
