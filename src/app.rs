@@ -212,7 +212,7 @@ async fn build(
         verify.calls.clone(),
     );
     let (verifications, verifications_task) =
-        Verifications::new(verify, settings.verify_at, settings.zone);
+        Verifications::new(verify, inbox.clone(), settings.verify_at, settings.zone);
     let (tell_members, members) = mpsc::unbounded_channel();
     let role_work_filled = Arc::new(Notify::new());
     let commands = Arc::new(Commands::new(Setting {

@@ -7,6 +7,7 @@ mod deleted;
 mod member;
 mod message;
 mod ready;
+mod role;
 pub mod unknown;
 
 use std::sync::Arc;
@@ -86,9 +87,9 @@ impl RawEventHandler for Listeners {
                 member::on_update(self, &event);
             }
             Event::GuildMemberRemove(event) => member::on_remove(self, &event),
-            Event::GuildRoleCreate(_) | Event::GuildRoleUpdate(_) | Event::GuildRoleDelete(_) => {
-                self.book.forget();
-            }
+            Event::GuildRoleCreate(_) => self.book.forget(),
+            Event::GuildRoleUpdate(event) => role::on_update(self, &event.role),
+            Event::GuildRoleDelete(event) => role::on_delete(self, event.role_id),
             Event::MessageDelete(event) => {
                 deleted::on_messages(self, event.guild_id, &[event.message_id]).await;
             }

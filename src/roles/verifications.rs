@@ -1,5 +1,6 @@
 //! When roles are verified: at the hour that is set, at every new gateway session, and when
-//! somebody asks. One at a time; who asks meanwhile is answered by the next one.
+//! somebody asks. One at a time; who asks meanwhile is answered by the next one. When a human
+//! changes a level's role, the levels alone are put right, which costs three calls.
 
 use std::time::Duration;
 
@@ -12,11 +13,15 @@ use super::verify::{Progress, Report, VerifyRoles};
 use crate::backoff::backoff;
 use crate::leveling::schedule::is_due;
 use crate::store::verification;
+use crate::xp::Inbox;
 
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(20);
 const RETRY_LEAST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_mins(10);
+/// How long a verification waits for what was missed: roles follow XP, and must not be taken
+/// for messages that have yet to be read.
+const CATCH_UP: Duration = Duration::from_mins(2);
 /// How often a long one is heard of in the log.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 
@@ -27,13 +32,20 @@ pub struct Verifications {
     progress: watch::Receiver<Progress>,
 }
 
-/// Who wants one; told what came of it, or why nothing did.
-type Wanted = Option<oneshot::Sender<Result<Report, String>>>;
+/// What is wanted.
+#[derive(Debug)]
+enum Wanted {
+    /// What levels carry is compared with the guild's roles.
+    Levels,
+    /// Everyone is verified; who waits is told what came of it, or why nothing did.
+    Everyone(Option<oneshot::Sender<Result<Report, String>>>),
+}
 
 /// The task, not yet running.
 #[derive(Debug)]
 pub struct VerificationsTask {
     verify: VerifyRoles,
+    inbox: Inbox,
     at: NaiveTime,
     zone: Tz,
     wanted: mpsc::UnboundedReceiver<Wanted>,
@@ -41,12 +53,19 @@ pub struct VerificationsTask {
 }
 
 impl Verifications {
-    /// A task that verifies every day at `at` in `zone`, and the way to ask it.
-    pub fn new(verify: VerifyRoles, at: NaiveTime, zone: Tz) -> (Self, VerificationsTask) {
+    /// A task that verifies every day at `at` in `zone`, and the way to ask it. What stands in
+    /// `inbox` is waited for.
+    pub fn new(
+        verify: VerifyRoles,
+        inbox: Inbox,
+        at: NaiveTime,
+        zone: Tz,
+    ) -> (Self, VerificationsTask) {
         let (asks, wanted) = mpsc::unbounded_channel();
         let (tells, progress) = watch::channel(Progress::default());
         let task = VerificationsTask {
             verify,
+            inbox,
             at,
             zone,
             wanted,
@@ -64,13 +83,18 @@ impl Verifications {
     /// Has one made soon. Never waits.
     pub fn soon(&self) {
         // A task that has ended verifies at the next start.
-        let _ = self.wanted.send(None);
+        let _ = self.wanted.send(Wanted::Everyone(None));
+    }
+
+    /// Has what levels carry compared with the guild's roles soon. Never waits.
+    pub fn levels_soon(&self) {
+        let _ = self.wanted.send(Wanted::Levels);
     }
 
     /// Has one made, and waits for it; what it did, or why it did nothing.
     pub async fn made(&self) -> Result<Report, String> {
         let (tell, told) = oneshot::channel();
-        let _ = self.wanted.send(Some(tell));
+        let _ = self.wanted.send(Wanted::Everyone(Some(tell)));
         told.await
             .unwrap_or_else(|_| Err("the bot is shutting down".to_owned()))
     }
@@ -88,11 +112,11 @@ impl VerificationsTask {
         let mut failures = 0;
         let mut retry_at: Option<Instant> = None;
         loop {
-            let mut waiting = Vec::new();
+            let mut asked = Vec::new();
             let tick = tokio::time::sleep(LOOK);
             tokio::select! {
                 wanted = self.wanted.recv() => match wanted {
-                    Some(wanted) => waiting.extend(wanted),
+                    Some(wanted) => asked.push(wanted),
                     // Nobody can ask any more; the hour still comes.
                     None => tokio::time::sleep(LOOK).await,
                 },
@@ -104,8 +128,19 @@ impl VerificationsTask {
                 }
             }
             while let Ok(wanted) = self.wanted.try_recv() {
-                waiting.extend(wanted);
+                asked.push(wanted);
             }
+            if !asked.is_empty() && asked.iter().all(|asked| matches!(asked, Wanted::Levels)) {
+                if let Err(error) = self.verify.put_levels_right().await {
+                    let error = format!("{error:#}");
+                    tracing::error!(
+                        error,
+                        "what levels carry could not be compared with the guild's roles; it is at the next verification"
+                    );
+                }
+                continue;
+            }
+            self.inbox.settled(CATCH_UP).await;
             let now = Utc::now();
             let outcome = self.verify(now).await;
             match &outcome {
@@ -121,8 +156,10 @@ impl VerificationsTask {
                     );
                 }
             }
-            for waits in waiting {
-                let _ = waits.send(outcome.clone());
+            for wanted in asked {
+                if let Wanted::Everyone(Some(waits)) = wanted {
+                    let _ = waits.send(outcome.clone());
+                }
             }
         }
     }

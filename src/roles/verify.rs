@@ -177,7 +177,7 @@ impl VerifyRoles {
     }
 
     /// Links, follows and makes level roles; the level roles there are then.
-    async fn put_levels_right(&self) -> anyhow::Result<LevelRoles> {
+    pub(super) async fn put_levels_right(&self) -> anyhow::Result<LevelRoles> {
         let mut alone = self.names.alone().await?;
         let (mut roles, mut reach) = self.book.read().await?;
         let (steps, mut troubles) = self.compare_levels(&roles, reach).await?;

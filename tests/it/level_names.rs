@@ -711,6 +711,8 @@ async fn a_rename_by_hand_or_one_that_was_cut_off_is_taken_over() {
     answer_of(&stage, "mod", ".set_level_name 5 Five").await;
     let role = stage.sim.role("Five");
     stage.sim.grant(stage.sim.user("alice"), role);
+    // The bot does not hear of it, as if it had been away.
+    stage.sim.gateway().lose_next(1);
     stage.sim.rename_role(role, "Fünf");
     assert_eq!(
         answer_of(&stage, "mod", ".set_level_name 5 Fünf").await,

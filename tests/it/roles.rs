@@ -301,6 +301,57 @@ async fn what_humans_do_to_roles_is_put_right_or_followed() {
 }
 
 #[tokio::test]
+async fn what_humans_do_to_level_roles_is_followed_at_once() {
+    let stage = verified().await;
+    stage.sim.clear_requests();
+    stage.sim.rename_role(stage.sim.role("Five"), "Fünf");
+    wait("the level's new name", async || {
+        let name = "select count(*) from level where number = 5 and role_name = 'Fünf'";
+        (stage.database.number(name).await == 1).then_some(())
+    })
+    .await;
+    stage.sim.delete_role(stage.sim.role("One"));
+    let told = || {
+        // Made for the first notice.
+        let council = stage.sim.find_channel("council")?;
+        let messages = stage.sim.bot_messages(council);
+        let told = messages.iter().any(|message| {
+            said(message).contains("The role One of level 1 is missing from the guild.")
+        });
+        told.then_some(())
+    };
+    stage.sim.wait("the council to be told", told).await;
+    let pages = stage.sim.requests_to(&Method::GET, "/guilds/{}/members");
+    assert_eq!(pages.len(), 0, "nobody's roles are looked at for that");
+}
+
+#[tokio::test]
+async fn roles_wait_for_what_was_missed() {
+    let mut stage = verified().await;
+    let alice = stage.sim.user("alice");
+    stage.bot.terminate().await;
+    // As after a restore: what brought the level is in the history only.
+    stage
+        .database
+        .execute("update user_point set points = 1149 where points = 1150")
+        .await;
+    stage.rest();
+    stage.say("alice", "what brings it back");
+    stage.sim.clear_requests();
+    stage.sim.faults().next(
+        1,
+        Method::GET,
+        "/channels/{}/messages",
+        Fault::Delay(Duration::from_millis(700)),
+    );
+    stage.start_again().await;
+    stage.bot.logged("roles are verified").await;
+    let taken = stage.sim.requests_to(&Method::DELETE, PUT.1);
+    assert_eq!(taken.len(), 0, "{taken:?}");
+    holds(&stage, alice, &["Zero", "One", "Five"]).await;
+}
+
+#[tokio::test]
 async fn a_role_that_was_deleted_is_asked_about_and_comes_back_or_goes() {
     let stage = verified().await;
     for name in ["Five", "One"] {

@@ -173,7 +173,7 @@ async fn plain_client(sim: &Sim, pages: usize, changes: usize) -> anyhow::Result
     let guild = format!("{}/api/v10/guilds/{}", sim.proxy_url(), sim.guild_id());
     let role = sim.role("Zero");
     let started = Instant::now();
-    let mut after = 0;
+    let mut after: u64 = 0;
     for _ in 0..pages {
         let url = format!("{guild}/members?limit={PAGE}&after={after}");
         let answer = client

@@ -97,6 +97,7 @@ pub(crate) struct Gateway {
     /// When all members of a guild were last asked for.
     pub members_asked_at: BTreeMap<Id, u64>,
     held: Option<Vec<Event>>,
+    lose: u32,
     duplicate: u32,
     swap: u32,
     /// The first of two neighbours that are being swapped.
@@ -118,6 +119,10 @@ impl State {
             .guild
             .is_none_or(|id| self.guilds.get(&id).is_some_and(|guild| guild.bot_is_in));
         if !event.visible || !bot_is_there {
+            return;
+        }
+        if self.gateway.lose > 0 {
+            self.gateway.lose -= 1;
             return;
         }
         if let Some(held) = &mut self.gateway.held {
@@ -519,6 +524,11 @@ impl GatewayControl<'_> {
         for event in held.into_iter().chain(swapped) {
             state.dispatch(event);
         }
+    }
+
+    /// Sends the next `count` events to nobody, ever.
+    pub fn lose_next(&self, count: u32) {
+        self.shared.lock().gateway.lose = count;
     }
 
     /// Sends each of the next `count` events twice (with one and the same `s`).

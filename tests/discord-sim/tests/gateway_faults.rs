@@ -170,7 +170,7 @@ async fn acks_can_stop() {
 }
 
 #[tokio::test]
-async fn events_are_held_repeated_swapped_and_made_up() {
+async fn events_are_held_lost_repeated_swapped_and_made_up() {
     let sim = simulation().await;
     let (mut client, _) = begun(&sim).await;
     sim.gateway().hold();
@@ -179,6 +179,9 @@ async fn events_are_held_repeated_swapped_and_made_up() {
     assert_eq!(client.next().await["op"], 11, "the event waits");
     sim.gateway().release();
     assert_eq!(client.event("MESSAGE_CREATE").await["content"], "held");
+
+    sim.gateway().lose_next(1);
+    chat(&sim, "lost");
 
     sim.gateway().duplicate_next(1);
     chat(&sim, "twice");
