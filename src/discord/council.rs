@@ -203,7 +203,15 @@ impl Council {
     /// Marks a problem as solved, and forgets it; `false` if it could not be marked, and is
     /// remembered until it can.
     async fn solve(&self, scope: &'static str, solved: &CouncilNotice) -> anyhow::Result<bool> {
-        let text = fitting(&solved.text, LONGEST - SOLVED.len()) + SOLVED;
+        let text = solved.text.trim_end_matches(SOLVED);
+        let text = fitting(text, LONGEST - SOLVED.len()) + SOLVED;
+        // First of all: if the bot ends in between and the problem comes back, the row does not
+        // say that it is shown.
+        let marked = CouncilNotice {
+            text: text.clone(),
+            ..solved.clone()
+        };
+        council_notice::save(&mut *self.database.acquire().await?, scope, &marked).await?;
         if let Some(Told::Not(why)) = self.rewrite(solved, text.trim(), None).await? {
             self.log(scope, &solved.key, text.trim(), &why);
             return Ok(false);

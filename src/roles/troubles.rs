@@ -36,9 +36,9 @@ pub(super) fn cannot_manage() -> Notice {
     plain("cannot-manage-roles".to_owned(), text.to_owned())
 }
 
-/// The question whether so many members may lose roles, if there is one.
-pub(super) fn removals(withheld: Option<Withheld>) -> Vec<Notice> {
-    let ask = |Withheld { losing, members }| Notice {
+/// The question whether so many members may lose roles.
+pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
+    Notice {
         key: "removals".to_owned(),
         text: format!(
             "{losing} of {members} members would lose level roles, which is more than usual, and a wrong database must not \
@@ -50,8 +50,7 @@ pub(super) fn removals(withheld: Option<Withheld>) -> Vec<Notice> {
             "Let them lose the roles",
             Look::Dangerous,
         )])),
-    };
-    withheld.map(ask).into_iter().collect()
+    }
 }
 
 fn level(trouble: &Trouble) -> Notice {

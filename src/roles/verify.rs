@@ -151,9 +151,11 @@ impl VerifyRoles {
             if pass == 1 {
                 report.members = members;
                 report.wrong = differences.len() as u64;
-                report.withheld = if withholds { losing } else { 0 };
-                let withheld = withholds.then_some(Withheld { losing, members });
-                self.tell("removals", &troubles::removals(withheld)).await;
+                if withholds {
+                    report.withheld = losing;
+                    let asks = troubles::removals(Withheld { losing, members });
+                    self.tell("removals", &[asks]).await;
+                }
                 progress.send_modify(|progress| progress.wrong = report.wrong);
             }
             let changed = report.given + report.taken;
@@ -167,6 +169,9 @@ impl VerifyRoles {
             if report.given + report.taken == changed {
                 break;
             }
+        }
+        if report.withheld == 0 {
+            self.tell("removals", &[]).await;
         }
         let mut session = self.database.acquire().await?;
         verification::finished(&mut session, now).await?;
