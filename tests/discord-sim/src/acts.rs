@@ -3,9 +3,12 @@
 //!
 //! An act panics where a client would not offer it; its `try_` form says why.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use crate::Sim;
+use crate::accounts::End;
 use crate::clock::{Id, timestamp};
 use crate::invoke::Offered;
 use crate::message::Message;
@@ -166,7 +169,8 @@ impl Sim {
         self.lock().joined.insert(thread);
     }
 
-    /// Somebody joins the guild (again); panics if they are banned.
+    /// Somebody joins the guild (again); panics if they are banned or have no
+    /// account any more.
     pub fn join(&self, user: Id) {
         let mut state = self.lock();
         let guild = state.main_guild;
@@ -283,6 +287,9 @@ impl Sim {
     /// Somebody's username changes (also in [`Sim::user`]).
     pub fn username(&self, user: Id, name: &str) {
         let mut state = self.lock();
+        if state.ended.contains_key(&user) {
+            return;
+        }
         state.names.retain(|_, id| *id != user);
         state.names.insert(name.to_owned(), user);
         state.change_user(user, |account| name.clone_into(&mut account.username));
@@ -298,6 +305,37 @@ impl Sim {
     pub fn avatar(&self, user: Id, hash: Option<&str>) {
         let change = |account: &mut User| account.avatar = hash.map(Into::into);
         self.lock().change_user(user, change);
+    }
+
+    /// Somebody deletes their account: they leave every guild, and are shown as
+    /// `deleted_user_…`, without a display name or an avatar, from then on.
+    pub fn delete_account(&self, user: Id) {
+        let deleted = self.lock().end_account(user, End::Deleted);
+        assert!(deleted, "there is no account {user} to delete");
+    }
+
+    /// An account is gone without a trace: it leaves every guild, and nobody of
+    /// this id is known (10013) from then on.
+    pub fn erase_account(&self, user: Id) {
+        let erased = self.lock().end_account(user, End::Erased);
+        assert!(erased, "there is no account {user} to erase");
+    }
+
+    /// An account that was deleted or erased is back as it was, in no guild yet.
+    pub fn restore_account(&self, user: Id) {
+        self.lock().ended.remove(&user);
+    }
+
+    /// Every generated member of a range takes another username, as while the bot
+    /// was away: no event tells.
+    pub fn rename_members(&self, range: Range<u32>) {
+        self.lock().rename_generated(range);
+    }
+
+    /// Every generated member of a range takes another avatar (also those who had
+    /// none), as while the bot was away: no event tells.
+    pub fn change_avatars(&self, range: Range<u32>) {
+        self.lock().redraw_generated(range);
     }
 
     fn new_role(

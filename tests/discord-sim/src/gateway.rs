@@ -114,7 +114,7 @@ impl Gateway {
 impl State {
     /// Tells every session that wants to hear it, or puts it aside while the
     /// gateway is held.
-    pub(crate) fn dispatch(&mut self, event: Event) {
+    pub(crate) fn dispatch(&mut self, mut event: Event) {
         let bot_is_there = event
             .guild
             .is_none_or(|id| self.guilds.get(&id).is_some_and(|guild| guild.bot_is_in));
@@ -125,6 +125,7 @@ impl State {
             self.gateway.lose -= 1;
             return;
         }
+        self.freshen(&mut event.json);
         if let Some(held) = &mut self.gateway.held {
             held.push(event);
             return;

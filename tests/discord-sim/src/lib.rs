@@ -23,7 +23,9 @@
 //! - `world` what exists at the start; `founding` how it comes to be; `state`
 //!   what exists now; `members` the
 //!   million who are computed, not stored; `clock` time and ids
-//! - `objects`, `message` the world in JSON; `permissions` who may do what
+//! - `objects`, `message` the world in JSON; `shown` how it is brought up to date;
+//!   `permissions` who may do what
+//! - `accounts` how accounts end, and change by the thousand
 //! - `people`, `invoke` what people do; `acts` how tests let them; `roles`,
 //!   `channels` what comes of it
 //! - `gateway`, `session`, `socket`, `flood` how the bot is told
@@ -34,6 +36,7 @@
 //! Everything the simulator knows is one `State` (in `state`) behind one lock that
 //! is never held across an `.await`. All listeners are on 127.0.0.1.
 
+mod accounts;
 mod acts;
 mod channels;
 pub mod chat;
@@ -53,6 +56,7 @@ mod requests;
 mod rest;
 mod roles;
 mod session;
+mod shown;
 mod socket;
 mod state;
 mod tls;
@@ -368,15 +372,19 @@ impl Sim {
         let state = self.lock();
         let shown = state
             .channel_messages(channel)
-            .map(|stored| stored.json.clone());
+            .map(|stored| state.shown(stored));
         shown.collect()
     }
 
     /// One message, wherever it is, also one that only one person sees.
     pub fn message(&self, id: Id) -> Option<Value> {
-        self.lock()
-            .find_message(id)
-            .map(|stored| stored.json.clone())
+        let state = self.lock();
+        state.find_message(id).map(|stored| state.shown(stored))
+    }
+
+    /// An account as `GET /users/{}` shows it, if it shows any.
+    pub fn account(&self, user: Id) -> Option<Value> {
+        self.lock().user(user).as_ref().map(objects::user)
     }
 
     /// The bot's messages in a channel, oldest first.
@@ -485,16 +493,16 @@ impl Sim {
     /// The same, if it is there by now.
     pub fn find_reply(&self, message: Id) -> Option<Value> {
         let state = self.lock();
-        let all = state
+        let mut all = state
             .messages
             .values()
             .flat_map(std::collections::BTreeMap::values);
-        all.map(|stored| &stored.json)
-            .find(|json| {
-                id_in(&json["author"]["id"]) == Some(state.bot)
-                    && id_in(&json["message_reference"]["message_id"]) == Some(message)
-            })
-            .cloned()
+        all.find(|stored| {
+            let json = &stored.json;
+            id_in(&json["author"]["id"]) == Some(state.bot)
+                && id_in(&json["message_reference"]["message_id"]) == Some(message)
+        })
+        .map(|stored| state.shown(stored))
     }
 
     /// The latest answer to an interaction, once it is more than a promise of one: a
@@ -508,7 +516,7 @@ impl Sim {
     pub fn find_answer(&self, interaction: Id) -> Option<Value> {
         let state = self.lock();
         let shown = state.interactions.get(&interaction)?.shown?;
-        Some(state.find_message(shown)?.json.clone())
+        state.find_message(shown).map(|stored| state.shown(stored))
     }
 
     /// The suggestions that answer an autocomplete interaction, each with its

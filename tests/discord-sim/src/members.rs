@@ -88,6 +88,22 @@ pub fn generated(index: u32) -> Generated {
     }
 }
 
+/// Generated member `index` with their username changed `names` times and their
+/// avatar `avatars` times, each time to one that they never had.
+pub fn revised(index: u32, names: usize, avatars: usize) -> Generated {
+    let mut person = generated(index);
+    if names > 0 {
+        person.username = format!("{}_v{names}", person.username);
+    }
+    if avatars > 0 {
+        let before = person.avatar.unwrap_or_default();
+        let animated = if before.starts_with("a_") { "a_" } else { "" };
+        let dice = mix(person.id ^ mix(avatars as u64));
+        person.avatar = Some(format!("{animated}{dice:016x}{:016x}", mix(dice)));
+    }
+    person
+}
+
 /// The id of generated member `index`.
 pub fn id_of(index: u32) -> Id {
     id_in_slot(slot_of(index), index)
@@ -240,6 +256,19 @@ mod tests {
         assert_eq!(rest, all[100..103]);
         assert_eq!(ids_after(all[7_119], 7_120).count(), 0);
         assert_eq!(ids_after(Id::MAX, 7_120).count(), 0);
+    }
+
+    #[test]
+    fn changes_give_what_nobody_had() {
+        let people = |change| (0..2_000).map(move |index| revised(index, change, change));
+        let names: BTreeSet<String> = (0..3).flat_map(people).map(|one| one.username).collect();
+        assert_eq!(names.len(), 3 * 2_000);
+        assert!(names.iter().all(|name| name.len() <= 32));
+        let avatars: Vec<Option<String>> = (0..3).flat_map(people).map(|one| one.avatar).collect();
+        let shown: BTreeSet<&String> = avatars.iter().flatten().collect();
+        assert_eq!(shown.len(), avatars.iter().flatten().count());
+        assert!(avatars[2_000..].iter().all(Option::is_some));
+        assert_eq!(revised(7, 0, 0), generated(7));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::state::{Member, State, User};
 impl State {
     /// Joins the guild, as a new member without roles or nickname.
     pub(crate) fn join(&mut self, guild: Id, user: Id, pending: bool) {
+        let ended = self.ended.contains_key(&user);
+        assert!(!ended, "their account is no more");
         let now = self.clock.now_ms();
         let Some(found) = self.guilds.get_mut(&guild) else {
             return;
@@ -83,9 +85,11 @@ impl State {
         self.tell_of_member("GUILD_MEMBER_UPDATE", guild, user);
     }
 
-    /// Changes an account and tells every guild that the person is in.
+    /// Changes an account, unless it has ended, and tells every guild that the
+    /// person is in.
     pub(crate) fn change_user(&mut self, id: Id, change: impl FnOnce(&mut User)) {
-        let Some(mut user) = self.user(id) else {
+        let ended = self.ended.contains_key(&id);
+        let Some(mut user) = self.account(id).filter(|_| !ended) else {
             return;
         };
         change(&mut user);

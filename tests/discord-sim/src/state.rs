@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::accounts::{self, End, Revisions};
 use crate::chat::{Heard, News};
 use crate::clock::{Clock, Id};
 use crate::faults::Plan;
@@ -35,6 +36,10 @@ pub(crate) struct State {
     /// Accounts that were named or touched; the rest is generated.
     pub users: BTreeMap<Id, User>,
     pub names: BTreeMap<String, Id>,
+    /// Accounts that have ended; what they were is still above.
+    pub ended: BTreeMap<Id, End>,
+    /// What all at once became of generated accounts.
+    pub revisions: Revisions,
     /// The private threads that the bot was added to.
     pub joined: BTreeSet<Id>,
     /// Messages by channel.
@@ -160,7 +165,7 @@ pub(crate) struct Channel {
 /// A message and what is not visible in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
-    /// As `GET /channels/{}/messages/{}` shows it.
+    /// As `GET /channels/{}/messages/{}` shows it, but for what `shown.rs` does.
     pub json: Value,
     pub pings: Pings,
     /// The nonce that must not be used again, and when it was used.
@@ -239,6 +244,8 @@ impl State {
             channels: BTreeMap::new(),
             users: BTreeMap::new(),
             names: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            revisions: Revisions::default(),
             joined: BTreeSet::new(),
             messages: BTreeMap::new(),
             ephemeral: BTreeMap::new(),
@@ -255,10 +262,20 @@ impl State {
         state
     }
 
-    /// An account that exists, named, touched or generated.
+    /// An account that exists, named, touched or generated, or what Discord shows
+    /// of it after its end.
     pub fn user(&self, id: Id) -> Option<User> {
+        match self.ended.get(&id) {
+            Some(End::Erased) => None,
+            Some(End::Deleted) => Some(accounts::remains(id)),
+            None => self.account(id),
+        }
+    }
+
+    /// An account as it was before its end, if it has ended.
+    pub fn account(&self, id: Id) -> Option<User> {
         self.users.get(&id).cloned().or_else(|| {
-            let person = members::generated(members::index_of(id)?);
+            let person = self.revisions.person(members::index_of(id)?);
             Some(User {
                 id,
                 username: person.username,

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod accounts;
 mod channels;
 mod chat;
 mod faults;

@@ -250,10 +250,11 @@ impl State {
         } else {
             Err(UNAUTHORIZED)
         };
-        let (status, body) = outcome.unwrap_or_else(|refusal| {
+        let (status, mut body) = outcome.unwrap_or_else(|refusal| {
             tracing::debug!(%call.method, call.path, ?refusal, "refused");
             (refusal.status, refusal.body())
         });
+        self.freshen(&mut body);
         let mut response = respond(status, &body);
         limits::stamp(&mut response, &headers);
         response

@@ -1,0 +1,53 @@
+//! What is stored, as it is shown at this moment.
+//!
+//! A message is stored as it was written. Whenever it is shown, its author and
+//! those it mentions are who they are by then.
+
+use serde_json::Value;
+
+use crate::objects::{self, id_in};
+use crate::state::{State, Stored};
+
+impl State {
+    /// A message as it is shown now.
+    pub(crate) fn shown(&self, stored: &Stored) -> Value {
+        let mut json = stored.json.clone();
+        self.freshen(&mut json);
+        json
+    }
+
+    /// Brings every message in something that is about to be shown up to date.
+    pub(crate) fn freshen(&self, json: &mut Value) {
+        match json {
+            Value::Array(list) => {
+                for item in list {
+                    self.freshen(item);
+                }
+            }
+            Value::Object(fields) => {
+                let by_user = !fields.contains_key("webhook_id");
+                let is_message = fields.contains_key("author") && fields.contains_key("content");
+                for (name, value) in fields {
+                    match name.as_str() {
+                        "author" if is_message && by_user => self.freshen_person(value),
+                        "mentions" if is_message => self.freshen_people(value),
+                        _ => self.freshen(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn freshen_people(&self, people: &mut Value) {
+        for person in people.as_array_mut().into_iter().flatten() {
+            self.freshen_person(person);
+        }
+    }
+
+    fn freshen_person(&self, person: &mut Value) {
+        if let Some(now) = id_in(&person["id"]).and_then(|id| self.face(id)) {
+            objects::extend(person, objects::user(&now));
+        }
+    }
+}
