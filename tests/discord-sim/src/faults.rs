@@ -1,5 +1,5 @@
 //! What goes wrong on demand in REST. (The gateway's faults are methods of
-//! [`crate::GatewayControl`].)
+//! [`crate::GatewayControl`], and the CDN's are in `cdn/faults.rs`.)
 
 use std::time::Duration;
 
@@ -64,15 +64,15 @@ impl Scope {
 
 /// A fault that waits for its calls.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<F> {
     pub left: u32,
     pub method: Method,
     pub pattern: String,
-    pub fault: Fault,
+    pub fault: F,
 }
 
 /// The fault that is due for this call; one fewer is left of it then.
-pub(crate) fn due(plans: &mut Vec<Plan>, method: &Method, path: &str) -> Option<Fault> {
+pub(crate) fn due<F: Clone>(plans: &mut Vec<Plan<F>>, method: &Method, path: &str) -> Option<F> {
     let at = plans
         .iter()
         .position(|plan| plan.method == *method && path_fits(path, &plan.pattern))?;

@@ -30,6 +30,7 @@
 //!   `channels` what comes of it
 //! - `gateway`, `session`, `socket`, `flood` how the bot is told
 //! - `rest` what the bot asks for; `requests` the log of it; `tls` its front
+//! - `cdn` the pictures, what goes wrong with them, and the log
 //! - `faults` what goes wrong on demand
 //! - `fixtures`, `chat` the made-up guild and the program to talk in it
 //!
@@ -38,6 +39,7 @@
 
 mod accounts;
 mod acts;
+mod cdn;
 mod channels;
 pub mod chat;
 pub mod clock;
@@ -75,6 +77,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::cdn::{CdnFault, CdnFaultControl};
 pub use crate::clock::Id;
 pub use crate::faults::{Fault, Scope};
 pub use crate::flood::FloodReport;
@@ -164,9 +167,11 @@ impl Sim {
         let gateway = TcpListener::bind("127.0.0.1:0").await?;
         let front = TcpListener::bind("127.0.0.1:0").await?;
         let plain = TcpListener::bind("127.0.0.1:0").await?;
+        let cdn = TcpListener::bind("127.0.0.1:0").await?;
         let (tls_address, plain_address) = (front.local_addr()?, plain.local_addr()?);
         let mut state = State::new(&world);
         state.gateway.url = format!("ws://{}", gateway.local_addr()?);
+        state.cdn.url = format!("http://{}", cdn.local_addr()?);
         let shared = Shared {
             state: Arc::new(Mutex::new(state)),
             stop: CancellationToken::new(),
@@ -174,6 +179,7 @@ impl Sim {
         shared.spawn(socket::serve(gateway, shared.clone()));
         shared.spawn(rest::serve_tls(front, tls, shared.clone()));
         shared.spawn(rest::serve_plain(plain, shared.clone()));
+        shared.spawn(cdn::serve(cdn, shared.clone()));
         Ok(Self {
             shared,
             tls_address,
@@ -196,6 +202,11 @@ impl Sim {
     /// The REST origin that is a rate-limiting proxy: no TLS, no limits.
     pub fn proxy_url(&self) -> String {
         format!("http://{}", self.plain_address)
+    }
+
+    /// The CDN's origin: no TLS, no limits.
+    pub fn cdn_url(&self) -> String {
+        self.lock().cdn.url.clone()
     }
 
     /// The gateway, as `GET /gateway` says it.
@@ -425,6 +436,16 @@ impl Sim {
         self.lock().requests.clear();
     }
 
+    /// What the CDN was asked for so far: paths with their queries, in order.
+    pub fn cdn_requests(&self) -> Vec<String> {
+        self.lock().cdn.requests.clone()
+    }
+
+    /// Forgets what the CDN was asked for so far.
+    pub fn clear_cdn_requests(&self) {
+        self.lock().cdn.requests.clear();
+    }
+
     /// The registered commands of the guild.
     pub fn commands(&self) -> Vec<Value> {
         let state = self.lock();
@@ -557,6 +578,13 @@ impl Sim {
     /// Faults in REST.
     pub fn faults(&self) -> FaultControl<'_> {
         FaultControl {
+            shared: &self.shared,
+        }
+    }
+
+    /// Faults in the CDN.
+    pub fn cdn_faults(&self) -> CdnFaultControl<'_> {
+        CdnFaultControl {
             shared: &self.shared,
         }
     }

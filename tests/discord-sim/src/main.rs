@@ -194,6 +194,7 @@ async fn start(world: World, directory: &Path) -> anyhow::Result<(Sim, EnvFile)>
     let sim = Sim::start_in(world, directory).await?;
     let lines = [
         variable("WALLE_DISCORD_API", &sim.api_url()),
+        variable("WALLE_DISCORD_CDN", &sim.cdn_url()),
         variable("WALLE_DISCORD_CA", &absolute(&sim.ca_path())),
         variable("WALLE_TOKEN", &sim.token()),
         variable("WALLE_GUILD_ID", &sim.guild_id().to_string()),

@@ -11,9 +11,10 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::accounts::{self, End, Revisions};
+use crate::cdn::Cdn;
 use crate::chat::{Heard, News};
 use crate::clock::{Clock, Id};
-use crate::faults::Plan;
+use crate::faults::{Fault, Plan};
 use crate::gateway::Gateway;
 use crate::members;
 use crate::objects::id_in;
@@ -51,7 +52,8 @@ pub(crate) struct State {
     pub interactions: BTreeMap<Id, Interaction>,
     pub gateway: Gateway,
     pub limits: Limits,
-    pub faults: Vec<Plan>,
+    pub faults: Vec<Plan<Fault>>,
+    pub cdn: Cdn,
     /// By number, in the order in which they came.
     pub requests: BTreeMap<u64, Request>,
     pub request_count: u64,
@@ -254,6 +256,7 @@ impl State {
             gateway: Gateway::default(),
             limits: Limits::default(),
             faults: Vec::new(),
+            cdn: Cdn::default(),
             requests: BTreeMap::new(),
             request_count: 0,
             listener: None,

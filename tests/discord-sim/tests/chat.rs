@@ -236,6 +236,7 @@ fn serving_says_when_it_is_ready() {
     let text = text.expect("the file is there");
     for name in [
         "WALLE_DISCORD_API='https://127.0.0.1:",
+        "WALLE_DISCORD_CDN='http://127.0.0.1:",
         "WALLE_DISCORD_CA=",
         "WALLE_TOKEN=",
         "WALLE_GUILD_ID=",

@@ -3,6 +3,7 @@
 mod support;
 
 mod accounts;
+mod cdn;
 mod channels;
 mod chat;
 mod faults;

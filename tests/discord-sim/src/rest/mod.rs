@@ -129,7 +129,7 @@ where
 
 /// The connection is to break instead of answering.
 #[derive(Debug)]
-struct Broken;
+pub(crate) struct Broken;
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
