@@ -25,12 +25,13 @@
 //!   million who are computed, not stored; `clock` time and ids
 //! - `objects`, `message` the world in JSON; `shown` how it is brought up to date;
 //!   `permissions` who may do what
+//! - `attachments` the files of messages and the links to them
 //! - `accounts` how accounts end, and change by the thousand
 //! - `people`, `invoke` what people do; `acts` how tests let them; `roles`,
 //!   `channels` what comes of it
 //! - `gateway`, `session`, `socket`, `flood` how the bot is told
 //! - `rest` what the bot asks for; `requests` the log of it; `tls` its front
-//! - `cdn` the pictures, what goes wrong with them, and the log
+//! - `cdn` the pictures and files, what goes wrong with them, and the log
 //! - `faults` what goes wrong on demand
 //! - `fixtures`, `chat` the made-up guild and the program to talk in it
 //!
@@ -39,6 +40,7 @@
 
 mod accounts;
 mod acts;
+mod attachments;
 mod cdn;
 mod channels;
 pub mod chat;
@@ -391,6 +393,16 @@ impl Sim {
     pub fn message(&self, id: Id) -> Option<Value> {
         let state = self.lock();
         state.find_message(id).map(|stored| state.shown(stored))
+    }
+
+    /// The names of a message's files and what is in them.
+    pub fn attachments(&self, message: Id) -> Vec<(String, Vec<u8>)> {
+        let state = self.lock();
+        let files = state.find_message(message).map(|stored| &stored.files);
+        let files = files.into_iter().flatten();
+        files
+            .map(|file| (file.name.clone(), file.bytes.to_vec()))
+            .collect()
     }
 
     /// An account as `GET /users/{}` shows it, if it shows any.

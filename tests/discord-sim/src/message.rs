@@ -7,9 +7,11 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
+use crate::attachments::Attachment;
 use crate::clock::{Id, time_of, timestamp};
 use crate::gateway::Event;
 use crate::objects::{self, id_in, text};
@@ -31,6 +33,7 @@ pub struct Message {
     pub(crate) reply_to: Option<Id>,
     pub(crate) forward_of: Option<Id>,
     pub(crate) webhook: Option<String>,
+    pub(crate) files: Vec<(String, Bytes)>,
     pub(crate) fields: Map<String, Value>,
     pub(crate) quiet: bool,
 }
@@ -47,6 +50,7 @@ impl Message {
             reply_to: None,
             forward_of: None,
             webhook: None,
+            files: Vec::new(),
             fields: Map::new(),
             quiet: false,
         }
@@ -85,6 +89,13 @@ impl Message {
     #[must_use]
     pub fn webhook(mut self, name: impl Into<String>) -> Self {
         self.webhook = Some(name.into());
+        self
+    }
+
+    /// With a file, after those before it.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.into(), bytes.into().into()));
         self
     }
 
@@ -190,13 +201,19 @@ impl State {
         if let Some(kind) = message.kind {
             json["type"] = kind.into();
         }
-        objects::extend(&mut json, Value::Object(message.fields));
-        let pings = self.resolve_mentions(&mut json, &Allowed::everything(), true);
-        let stored = Stored {
+        let mut stored = Stored {
             json,
-            pings,
+            files: Vec::new(),
+            pings: Pings::default(),
             nonce: None,
         };
+        for (name, bytes) in message.files {
+            let file = Attachment::new(self.clock.snowflake(), &name, None, bytes);
+            let object = file.object(&self.cdn.url, message.channel);
+            stored.add_file(file, object);
+        }
+        objects::extend(&mut stored.json, Value::Object(message.fields));
+        stored.pings = self.resolve_mentions(&mut stored.json, &Allowed::everything(), true);
         self.take_message(stored, !message.quiet);
         id
     }

@@ -1,7 +1,8 @@
 //! What is stored, as it is shown at this moment.
 //!
 //! A message is stored as it was written. Whenever it is shown, its author and
-//! those it mentions are who they are by then.
+//! those it mentions are who they are by then, and the links to its files are
+//! signed anew.
 
 use serde_json::Value;
 
@@ -31,6 +32,7 @@ impl State {
                     match name.as_str() {
                         "author" if is_message && by_user => self.freshen_person(value),
                         "mentions" if is_message => self.freshen_people(value),
+                        "attachments" => self.freshen_links(value),
                         _ => self.freshen(value),
                     }
                 }
@@ -48,6 +50,17 @@ impl State {
     fn freshen_person(&self, person: &mut Value) {
         if let Some(now) = id_in(&person["id"]).and_then(|id| self.face(id)) {
             objects::extend(person, objects::user(&now));
+        }
+    }
+
+    fn freshen_links(&self, attachments: &mut Value) {
+        for attachment in attachments.as_array_mut().into_iter().flatten() {
+            for field in ["url", "proxy_url"] {
+                let signed = attachment[field].as_str().and_then(|url| self.signed(url));
+                if let Some(signed) = signed {
+                    attachment[field] = signed.into();
+                }
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::accounts::{self, End, Revisions};
+use crate::attachments::Attachment;
 use crate::cdn::Cdn;
 use crate::chat::{Heard, News};
 use crate::clock::{Clock, Id};
@@ -83,6 +84,11 @@ pub struct Settings {
     pub identify_limit: u64,
     /// How long the machine's clock gives the bot to answer an interaction.
     pub answer_within: Duration,
+    /// Whether links to attachments are signed and expire. If not, they have no
+    /// query at all, and are good as long as their message is there.
+    pub signed_attachments: bool,
+    /// For how many seconds of the world's clock a signed link is good.
+    pub attachment_seconds: u64,
 }
 
 /// An account.
@@ -169,6 +175,7 @@ pub(crate) struct Channel {
 pub(crate) struct Stored {
     /// As `GET /channels/{}/messages/{}` shows it, but for what `shown.rs` does.
     pub json: Value,
+    pub files: Vec<Attachment>,
     pub pings: Pings,
     /// The nonce that must not be used again, and when it was used.
     pub nonce: Option<(String, u64)>,
@@ -203,6 +210,8 @@ impl Default for Settings {
             replay_buffer: 10_000,
             identify_limit: 1_000,
             answer_within: Duration::from_secs(3),
+            signed_attachments: true,
+            attachment_seconds: 86_400,
         }
     }
 }
@@ -302,6 +311,14 @@ impl State {
             .values()
             .find_map(|channel| channel.get(&id))
             .or_else(|| self.ephemeral.get(&id))
+    }
+
+    pub fn find_message_mut(&mut self, id: Id) -> Option<&mut Stored> {
+        let stored = self
+            .messages
+            .values_mut()
+            .find_map(|channel| channel.get_mut(&id));
+        stored.or(self.ephemeral.get_mut(&id))
     }
 
     /// Puts a request into the log; returns its number.

@@ -3,6 +3,7 @@
 mod support;
 
 mod accounts;
+mod attachments;
 mod cdn;
 mod channels;
 mod chat;

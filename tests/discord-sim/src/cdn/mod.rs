@@ -1,7 +1,8 @@
-//! Discord's CDN: the pictures of those who have one.
+//! Discord's CDN: the pictures of those who have one, and the files of messages.
 //!
 //! It is a plain HTTP origin of its own. A picture is there as long as somebody
-//! has it, drawn from nothing but its hash.
+//! has it, drawn from nothing but its hash; a file is there as long as its message
+//! is, for links that are still good.
 
 mod faults;
 mod picture;
@@ -31,6 +32,8 @@ const SMALLEST_SIDE: u32 = 16;
 const LARGEST_SIDE: u32 = 4_096;
 const PNG: &str = "image/png";
 const TEXT: &str = "text/plain";
+/// What Discord says of a file whose link is good no more.
+const GONE: &str = "This content is no longer available.";
 /// What a fault's big body is sent in pieces of.
 const ZEROS: &[u8] = &[0; 1 << 16];
 
@@ -50,6 +53,8 @@ type Body = UnsyncBoxBody<Bytes, Broken>;
 enum Found {
     /// The picture of this name and size.
     Picture(String, u32),
+    /// A file.
+    File(Option<String>, Bytes),
     /// Nothing but a status and a text.
     Nothing(u16, &'static str),
 }
@@ -103,6 +108,12 @@ impl State {
         }
         let segments: Vec<&str> = path.split('/').skip(1).collect();
         let hash = match segments.as_slice() {
+            ["attachments", ..] => {
+                return match self.linked(path, query) {
+                    Some(file) => Found::File(file.content_type.clone(), file.bytes.clone()),
+                    None => Found::Nothing(404, GONE),
+                };
+            }
             ["avatars", user, file] => self.avatar(user, file),
             ["guilds", guild, "users", user, "avatars", file] => {
                 self.guild_avatar(guild, user, file)
@@ -156,6 +167,13 @@ fn show(found: Found) -> Response<Body> {
             Ok(png) => whole(200, PNG, png),
             Err(_) => text(500, "Internal Server Error"),
         },
+        Found::File(content_type, bytes) => {
+            let content_type = content_type.and_then(|name| HeaderValue::from_str(&name).ok());
+            let usual = HeaderValue::from_static("application/octet-stream");
+            let mut response = whole(200, PNG, bytes);
+            set(&mut response, CONTENT_TYPE, content_type.unwrap_or(usual));
+            response
+        }
         Found::Nothing(status, why) => text(status, why),
     }
 }

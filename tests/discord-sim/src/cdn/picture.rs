@@ -43,5 +43,6 @@ mod tests {
         let draw = |name, side| draw(name, side).expect("a picture");
         assert_eq!(draw("a", 64), draw("a", 64));
         assert_ne!(draw("a", 64), draw("b", 64));
+        assert_eq!(png::dimensions(&draw("a", 256)), Some((256, 256)));
     }
 }

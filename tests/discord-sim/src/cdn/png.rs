@@ -1,5 +1,5 @@
 //! PNG files, as far as they are needed here: square pictures without
-//! transparency.
+//! transparency are written, and of others the size is read.
 
 use std::io::{self, Write};
 
@@ -9,6 +9,8 @@ use flate2::{Compression, Crc};
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// Eight bits a channel, red, green and blue, not interlaced.
 const FORMAT: [u8; 5] = [8, 2, 0, 0, 0];
+/// The bytes before the picture's width.
+const BEFORE_WIDTH: usize = 16;
 
 /// Writes a picture of `side` rows, each of `side` times red, green and blue.
 pub(crate) fn encode<'a>(side: u32, row: impl Fn(u32) -> &'a [u8]) -> io::Result<Vec<u8>> {
@@ -24,6 +26,17 @@ pub(crate) fn encode<'a>(side: u32, row: impl Fn(u32) -> &'a [u8]) -> io::Result
     chunk(&mut png, *b"IDAT", &pixels.finish()?);
     chunk(&mut png, *b"IEND", &[]);
     Ok(png)
+}
+
+/// A picture's width and height, if it is a PNG file.
+pub(crate) fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
+    let begins = bytes.starts_with(SIGNATURE) && bytes.get(12..BEFORE_WIDTH)? == b"IHDR";
+    let number = |at: usize| {
+        let four = bytes.get(at..at + 4)?;
+        Some(u32::from_be_bytes(four.try_into().ok()?))
+    };
+    let found = (number(BEFORE_WIDTH)?, number(BEFORE_WIDTH + 4)?);
+    begins.then_some(found)
 }
 
 fn chunk(png: &mut Vec<u8>, kind: [u8; 4], data: &[u8]) {
@@ -46,6 +59,9 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         let png = encode(2, |y| if y == 0 { &[1; 6] } else { &[2; 6] }).expect("a picture");
+        assert_eq!(dimensions(&png), Some((2, 2)));
+        assert_eq!(dimensions(&png[..20]), None);
+        assert_eq!(dimensions(b"PNG"), None);
         let data = &png[8 + 25..];
         let length = u32::from_be_bytes(data[..4].try_into().expect("four bytes")) as usize;
         let mut pixels = Vec::new();

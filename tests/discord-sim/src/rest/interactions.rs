@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::attachments;
 use crate::clock::Id;
 use crate::objects::{self, id_in, text};
 use crate::rest::validate::{self, Form, items};
@@ -246,6 +247,7 @@ impl State {
         } else {
             validate::message(call)?
         };
+        attachments::check(call, &Value::Null)?;
         let interaction = self.interactions.get(&id).ok_or(UNKNOWN_INTERACTION)?;
         let (channel, user, name) = (
             interaction.channel,
@@ -294,11 +296,7 @@ impl State {
     }
 
     fn finish_loading(&mut self, message: Id) {
-        let stored = self
-            .messages
-            .values_mut()
-            .find_map(|channel| channel.get_mut(&message));
-        if let Some(stored) = stored.or(self.ephemeral.get_mut(&message)) {
+        if let Some(stored) = self.find_message_mut(message) {
             let flags = stored.json["flags"].as_u64().unwrap_or(0);
             stored.json["flags"] = (flags & !LOADING).into();
         }

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
+use crate::attachments;
 use crate::clock::{Id, timestamp};
-use crate::members::mix;
 use crate::message::message_object;
-use crate::objects::{self, id_in, text};
+use crate::objects::{self, id_in};
 use crate::permissions::{self, READ_MESSAGE_HISTORY, SEND_MESSAGES};
 use crate::rest::guilds::{limit, snowflake};
 use crate::rest::validate::{self, Draft, Form, nonce_text};
-use crate::rest::{Call, MISSING_PERMISSIONS, Outcome, Refusal, UNKNOWN_MESSAGE, multipart::File};
+use crate::rest::{Call, MISSING_PERMISSIONS, Outcome, Refusal, UNKNOWN_MESSAGE};
 use crate::state::{Channel, State, Stored};
 
 const NOT_A_TEXT_CHANNEL: Refusal =
@@ -28,8 +28,6 @@ const NO_REPLY_WITHOUT_HISTORY: Refusal = Refusal::new(
 const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// How long a nonce is remembered, in the world's time.
 const NONCE_MS: u64 = 5 * 60_000;
-/// How long an attachment's link is good, in the world's time.
-const LINK_MS: u64 = 86_400_000;
 
 impl State {
     pub(super) fn list_messages(&self, channel: Id, call: &Call) -> Outcome {
@@ -89,6 +87,7 @@ impl State {
             return Err(NOT_A_TEXT_CHANNEL);
         }
         let draft = validate::message(call)?;
+        attachments::check(call, &Value::Null)?;
         let granted = self.granted_in(channel);
         if !draft.embeds.is_empty() && granted & permissions::EMBED_LINKS == 0
             || !call.files.is_empty() && granted & permissions::ATTACH_FILES == 0
@@ -129,6 +128,9 @@ impl State {
         if id_in(&stored.json["author"]["id"]) != Some(self.bot) {
             return Err(NOT_YOURS);
         }
+        if !call.files.is_empty() && self.granted_in(channel) & permissions::ATTACH_FILES == 0 {
+            return Err(MISSING_PERMISSIONS);
+        }
         self.rewrite(channel, id, call)
     }
 
@@ -158,25 +160,31 @@ impl State {
             json["components"] = draft.components.clone();
         }
         json["flags"] = draft.flags.into();
-        json["attachments"] = self.attachments(channel, call);
         if let Some((to, _)) = draft.reference {
             self.refer(&mut json, to);
         }
         let may_everyone = self.granted_in(channel) & permissions::MENTION_EVERYONE != 0;
         let pings = self.resolve_mentions(&mut json, &draft.allowed, may_everyone);
-        Stored {
+        let mut stored = Stored {
             json,
+            files: Vec::new(),
             pings,
             nonce: None,
-        }
+        };
+        self.attach(&mut stored, channel, call);
+        stored
     }
 
     /// Changes those parts of the bot's own message that the body names.
     pub(super) fn rewrite(&mut self, channel: Id, id: Id, call: &Call) -> Outcome {
         let draft = validate::parts(&call.body)?;
         let edited_at = timestamp(self.clock.now_ms());
-        let attachments = self.attachments(channel, call);
-        let mut json = self.find_message(id).ok_or(UNKNOWN_MESSAGE)?.json.clone();
+        let mut stored = self.find_message(id).ok_or(UNKNOWN_MESSAGE)?.clone();
+        attachments::check(call, &stored.json["attachments"])?;
+        self.reattach(&mut stored, channel, call);
+        let Stored {
+            mut json, files, ..
+        } = stored;
         let names = |part: &str| call.body.get(part).is_some();
         if names("content") {
             json["content"] = draft.content.clone().into();
@@ -189,14 +197,14 @@ impl State {
         if names("components") {
             json["components"] = draft.components.clone();
         }
-        if names("attachments") || !call.files.is_empty() {
-            json["attachments"] = attachments;
-        }
         if names("flags") {
             let kept = json["flags"].as_u64().unwrap_or(0) & !SUPPRESS_EMBEDS;
             json["flags"] = (kept | draft.flags & SUPPRESS_EMBEDS).into();
         }
         json["edited_timestamp"] = edited_at.into();
+        if let Some(stored) = self.find_message_mut(id) {
+            stored.files = files;
+        }
         self.change_message(channel, id, |stored| *stored = json.clone());
         Ok((200, json))
     }
@@ -248,32 +256,6 @@ impl State {
             return Err(form.refusal());
         }
         Ok(())
-    }
-
-    /// The attachments that a body keeps and those that it brings.
-    fn attachments(&mut self, channel: Id, call: &Call) -> Value {
-        let expires = (self.clock.now_ms() + LINK_MS) / 1_000;
-        let issued = self.clock.now_ms() / 1_000;
-        call.files
-            .iter()
-            .map(|file| self.attachment(channel, file, issued, expires))
-            .collect()
-    }
-
-    fn attachment(&mut self, channel: Id, file: &File, issued: u64, expires: u64) -> Value {
-        let id = self.clock.snowflake();
-        let signature = format!("{:016x}", mix(id)).repeat(4);
-        let name = &file.name;
-        let path = format!("attachments/{channel}/{id}/{name}");
-        let query = format!("ex={expires:x}&is={issued:x}&hm={signature}&");
-        json!({
-            "id": text(id),
-            "filename": name,
-            "size": file.bytes.len(),
-            "content_type": file.content_type,
-            "url": format!("https://cdn.discordapp.com/{path}?{query}"),
-            "proxy_url": format!("https://media.discordapp.net/{path}?{query}"),
-        })
     }
 }
 

@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
+use crate::attachments::MOST_BYTES;
 use crate::clock::Id;
 use crate::faults::{self, Fault, Scope};
 use crate::objects::{self, text};
@@ -93,6 +94,7 @@ pub(crate) const UNKNOWN_MESSAGE: Refusal = Refusal::not_found(10_008, "Unknown 
 pub(crate) const UNKNOWN_USER: Refusal = Refusal::not_found(10_013, "Unknown User");
 pub(crate) const UNKNOWN_WEBHOOK: Refusal = Refusal::not_found(10_015, "Unknown Webhook");
 pub(crate) const UNKNOWN_INTERACTION: Refusal = Refusal::not_found(10_062, "Unknown interaction");
+pub(crate) const TOO_LARGE: Refusal = Refusal::new(413, 40_005, "Request entity too large");
 pub(crate) const MISSING_ACCESS: Refusal = Refusal::new(403, 50_001, "Missing Access");
 pub(crate) const MISSING_PERMISSIONS: Refusal = Refusal::new(403, 50_013, "Missing Permissions");
 
@@ -146,8 +148,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Broken> {
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-        let refusal = Refusal::new(413, 40_005, "Request entity too large");
-        return Ok(respond(refusal.status, &refusal.body()));
+        return Ok(respond(TOO_LARGE.status, &TOO_LARGE.body()));
     };
     let header = |name: HeaderName| {
         parts
@@ -261,6 +262,9 @@ impl State {
     }
 
     fn route(&mut self, call: &Call) -> Outcome {
+        if call.files.iter().any(|file| file.bytes.len() > MOST_BYTES) {
+            return Err(TOO_LARGE);
+        }
         let segments: Vec<&str> = call.path.split('/').skip(1).collect();
         match (call.method.as_str(), segments.as_slice()) {
             ("GET", ["gateway"]) => Ok((200, json!({ "url": self.gateway.url }))),

@@ -192,9 +192,39 @@ impl Rest {
         .await
     }
 
+    /// Sends a form with files.
+    pub async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        files: &[(&str, &[u8])],
+    ) -> (u16, Value) {
+        let (content_type, form) = form(body, files);
+        let request = self.request(method, path);
+        let request = request.header("Content-Type", content_type).body(form);
+        read(request.send().await.expect("an answer")).await
+    }
+
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.send(Method::POST, path, body).await
     }
+}
+
+/// A form with a body in JSON and files, each with its own name.
+pub fn form(body: &Value, files: &[(&str, &[u8])]) -> (&'static str, Vec<u8>) {
+    let mut form = Vec::new();
+    let mut part = |head: String, content: &[u8]| {
+        form.extend(format!("--xx\r\nContent-Disposition: form-data; {head}\r\n\r\n").bytes());
+        form.extend(content);
+        form.extend(b"\r\n");
+    };
+    part("name=\"payload_json\"".into(), body.to_string().as_bytes());
+    for (at, (name, bytes)) in files.iter().enumerate() {
+        part(format!("name=\"files[{at}]\"; filename=\"{name}\""), bytes);
+    }
+    form.extend(b"--xx--\r\n");
+    ("multipart/form-data; boundary=xx", form)
 }
 
 /// Status and body; null if the body is not JSON.
