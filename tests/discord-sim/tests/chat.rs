@@ -157,6 +157,37 @@ async fn buttons_are_seen_pressed_and_taken_away() {
 }
 
 #[tokio::test]
+async fn people_take_other_names_and_avatars() {
+    let sim = simulation().await;
+    let bob = sim.user("bob");
+    let mut room = Room::new(sim);
+    let play = async |room: &mut Room, script: &str| {
+        let played = chat::play(room, script, &mut Vec::new()).await;
+        played.map_err(|why| why.to_string())
+    };
+    let shown = |room: &Room| room.sim.account(bob).expect("an account");
+    let script = "!avatar bob\n!name bob Bobby Tables\n!username bob bobby\n";
+    assert_eq!(play(&mut room, script).await, Ok(()));
+    let first = shown(&room);
+    assert_eq!(
+        (&first["username"], &first["global_name"]),
+        (&json!("bobby"), &json!("Bobby Tables"))
+    );
+    assert_eq!(first["avatar"].as_str().map(str::len), Some(32));
+    assert_eq!(
+        play(&mut room, "!avatar bobby\n!name bobby\n").await,
+        Ok(())
+    );
+    let second = shown(&room);
+    assert_ne!(second["avatar"], first["avatar"]);
+    assert!(second["avatar"].is_string() && second["global_name"].is_null());
+    assert_eq!(play(&mut room, "!avatar bobby none\n").await, Ok(()));
+    assert!(shown(&room)["avatar"].is_null());
+    let taken = play(&mut room, "!username bobby alice\n").await;
+    assert!(taken.expect_err("it is taken").contains("already"));
+}
+
+#[tokio::test]
 async fn answers_are_drawn() {
     let sim = simulation().await;
     let user = |name: &str| json!({ "id": sim.user(name).to_string() });

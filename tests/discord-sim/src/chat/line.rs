@@ -40,6 +40,18 @@ pub(crate) enum Verb {
         who: String,
         nick: Option<String>,
     },
+    Name {
+        who: String,
+        name: Option<String>,
+    },
+    Username {
+        who: String,
+        name: String,
+    },
+    Avatar {
+        who: String,
+        shown: bool,
+    },
     Press {
         who: String,
         label: String,
@@ -69,6 +81,9 @@ NAME: /command user:bob    NAME invokes a slash command (quote values with space
 !advance 61s               moves the clock (s, m, h, d)
 !join NAME, !leave NAME    somebody new or known joins, or leaves
 !nick NAME new name        somebody's name in the guild (nothing: none)
+!name NAME new name        somebody's display name everywhere (nothing: none)
+!username NAME newname     somebody's username, which is what they are called here too
+!avatar NAME               somebody takes another avatar; !avatar NAME none takes it away
 !press NAME LABEL          NAME presses a button of the bot's last message that has buttons
                            (its number will do)
 !choose NAME A, B          NAME chooses options in a menu of that message
@@ -160,17 +175,26 @@ fn parse_verb(text: &str) -> Result<Verb, String> {
             .ok_or_else(|| "Type !advance and a time, for example !advance 61s.".into()),
         "join" => name("!join dave").map(Verb::Join),
         "leave" => name("!leave bob").map(Verb::Leave),
-        "nick" => {
-            let (who, nick) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-            if who.is_empty() {
-                return Err("Type !nick, a name and the new name: !nick bob Bobby.".into());
-            }
-            let nick = Some(nick.trim().to_owned()).filter(|nick| !nick.is_empty());
-            Ok(Verb::Nick {
+        "nick" => renaming(rest)
+            .map(|(who, nick)| Verb::Nick { who, nick })
+            .ok_or_else(|| "Type !nick, a name and the new name: !nick bob Bobby.".into()),
+        "name" => renaming(rest)
+            .map(|(who, name)| Verb::Name { who, name })
+            .ok_or_else(|| "Type !name, a name and the new name: !name bob Bobby.".into()),
+        "username" => match rest.split_whitespace().collect::<Vec<_>>()[..] {
+            [who, name] => Ok(Verb::Username {
                 who: who.to_owned(),
-                nick,
-            })
-        }
+                name: name.to_owned(),
+            }),
+            _ => Err("Type !username and two names: !username bob bobby.".into()),
+        },
+        "avatar" => match renaming(rest) {
+            Some((who, None)) => Ok(Verb::Avatar { who, shown: true }),
+            Some((who, Some(none))) if none == "none" => Ok(Verb::Avatar { who, shown: false }),
+            _ => Err(
+                "Type !avatar and a name, for example !avatar bob (or !avatar bob none).".into(),
+            ),
+        },
         "press" => match rest.split_once(char::is_whitespace) {
             Some((who, label)) => {
                 let (who, label) = (who.to_owned(), label.trim().to_owned());
@@ -199,6 +223,13 @@ fn parse_verb(text: &str) -> Result<Verb, String> {
         "wait" => Ok(Verb::Wait),
         other => Err(format!("There is no !{other}; !help lists what there is.")),
     }
+}
+
+/// A name, and what they are to be called, if anything.
+fn renaming(text: &str) -> Option<(String, Option<String>)> {
+    let (who, name) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let name = Some(name.trim().to_owned()).filter(|name| !name.is_empty());
+    (!who.is_empty()).then(|| (who.to_owned(), name))
 }
 
 fn duration(text: &str) -> Option<Duration> {
@@ -281,6 +312,12 @@ mod tests {
                 nick
             }
         );
+        let avatar = |shown| Verb::Avatar {
+            who: "bob".into(),
+            shown,
+        };
+        assert_eq!(verb("!avatar bob"), avatar(true));
+        assert_eq!(verb("!avatar bob none"), avatar(false));
         assert!(matches!(
             verb("!faults 500 2 POST /channels/{}/messages"),
             Verb::Faults {
@@ -298,6 +335,10 @@ mod tests {
             "alice:",
             "!advance soon",
             "!join",
+            "!avatar",
+            "!avatar bob nice",
+            "!username bob",
+            "!name",
             "!nonsense",
             "!faults 500",
             "!choose alice",

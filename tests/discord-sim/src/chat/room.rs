@@ -8,6 +8,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::chat::draw::part_name;
 use crate::chat::line::{HELP, Line, Verb};
+use crate::members::mix;
 use crate::objects::id_in;
 use crate::rest::validate::items;
 use crate::{Fault, Id, Sim};
@@ -145,6 +146,19 @@ impl Room {
             }
             Verb::Leave(who) => sim.leave(self.person(&who)?),
             Verb::Nick { who, nick } => sim.nick(self.person(&who)?, nick.as_deref()),
+            Verb::Name { who, name } => sim.global_name(self.person(&who)?, name.as_deref()),
+            Verb::Username { who, name } => {
+                let id = self.person(&who)?;
+                if sim.find_user(&name).is_some() {
+                    return Err(format!("There is somebody called {name} already."));
+                }
+                sim.username(id, &name);
+            }
+            Verb::Avatar { who, shown } => {
+                let new = sim.snowflake();
+                let hash = format!("{:016x}{:016x}", mix(new), mix(!new));
+                sim.avatar(self.person(&who)?, Some(&*hash).filter(|_| shown));
+            }
             Verb::Press { who, label } => self.press(&who, &label)?,
             Verb::Choose { who, labels } => self.choose(&who, &labels)?,
             Verb::Faults {
