@@ -112,7 +112,7 @@ pub async fn create_role(
             http.fire::<BareRole>(request).await
         }
     });
-    let unreadable = RestError::NotUnderstood("the new role was not understood");
+    let unreadable = RestError::NotUnderstood("the new role was not understood".to_owned());
     made.await?.read().ok_or(unreadable)
 }
 
@@ -173,7 +173,7 @@ pub async fn own_id(rest: &Rest) -> Result<UserId, RestError> {
         },
     );
     let id = asked.await?.id.try_into();
-    id.map_err(|()| RestError::NotUnderstood("the bot's own id was not understood"))
+    id.map_err(|()| RestError::NotUnderstood("the bot's own id was not understood".to_owned()))
 }
 
 /// One member; `None` if they are not in the guild.

@@ -196,8 +196,9 @@ async fn create(
         }
     });
     match made.await {
-        Ok(id) => ChannelId::try_from(id)
-            .map_err(|()| RestError::NotUnderstood("the new channel was not understood").into()),
+        Ok(id) => ChannelId::try_from(id).map_err(|()| {
+            RestError::NotUnderstood("the new channel was not understood".to_owned()).into()
+        }),
         Err(error @ RestError::Refused { .. }) => Err(not_created(format!("{error};"))),
         Err(error) => Err(error.into()),
     }
@@ -211,9 +212,7 @@ async fn own_id(rest: &Rest) -> Result<UserId, RestError> {
     });
     wire::id_of(&told.await?)
         .and_then(UserId::new)
-        .ok_or(RestError::NotUnderstood(
-            "the bot itself was not understood",
-        ))
+        .ok_or_else(|| RestError::NotUnderstood("the bot itself was not understood".to_owned()))
 }
 
 /// What the bot may do in the guild by its roles, the one that everyone has among them.

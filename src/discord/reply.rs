@@ -241,7 +241,7 @@ pub(super) async fn post(
 ) -> Result<Value, RestError> {
     let message = message.nonce(Nonce::String(nonce)).enforce_nonce(true);
     let body = serde_json::to_vec(&message)
-        .map_err(|_| RestError::NotUnderstood("the message is not JSON"))?;
+        .map_err(|_| RestError::NotUnderstood("the message is not JSON".to_owned()))?;
     rest.call(what, Repeat::Safe, patience, |http| {
         let route = Route::ChannelMessages {
             channel_id: channel,

@@ -45,8 +45,10 @@ pub enum Repeat {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestError {
     /// Discord understood and said no.
-    #[error("Discord answered {status}, code {code}: {message}")]
+    #[error("{what} failed: Discord answered {status}, code {code}: {message}")]
     Refused {
+        /// What was asked for.
+        what: &'static str,
         /// HTTP status.
         status: u16,
         /// Discord's JSON error code; -1 without one.
@@ -60,7 +62,7 @@ pub enum RestError {
     /// Discord's answer, or the call itself, makes no sense to us. What it says could
     /// quote people's data, and is left out.
     #[error("{0}")]
-    NotUnderstood(&'static str),
+    NotUnderstood(String),
     /// The bot's token is not valid any more: no call is made.
     #[error("Discord has refused the bot token, and no more calls are made")]
     Revoked,
@@ -100,7 +102,7 @@ impl Rest {
             let answer = tokio::time::timeout_at(until, call(Arc::clone(&self.http))).await;
             let failure = match answer {
                 Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => Failure::of(&error),
+                Ok(Err(error)) => Failure::of(what, &error),
                 Err(_) => Failure::unanswered("no answer in time"),
             };
             let again = match &failure {
@@ -182,12 +184,17 @@ impl Failure {
         Self::Unknown(why.to_owned())
     }
 
-    fn of(error: &serenity::Error) -> Self {
+    fn not_understood(what: &str, why: &str) -> Self {
+        Self::Refused(RestError::NotUnderstood(format!("{what} failed: {why}")))
+    }
+
+    fn of(what: &'static str, error: &serenity::Error) -> Self {
         let serenity::Error::Http(error) = error else {
-            return Self::Refused(RestError::NotUnderstood(match error {
+            let why = match error {
                 serenity::Error::Json(_) => "Discord's answer was not understood",
                 _ => "the call could not be made",
-            }));
+            };
+            return Self::not_understood(what, why);
         };
         match error {
             HttpError::UnsuccessfulRequest(answer) => {
@@ -199,6 +206,7 @@ impl Failure {
                     429 => Self::NotDone("Discord's rate limit".to_owned()),
                     500.. => Self::Unknown(format!("Discord answered {status}")),
                     _ => Self::Refused(RestError::Refused {
+                        what,
                         status,
                         code: answer.error.code,
                         message: answer.error.message.clone(),
@@ -215,7 +223,7 @@ impl Failure {
             HttpError::RateLimitI64F64 | HttpError::RateLimitUtf8 => {
                 Self::NotDone("Discord's rate limit, in words that were not understood".to_owned())
             }
-            _ => Self::Refused(RestError::NotUnderstood("the call could not be made")),
+            _ => Self::not_understood(what, "the call could not be made"),
         }
     }
 

@@ -209,6 +209,7 @@ impl VerifyRoles {
                             status,
                             code,
                             message,
+                            ..
                         }) => {
                             tracing::error!(status, code, message, %level, "a level's role cannot be made");
                             may_make = status != 403 && code != TOO_MANY_ROLES;
