@@ -199,7 +199,8 @@ pub async fn member(
     }
 }
 
-/// Shows every member to `take`, a page at a time: a big guild never stands in memory.
+/// Shows every member to `take`, a page at a time: a big guild never stands in memory. One
+/// who cannot be read is left out, and does not hide the others.
 pub async fn each_member(
     rest: &Rest,
     guild: GuildId,
@@ -211,8 +212,17 @@ pub async fn each_member(
             members_after(http, guild, after)
         });
         let (page, before) = (page.await?, after);
-        let is_last = page.len() < PAGE;
-        for holder in page.into_iter().filter_map(BareMember::read) {
+        let (listed, is_last) = (page.len(), page.len() < PAGE);
+        let holders: Vec<_> = page.into_iter().filter_map(read_member).collect();
+        if holders.is_empty() && listed > 0 {
+            let why = "listing the members failed: not one of them was understood";
+            return Err(RestError::NotUnderstood(why.to_owned()));
+        }
+        if holders.len() < listed {
+            let members = listed - holders.len();
+            tracing::error!(members, "members could not be read, and are left out");
+        }
+        for holder in holders {
             after = after.max(holder.user.get());
             take(holder);
         }
@@ -226,13 +236,17 @@ async fn members_after(
     http: std::sync::Arc<Http>,
     guild: GuildId,
     after: u64,
-) -> serenity::Result<Vec<BareMember>> {
+) -> serenity::Result<Vec<Value>> {
     let route = Route::GuildMembers {
         guild_id: guild.into(),
     };
     let query = [("limit", PAGE.to_string()), ("after", after.to_string())];
     let request = Request::new(route, LightMethod::Get).params(Some(query.to_vec()));
     http.fire(request).await
+}
+
+fn read_member(member: Value) -> Option<RoleHolder> {
+    BareMember::deserialize(member).ok()?.read()
 }
 
 /// A role of the cache or of an answer.
