@@ -22,15 +22,9 @@ pub enum Step {
         /// What both are called.
         name: String,
     },
-    /// The level's role was renamed by hand: so is the level.
-    Follow {
-        /// Which level.
-        level: LevelNumber,
-        /// The role that it carries.
-        role: RoleId,
-        /// What the guild calls it now.
-        name: String,
-    },
+    /// Levels' roles were renamed by hand: so are the levels. Several where each took the name
+    /// of another: to be saved at once, since none makes room before the others do.
+    Follow(Vec<Renamed>),
     /// An imported id is a role of this guild: when it is gone, it was deleted.
     Seen {
         /// Which level.
@@ -43,6 +37,17 @@ pub enum Step {
         /// What the role is to be called.
         name: String,
     },
+}
+
+/// A level whose role was renamed by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// Which level.
+    pub level: LevelNumber,
+    /// The role that it carries.
+    pub role: RoleId,
+    /// What the guild calls it now.
+    pub name: String,
 }
 
 /// What only a human can put right.
@@ -140,11 +145,16 @@ pub fn reconcile(
         }
     }
     // One after the other, since a name may only become free when its level leaves it.
-    while let Some((at, role)) = next_to_follow(&rows, rights) {
-        let (level, name) = (rows[at].level, role.name.clone());
-        rows[at].name = Some(&role.name);
-        let role = role.id;
-        steps.push(Step::Follow { level, role, name });
+    while let Some(next) = next_to_follow(&rows, rights) {
+        let follow = |(at, role): (usize, &GuildRole)| Renamed {
+            level: rows[at].level,
+            role: role.id,
+            name: role.name.clone(),
+        };
+        steps.push(Step::Follow(next.iter().copied().map(follow).collect()));
+        for (at, role) in next {
+            rows[at].name = Some(&role.name);
+        }
     }
     let mut creates = Vec::new();
     for (row, level) in rows.iter().zip(levels.rows()) {
@@ -190,15 +200,44 @@ fn claimed_by(rows: &[Row<'_>], level: LevelNumber, name: &str) -> Option<LevelN
         .map(|row| row.level)
 }
 
-/// A level whose role was renamed by hand to what a level may be called, and that role.
-fn next_to_follow<'a>(rows: &[Row<'a>], rights: &[String]) -> Option<(usize, &'a GuildRole)> {
-    rows.iter().enumerate().find_map(|(at, row)| {
-        let role = row.role?;
-        let follows = row.name != Some(&role.name)
-            && !gives_rights(&role.name, rights)
-            && claimed_by(rows, row.level, &role.name).is_none();
-        follows.then_some((at, role))
-    })
+/// Levels, by where they stand, that can take the names of their roles now, all at once.
+type Followers<'a> = Vec<(usize, &'a GuildRole)>;
+
+/// A level whose role was renamed by hand to what a level may be called and no other is; or
+/// a ring of such levels, in which each takes the name that the one after it leaves.
+fn next_to_follow<'a>(rows: &[Row<'a>], rights: &[String]) -> Option<Followers<'a>> {
+    (0..rows.len()).find_map(|start| followers_from(rows, start, rights))
+}
+
+fn followers_from<'a>(rows: &[Row<'a>], start: usize, rights: &[String]) -> Option<Followers<'a>> {
+    let mut followers: Followers<'a> = Vec::new();
+    let mut at = start;
+    loop {
+        let role = renamed(&rows[at], rights)?;
+        followers.push((at, role));
+        let mut claiming =
+            (0..rows.len()).filter(|other| *other != at && rows[*other].claims(&role.name));
+        match (claiming.next(), claiming.next()) {
+            // Nothing in the way; of a way to here, this is the part that can be done.
+            (None, _) => return Some(vec![(at, role)]),
+            // What is wanted is left only by one who is called so, not by one who wants it too.
+            (Some(other), None) if rows[other].name == Some(&role.name) => at = other,
+            _ => return None,
+        }
+        if at == start {
+            return Some(followers);
+        }
+        // A ring that `start` only leads to is found from within.
+        if followers.iter().any(|(before, _)| *before == at) {
+            return None;
+        }
+    }
+}
+
+/// The role of a level, if it was renamed by hand to what a level may be called.
+fn renamed<'a>(row: &Row<'a>, rights: &[String]) -> Option<&'a GuildRole> {
+    row.role
+        .filter(|role| row.name != Some(&role.name) && !gives_rights(&role.name, rights))
 }
 
 /// What is wrong with the role that a level carries. It stays the level's all the same.
@@ -335,13 +374,20 @@ mod tests {
         vec!["Minions".to_owned()]
     }
 
+    fn told_of(renamed: &[Renamed]) -> String {
+        let one =
+            |Renamed { level, role, name }: &Renamed| format!("{level} follows {role} {name}");
+        let each: Vec<_> = renamed.iter().map(one).collect();
+        each.join(" with ")
+    }
+
     /// Each step and trouble in a few words.
     fn told(levels: &Levels, unseen: &[u16], roles: &[GuildRole]) -> (Vec<String>, Vec<String>) {
         let unseen = unseen.iter().copied().map(LevelNumber).collect();
         let (steps, troubles) = reconcile(levels, &unseen, roles, REACH, &rights());
         let steps = steps.into_iter().map(|step| match step {
             Step::Link { level, role, name } => format!("{level} links {role} {name}"),
-            Step::Follow { level, role, name } => format!("{level} follows {role} {name}"),
+            Step::Follow(renamed) => told_of(&renamed),
             Step::Seen { level } => format!("{level} seen"),
             Step::Create { level, name } => format!("{level} creates {name}"),
         });
@@ -484,11 +530,11 @@ mod tests {
                 vec!["0 follows 10 D", "1 follows 11 A", "2 creates C"],
                 vec![],
             ),
-            // Exchanged: neither makes room.
+            // Exchanged: neither makes room before the other does.
             (
                 ["B", "A"],
-                vec!["2 creates C"],
-                vec!["0 wants 10 B of 1", "1 wants 11 A of 0"],
+                vec!["0 follows 10 B with 1 follows 11 A", "2 creates C"],
+                vec![],
             ),
             // Both by the same new name.
             (
@@ -517,6 +563,89 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_that_were_exchanged_by_hand_are_followed_at_once() {
+        // Levels 0 to 4 carry roles 10 to 14, called A to E; these are their names now.
+        let names = ["A", "B", "C", "D", "E"];
+        let carried = levels((10..).zip(names).map(|(id, name)| (Some(id), Some(name))));
+        for (now, steps, troubles) in [
+            (
+                "B A C D E",
+                vec!["0 follows 10 B with 1 follows 11 A"],
+                vec![],
+            ),
+            (
+                "C B A D E",
+                vec!["0 follows 10 C with 2 follows 12 A"],
+                vec![],
+            ),
+            (
+                "B C A D E",
+                vec!["0 follows 10 B with 1 follows 11 C with 2 follows 12 A"],
+                vec![],
+            ),
+            (
+                "C A B D E",
+                vec!["0 follows 10 C with 2 follows 12 B with 1 follows 11 A"],
+                vec![],
+            ),
+            (
+                "B C D E A",
+                vec![
+                    "0 follows 10 B with 1 follows 11 C with 2 follows 12 D with 3 follows 13 E \
+                     with 4 follows 14 A",
+                ],
+                vec![],
+            ),
+            // Two rings, and one beside a row that has an end.
+            (
+                "B A D C E",
+                vec![
+                    "0 follows 10 B with 1 follows 11 A",
+                    "2 follows 12 D with 3 follows 13 C",
+                ],
+                vec![],
+            ),
+            (
+                "B A D E F",
+                vec![
+                    "0 follows 10 B with 1 follows 11 A",
+                    "4 follows 14 F",
+                    "3 follows 13 E",
+                    "2 follows 12 D",
+                ],
+                vec![],
+            ),
+            // A third wants one of the two names: nobody knows whose it is.
+            (
+                "B A B D E",
+                vec![],
+                vec![
+                    "0 wants 10 B of 1",
+                    "1 wants 11 A of 0",
+                    "2 wants 12 B of 0",
+                ],
+            ),
+            // One of the ring would get a name that gives rights.
+            (
+                "B C Minions D E",
+                vec![],
+                vec!["0 wants 10 B of 1", "1 wants 11 C of 2", "2 rights Minions"],
+            ),
+        ] {
+            let now = now.split(' ');
+            let roles: Vec<_> = (10..).zip(now).map(|(id, name)| role(id, name)).collect();
+            let found = told(&carried, &[], &roles);
+            let owned = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect();
+            let expected: (Vec<_>, Vec<_>) = (owned(steps), owned(troubles));
+            assert_eq!(found, expected, "{roles:?}");
+        }
+        // Without its role, or without a name, a level is in no ring.
+        let roles = [role(10, "B"), role(12, "A")];
+        let found = told(&carried, &[], &roles).0;
+        assert_eq!(found, [""; 0]);
+    }
+
     /// A guild and its levels, as they are while the steps are done.
     #[derive(Clone, Debug)]
     struct World {
@@ -540,8 +669,11 @@ mod tests {
 
         fn take(&mut self, step: Step) {
             match step {
-                Step::Link { level, role, name } | Step::Follow { level, role, name } => {
-                    self.carry(level, role, name);
+                Step::Link { level, role, name } => self.carry(level, role, name),
+                Step::Follow(renamed) => {
+                    for Renamed { level, role, name } in renamed {
+                        self.carry(level, role, name);
+                    }
                 }
                 Step::Seen { level } => {
                     self.unseen.remove(&level);
@@ -643,7 +775,12 @@ mod tests {
         #[test]
         fn nothing_that_gives_rights_becomes_a_level_role(world in any_world()) {
             for step in world.reconcile().0 {
-                if let Step::Link { name, .. } | Step::Follow { name, .. } | Step::Create { name, .. } = &step {
+                let names: Vec<&String> = match &step {
+                    Step::Link { name, .. } | Step::Create { name, .. } => vec![name],
+                    Step::Follow(renamed) => renamed.iter().map(|one| &one.name).collect(),
+                    Step::Seen { .. } => vec![],
+                };
+                for name in names {
                     prop_assert!(!gives_rights(name, &rights()), "{step:?}");
                 }
                 if let Step::Link { role, .. } = step {

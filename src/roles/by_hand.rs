@@ -3,12 +3,12 @@
 //! Speaks to nobody but whoever typed it: the council is left to the bot.
 
 use chrono::Utc;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::verify::{Difference, Found, Progress, Report, VerifyRoles};
 use crate::leveling::RoleId;
-use crate::leveling::level_roles::{Step, Trouble};
+use crate::leveling::level_roles::{Renamed, Step, Trouble};
 
 /// Verifies, or only looks on a `dry_run`; prints what was found or done.
 #[expect(clippy::print_stdout, reason = "the answer of a command")]
@@ -41,14 +41,20 @@ pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyh
 fn found_as_table(found: &Found) -> String {
     let mut lines = Vec::new();
     for step in &found.steps {
-        lines.push(match step {
-            Step::Link { level, role, name } => format!("level {level}: link role {role} {name:?}"),
-            Step::Follow { level, role, name } => {
-                format!("level {level}: role {role} is called {name:?} now")
+        match step {
+            Step::Link { level, role, name } => {
+                lines.push(format!("level {level}: link role {role} {name:?}"));
             }
-            Step::Seen { level } => format!("level {level}: its role is in the guild"),
-            Step::Create { level, name } => format!("level {level}: create the role {name:?}"),
-        });
+            Step::Follow(renamed) => {
+                lines.extend(renamed.iter().map(|Renamed { level, role, name }| {
+                    format!("level {level}: role {role} is called {name:?} now")
+                }));
+            }
+            Step::Seen { level } => lines.push(format!("level {level}: its role is in the guild")),
+            Step::Create { level, name } => {
+                lines.push(format!("level {level}: create the role {name:?}"));
+            }
+        }
     }
     lines.extend(
         found
@@ -75,22 +81,7 @@ fn found_as_table(found: &Found) -> String {
 }
 
 fn found_as_json(found: &Found) -> String {
-    let levels: Vec<_> = found
-        .steps
-        .iter()
-        .map(|step| match step {
-            Step::Link { level, role, name } => {
-                json!({ "level": level.0, "do": "link", "role": role.to_string(), "name": name })
-            }
-            Step::Follow { level, role, name } => {
-                json!({ "level": level.0, "do": "rename", "role": role.to_string(), "name": name })
-            }
-            Step::Seen { level } => json!({ "level": level.0, "do": "remember" }),
-            Step::Create { level, name } => {
-                json!({ "level": level.0, "do": "create", "name": name })
-            }
-        })
-        .collect();
+    let levels: Vec<_> = found.steps.iter().flat_map(step_as_json).collect();
     let text = |roles: &[RoleId]| roles.iter().map(ToString::to_string).collect::<Vec<_>>();
     let members: Vec<_> = found
         .differences
@@ -107,6 +98,25 @@ fn found_as_json(found: &Found) -> String {
         "differences": members,
     })
     .to_string()
+}
+
+/// A level each.
+fn step_as_json(step: &Step) -> Vec<Value> {
+    match step {
+        Step::Link { level, role, name } => {
+            vec![json!({ "level": level.0, "do": "link", "role": role.to_string(), "name": name })]
+        }
+        Step::Follow(renamed) => renamed
+            .iter()
+            .map(|Renamed { level, role, name }| {
+                json!({ "level": level.0, "do": "rename", "role": role.to_string(), "name": name })
+            })
+            .collect(),
+        Step::Seen { level } => vec![json!({ "level": level.0, "do": "remember" })],
+        Step::Create { level, name } => {
+            vec![json!({ "level": level.0, "do": "create", "name": name })]
+        }
+    }
 }
 
 fn report_as_text(report: &Report) -> String {

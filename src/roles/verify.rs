@@ -191,8 +191,12 @@ impl VerifyRoles {
         for step in steps {
             tracing::info!(?step, "a level is put right");
             match step {
-                Step::Link { level, role, name } | Step::Follow { level, role, name } => {
+                Step::Link { level, role, name } => {
                     alone.save(level, Some(role), Some(&name)).await?;
+                    self.book.forget();
+                }
+                Step::Follow(renamed) => {
+                    alone.rename(&renamed).await?;
                     self.book.forget();
                 }
                 Step::Seen { level } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 
-use super::{Connection, Result, bigint, level_number, points, role_id};
+use super::{Connection, Result, begin, bigint, level_number, points, role_id};
 use crate::leveling::{Level, LevelNumber, Levels, RoleId};
 
 const TABLE: &str = "level";
@@ -119,5 +119,32 @@ pub async fn set_role(
     )
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Gives levels other names, all or none: they may take each other's, which the table would
+/// not let them do one after the other.
+pub async fn rename(connection: &mut Connection, names: &[(LevelNumber, &str)]) -> Result<()> {
+    let (levels, names): (Vec<i32>, Vec<String>) = names
+        .iter()
+        .map(|(level, name)| (i32::from(level.0), (*name).to_owned()))
+        .unzip();
+    let mut transaction = begin(connection).await?;
+    sqlx::query!(
+        "update level set role_name = null where number = any($1::integer[])",
+        &levels,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query!(
+        "update level set role_name = renamed.name
+         from unnest($1::integer[], $2::text[]) as renamed(number, name)
+         where level.number = renamed.number",
+        &levels,
+        &names,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
     Ok(())
 }

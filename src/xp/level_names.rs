@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::cache::XpCache;
-use crate::leveling::{LevelNumber, RoleId};
+use crate::leveling::level_roles::Renamed;
+use crate::leveling::{LevelNumber, Levels, RoleId};
 use crate::store::{self, Database};
 
 /// How long the database may take for a level's name.
@@ -76,13 +77,39 @@ impl Alone<'_> {
             store::level::set_role(&mut session, number, role, name).await
         })
         .await;
+        let is_there = |levels: &Levels| carries(levels, number, role, name);
+        self.saved(saved, is_there).await
+    }
+
+    /// Saves what the guild calls the roles of these levels now, all at once, and lets
+    /// everyone see it.
+    pub async fn rename(&mut self, renamed: &[Renamed]) -> anyhow::Result<()> {
+        let names: Vec<_> = renamed
+            .iter()
+            .map(|one| (one.level, one.name.as_str()))
+            .collect();
+        let saved = store::within(PATIENCE, async {
+            let mut session = self.names.database.acquire().await?;
+            store::level::rename(&mut session, &names).await
+        })
+        .await;
+        let are_there = |levels: &Levels| {
+            let mut each = renamed.iter();
+            each.all(|one| carries(levels, one.level, Some(one.role), Some(&one.name)))
+        };
+        self.saved(saved, are_there).await
+    }
+
+    /// What has come of saving.
+    async fn saved(
+        &mut self,
+        saved: store::Result<()>,
+        is_there: impl FnOnce(&Levels) -> bool,
+    ) -> anyhow::Result<()> {
         // Also where that failed: whether it did is looked up, never assumed.
         *self.shown = Shown::PerhapsNot;
         let shown = self.show().await;
-        let levels = self.names.xp.levels();
-        let is_there = levels
-            .find(number.0.into())
-            .is_some_and(|level| level.role_id == role && level.role_name.as_deref() == name);
+        let is_there = is_there(&self.names.xp.levels());
         match (saved, shown) {
             (_, Ok(())) if is_there => Ok(()),
             (Err(error), _) => Err(error.into()),
@@ -102,4 +129,10 @@ impl Alone<'_> {
         *self.shown = Shown::Whole;
         Ok(())
     }
+}
+
+fn carries(levels: &Levels, number: LevelNumber, role: Option<RoleId>, name: Option<&str>) -> bool {
+    levels
+        .find(number.0.into())
+        .is_some_and(|level| level.role_id == role && level.role_name.as_deref() == name)
 }

@@ -71,6 +71,41 @@ async fn an_id_of_a_role_counts_when_it_has_been_seen() {
 }
 
 #[tokio::test]
+async fn levels_take_each_others_names_all_or_none() {
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let mut session = store.acquire().await.unwrap();
+    database
+        .execute("update level set role_id = 700 + number, role_name = 'name ' || number where number < 6")
+        .await;
+    let names = async || -> Vec<String> {
+        sqlx::query_scalar("select role_name from level where number < 6 order by number")
+            .fetch_all(&mut database.session().await)
+            .await
+            .unwrap()
+    };
+    let change = |change: &[(u16, &'static str)]| -> Vec<_> {
+        let each = change.iter();
+        each.map(|(level, name)| (LevelNumber(*level), *name))
+            .collect()
+    };
+    let exchange = change(&[(0, "name 1"), (1, "name 0"), (4, "other")]);
+    level::rename(&mut session, &exchange).await.unwrap();
+    let ring = change(&[(2, "name 3"), (3, "name 5"), (5, "name 2")]);
+    level::rename(&mut session, &ring).await.unwrap();
+    let expected = ["name 1", "name 0", "name 3", "name 5", "other", "name 2"];
+    assert_eq!(names().await, expected);
+    // One is another level's, or no name at all.
+    for last in ["other", ""] {
+        let refused = change(&[(0, "name 0"), (1, "name 1"), (2, last)]);
+        assert!(level::rename(&mut session, &refused).await.is_err());
+        assert_eq!(names().await, expected);
+    }
+    let links = "select count(*) from level where role_id = 700 + number and number < 6";
+    assert_eq!(database.number(links).await, 6);
+}
+
+#[tokio::test]
 async fn one_message_may_bring_levels_to_two() {
     let database = TestDatabase::migrated().await;
     let store = database.store().await;
