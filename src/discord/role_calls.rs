@@ -78,7 +78,7 @@ impl RoleCalls {
     }
 
     /// Makes a member's changes, one call for each. `reason` stands in the guild's audit log.
-    /// An error means that Discord cannot be reached, or has refused the token: there is no
+    /// An error means that Discord does not answer, or has refused the token: there is little
     /// use in going on with others now.
     pub async fn apply(
         &self,

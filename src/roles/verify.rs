@@ -26,6 +26,8 @@ use crate::xp::{LevelNames, XpCache};
 const MOST_LOSING: u64 = 25;
 /// Discord's limit of roles is reached.
 const TOO_MANY_ROLES: isize = 30_005;
+/// For so many members in a row Discord does not answer: then it is away for all of them.
+const AWAY_AFTER: u32 = 3;
 /// How often the members are read again to see that what was done has come about.
 const PASSES: u32 = 3;
 /// How long a moderator's word is good.
@@ -298,7 +300,8 @@ impl VerifyRoles {
     }
 
     /// Makes the differences; `refused` collects the roles that turn out to be gone or out of
-    /// reach: the rest goes on, and the next verification says it to the council.
+    /// reach: the rest goes on, and the next verification says it to the council. It goes on
+    /// too when Discord does not answer for one member, and fails at the end.
     async fn apply(
         &self,
         refused: &mut BTreeSet<RoleId>,
@@ -307,7 +310,7 @@ impl VerifyRoles {
         report: &mut Report,
         progress: &watch::Sender<Progress>,
     ) -> anyhow::Result<()> {
-        let mut left = 0;
+        let (mut left, mut unanswered, mut in_a_row) = (0, None, 0);
         for difference in differences {
             // By now they may have earned something, and a level may carry another role.
             let level_roles = self.book.level_roles().await?;
@@ -320,7 +323,15 @@ impl VerifyRoles {
             plan.add.retain(|role| !refused.contains(role));
             plan.remove.retain(|role| !refused.contains(role));
             let is_cut = plan.add.len() + plan.remove.len() < wanted;
-            let applied = self.calls.apply(difference.user, &plan, REASON).await?;
+            let applied = match self.calls.apply(difference.user, &plan, REASON).await {
+                Err(error @ RestError::Unreachable(_)) if in_a_row + 1 < AWAY_AFTER => {
+                    in_a_row += 1;
+                    unanswered.get_or_insert(error);
+                    continue;
+                }
+                answered => answered?,
+            };
+            in_a_row = 0;
             if !applied.out_of_reach.is_empty() {
                 refused.extend(&applied.out_of_reach);
                 self.book.forget();
@@ -339,7 +350,7 @@ impl VerifyRoles {
         } else {
             report.left.max(left)
         };
-        Ok(())
+        unanswered.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn standing(&self, user: UserId) -> Option<Standing> {
