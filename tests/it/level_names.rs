@@ -40,7 +40,7 @@ fn cut(text: &str) -> &str {
 }
 
 /// What a level carries: the role's id, whether or not it is there, and the name.
-async fn carried(stage: &Stage, level: i32) -> (Option<u64>, Option<String>) {
+pub async fn carried(stage: &Stage, level: i32) -> (Option<u64>, Option<String>) {
     let row: (Option<i64>, Option<String>) =
         sqlx::query_as("select role_id, role_name from level where number = $1")
             .bind(level)

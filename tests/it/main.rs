@@ -25,4 +25,5 @@ mod settings;
 mod support;
 mod tidy;
 mod time;
+mod verification;
 mod xp;

@@ -12,11 +12,11 @@ use crate::support::{
     Bot, Stage, TestDatabase, button, command, id_of, person, said, wait, wait_for,
 };
 
-const PUT: (Method, &str) = (Method::PUT, "/guilds/{}/members/{}/roles/{}");
-const DELETE: (Method, &str) = (Method::DELETE, "/guilds/{}/members/{}/roles/{}");
+pub const PUT: (Method, &str) = (Method::PUT, "/guilds/{}/members/{}/roles/{}");
+pub const DELETE: (Method, &str) = (Method::DELETE, "/guilds/{}/members/{}/roles/{}");
 
 /// Levels 0, 1 and 5 have names.
-async fn three_names() -> TestDatabase {
+pub async fn three_names() -> TestDatabase {
     let database = TestDatabase::migrated().await;
     database
         .execute(
@@ -28,7 +28,7 @@ async fn three_names() -> TestDatabase {
 }
 
 /// With alice at level 5, bob at level 1, and their roles made and given.
-async fn verified() -> Stage {
+pub async fn verified() -> Stage {
     let world = World::new();
     let database = three_names().await;
     for (name, level) in [("alice", 5), ("bob", 1)] {
@@ -41,7 +41,7 @@ async fn verified() -> Stage {
 }
 
 /// The level roles that someone holds, by name, lowest first.
-fn level_roles(sim: &Sim, user: u64) -> Vec<&'static str> {
+pub fn level_roles(sim: &Sim, user: u64) -> Vec<&'static str> {
     let held = sim.member_roles(user);
     ["Zero", "One", "Five"]
         .into_iter()
@@ -49,7 +49,7 @@ fn level_roles(sim: &Sim, user: u64) -> Vec<&'static str> {
         .collect()
 }
 
-async fn holds(stage: &Stage, user: u64, names: &[&str]) {
+pub async fn holds(stage: &Stage, user: u64, names: &[&str]) {
     wait(&format!("{names:?} on {user}"), async || {
         (level_roles(&stage.sim, user) == names).then_some(())
     })
@@ -65,7 +65,7 @@ async fn settled(stage: &Stage) {
     .await;
 }
 
-fn role_calls(stage: &Stage) -> usize {
+pub fn role_calls(stage: &Stage) -> usize {
     [PUT, DELETE]
         .iter()
         .map(|(method, path)| stage.sim.requests_to(method, path).len())
