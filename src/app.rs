@@ -20,6 +20,8 @@ use crate::commands::rights::Rights;
 use crate::commands::{Commands, Setting};
 use crate::config;
 use crate::discord::Rest;
+use crate::discord::avatar_channel::AvatarChannel;
+use crate::discord::cdn::Cdn;
 use crate::discord::client::{self, Client};
 use crate::discord::council::Council;
 use crate::discord::gateway::Gateway;
@@ -29,6 +31,7 @@ use crate::error::Stop;
 use crate::import;
 use crate::leveling::GuildId;
 use crate::listeners::{Listeners, unknown::Unknown};
+use crate::profiles::{self, Actives, Copies, Links, Lurkers, Sightings};
 use crate::roles::{self, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
 use crate::store::lease::{self, Lease};
 use crate::store::watermark::{Lost, Watermark};
@@ -205,7 +208,16 @@ async fn build(
         settings.rights.moderators.0.clone(),
     ));
     let rights = Rights::new(settings.rights);
-    let verify = verifier(database, &xp, rest.clone(), guild, &rights, Some(&council));
+    let (sightings, seen) = Sightings::new(Arc::clone(&xp));
+    let verify = VerifyRoles {
+        council: Some(Arc::clone(&council)),
+        sightings: Some(sightings.clone()),
+        ..verifier(database, &xp, rest.clone(), guild, &rights)
+    };
+    let profiles_changed = Arc::new(Notify::new());
+    let avatars = AvatarChannel::new(rest.clone(), database.clone(), guild, settings.avatars);
+    let avatars = Arc::new(avatars);
+    let cdn = Cdn::new(&settings.cdn, &settings.discord)?;
     let (names, book, calls) = (
         verify.names.clone(),
         verify.book.clone(),
@@ -234,6 +246,7 @@ async fn build(
         xp: Arc::clone(&xp),
         inbox: inbox.clone(),
         members: tell_members,
+        sightings,
         verifications: verifications.clone(),
         book: book.clone(),
         commands: Arc::clone(&commands),
@@ -275,6 +288,37 @@ async fn build(
             filled: Arc::clone(&role_work_filled),
         },
         members,
+        profile_register: profiles::Register {
+            database: database.clone(),
+            filled: Arc::clone(&profiles_changed),
+        },
+        sightings: seen,
+        actives: Actives {
+            database: database.clone(),
+            copies: Copies {
+                database: database.clone(),
+                xp: Arc::clone(&xp),
+                rest: rest.clone(),
+                guild,
+                cdn,
+                channel: Arc::clone(&avatars),
+                council: Arc::clone(&council),
+                state: Mutex::default(),
+            },
+        },
+        profiles_changed,
+        links: Links {
+            database: database.clone(),
+            channel: avatars,
+            state: Mutex::default(),
+        },
+        lurkers: Lurkers {
+            database: database.clone(),
+            xp: Arc::clone(&xp),
+            rest: rest.clone(),
+            guild,
+            idle_until: Mutex::default(),
+        },
         role_work: RoleWork {
             database: database.clone(),
             xp: Arc::clone(&xp),
@@ -312,7 +356,6 @@ fn verifier(
     rest: Rest,
     guild: GuildId,
     rights: &Rights,
-    council: Option<&Arc<Council>>,
 ) -> VerifyRoles {
     VerifyRoles {
         database: database.clone(),
@@ -323,7 +366,8 @@ fn verifier(
         rest,
         guild,
         rights: rights.all_names(),
-        council: council.cloned(),
+        council: None,
+        sightings: None,
     }
 }
 
@@ -346,7 +390,7 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let xp = Arc::new(load(&database).await?);
     let rest = client::rest(&settings.discord, &token, cancel.child_token()).await?;
     let rights = Rights::new(settings.rights);
-    let verify = verifier(&database, &xp, rest, guild, &rights, None);
+    let verify = verifier(&database, &xp, rest, guild, &rights);
     let verifying = roles::by_hand(&verify, settings.dry_run, settings.json);
     let outcome = if settings.dry_run {
         Box::pin(cancel.run_until_cancelled(verifying)).await

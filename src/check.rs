@@ -161,7 +161,7 @@ fn messages(text: &str) -> anyhow::Result<Vec<Seen>> {
     {
         let message: BareMessage = serde_json::from_str(line)
             .with_context(|| format!("line {number} is not a message of Discord"))?;
-        messages.extend(message.seen(|_| true));
+        messages.extend(message.seen(|_, _| true));
     }
     Ok(messages)
 }

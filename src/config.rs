@@ -122,6 +122,17 @@ pub struct Run {
         hide_env_values = true
     )]
     pub council: String,
+    #[command(flatten)]
+    pub cdn: Cdn,
+    /// Name of the text channel in which copies of avatars are kept; created, private, if
+    /// missing
+    #[arg(
+        long = "avatar-channel",
+        env = "WALLE_AVATAR_CHANNEL",
+        default_value = "leveling_website_avatar_images",
+        hide_env_values = true
+    )]
+    pub avatars: String,
     /// The guild's time zone, which decides where a day of XP begins
     #[arg(
         long = "timezone",
@@ -289,6 +300,20 @@ pub enum Origin {
     Proxy(String),
 }
 
+/// Where images come from.
+#[derive(Clone, Debug, Args)]
+pub struct Cdn {
+    /// Origin of avatars
+    #[arg(
+        long = "discord-cdn",
+        env = "WALLE_DISCORD_CDN",
+        default_value = CDN,
+        hide_env_values = true,
+        value_parser = Setting(cdn)
+    )]
+    pub origin: String,
+}
+
 /// A check's settings.
 #[derive(Clone, Debug, Args)]
 pub struct Check {
@@ -340,6 +365,7 @@ fn given(path: Option<&Path>) -> Option<&Path> {
 }
 
 const LOG_FILTER: &str = "info,serenity=warn";
+const CDN: &str = "https://cdn.discordapp.com";
 const CATCH_UP_HOURS: &str = "24";
 
 /// Reads a setting, or says what is expected. What was given is never quoted: it may be
@@ -434,7 +460,25 @@ fn or_default<'a>(text: &'a str, default: &'a str) -> &'a str {
 }
 
 fn origin(text: &str) -> Result<Origin, &'static str> {
-    let text = or_default(text, "https://discord.com");
+    let (scheme, host, port) = bare_origin(or_default(text, "https://discord.com"))?;
+    Ok(if scheme == "https" {
+        Origin::Discord {
+            // An IPv6 address is bracketed in a URL only.
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+        }
+    } else {
+        Origin::Proxy(format!("http://{host}:{port}"))
+    })
+}
+
+fn cdn(text: &str) -> Result<String, &'static str> {
+    let (scheme, host, port) = bare_origin(or_default(text, CDN))?;
+    Ok(format!("{scheme}://{host}:{port}"))
+}
+
+/// Scheme, host and port of a URL that says no more than these.
+fn bare_origin(text: &str) -> Result<(&'static str, String, u16), &'static str> {
     let expected = "https://HOST[:PORT] or http://HOST[:PORT] is expected, without a path, a user or a password";
     let url = reqwest::Url::parse(text).map_err(|_| expected)?;
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
@@ -447,15 +491,12 @@ fn origin(text: &str) -> Result<Origin, &'static str> {
     {
         return Err(expected);
     }
-    match url.scheme() {
-        "https" => Ok(Origin::Discord {
-            // An IPv6 address is bracketed in a URL only.
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port,
-        }),
-        "http" => Ok(Origin::Proxy(format!("http://{host}:{port}"))),
-        _ => Err(expected),
-    }
+    let scheme = match url.scheme() {
+        "https" => "https",
+        "http" => "http",
+        _ => return Err(expected),
+    };
+    Ok((scheme, host.to_owned(), port))
 }
 
 #[cfg(test)]
@@ -526,6 +567,9 @@ mod tests {
         assert_eq!(hours(""), Ok(24));
         assert_eq!(zone(""), Ok(Tz::Canada__Pacific));
         assert_eq!(origin(""), origin("https://discord.com"));
+        assert_eq!(cdn(""), Ok("https://cdn.discordapp.com:443".to_owned()));
+        assert_eq!(cdn("http://[::1]:80/"), Ok("http://[::1]:80".to_owned()));
+        assert!(cdn("http://a/b").is_err() && cdn("ftp://a").is_err());
     }
 
     proptest::proptest! {

@@ -9,6 +9,7 @@
 //! - [`error`] who is told what; [`config`] flags and environment
 //! - [`discord`] REST under one policy, the client's set-up, the gateway kept alive, the
 //!   council that moderators are told of problems in
+//! - [`profiles`] a current name and a picture that loads, for everyone
 //! - [`roles`] the right level roles on the right members
 //! - [`import`] the levels of a fresh database, another bot's dump
 //! - [`check`] whether a database is what its messages come to
@@ -115,6 +116,7 @@ pub mod error;
 pub mod import;
 pub mod leveling;
 pub mod listeners;
+pub mod profiles;
 pub mod roles;
 pub mod store;
 pub mod tasks;

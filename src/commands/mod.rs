@@ -12,6 +12,7 @@ mod naming;
 mod person;
 mod pressed;
 mod privacy;
+mod profiles;
 mod rank;
 mod ranks;
 mod remove_level_name;
@@ -57,6 +58,9 @@ pub(crate) fn all() -> Vec<Command> {
         xp::set_xp(),
         xp::xp_log(),
         verify_roles::verify_roles(),
+        profiles::profile_queue(),
+        profiles::reset_attempts(),
+        profiles::reset_profiles(),
     ]
 }
 

@@ -12,7 +12,7 @@ use super::answering::Place;
 use super::levels::Listed;
 use super::naming::{self, Carried, Number, Scene, Wanted, id_of_bot};
 use super::rights::{Caller, Right, guild_roles};
-use super::{Data, Error, ranks, sentence_for};
+use super::{Data, Error, profiles, ranks, sentence_for};
 use crate::discord::RestError;
 use crate::discord::buttons::{self, Button, List, Turn, Wish, turned};
 use crate::discord::interaction::Asked;
@@ -91,6 +91,16 @@ impl Pressed<'_> {
                 self.answer(self.asked().defer_privately(&data.rest))
                     .await?;
                 let reply = self.for_the_council(&self.scene(caller)?, wish).await;
+                let reply =
+                    reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
+                self.asked().edit(&data.rest, &reply).await?;
+            }
+            Wish::ResetProfiles => {
+                self.check(Right::Operator, wish).await?;
+                let working = Reply::text("One moment …");
+                self.answer(self.asked().update(&data.rest, &working))
+                    .await?;
+                let reply = profiles::reset_all(&data.setting.database, caller).await;
                 let reply =
                     reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
                 self.asked().edit(&data.rest, &reply).await?;
@@ -185,7 +195,7 @@ impl Pressed<'_> {
             return Ok(());
         }
         let user = self.press.user.id;
-        tracing::warn!(%user, ?wish, "someone without the right pressed a moderator's button");
+        tracing::warn!(%user, ?wish, "someone without the right pressed a button");
         Err(rights.refusal(right).into())
     }
 

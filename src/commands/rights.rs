@@ -21,6 +21,8 @@ pub(super) enum Right {
     Moderator,
     /// Hides and shows the XP of others.
     Privacy,
+    /// Looks after the bot itself.
+    Operator,
 }
 
 /// The guild's administrators, and whoever holds a role of one of these names.
@@ -103,6 +105,7 @@ impl Rights {
             Right::Anyone => &[],
             Right::Moderator => &self.0.moderators.0,
             Right::Privacy => &self.0.privacy.0,
+            Right::Operator => &self.0.operators.0,
         }
     }
 }

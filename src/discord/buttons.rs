@@ -69,6 +69,8 @@ pub enum Wish {
         /// How many.
         losing: u64,
     },
+    /// That every stored avatar and every bucket is dropped and built up again.
+    ResetProfiles,
 }
 
 /// What has pages.
@@ -123,6 +125,7 @@ impl Button {
             Wish::RestoreRole { level } => format!("restore:{level}"),
             Wish::DropName { level } => format!("drop:{level}"),
             Wish::AllowRemovals { losing } => format!("removals:{losing}"),
+            Wish::ResetProfiles => "reset-profiles".to_owned(),
         };
         match self.caller {
             Some(caller) => format!("{wish}:{caller}"),
@@ -166,6 +169,7 @@ impl Button {
             ["removals", losing] => Wish::AllowRemovals {
                 losing: number(losing)?,
             },
+            ["reset-profiles"] => Wish::ResetProfiles,
             _ => return None,
         };
         let caller = match *caller {

@@ -104,20 +104,9 @@ pub async fn rest(
 
 /// serenity's REST client, with the time limits it lacks, at the origin that is set.
 async fn http(settings: &Discord, token: &SecretString) -> anyhow::Result<Http> {
-    let mut client = reqwest::Client::builder()
+    let mut client = trusting(settings)?
         .timeout(HTTP_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT);
-    if let Some(path) = settings.ca() {
-        let pem = std::fs::read(path)
-            .with_context(|| format!("WALLE_DISCORD_CA: {} cannot be read", path.display()))?;
-        let certificate = reqwest::Certificate::from_pem(&pem).with_context(|| {
-            format!(
-                "WALLE_DISCORD_CA: {} is not a PEM certificate",
-                path.display()
-            )
-        })?;
-        client = client.add_root_certificate(certificate);
-    }
     let mut http = HttpBuilder::new(token.expose_secret());
     match &settings.api {
         Origin::Discord { host, port } if host == DISCORD && *port == 443 => {}
@@ -135,4 +124,21 @@ async fn http(settings: &Discord, token: &SecretString) -> anyhow::Result<Http> 
     Ok(http
         .client(client.build().context("the HTTP client cannot be built")?)
         .build())
+}
+
+/// An HTTP client that trusts whom the settings trust.
+pub(super) fn trusting(settings: &Discord) -> anyhow::Result<reqwest::ClientBuilder> {
+    let mut client = reqwest::Client::builder();
+    if let Some(path) = settings.ca() {
+        let pem = std::fs::read(path)
+            .with_context(|| format!("WALLE_DISCORD_CA: {} cannot be read", path.display()))?;
+        let certificate = reqwest::Certificate::from_pem(&pem).with_context(|| {
+            format!(
+                "WALLE_DISCORD_CA: {} is not a PEM certificate",
+                path.display()
+            )
+        })?;
+        client = client.add_root_certificate(certificate);
+    }
+    Ok(client)
 }

@@ -9,16 +9,17 @@ use serenity::all::{GuildId as Theirs, LightMethod};
 use serenity::http::{Http, Request, Route};
 
 use super::rest::{Repeat, Rest, RestError};
-use crate::leveling::{GuildId, GuildRole, Height, RoleId, UserId};
+use super::wire;
+use crate::leveling::{Account, GuildId, GuildRole, Height, Membership, RoleId, Sighting, UserId};
 
 /// How long a person waits for one of these calls.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Members in a page: as many as Discord gives.
 const PAGE: usize = 1_000;
 
-/// A member, as far as level roles care.
+/// A member, as far as level roles and profiles care.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleHolder {
+pub struct Member {
     /// Who it is.
     pub user: UserId,
     /// The roles that the member holds.
@@ -27,6 +28,8 @@ pub struct RoleHolder {
     pub bot: bool,
     /// Whether they have not passed the guild's screening yet.
     pub pending: bool,
+    /// Names and avatars; `None` if Discord sent no name.
+    pub seen: Option<Sighting>,
 }
 
 /// All roles of the guild, in no order.
@@ -181,7 +184,7 @@ pub async fn member(
     rest: &Rest,
     guild: GuildId,
     user: UserId,
-) -> Result<Option<RoleHolder>, RestError> {
+) -> Result<Option<Member>, RestError> {
     let asked = rest.call("asking for a member", Repeat::Safe, PATIENCE, |http| {
         let route = Route::GuildMember {
             guild_id: guild.into(),
@@ -199,12 +202,31 @@ pub async fn member(
     }
 }
 
+/// What an account is called, and its avatar; `None` if Discord knows it no more.
+pub async fn account(rest: &Rest, user: UserId) -> Result<Option<Sighting>, RestError> {
+    let asked = rest.call("asking for a user", Repeat::Safe, PATIENCE, |http| {
+        let route = Route::User {
+            user_id: user.into(),
+        };
+        async move {
+            http.fire::<BareUser>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    let nameless = RestError::NotUnderstood("a user has no name".to_owned());
+    match asked.await {
+        Ok(user) => user.seen(None).map(Some).ok_or(nameless),
+        Err(RestError::Refused { status: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Shows every member to `take`, a page at a time: a big guild never stands in memory. One
 /// who cannot be read is left out, and does not hide the others.
 pub async fn each_member(
     rest: &Rest,
     guild: GuildId,
-    mut take: impl FnMut(RoleHolder),
+    mut take: impl FnMut(Member),
 ) -> Result<(), RestError> {
     let mut after = 0;
     loop {
@@ -213,18 +235,18 @@ pub async fn each_member(
         });
         let (page, before) = (page.await?, after);
         let (listed, is_last) = (page.len(), page.len() < PAGE);
-        let holders: Vec<_> = page.into_iter().filter_map(read_member).collect();
-        if holders.is_empty() && listed > 0 {
+        let members: Vec<_> = page.into_iter().filter_map(read_member).collect();
+        if members.is_empty() && listed > 0 {
             let why = "listing the members failed: not one of them was understood";
             return Err(RestError::NotUnderstood(why.to_owned()));
         }
-        if holders.len() < listed {
-            let members = listed - holders.len();
+        if members.len() < listed {
+            let members = listed - members.len();
             tracing::error!(members, "members could not be read, and are left out");
         }
-        for holder in holders {
-            after = after.max(holder.user.get());
-            take(holder);
+        for member in members {
+            after = after.max(member.user.get());
+            take(member);
         }
         if is_last || after == before {
             return Ok(());
@@ -245,7 +267,7 @@ async fn members_after(
     http.fire(request).await
 }
 
-fn read_member(member: Value) -> Option<RoleHolder> {
+fn read_member(member: Value) -> Option<Member> {
     BareMember::deserialize(member).ok()?.read()
 }
 
@@ -302,6 +324,8 @@ struct BareMember {
     roles: Vec<serenity::all::RoleId>,
     #[serde(default)]
     pending: bool,
+    nick: Option<String>,
+    avatar: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -309,6 +333,20 @@ struct BareUser {
     id: serenity::all::UserId,
     #[serde(default)]
     bot: bool,
+    username: Option<String>,
+    global_name: Option<String>,
+    avatar: Option<String>,
+}
+
+impl BareUser {
+    fn seen(self, member: Option<Membership>) -> Option<Sighting> {
+        let account = Account {
+            username: self.username?,
+            display_name: self.global_name,
+            avatar_hash: self.avatar,
+        };
+        Some(wire::storable(Sighting { account, member }))
+    }
 }
 
 impl BareMember {
@@ -319,12 +357,20 @@ impl BareMember {
             .collect()
     }
 
-    fn read(self) -> Option<RoleHolder> {
-        Some(RoleHolder {
-            user: self.user.id.try_into().ok()?,
-            roles: self.role_ids(),
-            bot: self.user.bot,
+    fn read(self) -> Option<Member> {
+        let roles = self.role_ids();
+        let (user, bot) = (self.user.id.try_into().ok()?, self.user.bot);
+        let member = Membership {
+            nickname: self.nick,
+            avatar_hash: self.avatar,
+        };
+        let seen = self.user.seen(Some(member));
+        Some(Member {
+            user,
+            roles,
+            bot,
             pending: self.pending,
+            seen,
         })
     }
 }
@@ -344,6 +390,7 @@ mod tests {
         let member = json!({ "user": { "id": "7" }, "roles": ["5", "6"], "nick": null });
         let member = BareMember::deserialize(member).unwrap().read().unwrap();
         assert_eq!((member.user.get(), member.bot), (7, false));
+        assert_eq!(member.seen, None, "without a name");
         assert_eq!(
             member.roles,
             [RoleId::new(5).unwrap(), RoleId::new(6).unwrap()]

@@ -278,7 +278,7 @@ impl<'a> Reader<'a> {
 
     fn seen(&self, message: Value) -> Option<Seen> {
         if let Ok(message) = BareMessage::deserialize(message) {
-            return message.seen(|user| self.xp.is_named(user));
+            return message.seen(|user, _| self.xp.is_named(user));
         }
         tracing::error!("a message of the history could not be read at all; it earns nothing");
         None

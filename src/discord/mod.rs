@@ -3,8 +3,10 @@
 
 mod address;
 pub mod announce;
+pub mod avatar_channel;
 mod budget;
 pub mod buttons;
+pub mod cdn;
 pub mod client;
 pub mod council;
 pub mod gateway;
@@ -12,6 +14,7 @@ pub mod guild;
 pub mod history;
 mod ids;
 pub mod interaction;
+mod nonce;
 pub mod overheard;
 pub mod own_channel;
 pub mod reply;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use serenity::all::{
-    ChannelId, CreateActionRow, CreateAllowedMentions, CreateEmbed, CreateMessage, LightMethod,
-    Message, MessageId, Nonce,
+    ChannelId, CreateActionRow, CreateAllowedMentions, CreateAttachment, CreateEmbed,
+    CreateMessage, LightMethod, Message, MessageId, Nonce,
 };
-use serenity::http::{Request, Route};
+use serenity::http::{Multipart, MultipartUpload, Request, Route};
 
 use super::rest::{Repeat, Rest, RestError};
 
@@ -239,14 +239,35 @@ pub(super) async fn post(
     nonce: String,
     patience: Duration,
 ) -> Result<Value, RestError> {
+    post_with(rest, what, channel, message, None, nonce, patience).await
+}
+
+/// The same, with a file.
+pub(super) async fn post_with(
+    rest: &Rest,
+    what: &'static str,
+    channel: ChannelId,
+    message: CreateMessage,
+    file: Option<CreateAttachment>,
+    nonce: String,
+    patience: Duration,
+) -> Result<Value, RestError> {
     let message = message.nonce(Nonce::String(nonce)).enforce_nonce(true);
-    let body = serde_json::to_vec(&message)
+    let body = serde_json::to_string(&message)
         .map_err(|_| RestError::NotUnderstood("the message is not JSON".to_owned()))?;
     rest.call(what, Repeat::Safe, patience, |http| {
         let route = Route::ChannelMessages {
             channel_id: channel,
         };
-        let request = Request::new(route, LightMethod::Post).body(Some(body.clone()));
+        let request = Request::new(route, LightMethod::Post);
+        let request = match file.clone() {
+            None => request.body(Some(body.clone().into_bytes())),
+            Some(file) => request.multipart(Some(Multipart {
+                upload: MultipartUpload::Attachments(vec![file]),
+                fields: Vec::new(),
+                payload_json: Some(body.clone()),
+            })),
+        };
         // As plain JSON: an answer that serenity could not parse must not look like a
         // failure.
         async move { http.fire::<Value>(request).await }

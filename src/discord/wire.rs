@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
 
-use crate::leveling::{self, MessageFacts, Profile, may_earn};
+use crate::leveling::{self, Account, Membership, MessageFacts, Sighting, may_earn};
 use crate::xp::Seen;
 
 /// A message, from the gateway or from the history.
@@ -46,6 +46,52 @@ struct BareReference {
 #[derive(Debug, Deserialize)]
 struct BareMember {
     nick: Option<String>,
+    avatar: Option<String>,
+}
+
+impl From<BareUser> for Account {
+    fn from(user: BareUser) -> Self {
+        Self {
+            username: user.username,
+            display_name: user.global_name,
+            avatar_hash: user.avatar,
+        }
+    }
+}
+
+impl From<BareMember> for Membership {
+    fn from(member: BareMember) -> Self {
+        Self {
+            nickname: member.nick,
+            avatar_hash: member.avatar,
+        }
+    }
+}
+
+/// A member who joined or changed, as far as it takes to see who they are.
+#[derive(Debug, Deserialize)]
+pub struct BareMemberEvent {
+    /// Where.
+    pub guild_id: GuildId,
+    user: BareUser,
+    #[serde(flatten)]
+    member: BareMember,
+    /// Whether they have not passed the guild's screening yet.
+    #[serde(default)]
+    pub pending: bool,
+}
+
+impl BareMemberEvent {
+    /// Who it is and what was seen of them; `None` for bots.
+    pub fn seen(self) -> Option<(leveling::UserId, Sighting)> {
+        let Self { user, member, .. } = self;
+        let id = user.id.try_into().ok().filter(|_| !user.bot)?;
+        let sighting = Sighting {
+            account: user.into(),
+            member: Some(member.into()),
+        };
+        Some((id, storable(sighting)))
+    }
 }
 
 /// A channel or a thread.
@@ -115,8 +161,8 @@ pub fn id_of(object: &Value) -> Option<u64> {
 }
 
 impl BareMessage {
-    /// What the engine needs of it; `None` if it earns nothing.
-    pub fn seen(self, is_named: impl FnOnce(leveling::UserId) -> bool) -> Option<Seen> {
+    /// What the engine needs of it; `None` if it earns nothing. `notice` is as for [`seen`].
+    pub fn seen(self, notice: impl FnOnce(leveling::UserId, &Sighting) -> bool) -> Option<Seen> {
         const FORWARD: u8 = 1;
         let Self {
             id,
@@ -135,22 +181,20 @@ impl BareMessage {
             by_webhook: webhook_id.is_some(),
             forwarded: message_reference.is_some_and(|reference| reference.kind == FORWARD),
         };
-        seen(is_named, facts, (id, channel_id, author.id), || Profile {
-            username: author.username,
-            display_name: author.global_name,
-            nickname: member.and_then(|member| member.nick),
-            avatar_hash: author.avatar,
+        seen(notice, facts, (id, channel_id, author.id), || Sighting {
+            account: author.into(),
+            member: member.map(Into::into),
         })
     }
 }
 
-/// A message for the engine, if it may earn XP. The profile is built only for the
-/// few whose name is not stored yet.
+/// A message for the engine, if it may earn XP. `notice` is shown its author, and says
+/// whether a name is stored for them: else the profile goes with the message.
 pub fn seen(
-    is_named: impl FnOnce(leveling::UserId) -> bool,
+    notice: impl FnOnce(leveling::UserId, &Sighting) -> bool,
     facts: MessageFacts,
     (message, channel, user): (MessageId, ChannelId, UserId),
-    profile: impl FnOnce() -> Profile,
+    sighting: impl FnOnce() -> Sighting,
 ) -> Option<Seen> {
     if !may_earn(&facts) {
         return None;
@@ -158,17 +202,18 @@ pub fn seen(
     let message = leveling::MessageId::try_from(message).ok()?;
     let channel = leveling::ChannelId::try_from(channel).ok()?;
     let user = leveling::UserId::try_from(user).ok()?;
-    let named = is_named(user);
+    let sighting = storable(sighting());
+    let named = notice(user, &sighting);
     Some(Seen {
         message,
         channel,
         user,
-        profile: (!named).then(|| storable(profile())),
+        profile: (!named).then(|| sighting.into()),
     })
 }
 
 /// Postgres cannot store a NUL, and no name should hold one.
-fn storable(profile: Profile) -> Profile {
+pub fn storable(seen: Sighting) -> Sighting {
     let clean = |text: String| {
         if text.contains('\0') {
             text.replace('\0', "")
@@ -176,11 +221,17 @@ fn storable(profile: Profile) -> Profile {
             text
         }
     };
-    Profile {
-        username: clean(profile.username),
-        display_name: profile.display_name.map(clean),
-        nickname: profile.nickname.map(clean),
-        avatar_hash: profile.avatar_hash.map(clean),
+    let Sighting { account, member } = seen;
+    Sighting {
+        account: Account {
+            username: clean(account.username),
+            display_name: account.display_name.map(clean),
+            avatar_hash: account.avatar_hash.map(clean),
+        },
+        member: member.map(|member| Membership {
+            nickname: member.nickname.map(clean),
+            avatar_hash: member.avatar_hash.map(clean),
+        }),
     }
 }
 
@@ -267,9 +318,9 @@ mod tests {
     #[test]
     fn what_discord_sends_is_read_whole() {
         let message: BareMessage = serde_json::from_value(message()).unwrap();
-        let seen = message.seen(|_| false).unwrap();
+        let seen = message.seen(|_, _| false).unwrap();
         assert_eq!((seen.channel.get(), seen.user.get()), (7, 9));
-        assert_eq!(seen.profile.unwrap().nickname.as_deref(), Some("al"));
+        assert_eq!(seen.profile.unwrap().member.nickname.as_deref(), Some("al"));
         for field in OF_A_CHANNEL {
             assert!(channel(1).pointer(field).is_some(), "{field}");
         }
@@ -285,7 +336,7 @@ mod tests {
             for field in ["/id", "/channel_id", "/author/id"] {
                 let message = with_one_odd(message(), &[field], 0, id.into());
                 let message = BareMessage::deserialize(message);
-                let seen = message.ok().and_then(|message| message.seen(|_| true));
+                let seen = message.ok().and_then(|message| message.seen(|_, _| true));
                 assert_eq!(seen.is_some(), earns, "{field} {id}");
             }
         }
@@ -297,7 +348,7 @@ mod tests {
             for message in [odd.clone(), with_one_odd(message(), &OF_A_MESSAGE, which, odd)] {
                 id_of(&message);
                 if let Ok(message) = BareMessage::deserialize(message) {
-                    message.seen(|_| named);
+                    message.seen(|_, _| named);
                 }
             }
         }

@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 
 use super::Dump;
 use crate::leveling::{
-    Level, LevelNumber, Levels, MessageId, Points, Profile, RoleId, Standing, Timestamp, UserId,
+    Account, Level, LevelNumber, Levels, Membership, MessageId, Points, Profile, RoleId, Standing,
+    Timestamp, UserId,
 };
 use crate::store::user_point::{AvatarCopy, ImportedUser};
 
@@ -167,15 +168,17 @@ fn user(fields: &Fields) -> anyhow::Result<(ImportedUser, Option<u64>)> {
         last_awarded_at: fields.epoch("latest_time_xp_was_earned_epoch")?,
     };
     let profile = fields.text("name")?.map(|username| -> anyhow::Result<_> {
+        let avatar = fields.text("avatar_url")?;
         Ok(Profile {
-            username,
-            display_name: None,
-            nickname: fields.text("nickname")?,
-            avatar_hash: fields
-                .text("avatar_url")?
-                .as_deref()
-                .and_then(avatar_hash)
-                .map(str::to_owned),
+            account: Account {
+                username,
+                display_name: None,
+                avatar_hash: avatar.as_deref().and_then(avatar_hash).map(str::to_owned),
+            },
+            member: Membership {
+                nickname: fields.text("nickname")?,
+                avatar_hash: None,
+            },
         })
     });
     let avatar = AvatarCopy {
@@ -355,7 +358,7 @@ mod tests {
         assert_eq!(user.avatar.expires_at.unwrap().millis(), 1_704_096_000_000);
         let profile = user.profile.as_ref().unwrap();
         assert_eq!(
-            profile.avatar_hash.as_deref(),
+            profile.account.avatar_hash.as_deref(),
             Some("a_00112233445566778899aabbccddeeff")
         );
     }

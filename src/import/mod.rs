@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::leveling::Levels;
 use crate::store::user_point::{self, Imported, ImportedUser};
-use crate::store::{self, Database, Transaction, lease, level, watermark};
+use crate::store::{self, Database, Transaction, lease, level, updated_user, watermark};
 
 /// The levels that a fresh database gets.
 const LEVELS: &str = include_str!("../../fixtures/levels.json");
@@ -146,6 +146,7 @@ async fn write(transaction: &mut Transaction<'_>, dump: Dump) -> anyhow::Result<
             tracing::info!(done, of = users.len(), "importing users: {percent} %");
         }
     }
+    updated_user::want_missing_pictures(transaction).await?;
     Ok(total)
 }
 

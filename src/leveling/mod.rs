@@ -4,9 +4,12 @@
 //! database: times and ids are arguments, so that every rule can be tested with
 //! a table and checked again years later.
 
+mod avatar;
 mod award;
 mod board;
+pub mod buckets;
 mod earning;
+mod escape;
 mod ids;
 pub mod level_roles;
 mod levels;
@@ -15,9 +18,11 @@ mod profile;
 mod role_plan;
 pub mod schedule;
 
+pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
 pub use earning::{MessageFacts, may_earn};
+pub use escape::{escape, escape_text};
 pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserId};
 pub use levels::{
     Level, LevelNumber, Levels, LevelsError, Points, Progress, mee6_points_to_next, mee6_total,
@@ -26,5 +31,5 @@ pub use naming::{
     GuildRole, Height, Naming, NotARoleName, Refusal, RoleName, may_be_changed, name_level,
     take_role,
 };
-pub use profile::{Profile, escape, escape_text};
+pub use profile::{Account, Fingerprint, Membership, Profile, Sighting};
 pub use role_plan::{LevelRoles, RolePlan};

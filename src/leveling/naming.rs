@@ -92,7 +92,7 @@ impl RoleName {
             .collect::<Vec<_>>()
             .join(" ");
         let length = name.chars().count();
-        if super::profile::is_blank(&name) {
+        if super::escape::is_blank(&name) {
             return Err(NotARoleName::Empty);
         }
         if length > LONGEST {

@@ -1,88 +1,128 @@
-//! A user's names and avatar, and how a name is shown.
+//! Who a user is to be shown as: what is known of them, what was seen, and whether that is
+//! news.
+//!
+//! Names are kept as Discord sends them; `escape` is for where they are shown. What was not
+//! seen is not empty: whoever sees a message in the history learns nothing of nicknames.
 
-/// What is known of a user's face and names, as Discord sent it.
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// What is known of a user's names and avatars.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
+    /// The same in all guilds.
+    pub account: Account,
+    /// In this guild.
+    pub member: Membership,
+}
+
+/// What a user is in all guilds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Account {
     /// The unique account name.
     pub username: String,
     /// The name chosen for all guilds.
     pub display_name: Option<String>,
-    /// The name chosen for this guild.
-    pub nickname: Option<String>,
     /// Hash of the avatar; `None` for Discord's default one.
     pub avatar_hash: Option<String>,
+}
+
+/// What a user is in this guild only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Membership {
+    /// The name chosen for this guild.
+    pub nickname: Option<String>,
+    /// Hash of the avatar chosen for this guild.
+    pub avatar_hash: Option<String>,
+}
+
+/// What was seen of a user at one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// What Discord always tells.
+    pub account: Account,
+    /// Where they were seen as a member.
+    pub member: Option<Membership>,
+}
+
+/// A short form of a profile, by which a sighting is compared with it: each half is 32 bits
+/// of a hash. A change goes unnoticed once in four billion, until the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    account: u32,
+    member: u32,
 }
 
 impl Profile {
     /// The name that Discord itself would show in the guild, not yet escaped.
     pub fn shown_name(&self) -> &str {
-        self.nickname
+        self.member
+            .nickname
             .as_deref()
-            .or(self.display_name.as_deref())
-            .unwrap_or(&self.username)
+            .or(self.account.display_name.as_deref())
+            .unwrap_or(&self.account.username)
     }
-}
 
-/// Shown of a name: as long as a role's may be. A person's has 32 at most, imported data
-/// may hold anything.
-const LONGEST: usize = 100;
-
-/// A name made safe to stand in a message: nothing in it formats, links, pings,
-/// reorders the text around it or breaks the line. The name itself stays readable.
-pub fn escape(name: &str) -> String {
-    escape_text(name, LONGEST).unwrap_or_else(|| "(no name)".to_owned())
-}
-
-/// The same for any text of people's, cut off after so many characters; `None` if there is
-/// nothing to see.
-pub fn escape_text(text: &str, longest: usize) -> Option<String> {
-    let name: String = text
-        .trim()
-        .chars()
-        .filter(|c| !reorders(*c))
-        .take(longest)
-        .collect();
-    if is_blank(&name) {
-        return None;
-    }
-    let mut safe = String::with_capacity(name.len());
-    let mut rest = name.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '[' | ']' => safe.extend(['\\', c]),
-            // A quote, a heading or a list, where the name begins the line.
-            '>' | '#' | '-' if safe.is_empty() => safe.extend(['\\', c]),
-            // A mention or a link; a zero-width space in it makes it plain text.
-            '@' => safe.extend([c, '\u{200b}']),
-            ':' if rest.as_str().starts_with("//") => safe.extend([c, '\u{200b}']),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => safe.push(' '),
-            c => safe.push(c),
+    /// The profile after a sighting.
+    #[must_use]
+    pub fn after(self, seen: Sighting) -> Self {
+        Self {
+            account: seen.account,
+            member: seen.member.unwrap_or(self.member),
         }
     }
-    Some(safe)
+
+    /// Its short form.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint {
+            account: short(&self.account),
+            member: short(&self.member),
+        }
+    }
 }
 
-/// Whether there is nothing to see.
-pub(super) fn is_blank(name: &str) -> bool {
-    name.chars().all(is_unseen)
+impl From<Sighting> for Profile {
+    /// Of someone of whom nothing was known.
+    fn from(seen: Sighting) -> Self {
+        Self::default().after(seen)
+    }
 }
 
-/// Characters that change the order of what is around them.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
+impl Sighting {
+    /// The short form of a profile after this sighting, if that makes a difference. `known` is
+    /// what it was before, if anything was known.
+    pub fn news(&self, known: Option<Fingerprint>) -> Option<Fingerprint> {
+        let account = short(&self.account);
+        let member = self.member.as_ref().map(short);
+        let unseen = || known.map_or_else(|| short(&Membership::default()), |known| known.member);
+        let after = Fingerprint {
+            account,
+            member: member.unwrap_or_else(unseen),
+        };
+        (known != Some(after)).then_some(after)
+    }
 }
 
-/// Characters that show nothing. A joiner between two emoji is one of these, and is
-/// kept where something else is seen.
-fn is_unseen(c: char) -> bool {
-    c.is_whitespace()
-        || c.is_control()
-        || matches!(
-            c,
-            '\u{00ad}' | '\u{034f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
-                | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{2800}' | '\u{3164}'
-                | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        )
+impl Account {
+    /// Whether it looks as Discord makes those look that were deleted. Anyone may choose such
+    /// a name: it says nothing of somebody who is in the guild.
+    pub fn looks_deleted(&self) -> bool {
+        let name = self.username.to_lowercase();
+        let rest = ["deleted_user_", "deleted user "]
+            .iter()
+            .find_map(|start| name.strip_prefix(start));
+        self.avatar_hash.is_none()
+            && rest.is_some_and(|rest| {
+                !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
+    }
+}
+
+/// The same for the same content on every machine and in every process of this version.
+fn short(content: &impl Hash) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    let [upper @ .., _, _, _, _] = hasher.finish().to_be_bytes();
+    u32::from_be_bytes(upper)
 }
 
 #[cfg(test)]
@@ -93,45 +133,91 @@ mod tests {
 
     #[test]
     fn the_most_particular_name_is_shown() {
-        let mut profile = Profile {
-            username: "alice42".into(),
-            ..Profile::default()
-        };
+        let mut profile = Profile::default();
+        profile.account.username = "alice42".into();
         assert_eq!(profile.shown_name(), "alice42");
-        profile.display_name = Some("Alice".into());
+        profile.account.display_name = Some("Alice".into());
         assert_eq!(profile.shown_name(), "Alice");
-        profile.nickname = Some("Al".into());
+        profile.member.nickname = Some("Al".into());
         assert_eq!(profile.shown_name(), "Al");
     }
 
     #[test]
-    fn hostile_names_are_only_text() {
-        for (name, shown) in [
-            ("Alice", "Alice"),
-            ("**bold**", r"\*\*bold\*\*"),
-            ("<@1>", "\\<@\u{200b}1>"),
-            ("@everyone", "@\u{200b}everyone"),
-            ("[x](https://evil)", "\\[x\\](https:\u{200b}//evil)"),
-            ("# Anne-Marie: #1", "\\# Anne-Marie: #1"),
-            ("a\nb", "a b"),
-            ("\u{202e}eve", "eve"),
-            ("\u{200b}\u{200d}\u{3164}", "(no name)"),
-            ("", "(no name)"),
-            ("👩‍👩‍👧", "👩‍👩‍👧"),
+    fn a_deleted_account_is_told_by_name_and_lack_of_avatar() {
+        for (username, avatar, deleted) in [
+            ("deleted_user_a1b2c3d4e5f6", None, true),
+            ("Deleted User 1a2b3c4d", None, true),
+            ("deleted_user_a1b2c3d4e5f6", Some("a"), false),
+            ("deleted_user_", None, false),
+            ("deleted_user_xyz", None, false),
+            ("undeleted_user_a1", None, false),
+            ("alice", None, false),
         ] {
-            assert_eq!(escape(name), shown, "{name:?}");
+            let account = Account {
+                username: username.into(),
+                avatar_hash: avatar.map(Into::into),
+                ..Account::default()
+            };
+            assert_eq!(account.looks_deleted(), deleted, "{username} {avatar:?}");
+        }
+    }
+
+    fn text() -> impl Strategy<Value = Option<String>> {
+        proptest::option::of("[ab]{0,2}")
+    }
+
+    prop_compose! {
+        fn account()(username in "[ab]{1,2}", display_name in text(), avatar_hash in text()) -> Account {
+            Account { username, display_name, avatar_hash }
+        }
+    }
+
+    prop_compose! {
+        fn membership()(nickname in text(), avatar_hash in text()) -> Membership {
+            Membership { nickname, avatar_hash }
+        }
+    }
+
+    prop_compose! {
+        fn sighting()(account in account(), member in proptest::option::of(membership())) -> Sighting {
+            Sighting { account, member }
         }
     }
 
     proptest! {
         #[test]
-        fn nothing_pings_or_breaks_the_line(name in "\\PC{0,40}|[@<>#&!a-z0-9]{0,40}") {
-            let shown = escape(&name);
-            for hostile in ["@everyone", "@here", "://", "\n", "\r"] {
-                prop_assert!(!shown.contains(hostile), "{:?}", shown);
-            }
-            prop_assert!(!shown.replace("\\<", "").contains('<'), "{:?}", shown);
-            prop_assert!(!shown.is_empty());
+        fn a_difference_is_news_and_nothing_else_is(
+            account in account(), member in membership(), seen in sighting()
+        ) {
+            let before = Profile { account, member };
+            let known = before.fingerprint();
+            let after = before.clone().after(seen.clone());
+            prop_assert_eq!(seen.news(Some(known)).is_some(), before != after);
+            // Seen again, it is no news; and the short form is that of the whole.
+            let told = seen.news(Some(known)).unwrap_or(known);
+            prop_assert_eq!(told, after.fingerprint());
+            prop_assert_eq!(seen.news(Some(told)), None);
+        }
+
+        #[test]
+        fn what_was_not_seen_stays(account in account(), before in membership(), first in account()) {
+            let profile = Profile { account: first, member: before.clone() };
+            let seen = Sighting { account: account.clone(), member: None };
+            prop_assert_eq!(profile.after(seen), Profile { account, member: before });
+        }
+
+        #[test]
+        fn whoever_was_not_known_is_news(seen in sighting()) {
+            let told = seen.news(None);
+            prop_assert_eq!(told, Some(Profile::from(seen).fingerprint()));
+        }
+
+        #[test]
+        fn the_last_of_several_sightings_counts(seen in proptest::collection::vec(sighting(), 1..6)) {
+            let profile = seen.iter().cloned().fold(Profile::default(), Profile::after);
+            let last_member = seen.iter().rev().find_map(|seen| seen.member.clone());
+            prop_assert_eq!(&profile.account, &seen.last().unwrap().account);
+            prop_assert_eq!(profile.member, last_member.unwrap_or_default());
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::commands::Commands;
 use crate::discord::council::Council;
 use crate::error::Stop;
 use crate::leveling::{self, GuildId};
+use crate::profiles::Sightings;
 use crate::roles::{RoleBook, Verifications};
 use crate::xp::{Inbox, XpCache};
 
@@ -34,6 +35,8 @@ pub struct Listeners {
     pub inbox: Inbox,
     /// Has a member's roles looked at.
     pub members: mpsc::UnboundedSender<leveling::UserId>,
+    /// Takes what is seen of users.
+    pub sightings: Sightings,
     /// Has roles verified.
     pub verifications: Verifications,
     /// Forgets level roles when something about roles changes.
@@ -87,6 +90,7 @@ impl RawEventHandler for Listeners {
                 member::on_update(self, &event);
             }
             Event::GuildMemberRemove(event) => member::on_remove(self, &event),
+            Event::GuildMembersChunk(event) => member::on_chunk(self, &event),
             Event::GuildRoleCreate(_) => self.book.forget(),
             Event::GuildRoleUpdate(event) => role::on_update(self, &event.role),
             Event::GuildRoleDelete(event) => role::on_delete(self, event.role_id),

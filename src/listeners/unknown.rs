@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serenity::all::UnknownEvent;
 
 use super::Listeners;
-use super::message;
-use crate::discord::wire::BareMessage;
+use super::{member, message};
+use crate::discord::wire::{BareMemberEvent, BareMessage};
 
 /// How many events of each type did not parse.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +44,12 @@ pub(super) fn on_unknown(listeners: &Listeners, event: UnknownEvent) {
                 message::on_bare_message(listeners, message);
             } else {
                 tracing::error!("a message could not be read at all; it earns nothing");
+            }
+        }
+        "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" => {
+            let joins = kind == "GUILD_MEMBER_ADD";
+            if let Ok(event) = BareMemberEvent::deserialize(event.value) {
+                member::on_bare_member(listeners, event, joins);
             }
         }
         "READY" => {

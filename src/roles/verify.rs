@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::book::RoleBook;
 use super::troubles::{self, Withheld};
@@ -18,6 +19,7 @@ use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::level_roles::{Step, Trouble, reconcile};
 use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, RoleId, RolePlan, Standing, UserId};
+use crate::profiles::Sightings;
 use crate::store::{self, Database, verification};
 use crate::xp::{LevelNames, XpCache};
 
@@ -55,6 +57,8 @@ pub struct VerifyRoles {
     pub rights: Vec<String>,
     /// Who is told of what a person must do; nobody but the log without it.
     pub council: Option<Arc<Council>>,
+    /// Shown everyone who is read: their names and avatars come with their roles.
+    pub sightings: Option<Sightings>,
 }
 
 /// How far a verification is.
@@ -266,8 +270,14 @@ impl VerifyRoles {
         mut seen: impl FnMut(Progress),
     ) -> anyhow::Result<(u64, Vec<Difference>)> {
         let (mut members, mut differences) = (0, Vec::new());
+        let since = Instant::now();
         guild::each_member(&self.rest, self.guild, |member| {
             members += 1;
+            if let (Some(sightings), Some(seen), false) =
+                (&self.sightings, &member.seen, member.bot)
+            {
+                sightings.listed(member.user, seen, since);
+            }
             // Who has not passed the screening yet would pass it by getting a role.
             if member.pending {
                 self.book.awaits(member.user);

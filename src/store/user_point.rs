@@ -1,9 +1,13 @@
 //! The table `user_point`: what each user has earned, and their last known profile.
 
+pub mod profiles;
+
 use futures_util::TryStreamExt;
 
 use super::{Connection, Result, bigint, points, timestamp, timestamptz, user_id};
-use crate::leveling::{MessageId, Profile, Standing, Timestamp, UserId};
+use crate::leveling::{
+    Account, Fingerprint, Membership, MessageId, Profile, Standing, Timestamp, UserId,
+};
 
 const TABLE: &str = "user_point";
 
@@ -18,6 +22,8 @@ pub struct CachedUser {
     pub hidden: bool,
     /// Whether a name is stored.
     pub named: bool,
+    /// The profile last seen, in short; `None` if there is none, or if the account was gone.
+    pub seen: Option<Fingerprint>,
 }
 
 /// A user's row as a batch leaves it.
@@ -72,11 +78,23 @@ pub struct Imported {
 /// never stand in memory twice.
 pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUser)) -> Result<()> {
     let mut rows = sqlx::query!(
-        r#"select user_id, points, message_count, last_awarded_at, hidden, username is not null as "named!"
+        r#"select user_id, points, message_count, last_awarded_at, hidden,
+                  username, display_name, nickname, avatar_hash, guild_avatar_hash, gone_at is not null as "gone!"
            from user_point"#
     )
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
+        let profile = row.username.map(|username| Profile {
+            account: Account {
+                username,
+                display_name: row.display_name,
+                avatar_hash: row.avatar_hash,
+            },
+            member: Membership {
+                nickname: row.nickname,
+                avatar_hash: row.guild_avatar_hash,
+            },
+        });
         take(CachedUser {
             user: user_id(TABLE, row.user_id)?,
             standing: Standing {
@@ -85,7 +103,10 @@ pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUs
                 last_awarded_at: row.last_awarded_at.and_then(timestamp),
             },
             hidden: row.hidden,
-            named: row.named,
+            named: profile.is_some(),
+            seen: profile
+                .filter(|_| !row.gone)
+                .map(|profile| profile.fingerprint()),
         });
     }
     Ok(())
@@ -102,17 +123,22 @@ pub async fn is_empty(connection: &mut Connection) -> Result<bool> {
 /// The stored profile; `None` for a user unknown or without a name.
 pub async fn profile(connection: &mut Connection, user: UserId) -> Result<Option<Profile>> {
     let row = sqlx::query!(
-        "select username, display_name, nickname, avatar_hash from user_point where user_id = $1",
+        "select username, display_name, nickname, avatar_hash, guild_avatar_hash from user_point where user_id = $1",
         bigint(user.get()),
     )
     .fetch_optional(connection)
     .await?;
     Ok(row.and_then(|row| {
         Some(Profile {
-            username: row.username?,
-            display_name: row.display_name,
-            nickname: row.nickname,
-            avatar_hash: row.avatar_hash,
+            account: Account {
+                username: row.username?,
+                display_name: row.display_name,
+                avatar_hash: row.avatar_hash,
+            },
+            member: Membership {
+                nickname: row.nickname,
+                avatar_hash: row.guild_avatar_hash,
+            },
         })
     }))
 }
@@ -127,9 +153,10 @@ pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()
     let profiles = ProfileColumns::new(&users.iter().map(|row| row.profile.as_ref()));
     sqlx::query!(
         "insert into user_point as stored
-            (user_id, points, message_count, last_awarded_at, username, display_name, nickname, avatar_hash)
+            (user_id, points, message_count, last_awarded_at,
+             username, display_name, nickname, avatar_hash, guild_avatar_hash)
          select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[],
-                              $5::text[], $6::text[], $7::text[], $8::text[])
+                              $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
          on conflict (user_id) do update set
             points = excluded.points,
             message_count = excluded.message_count,
@@ -137,7 +164,9 @@ pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()
             username = coalesce(stored.username, excluded.username),
             display_name = case when stored.username is null then excluded.display_name else stored.display_name end,
             nickname = case when stored.username is null then excluded.nickname else stored.nickname end,
-            avatar_hash = case when stored.username is null then excluded.avatar_hash else stored.avatar_hash end",
+            avatar_hash = case when stored.username is null then excluded.avatar_hash else stored.avatar_hash end,
+            guild_avatar_hash = case when stored.username is null then excluded.guild_avatar_hash
+                                else stored.guild_avatar_hash end",
         &ids,
         &columns.points,
         &columns.message_counts,
@@ -146,6 +175,7 @@ pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()
         &profiles.display_names as &[Option<&str>],
         &profiles.nicknames as &[Option<&str>],
         &profiles.avatar_hashes as &[Option<&str>],
+        &profiles.guild_avatar_hashes as &[Option<&str>],
     )
     .execute(connection)
     .await?;
@@ -187,9 +217,11 @@ pub async fn import(connection: &mut Connection, users: &[ImportedUser]) -> Resu
     let rows = sqlx::query!(
         r#"insert into user_point as stored
             (user_id, points, message_count, last_awarded_at, hidden, username, nickname, avatar_hash,
-             avatar_message_id, avatar_link, avatar_link_expires_at)
-         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[],
-                              $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::timestamptz[])
+             avatar_message_id, avatar_link, avatar_link_expires_at, avatar_copy_hash)
+         select *, case when copy is not null then hash end
+         from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[],
+                     $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::timestamptz[])
+              as dump (id, points, messages, awarded, hidden, name, nick, hash, copy, link, expires)
          on conflict (user_id) do update set
             points = greatest(stored.points, excluded.points),
             message_count = greatest(stored.message_count, excluded.message_count),
@@ -202,7 +234,9 @@ pub async fn import(connection: &mut Connection, users: &[ImportedUser]) -> Resu
             avatar_link = case when stored.avatar_message_id is null then excluded.avatar_link
                           else stored.avatar_link end,
             avatar_link_expires_at = case when stored.avatar_message_id is null then excluded.avatar_link_expires_at
-                                     else stored.avatar_link_expires_at end
+                                     else stored.avatar_link_expires_at end,
+            avatar_copy_hash = case when stored.avatar_message_id is null then excluded.avatar_copy_hash
+                               else stored.avatar_copy_hash end
          where excluded.points > stored.points
             or excluded.message_count > stored.message_count
             or (excluded.hidden and not stored.hidden)
@@ -262,8 +296,9 @@ impl StandingColumns {
 struct ProfileColumns<'a> {
     usernames: Vec<Option<&'a str>>,
     display_names: Vec<Option<&'a str>>,
-    nicknames: Vec<Option<&'a str>>,
     avatar_hashes: Vec<Option<&'a str>>,
+    nicknames: Vec<Option<&'a str>>,
+    guild_avatar_hashes: Vec<Option<&'a str>>,
 }
 
 impl<'a> ProfileColumns<'a> {
@@ -275,10 +310,11 @@ impl<'a> ProfileColumns<'a> {
                 .collect()
         };
         Self {
-            usernames: column(|profile| Some(&profile.username)),
-            display_names: column(|profile| profile.display_name.as_deref()),
-            nicknames: column(|profile| profile.nickname.as_deref()),
-            avatar_hashes: column(|profile| profile.avatar_hash.as_deref()),
+            usernames: column(|profile| Some(&profile.account.username)),
+            display_names: column(|profile| profile.account.display_name.as_deref()),
+            avatar_hashes: column(|profile| profile.account.avatar_hash.as_deref()),
+            nicknames: column(|profile| profile.member.nickname.as_deref()),
+            guild_avatar_hashes: column(|profile| profile.member.avatar_hash.as_deref()),
         }
     }
 }

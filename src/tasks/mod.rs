@@ -17,7 +17,8 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::leveling::UserId;
+use crate::leveling::{Sighting, UserId};
+use crate::profiles::{self, Actives, Links, Lurkers};
 use crate::roles::{Register, RoleWork, VerificationsTask};
 use crate::xp::Gap;
 use catch_up::CatchUp;
@@ -32,6 +33,15 @@ const CLOSE_BUTTONS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often members are looked for whose roles could not be put right at once.
 const ROLE_WORK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the queue of changed profiles is looked at.
+const ACTIVES_EVERY: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether links are about to expire.
+const LINKS_EVERY: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether somebody's profile is to be looked up.
+const LURKERS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a task that panicked rests.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
@@ -49,6 +59,18 @@ pub struct Tasks {
     pub verifications: VerificationsTask,
     /// As members come.
     pub register: Register,
+    /// As profiles are seen that have changed.
+    pub profile_register: profiles::Register,
+    /// What was seen of them.
+    pub sightings: mpsc::UnboundedReceiver<(UserId, Sighting)>,
+    /// Every 2 s, and when such a profile was written down.
+    pub actives: Actives,
+    /// Notified then.
+    pub profiles_changed: Arc<Notify>,
+    /// Every minute.
+    pub links: Links,
+    /// Every second.
+    pub lurkers: Lurkers,
     /// Whose roles are to be looked at.
     pub members: mpsc::UnboundedReceiver<UserId>,
     /// Every 5 s, and when a member's roles are to be looked at.
@@ -72,6 +94,12 @@ impl Tasks {
             verifications,
             register,
             members,
+            profile_register,
+            sightings,
+            actives,
+            profiles_changed,
+            links,
+            lurkers,
             role_work,
             role_work_filled,
             catch_up,
@@ -107,6 +135,43 @@ impl Tasks {
         spawn(tracker, cancel, "register", move || {
             let register = Arc::clone(&register);
             async move { register.0.run(&mut *register.1.lock().await).await }
+        });
+        let profile_register = Arc::new((profile_register, Mutex::new(sightings)));
+        spawn(tracker, cancel, "profile-register", move || {
+            let register = Arc::clone(&profile_register);
+            async move { register.0.run(&mut *register.1.lock().await).await }
+        });
+        let actives = Arc::new(actives);
+        spawn(tracker, cancel, "actives", move || {
+            let (actives, changed) = (Arc::clone(&actives), Arc::clone(&profiles_changed));
+            async move {
+                every("actives", ACTIVES_EVERY, &changed, || {
+                    actives.run_once(Utc::now())
+                })
+                .await;
+            }
+        });
+        let links = Arc::new(links);
+        spawn(tracker, cancel, "links", move || {
+            let links = Arc::clone(&links);
+            async move {
+                let nobody_wakes = Notify::new();
+                every("links", LINKS_EVERY, &nobody_wakes, || {
+                    links.run_once(Utc::now())
+                })
+                .await;
+            }
+        });
+        let lurkers = Arc::new(lurkers);
+        spawn(tracker, cancel, "lurkers", move || {
+            let lurkers = Arc::clone(&lurkers);
+            async move {
+                let nobody_wakes = Notify::new();
+                every("lurkers", LURKERS_EVERY, &nobody_wakes, || {
+                    lurkers.run_once(Utc::now())
+                })
+                .await;
+            }
         });
         let role_work = Arc::new(role_work);
         spawn(tracker, cancel, "role-work", move || {

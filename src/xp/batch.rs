@@ -8,7 +8,7 @@ use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
 use super::inbox::Seen;
-use crate::leveling::{Levels, MessageId, Profile, Standing, Timestamp, UserId, award};
+use crate::leveling::{Levels, MessageId, Picture, Profile, Standing, Timestamp, UserId, award};
 use crate::store::outbox::LevelUp;
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::xp_day::DayTotal;
@@ -29,6 +29,16 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Users of whom a first name is stored, and who have chosen a picture.
+    pub(super) fn pictured(&self) -> Vec<UserId> {
+        let has_picture = |row: &&SavedUser| row.profile.as_ref().and_then(Picture::of).is_some();
+        self.users
+            .iter()
+            .filter(has_picture)
+            .map(|row| row.user)
+            .collect()
+    }
+
     /// Leaves the names to a later message. Whether there were any.
     pub(super) fn drop_profiles(&mut self) -> bool {
         let had = self.users.iter().any(|row| row.profile.is_some());
@@ -62,6 +72,7 @@ pub fn recompute_from(
             standing,
             hidden: false,
             named: true,
+            seen: None,
         })
     };
     let Batch { users, days, .. } = plan(messages, levels, zone, Lines::OnePerUser, known);
@@ -199,7 +210,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leveling::{ChannelId, Level, LevelNumber, Points, mee6_points_to_next, mee6_total};
+    use crate::leveling::{
+        Account, ChannelId, Level, LevelNumber, Points, mee6_points_to_next, mee6_total,
+    };
 
     const T: i64 = 1_700_000_000_000;
 
@@ -221,7 +234,10 @@ mod tests {
             channel: ChannelId::new(7).unwrap(),
             user: UserId::new(user).unwrap(),
             profile: Some(Profile {
-                username: format!("user{user}"),
+                account: Account {
+                    username: format!("user{user}"),
+                    ..Account::default()
+                },
                 ..Profile::default()
             }),
         }
@@ -246,7 +262,10 @@ mod tests {
             .map(|row| (row.user.get(), row.standing.message_count))
             .collect();
         assert_eq!(counts, [(1, 2), (2, 1)]);
-        assert_eq!(batch.users[0].profile.as_ref().unwrap().username, "user1");
+        assert_eq!(
+            batch.users[0].profile.as_ref().unwrap().account.username,
+            "user1"
+        );
     }
 
     #[test]
@@ -259,6 +278,7 @@ mod tests {
             },
             hidden: false,
             named: true,
+            seen: None,
         };
         let batch = plan(vec![seen(1, 10)], &levels(), Tz::UTC, Lines::All, |_| {
             Some(cooling)
@@ -282,6 +302,7 @@ mod tests {
             },
             hidden: false,
             named: true,
+            seen: None,
         };
         let batch = plan(
             vec![seen(1, 0), seen(1, 60_000)],
@@ -317,6 +338,7 @@ mod tests {
                 },
                 hidden: false,
                 named: true,
+                seen: None,
             })
         };
         let play = |lines| plan(messages.clone(), &levels(), Tz::UTC, lines, known).level_ups;
@@ -398,7 +420,7 @@ mod tests {
                 for part in messages.chunks(size) {
                     let batch = plan(part.to_vec(), &levels(), Tz::UTC, Lines::All, |user| users.get(&user).copied());
                     for SavedUser { user, standing, .. } in batch.users {
-                        users.insert(user, CachedUser { user, standing, hidden: false, named: true });
+                        users.insert(user, CachedUser { user, standing, hidden: false, named: true, seen: None });
                     }
                     for total in batch.days {
                         *points_by_day.entry((total.user, total.day)).or_insert(0) += total.points;

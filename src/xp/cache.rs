@@ -2,13 +2,15 @@
 //!
 //! The map and the board change together, under the board's lock, and only after
 //! a commit: nobody ever reads XP that a crash could take back. Names and links
-//! stay in Postgres.
+//! stay in Postgres; of a profile there is only its short form, to compare with.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dashmap::DashMap;
 
-use crate::leveling::{Board, LevelNumber, Levels, Place, Points, Progress, Standing, UserId};
+use crate::leveling::{
+    Board, Fingerprint, LevelNumber, Levels, Place, Points, Progress, Sighting, Standing, UserId,
+};
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::{self, Database};
 
@@ -52,6 +54,8 @@ struct Entry {
     standing: Standing,
     hidden: bool,
     named: bool,
+    /// The profile last seen, which is stored or on its way.
+    seen: Option<Fingerprint>,
 }
 
 impl Entry {
@@ -71,6 +75,7 @@ impl XpCache {
                 standing: row.standing,
                 hidden: row.hidden,
                 named: row.named,
+                seen: row.seen,
             };
             if entry.on_board() {
                 places.push(Place::new(row.user, &row.standing));
@@ -155,12 +160,31 @@ impl XpCache {
             standing: entry.standing,
             hidden: entry.hidden,
             named: entry.named,
+            seen: entry.seen,
         })
     }
 
     /// Whether a name is stored for this user.
     pub fn is_named(&self, user: UserId) -> bool {
         self.users.get(&user).is_some_and(|entry| entry.named)
+    }
+
+    /// Takes note of what was seen of a user. Whether that is news, which somebody must then
+    /// have stored: it is no news a second time. Of whom we know nothing, nothing is.
+    pub fn notice(&self, user: UserId, sighting: &Sighting) -> bool {
+        let Some(mut entry) = self.users.get_mut(&user) else {
+            return false;
+        };
+        let news = sighting.news(entry.seen);
+        entry.seen = news.or(entry.seen);
+        news.is_some()
+    }
+
+    /// Takes anything that is seen of a user for news from now on.
+    pub fn forget_profile(&self, user: UserId) {
+        if let Some(mut entry) = self.users.get_mut(&user) {
+            entry.seen = None;
+        }
     }
 
     /// The user's stat card; `None` if they have earned nothing yet.
@@ -184,7 +208,12 @@ impl XpCache {
         for row in saved {
             self.edit(&mut board, row.user, |entry| {
                 entry.standing = row.standing;
-                entry.named |= row.profile.is_some();
+                if let Some(profile) = &row.profile
+                    && !entry.named
+                {
+                    entry.named = true;
+                    entry.seen = Some(profile.fingerprint());
+                }
             });
         }
     }

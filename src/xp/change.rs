@@ -211,6 +211,7 @@ mod tests {
             },
             hidden,
             named: true,
+            seen: None,
         }
     }
 
@@ -337,6 +338,7 @@ mod tests {
                     standing: Standing::default(),
                     hidden: false,
                     named: false,
+                    seen: None,
                 });
                 let was = next.standing;
                 prop_assert_eq!(planned.changed.before.points, was.points);

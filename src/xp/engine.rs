@@ -438,6 +438,10 @@ impl Engine {
             store::user_point::save(&mut transaction, &batch.users).await?;
             store::xp_day::add(&mut transaction, &batch.days).await?;
         }
+        let pictured = batch.pictured();
+        if !pictured.is_empty() {
+            store::updated_user::want_pictures_of(&mut transaction, &pictured).await?;
+        }
         if !batch.newcomers.is_empty() {
             store::role_work::ask_for_all(&mut transaction, &batch.newcomers).await?;
         }

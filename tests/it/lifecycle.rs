@@ -483,6 +483,8 @@ async fn help_explains_every_setting_and_shows_no_value() {
         "DATABASE_URL",
         "WALLE_DISCORD_API",
         "WALLE_DISCORD_CA",
+        "WALLE_DISCORD_CDN",
+        "WALLE_AVATAR_CHANNEL",
         "WALLE_PREFIX",
         "WALLE_TIMEZONE",
         "RUST_LOG",

@@ -17,6 +17,7 @@ mod lifecycle;
 mod moderators;
 mod postgres;
 mod privacy;
+mod profiles;
 mod rank;
 mod ranks;
 mod roles;

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the inside out: each may use itself and those before it.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["leveling", "backoff"],
     &["store"],
     &["error", "xp"],
     &["config"],
     &["discord", "import"],
+    &["profiles"],
     &["roles"],
     &["commands", "check"],
     &["listeners", "tasks"],

@@ -57,6 +57,7 @@ impl Client {
             .env("WALLE_TOKEN", sim.token())
             .env("WALLE_DISCORD_API", sim.api_url())
             .env("WALLE_DISCORD_CA", sim.ca_path())
+            .env("WALLE_DISCORD_CDN", sim.cdn_url())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -107,7 +107,7 @@ impl Scratch {
     /// Nobody has earned anything, and no bot holds the database.
     pub async fn forget_everyone(&mut self) -> anyhow::Result<()> {
         self.execute(
-            "truncate user_point, xp_day, outbox, role_work;
+            "truncate user_point, updated_user, xp_day, outbox, role_work;
              update watermark set message_id = 0, owner_pid = null",
         )
         .await

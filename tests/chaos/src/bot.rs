@@ -48,6 +48,7 @@ impl Bot {
             .env("WALLE_GUILD_ID", sim.guild_id().to_string())
             .env("WALLE_DISCORD_API", sim.api_url())
             .env("WALLE_DISCORD_CA", sim.ca_path())
+            .env("WALLE_DISCORD_CDN", sim.cdn_url())
             .env("WALLE_CATCH_UP_HOURS", "48")
             .env("WALLE_HTTP_ADDR", "")
             .env("DATABASE_URL", database_url)

@@ -64,6 +64,7 @@ impl Bot {
             .env("WALLE_GUILD_ID", sim.guild_id().to_string())
             .env("WALLE_DISCORD_API", sim.api_url())
             .env("WALLE_DISCORD_CA", sim.ca_path())
+            .env("WALLE_DISCORD_CDN", sim.cdn_url())
             .env("DATABASE_URL", url)
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
@@ -141,8 +142,10 @@ impl Bot {
 }
 
 impl Drop for Bot {
+    #[expect(clippy::print_stderr, reason = "shown with a test that failed")]
     fn drop(&mut self) {
         if std::thread::panicking() {
+            eprintln!("{}", self.log());
             return;
         }
         let log = self.log();

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fault_lab::{Address, Gate, Server, Stop};
+use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
 use wall_e::store::Database;
@@ -200,6 +201,17 @@ impl TestDatabase {
             .await
             .expect("user_point can be read")
             .map(|row| (row.get(0), row.get(1)))
+    }
+
+    /// All that `user_point` holds of a user, who is there.
+    pub async fn user(&self, user: u64) -> Value {
+        let row =
+            sqlx::query("select to_jsonb(user_point)::text from user_point where user_id = $1")
+                .bind(i64::try_from(user).expect("an id"))
+                .fetch_one(&mut self.session().await)
+                .await
+                .expect("the user is known");
+        serde_json::from_str(row.get(0)).expect("Postgres writes JSON")
     }
 
     /// Points and messages of a user's days together.

@@ -1,0 +1,194 @@
+//! `/profile_queue`, `/reset_attempts` and `/reset_profiles`: for operators, what the profile
+//! tasks have to do, and how they are made to begin anew.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use poise::serenity_prelude::CreateEmbed;
+
+use super::person::{Person, caller_id};
+use super::rights::Right;
+use super::target::Someone;
+use super::{Context, Error, Manual, answer, defer};
+use crate::discord::buttons::{Look, Wish, row};
+use crate::discord::reply::{INFO, Reply};
+use crate::error::UserError;
+use crate::leveling::{UserId, escape, escape_text};
+use crate::profiles::MOST_ATTEMPTS;
+use crate::store::updated_user::{self, Failed, Queue};
+use crate::store::user_point::profiles;
+use crate::store::{self, Database};
+
+/// How long the database may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to drop everything.
+const RESET_PATIENCE: Duration = Duration::from_mins(1);
+/// Failed pictures that are listed.
+const SHOWN: u16 = 20;
+/// Of a reason.
+const REASON: usize = 120;
+
+/// Show which profiles wait to be stored or copied, and what is parked
+#[poise::command(
+    prefix_command,
+    slash_command,
+    default_member_permissions = "MANAGE_GUILD",
+    custom_data = "Manual { usage: \"profile_queue\", example: \"profile_queue\", right: Right::Operator }"
+)]
+pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
+    let database = &ctx.data().setting.database;
+    let read = store::within(PATIENCE, async {
+        let mut session = database.acquire().await?;
+        let queue = updated_user::queue(&mut session, MOST_ATTEMPTS).await?;
+        Ok((queue, updated_user::failed(&mut session, SHOWN).await?))
+    });
+    let (queue, failed) = read.await?;
+    let embed = CreateEmbed::new()
+        .title("Profiles")
+        .description(describe(&queue, &failed))
+        .color(INFO);
+    answer(ctx, Reply::embed(embed).private()).await
+}
+
+/// Try someone's avatar again that could not be copied
+#[poise::command(
+    prefix_command,
+    slash_command,
+    default_member_permissions = "MANAGE_GUILD",
+    custom_data = "Manual {
+        usage: \"reset_attempts @user\",
+        example: \"reset_attempts @alice\",
+        right: Right::Operator,
+    }"
+)]
+pub(super) async fn reset_attempts(
+    ctx: Context<'_>,
+    #[description = "Whose attempts"] user: Someone,
+) -> Result<(), Error> {
+    defer(ctx).await?;
+    let person = Person::find(ctx, user.0).await?;
+    let database = &ctx.data().setting.database;
+    let reset = store::within(PATIENCE, async {
+        let mut transaction = database.begin().await?;
+        let before = profiles::reset_attempts(&mut transaction, person.id).await?;
+        updated_user::hurry(&mut transaction, person.id).await?;
+        store::commit(transaction).await?;
+        Ok(before)
+    });
+    let name = escape(&person.name);
+    let sentence = match reset.await? {
+        Some(0) => format!("No attempt at {name}'s avatar has failed."),
+        Some(failed) => {
+            tracing::info!(user = %person.id, by = %caller_id(ctx)?, failed, "failed attempts were reset");
+            format!(
+                "Forgotten: {failed} failed attempts at {name}'s avatar. It is tried again now."
+            )
+        }
+        None => {
+            return Err(UserError(format!("{name} has no XP yet, so no avatar is kept.")).into());
+        }
+    };
+    answer(ctx, Reply::text(sentence).private()).await
+}
+
+/// Drop every stored avatar, and have all of them copied anew
+#[poise::command(
+    prefix_command,
+    slash_command,
+    default_member_permissions = "MANAGE_GUILD",
+    custom_data = "Manual { usage: \"reset_profiles\", example: \"reset_profiles\", right: Right::Operator }"
+)]
+pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
+    let users = ctx.data().setting.xp.len();
+    let question = format!(
+        "This drops the stored avatars of all {users} users, and the hours in which their profiles are looked up. \
+         Names and XP stay. The avatars are copied anew, about one a second; until then the leaderboard shows \
+         Discord's default ones."
+    );
+    let buttons = [
+        (Wish::ResetProfiles, "Drop all avatars", Look::Dangerous),
+        (Wish::Leave, "Leave everything as it is", Look::Plain),
+    ];
+    let reply = Reply::text(question).with_buttons(row(caller_id(ctx)?, &buttons));
+    answer(ctx, reply).await
+}
+
+/// Drops all avatars and buckets, and queues the pictures that are wanted again.
+pub(super) async fn reset_all(database: &Database, by: UserId) -> Result<Reply, Error> {
+    let reset = store::within(RESET_PATIENCE, async {
+        let mut transaction = database.begin().await?;
+        let users = profiles::reset_all(&mut transaction).await?;
+        let pictures = updated_user::want_missing_pictures(&mut transaction).await?;
+        store::commit(transaction).await?;
+        Ok((users, pictures))
+    });
+    let (users, pictures) = reset.await?;
+    tracing::warn!(%by, users, pictures, "all avatars and buckets were dropped");
+    Ok(Reply::text(format!(
+        "Dropped for {users} users. Avatars to copy: {pictures}; `profile_queue` shows how many are left."
+    )))
+}
+
+fn describe(queue: &Queue, failed: &[Failed]) -> String {
+    let Queue {
+        unstored,
+        pictures,
+        failing,
+        oldest,
+        parked,
+    } = queue;
+    let since = |at: &DateTime<Utc>| format!(", waiting since <t:{}:R>", at.timestamp());
+    let mut lines = vec![
+        format!("Names to store: {unstored}"),
+        format!("Avatars to copy: {pictures}, of which {failing} have failed before"),
+        format!("Parked after {MOST_ATTEMPTS} attempts: {parked}"),
+    ];
+    if let Some(oldest) = oldest {
+        lines[1].push_str(&since(oldest));
+    }
+    lines.extend(failed.iter().map(|failed| {
+        let why = failed.why.as_deref();
+        let why = why.and_then(|why| escape_text(why, REASON));
+        format!(
+            "<@{}>: {} attempts, {}",
+            failed.user,
+            failed.attempts,
+            why.as_deref().unwrap_or("no reason was noted")
+        )
+    }));
+    if *parked > 0 {
+        lines.push("`reset_attempts @user` tries a parked one again.".to_owned());
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_described() {
+        let queue = Queue {
+            unstored: 1,
+            pictures: 2,
+            failing: 1,
+            oldest: DateTime::from_timestamp(1_700_000_000, 0),
+            parked: 1,
+        };
+        let failed = [Failed {
+            user: UserId::new(7).unwrap(),
+            attempts: 15,
+            why: Some("@everyone is **bold**".into()),
+        }];
+        assert_eq!(
+            describe(&queue, &failed),
+            "Names to store: 1\n\
+             Avatars to copy: 2, of which 1 have failed before, waiting since <t:1700000000:R>\n\
+             Parked after 15 attempts: 1\n\
+             <@7>: 15 attempts, @\u{200b}everyone is \\*\\*bold\\*\\*\n\
+             `reset_attempts @user` tries a parked one again."
+        );
+        let idle = describe(&Queue::default(), &[]);
+        assert_eq!(idle.lines().count(), 3);
+    }
+}

@@ -1,0 +1,196 @@
+//! Actives: users whose profile has changed. Their names are stored many at a time; their
+//! pictures are then copied a few at a time.
+//!
+//! All of it can be cut off anywhere and begun again: a row of the queue is deleted only when
+//! everything that it says is done.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::copies::{Copies, Outcome};
+use crate::leveling::{CopyPlan, Picture, UserId, copy_plan};
+use crate::store::updated_user::{self, Seen, Ticket};
+use crate::store::user_point::profiles::{self, NewProfile, Shown};
+use crate::store::{self, Database};
+
+/// Names stored at a time.
+const AT_ONCE: u16 = 1_000;
+/// Pictures copied at a time.
+const TOGETHER: u16 = 4;
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct Actives {
+    /// Where the queue is.
+    pub database: Database,
+    /// Makes the pictures' copies.
+    pub copies: Copies,
+}
+
+impl Actives {
+    /// Stores all names that wait at `now`, and copies all pictures that are due then.
+    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let mut left = true;
+        while left {
+            // Names first: five hundred pictures take minutes.
+            while self.store_names().await? {}
+            left = self.copy_pictures(now).await?;
+        }
+        Ok(())
+    }
+
+    /// One page of names; whether there may be more.
+    async fn store_names(&self) -> store::Result<bool> {
+        let mut transaction = self.database.begin().await?;
+        let seen = updated_user::unstored(&mut transaction, AT_ONCE).await?;
+        if seen.is_empty() {
+            return Ok(false);
+        }
+        let users: Vec<UserId> = seen.iter().map(|seen| seen.ticket.user).collect();
+        let shown = profiles::hold(&mut transaction, &users).await?;
+        let is_full = seen.len() == usize::from(AT_ONCE);
+        let Plan {
+            store,
+            done,
+            pictures,
+        } = plan(seen, shown);
+        profiles::store(&mut transaction, &store).await?;
+        updated_user::finish(&mut transaction, &done).await?;
+        updated_user::leave_pictures(&mut transaction, &pictures).await?;
+        store::commit(transaction).await?;
+        tracing::debug!(
+            profiles = store.len(),
+            pictures = pictures.len(),
+            "changed profiles are stored"
+        );
+        Ok(is_full)
+    }
+
+    /// A few pictures; whether there may be more.
+    async fn copy_pictures(&self, now: DateTime<Utc>) -> anyhow::Result<bool> {
+        if self.copies.rests(now) {
+            return Ok(false);
+        }
+        let wanted = self.copies.due(now, TOGETHER).await?;
+        let is_full = wanted.len() == usize::from(TOGETHER);
+        let copying = wanted.iter().map(|wanted| self.copies.copy(wanted, now));
+        let mut goes_on = is_full;
+        for outcome in futures_util::future::join_all(copying).await {
+            goes_on &= outcome? == Outcome::Settled;
+        }
+        Ok(goes_on)
+    }
+}
+
+/// What one page comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    /// Profiles that differ from those that are stored, or whose owners had been gone.
+    store: Vec<NewProfile>,
+    /// Rows of which nothing is left to do.
+    done: Vec<Ticket>,
+    /// Rows whose picture is left to do.
+    pictures: Vec<Ticket>,
+}
+
+/// What is to be stored of what was seen, where that shows the users now.
+fn plan(seen: Vec<Seen>, shown: Vec<Shown>) -> Plan {
+    let mut shown: BTreeMap<UserId, Shown> =
+        shown.into_iter().map(|shown| (shown.user, shown)).collect();
+    let mut plan = Plan::default();
+    for Seen { ticket, sighting } in seen {
+        let Some(before) = shown.remove(&ticket.user) else {
+            plan.done.push(ticket);
+            continue;
+        };
+        let known = before.profile.unwrap_or_default();
+        let picture = Picture::of(&known);
+        let profile = known.after(sighting);
+        match copy_plan(&profile, before.copied.as_deref(), before.copy.is_some()) {
+            CopyPlan::Keep => plan.done.push(ticket),
+            CopyPlan::Make(_) | CopyPlan::Drop => plan.pictures.push(ticket),
+        }
+        plan.store.push(NewProfile {
+            user: ticket.user,
+            other_picture: Picture::of(&profile) != picture,
+            profile,
+        });
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leveling::{Account, Membership, MessageId, Profile, Sighting};
+
+    fn account(name: &str, avatar: Option<&str>) -> Account {
+        Account {
+            username: name.into(),
+            display_name: None,
+            avatar_hash: avatar.map(Into::into),
+        }
+    }
+
+    fn seen(user: u64, name: &str, avatar: Option<&str>) -> Seen {
+        Seen {
+            ticket: Ticket {
+                user: UserId::new(user).unwrap(),
+                version: 1,
+            },
+            sighting: Sighting {
+                account: account(name, avatar),
+                member: None,
+            },
+        }
+    }
+
+    fn shown(user: u64, avatar: Option<&str>, copied: Option<&str>) -> Shown {
+        Shown {
+            user: UserId::new(user).unwrap(),
+            profile: Some(Profile {
+                account: account("before", avatar),
+                member: Membership {
+                    nickname: Some("nick".into()),
+                    avatar_hash: None,
+                },
+            }),
+            copied: copied.map(Into::into),
+            copy: copied.and(MessageId::new(9)),
+        }
+    }
+
+    #[test]
+    fn names_are_stored_and_pictures_left_to_do() {
+        let page = vec![
+            seen(1, "name", Some("a")),
+            seen(2, "name", Some("b")),
+            seen(3, "name", None),
+            seen(4, "name", None),
+            seen(5, "unknown", None),
+        ];
+        let known = vec![
+            shown(1, Some("a"), Some("a")),
+            shown(2, Some("a"), Some("a")),
+            shown(3, Some("a"), Some("a")),
+            shown(4, None, None),
+        ];
+        let plan = plan(page, known);
+        let users = |tickets: &[Ticket]| -> Vec<u64> {
+            tickets.iter().map(|ticket| ticket.user.get()).collect()
+        };
+        assert_eq!(users(&plan.done), [1, 4, 5]);
+        assert_eq!(users(&plan.pictures), [2, 3]);
+        let stored: Vec<_> = plan
+            .store
+            .iter()
+            .map(|new| (new.user.get(), new.other_picture))
+            .collect();
+        assert_eq!(stored, [(1, false), (2, true), (3, true), (4, false)]);
+        for new in &plan.store {
+            assert_eq!(new.profile.account.username, "name");
+            assert_eq!(new.profile.member.nickname.as_deref(), Some("nick"));
+        }
+    }
+}

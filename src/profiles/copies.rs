@@ -1,0 +1,273 @@
+//! Copies of avatars: fetched from the CDN, posted in the avatar channel, and remembered; then
+//! the one before is deleted.
+//!
+//! Cut off at any point, it leaves at most one message that nobody points to, and never a user
+//! without a picture who had one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::look_up::{Found, look_up};
+use crate::backoff::backoff;
+use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
+use crate::discord::cdn::{Cdn, NoImage};
+use crate::discord::council::{Council, Notice};
+use crate::discord::{Rest, RestError};
+use crate::leveling::{AvatarHash, CopyPlan, GuildId, MessageId, Picture, copy_plan};
+use crate::store::updated_user::{self, Wanted};
+use crate::store::user_point::profiles::{self, NewCopy};
+use crate::store::{self, Database};
+use crate::xp::XpCache;
+
+/// A picture that has failed so often waits for a person.
+pub const MOST_ATTEMPTS: u32 = 15;
+const RETRY_LEAST: Duration = Duration::from_secs(5);
+const RETRY_MOST: Duration = Duration::from_hours(1);
+/// How long the channel is left alone that could not be used.
+const REST_LEAST: Duration = Duration::from_secs(10);
+const REST_MOST: Duration = Duration::from_mins(10);
+/// By which the council's notices about avatars are known.
+const SCOPE: &str = "avatars";
+
+/// What copies are made with.
+#[derive(Debug)]
+pub struct Copies {
+    /// Where everything is remembered.
+    pub database: Database,
+    /// Told whom to look at anew.
+    pub xp: Arc<XpCache>,
+    /// Asked what is true when the CDN has not what was seen.
+    pub rest: Rest,
+    /// The guild served.
+    pub guild: GuildId,
+    /// Where images come from.
+    pub cdn: Cdn,
+    /// Where they go.
+    pub channel: Arc<AvatarChannel>,
+    /// Told when the channel cannot be used.
+    pub council: Arc<Council>,
+    /// How it stands with the channel.
+    pub state: Mutex<Channel>,
+}
+
+/// How it stands with the channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Channel {
+    /// Nothing was posted yet: what an earlier bot has told the council may be out of date.
+    #[default]
+    Unknown,
+    Usable,
+    /// Failed so often, and left alone until then.
+    Resting {
+        failures: u32,
+        until: DateTime<Utc>,
+    },
+}
+
+/// How a copy ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Made, not needed, or to be tried again later: on to the next.
+    Settled,
+    /// No other would fare better now.
+    Halted,
+}
+
+impl Copies {
+    /// Whether the channel is to be left alone.
+    pub(super) fn rests(&self, now: DateTime<Utc>) -> bool {
+        matches!(self.state(), Channel::Resting { until, .. } if now < until)
+    }
+
+    /// At most so many pictures that are due at `now`.
+    pub(super) async fn due(&self, now: DateTime<Utc>, limit: u16) -> store::Result<Vec<Wanted>> {
+        let mut session = self.database.acquire().await?;
+        updated_user::pictures(&mut session, now, MOST_ATTEMPTS, limit).await
+    }
+
+    /// Does what a user's picture needs.
+    pub(super) async fn copy(
+        &self,
+        wanted: &Wanted,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Outcome> {
+        let Wanted {
+            ticket,
+            profile,
+            copied,
+            copy,
+            ..
+        } = wanted;
+        match copy_plan(profile, copied.as_deref(), copy.is_some()) {
+            CopyPlan::Keep => {
+                let mut session = self.database.acquire().await?;
+                updated_user::finish(&mut session, &[*ticket]).await?;
+                Ok(Outcome::Settled)
+            }
+            CopyPlan::Drop => {
+                self.remember(wanted, None).await?;
+                self.clear_away(*copy).await;
+                Ok(Outcome::Settled)
+            }
+            CopyPlan::Make(picture) => self.make(wanted, &picture, now).await,
+        }
+    }
+
+    async fn make(
+        &self,
+        wanted: &Wanted,
+        picture: &Picture,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Outcome> {
+        let user = wanted.ticket.user;
+        let image = match self.cdn.fetch(&picture.path(user, self.guild)).await {
+            Ok(image) => image,
+            Err(NoImage::NotThere) => return self.ask(wanted, now).await,
+            Err(error) => return self.failed(wanted, &error.to_string(), now).await,
+        };
+        let version = wanted.ticket.version;
+        match self.channel.post(user, &image, version).await {
+            Ok((message, link)) => {
+                let hash: AvatarHash = picture.hash().clone();
+                let copy = NewCopy {
+                    hash,
+                    message,
+                    link,
+                };
+                self.remember(wanted, Some(&copy)).await?;
+                self.clear_away(wanted.copy.filter(|before| *before != message))
+                    .await;
+                self.channel_works().await;
+                Ok(Outcome::Settled)
+            }
+            Err(ChannelError::Refused(error)) => self.failed(wanted, &error.to_string(), now).await,
+            Err(ChannelError::Closed(why)) => {
+                self.channel_fails(&why, now).await;
+                Ok(Outcome::Halted)
+            }
+            Err(ChannelError::Passing(error)) => Err(error),
+        }
+    }
+
+    /// In one transaction: what the copy is, and that nothing is left to do.
+    async fn remember(&self, wanted: &Wanted, copy: Option<&NewCopy>) -> store::Result<()> {
+        let mut transaction = self.database.begin().await?;
+        profiles::set_copy(&mut transaction, wanted.ticket.user, copy).await?;
+        updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
+        store::commit(transaction).await
+    }
+
+    /// Deletes the message that nobody points to any more. What stays is found later.
+    async fn clear_away(&self, before: Option<MessageId>) {
+        if let Some(before) = before
+            && let Err(error) = self.channel.delete(before).await
+        {
+            tracing::debug!(%error, message = %before, "an old avatar could not be deleted yet");
+        }
+    }
+
+    /// The CDN has not what was seen: has it changed since, or is the account gone?
+    async fn ask(&self, wanted: &Wanted, now: DateTime<Utc>) -> anyhow::Result<Outcome> {
+        let user = wanted.ticket.user;
+        let found = match look_up(&self.rest, self.guild, user).await {
+            Ok(found) => found,
+            Err(error @ RestError::Refused { .. }) => {
+                return self.failed(wanted, &error.to_string(), now).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match found {
+            Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
+                let mut session = self.database.acquire().await?;
+                updated_user::mark(&mut session, &[(user, seen)]).await?;
+                Ok(Outcome::Settled)
+            }
+            Found::There(_) => {
+                self.failed(wanted, &NoImage::NotThere.to_string(), now)
+                    .await
+            }
+            Found::Gone => {
+                let mut transaction = self.database.begin().await?;
+                profiles::mark_gone(&mut transaction, user, now).await?;
+                updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
+                store::commit(transaction).await?;
+                self.xp.forget_profile(user);
+                tracing::info!(%user, "an account is no more; its last name and avatar are kept");
+                Ok(Outcome::Settled)
+            }
+        }
+    }
+
+    async fn failed(
+        &self,
+        wanted: &Wanted,
+        why: &str,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Outcome> {
+        let (user, attempts) = (wanted.ticket.user, wanted.attempts + 1);
+        let next = now + backoff(wanted.attempts, RETRY_LEAST, RETRY_MOST);
+        let mut transaction = self.database.begin().await?;
+        profiles::count_attempt(&mut transaction, user).await?;
+        updated_user::postpone(&mut transaction, wanted.ticket, next, why).await?;
+        store::commit(transaction).await?;
+        if attempts >= MOST_ATTEMPTS {
+            tracing::error!(
+                %user, attempts, why,
+                "an avatar could not be copied and is parked: `profile_queue` lists it, `reset_attempts` tries it again"
+            );
+        } else {
+            tracing::debug!(%user, attempts, why, "an avatar could not be copied; it is tried again");
+        }
+        Ok(Outcome::Settled)
+    }
+
+    async fn channel_fails(&self, why: &str, now: DateTime<Utc>) {
+        let failures = match self.state() {
+            Channel::Resting { failures, until } if now < until => {
+                return self.keep(failures, until);
+            }
+            Channel::Resting { failures, .. } => failures + 1,
+            _ => 0,
+        };
+        self.keep(failures, now + backoff(failures, REST_LEAST, REST_MOST));
+        let notice = Notice {
+            key: "avatar-channel".to_owned(),
+            text: format!(
+                "I cannot keep copies of avatars, so new ones are missing from the leaderboard: {why}."
+            ),
+            buttons: None,
+        };
+        self.tell(&[notice]).await;
+    }
+
+    async fn channel_works(&self) {
+        if self.state() != Channel::Usable {
+            self.set(Channel::Usable);
+            self.tell(&[]).await;
+        }
+    }
+
+    async fn tell(&self, notices: &[Notice]) {
+        if let Err(error) = self.council.tell(SCOPE, notices).await {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                "the council could not be told about the avatar channel"
+            );
+        }
+    }
+
+    fn keep(&self, failures: u32, until: DateTime<Utc>) {
+        self.set(Channel::Resting { failures, until });
+    }
+
+    fn state(&self) -> Channel {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: Channel) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}

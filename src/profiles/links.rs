@@ -1,0 +1,265 @@
+//! Links: renewed before they expire, a hundred a call, by reading what the avatar channel
+//! holds. On the way it is found what nobody points to, and what is not there any more.
+//!
+//! Reads the period from the links themselves: it has been two weeks, is a day, and may change.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::discord::avatar_channel::{AvatarChannel, ChannelError, Kept};
+use crate::leveling::{MessageId, UserId};
+use crate::store::user_point::profiles::{self, Link};
+use crate::store::{self, Database, updated_user};
+
+/// How long before it expires a link is renewed, where it lives long enough.
+const BEFORE: TimeDelta = TimeDelta::hours(6);
+/// How far apart two readings of the channel are at least, whatever the links say.
+const LEAST: TimeDelta = TimeDelta::minutes(1);
+/// How far apart they are at most: what nobody points to is found then.
+const MOST: TimeDelta = TimeDelta::days(1);
+/// How long the channel is left alone that could not be read.
+const AFTER_TROUBLE: TimeDelta = TimeDelta::minutes(10);
+/// A copy younger than this may be about to be pointed to.
+const YOUNG: TimeDelta = TimeDelta::minutes(15);
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct Links {
+    /// Where links are kept.
+    pub database: Database,
+    /// What is read.
+    pub channel: Arc<AvatarChannel>,
+    /// What is known of readings.
+    pub state: Mutex<Readings>,
+}
+
+/// What is known of the readings of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readings {
+    /// When the last one began.
+    last: Option<DateTime<Utc>>,
+    /// How long a fresh link lived then.
+    life: Option<TimeDelta>,
+    /// Nothing is read before that.
+    not_before: Option<DateTime<Utc>>,
+}
+
+/// What a reading has found.
+#[derive(Debug, Default)]
+struct Found {
+    messages: u64,
+    renewed: u64,
+    /// The shortest that a fresh link lives.
+    life: Option<TimeDelta>,
+    orphans: BTreeSet<MessageId>,
+}
+
+impl Links {
+    /// Reads the channel if a link is about to expire at `now`, or if it has not been read for
+    /// a day.
+    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let readings = self.readings();
+        if readings.not_before.is_some_and(|at| now < at) {
+            return Ok(());
+        }
+        let mut session = self.database.acquire().await?;
+        let first = profiles::first_expiry(&mut session).await?;
+        // A channel is made when there is something to put into it.
+        if !readings.is_due(first, now) || !profiles::any_copy(&mut session).await? {
+            return Ok(());
+        }
+        drop(session);
+        match self.read(now).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.set(|readings| readings.not_before = Some(now + AFTER_TROUBLE));
+                Err(match error {
+                    ChannelError::Passing(error) => error,
+                    error => anyhow::anyhow!("the avatar channel cannot be read: {error}"),
+                })
+            }
+        }
+    }
+
+    async fn read(&self, now: DateTime<Utc>) -> Result<(), ChannelError> {
+        let bot = self.channel.bot().await?;
+        let (mut found, mut before) = (Found::default(), None);
+        loop {
+            let page = self.channel.page(bot, before).await?;
+            let Some(oldest) = page.iter().map(|kept| kept.message).min() else {
+                break;
+            };
+            before = Some(oldest);
+            self.take(&page, now, &mut found).await.map_err(passing)?;
+        }
+        let Found {
+            messages,
+            renewed,
+            life,
+            orphans,
+        } = found;
+        tracing::info!(
+            messages,
+            renewed,
+            orphans = orphans.len(),
+            "the avatar channel was read"
+        );
+        for orphan in orphans {
+            self.channel.delete(orphan).await?;
+        }
+        self.look_for_what_is_missing(now + margin(life)).await?;
+        self.set(|readings| {
+            *readings = Readings {
+                last: Some(now),
+                life,
+                not_before: Some(now + LEAST),
+            };
+        });
+        Ok(())
+    }
+
+    /// One page: fresh links for the copies, and the rest may be for nobody.
+    async fn take(
+        &self,
+        page: &[Kept],
+        now: DateTime<Utc>,
+        found: &mut Found,
+    ) -> store::Result<()> {
+        let ids: Vec<MessageId> = page.iter().map(|kept| kept.message).collect();
+        let mut session = self.database.acquire().await?;
+        let copies = profiles::copies_among(&mut session, &ids).await?;
+        let copies: BTreeSet<MessageId> = copies.into_iter().collect();
+        let is_copy = |kept: &&Kept| copies.contains(&kept.message);
+        let fresh: Vec<(MessageId, Link)> = page
+            .iter()
+            .filter(is_copy)
+            .filter_map(|kept| Some((kept.message, kept.link.clone()?)))
+            .collect();
+        found.messages += page.len() as u64;
+        found.renewed += profiles::renew(&mut session, &fresh).await?;
+        let lives = fresh.iter().filter_map(|(_, link)| life(link, now));
+        found.life = found.life.into_iter().chain(lives).min();
+        let old = |kept: &&Kept| sent_at(kept.message).is_some_and(|at| at + YOUNG <= now);
+        let orphans = page
+            .iter()
+            .filter(|kept| kept.is_our_copy && !is_copy(kept))
+            .filter(old);
+        found.orphans.extend(orphans.map(|kept| kept.message));
+        Ok(())
+    }
+
+    /// What still expires after everything was renewed was not in the channel: new copies are
+    /// wanted, unless the channel only looks empty because the bot may not read it.
+    async fn look_for_what_is_missing(&self, by: DateTime<Utc>) -> Result<(), ChannelError> {
+        let missing = async {
+            let mut session = self.database.acquire().await?;
+            profiles::one_expiring(&mut session, by).await
+        };
+        let Some(missing) = missing.await.map_err(passing)? else {
+            return Ok(());
+        };
+        if self.channel.has(missing).await? {
+            return Err(ChannelError::Closed(
+                "it does not show all of its messages; give the bot Read Message History there"
+                    .to_owned(),
+            ));
+        }
+        let users = self.want_new_copies(by).await.map_err(passing)?;
+        tracing::warn!(
+            users = users.len(),
+            "copies of avatars are not in the channel any more; new ones are made"
+        );
+        Ok(())
+    }
+
+    async fn want_new_copies(&self, by: DateTime<Utc>) -> store::Result<Vec<UserId>> {
+        let mut transaction = self.database.begin().await?;
+        let users = profiles::distrust(&mut transaction, by).await?;
+        updated_user::want_pictures_of(&mut transaction, &users).await?;
+        store::commit(transaction).await?;
+        Ok(users)
+    }
+
+    fn readings(&self) -> Readings {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, change: impl FnOnce(&mut Readings)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Readings {
+    /// Whether the channel is to be read, where the first link expires at `first`.
+    fn is_due(&self, first: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+        let long_ago = self
+            .last
+            .is_none_or(|last| last + MOST <= now || last > now);
+        long_ago || first.is_some_and(|first| first - margin(self.life) <= now)
+    }
+}
+
+/// How long before its end a link is renewed that lives so long: early enough for everything
+/// that can go wrong, and not so early that it is renewed all the time.
+fn margin(life: Option<TimeDelta>) -> TimeDelta {
+    life.map_or(BEFORE, |life| BEFORE.min(life / 4))
+}
+
+fn life(link: &Link, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let expires_at = DateTime::from_timestamp_millis(link.expires_at?.millis())?;
+    Some((expires_at - now).max(TimeDelta::zero()))
+}
+
+fn sent_at(message: MessageId) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(message.sent_at().millis())
+}
+
+fn passing(error: store::Error) -> ChannelError {
+    ChannelError::Passing(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_channel_is_read_before_the_first_link_expires_whatever_the_period() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        let (hour, minute) = (TimeDelta::hours(1), TimeDelta::minutes(1));
+        for (life, first, due) in [
+            (None, hour * 7, false),
+            (None, hour * 5, true),
+            (Some(hour * 24), hour * 7, false),
+            (Some(hour * 24), hour * 6, true),
+            (Some(hour * 24 * 14), hour * 7, false),
+            (Some(hour * 24 * 14), hour * 6, true),
+            // A period of four hours: not all the time.
+            (Some(hour * 4), hour * 2, false),
+            (Some(hour * 4), hour, true),
+            (Some(minute), TimeDelta::seconds(30), false),
+            (Some(minute), TimeDelta::seconds(15), true),
+            (Some(hour), -hour, true),
+        ] {
+            let readings = Readings {
+                last: Some(now - minute),
+                life,
+                not_before: None,
+            };
+            assert_eq!(
+                readings.is_due(Some(now + first), now),
+                due,
+                "{life:?} {first}"
+            );
+        }
+        let read = |last| Readings {
+            last,
+            ..Readings::default()
+        };
+        assert!(read(None).is_due(None, now));
+        assert!(!read(Some(now - hour)).is_due(None, now));
+        assert!(read(Some(now - hour * 24)).is_due(None, now));
+        assert!(read(Some(now + hour)).is_due(None, now), "a clock set back");
+    }
+}

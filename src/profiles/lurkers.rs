@@ -1,0 +1,286 @@
+//! Lurkers: whoever is not heard of is looked up once in two weeks, a bucket of them each
+//! hour, slowly and evenly.
+//!
+//! How far the round is stands in the database after each look: a restart skips nobody.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::look_up::{Found, look_up};
+use crate::discord::{Rest, RestError};
+use crate::leveling::buckets::{LASTS, assign, next_look};
+use crate::leveling::{GuildId, Sighting, UserId};
+use crate::store::profile_bucket::{self, Round};
+use crate::store::user_point::profiles;
+use crate::store::{self, Database, updated_user};
+use crate::xp::XpCache;
+
+/// Users put into buckets at a time.
+const AT_ONCE: u16 = 1_000;
+/// How long nothing is looked for when nothing is due: newcomers wait so long for a bucket.
+const LOOK: TimeDelta = TimeDelta::minutes(1);
+/// How soon a user is tried again of whom Discord told nothing.
+const RETRY: TimeDelta = TimeDelta::seconds(30);
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct Lurkers {
+    /// Where buckets are.
+    pub database: Database,
+    /// Knows what was seen last.
+    pub xp: Arc<XpCache>,
+    /// Asked for users.
+    pub rest: Rest,
+    /// The guild served.
+    pub guild: GuildId,
+    /// Nothing is due before that, and after so much more the clock was set back.
+    pub idle_until: Mutex<Option<DateTime<Utc>>>,
+}
+
+/// What is to be done at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// To look this user up.
+    Look(UserId),
+    /// To go on to the next bucket.
+    Turn,
+    /// Nothing before that.
+    Wait(DateTime<Utc>),
+}
+
+impl Lurkers {
+    /// Puts whoever has no bucket into one, and looks up who is due at `now`: one user at
+    /// most.
+    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let idle_until = self.idle_until();
+        if idle_until.is_some_and(|until| now < until && until <= now + LOOK) {
+            return Ok(());
+        }
+        while self.spread().await? {}
+        loop {
+            let mut session = self.database.acquire().await?;
+            let round = profile_bucket::load(&mut session).await?;
+            let began = began(&round, now);
+            let next = profiles::next_of(&mut session, round.bucket, round.last_user).await?;
+            match what_next(&round, began, next, now) {
+                Next::Turn => {
+                    let turned = Round {
+                        bucket: round.bucket.next(),
+                        began_at: Some(next_beginning(began, now)),
+                        last_user: None,
+                        last_look_at: None,
+                    };
+                    profile_bucket::save(&mut session, &turned).await?;
+                }
+                Next::Wait(until) => {
+                    if round.began_at != Some(began) {
+                        let begun = Round {
+                            began_at: Some(began),
+                            ..round
+                        };
+                        profile_bucket::save(&mut session, &begun).await?;
+                    }
+                    self.idle(until.min(now + LOOK));
+                    return Ok(());
+                }
+                Next::Look(user) => {
+                    drop(session);
+                    let done = Round {
+                        began_at: Some(began),
+                        last_user: Some(user),
+                        last_look_at: Some(now),
+                        ..round
+                    };
+                    return self.look(user, &done, now).await;
+                }
+            }
+        }
+    }
+
+    /// Spreads a page of users who have no bucket; whether there were any.
+    async fn spread(&self) -> store::Result<bool> {
+        let mut transaction = self.database.begin().await?;
+        let users = profiles::without_bucket(&mut transaction, AT_ONCE).await?;
+        if users.is_empty() {
+            return Ok(false);
+        }
+        let filled = profiles::buckets(&mut transaction).await?;
+        let assigned = assign(&filled, users.len());
+        let spread: Vec<_> = users.into_iter().zip(assigned).collect();
+        profiles::put(&mut transaction, &spread).await?;
+        store::commit(transaction).await?;
+        Ok(true)
+    }
+
+    /// Looks a user up, and remembers in the same transaction what was found and that it was.
+    async fn look(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let found = match look_up(&self.rest, self.guild, user).await {
+            Ok(found) => Some(found),
+            // Not now, and not by trying again either.
+            Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
+                tracing::warn!(%user, %error, "a user could not be looked up; it is tried again in two weeks");
+                None
+            }
+            Err(error) => {
+                self.idle(now + RETRY);
+                return Err(error.into());
+            }
+        };
+        let mut transaction = self.database.begin().await?;
+        let seen = match &found {
+            Some(Found::There(seen)) => self.is_news(user, seen).then_some(seen),
+            _ => None,
+        };
+        if let Some(seen) = seen {
+            updated_user::mark(&mut transaction, &[(user, seen.clone())]).await?;
+        }
+        if found == Some(Found::Gone) {
+            profiles::mark_gone(&mut transaction, user, now).await?;
+        }
+        profile_bucket::save(&mut transaction, done).await?;
+        store::commit(transaction).await?;
+        if let Some(seen) = seen {
+            self.xp.notice(user, seen);
+        }
+        if found == Some(Found::Gone) {
+            self.xp.forget_profile(user);
+            tracing::info!(%user, "an account is no more; its last name and avatar are kept");
+        }
+        Ok(())
+    }
+
+    fn is_news(&self, user: UserId, seen: &Sighting) -> bool {
+        let known = self.xp.get(user).and_then(|user| user.seen);
+        seen.news(known).is_some()
+    }
+
+    fn idle_until(&self) -> Option<DateTime<Utc>> {
+        *self
+            .idle_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self, until: DateTime<Utc>) {
+        *self
+            .idle_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+}
+
+/// When the bucket began: now, if it never did; and not in the future, where the clock was set
+/// back.
+fn began(round: &Round, now: DateTime<Utc>) -> DateTime<Utc> {
+    round.began_at.map_or(now, |began| began.min(now))
+}
+
+/// What a round needs at `now`, where `next` is the bucket's next user, and how many are left
+/// with them.
+fn what_next(
+    round: &Round,
+    began: DateTime<Utc>,
+    next: Option<(UserId, u32)>,
+    now: DateTime<Utc>,
+) -> Next {
+    let Some((user, left)) = next else {
+        let ends = began + LASTS;
+        return if ends <= now {
+            Next::Turn
+        } else {
+            Next::Wait(ends)
+        };
+    };
+    let last = round.last_look_at.map_or(began, |last| last.min(now));
+    let due = next_look(began, last, left);
+    if due <= now {
+        Next::Look(user)
+    } else {
+        Next::Wait(due)
+    }
+}
+
+/// When the next bucket begins, of one that began then: where the last one ended, and after a
+/// pause now, so that none is hurried through.
+fn next_beginning(began: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    let ends = began + LASTS;
+    if ends + LASTS <= now { now } else { ends }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leveling::buckets::BucketNumber;
+
+    #[test]
+    fn a_round_goes_on_where_it_was() {
+        let began = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        let minutes = TimeDelta::minutes;
+        let user = UserId::new(7).unwrap();
+        let round = |last: Option<TimeDelta>| Round {
+            bucket: BucketNumber::FIRST,
+            began_at: Some(began),
+            last_user: None,
+            last_look_at: last.map(|last| began + last),
+        };
+        for (last, next, after, expected) in [
+            // Three users in an hour: each twenty minutes.
+            (
+                None,
+                Some((user, 3)),
+                minutes(19),
+                Next::Wait(began + minutes(20)),
+            ),
+            (None, Some((user, 3)), minutes(20), Next::Look(user)),
+            (
+                Some(minutes(20)),
+                Some((user, 2)),
+                minutes(39),
+                Next::Wait(began + minutes(40)),
+            ),
+            (
+                Some(minutes(40)),
+                Some((user, 1)),
+                minutes(60),
+                Next::Look(user),
+            ),
+            // The rest of the hour is idle, and then comes the next bucket.
+            (
+                Some(minutes(59)),
+                None,
+                minutes(59),
+                Next::Wait(began + LASTS),
+            ),
+            (Some(minutes(60)), None, minutes(60), Next::Turn),
+            (None, None, minutes(61), Next::Turn),
+            // Back after a day: nobody is skipped.
+            (None, Some((user, 3)), TimeDelta::days(1), Next::Look(user)),
+        ] {
+            let round = round(last);
+            let found = what_next(&round, began, next, began + after);
+            assert_eq!(found, expected, "{last:?} {next:?} {after}");
+        }
+    }
+
+    #[test]
+    fn buckets_follow_each_other_without_a_gap_and_without_hurry() {
+        let began_at = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
+        for (after, next) in [
+            (TimeDelta::minutes(60), TimeDelta::minutes(60)),
+            (TimeDelta::minutes(90), TimeDelta::minutes(60)),
+            (TimeDelta::minutes(120), TimeDelta::minutes(120)),
+            (TimeDelta::days(3), TimeDelta::days(3)),
+        ] {
+            assert_eq!(next_beginning(began_at, began_at + after), began_at + next);
+        }
+        let round = Round {
+            bucket: BucketNumber::FIRST,
+            began_at: Some(began_at),
+            last_user: None,
+            last_look_at: None,
+        };
+        let earlier = began_at - TimeDelta::days(1);
+        assert_eq!(began(&round, earlier), earlier, "a clock set back");
+    }
+}

@@ -1,0 +1,18 @@
+//! Profiles and avatars: everyone keeps a current name and a picture that loads, also those
+//! who left, and those whose account is no more.
+//!
+//! What is seen of a user is compared with what is known; a difference is queued, stored, and
+//! its picture copied. Nobody is looked up to learn what an event has said already.
+
+mod actives;
+mod copies;
+mod links;
+mod look_up;
+mod lurkers;
+mod sightings;
+
+pub use actives::Actives;
+pub use copies::{Copies, MOST_ATTEMPTS};
+pub use links::Links;
+pub use lurkers::Lurkers;
+pub use sightings::{Register, Sightings};

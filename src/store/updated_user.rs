@@ -1,0 +1,342 @@
+//! The table `updated_user`: profiles that have changed, and pictures that are to be copied.
+//!
+//! Two queues in one: what was seen waits to be stored, and then, where another picture is
+//! wanted, for that. Knows nothing of Discord.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::user_point::profiles::attempts;
+use super::{Connection, Result, bigint, message_id, read, user_id};
+use crate::leveling::{Account, Membership, MessageId, Profile, Sighting, UserId};
+
+const TABLE: &str = "updated_user";
+
+/// Longer than anything is ever postponed.
+const LATEST: TimeDelta = TimeDelta::days(2);
+
+/// A row, and which change of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// Whose profile it is.
+    pub user: UserId,
+    /// Rises with every change.
+    pub version: i64,
+}
+
+/// What was seen of a user and is not stored yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which row it is.
+    pub ticket: Ticket,
+    /// All that was seen since the last time it was stored.
+    pub sighting: Sighting,
+}
+
+/// A picture that is wanted, perhaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which row it is.
+    pub ticket: Ticket,
+    /// What shows the user by now.
+    pub profile: Profile,
+    /// Which avatar the copy shows, if it is to be relied upon.
+    pub copied: Option<String>,
+    /// The message that carries the copy.
+    pub copy: Option<MessageId>,
+    /// How often it has failed.
+    pub attempts: u32,
+}
+
+/// How full the queue is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Profiles that are not stored yet.
+    pub unstored: u64,
+    /// Pictures that have yet to be copied, the parked not among them.
+    pub pictures: u64,
+    /// Of these, those that have failed and are tried again.
+    pub failing: u64,
+    /// Since when the oldest of all of these has waited.
+    pub oldest: Option<DateTime<Utc>>,
+    /// Pictures that have failed too often.
+    pub parked: u64,
+}
+
+/// A picture that has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// Whose it is.
+    pub user: UserId,
+    /// How often it has failed.
+    pub attempts: u32,
+    /// Why it did the last time.
+    pub why: Option<String>,
+}
+
+/// Queues what was seen of users, each at most once. Who is not in `user_point` is passed
+/// over; what waits already keeps its place, and is completed.
+pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> Result<()> {
+    let users: Vec<i64> = seen.iter().map(|(user, _)| bigint(user.get())).collect();
+    let account = |of: fn(&Account) -> Option<&str>| -> Vec<Option<&str>> {
+        seen.iter().map(|(_, seen)| of(&seen.account)).collect()
+    };
+    let member = |of: fn(&Membership) -> Option<&str>| -> Vec<Option<&str>> {
+        let members = seen.iter().map(|(_, seen)| seen.member.as_ref());
+        members.map(|member| member.and_then(of)).collect()
+    };
+    let members: Vec<bool> = seen.iter().map(|(_, seen)| seen.member.is_some()).collect();
+    sqlx::query!(
+        "insert into updated_user as queued
+            (user_id, username, display_name, avatar_hash, member_seen, nickname, guild_avatar_hash)
+         select seen.*
+         from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[])
+              as seen (user_id, username, display_name, avatar_hash, member_seen, nickname, guild_avatar_hash)
+         where exists (select from user_point where user_point.user_id = seen.user_id)
+         on conflict (user_id) do update set
+            version = excluded.version,
+            username = excluded.username,
+            display_name = excluded.display_name,
+            avatar_hash = excluded.avatar_hash,
+            member_seen = excluded.member_seen or (queued.member_seen and not queued.stored),
+            nickname = case when excluded.member_seen then excluded.nickname else queued.nickname end,
+            guild_avatar_hash = case when excluded.member_seen then excluded.guild_avatar_hash
+                                else queued.guild_avatar_hash end,
+            stored = false",
+        &users,
+        &account(|account| Some(&account.username)) as &[Option<&str>],
+        &account(|account| account.display_name.as_deref()) as &[Option<&str>],
+        &account(|account| account.avatar_hash.as_deref()) as &[Option<&str>],
+        &members,
+        &member(|member| member.nickname.as_deref()) as &[Option<&str>],
+        &member(|member| member.avatar_hash.as_deref()) as &[Option<&str>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Has the pictures of these users looked at, who are in `user_point`.
+pub async fn want_pictures_of(connection: &mut Connection, users: &[UserId]) -> Result<()> {
+    let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
+    sqlx::query!(
+        "insert into updated_user (user_id, stored) select *, true from unnest($1::bigint[])
+         on conflict (user_id) do nothing",
+        &users,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The same for everyone whose copy does not show what it should. Who is gone has no picture
+/// any more of which one could be made.
+pub async fn want_missing_pictures(connection: &mut Connection) -> Result<u64> {
+    let done = sqlx::query!(
+        "insert into updated_user (user_id, stored)
+         select user_id, true from user_point
+         where coalesce(guild_avatar_hash, avatar_hash) is distinct from avatar_copy_hash and gone_at is null
+         on conflict (user_id) do nothing",
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// At most so many sightings that are not stored yet, the oldest first.
+pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<Seen>> {
+    let rows = sqlx::query!(
+        r#"select user_id, version, username as "username!", display_name, avatar_hash,
+                  member_seen, nickname, guild_avatar_hash
+           from updated_user where not stored order by queued_at, user_id limit $1"#,
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Seen {
+                ticket: Ticket {
+                    user: user_id(TABLE, row.user_id)?,
+                    version: row.version,
+                },
+                sighting: Sighting {
+                    account: Account {
+                        username: row.username,
+                        display_name: row.display_name,
+                        avatar_hash: row.avatar_hash,
+                    },
+                    member: row.member_seen.then_some(Membership {
+                        nickname: row.nickname,
+                        avatar_hash: row.guild_avatar_hash,
+                    }),
+                },
+            })
+        })
+        .collect()
+}
+
+/// What these rows say is stored; their pictures are left to do.
+pub async fn leave_pictures(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
+    let (users, versions) = columns(rows);
+    sqlx::query!(
+        "update updated_user set stored = true, next_attempt_at = 'epoch', last_error = null
+         from unnest($1::bigint[], $2::bigint[]) as done (user_id, version)
+         where updated_user.user_id = done.user_id and updated_user.version = done.version",
+        &users,
+        &versions,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets these rows: all is done. What has changed since stays.
+pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
+    let (users, versions) = columns(rows);
+    sqlx::query!(
+        "delete from updated_user using unnest($1::bigint[], $2::bigint[]) as done (user_id, version)
+         where updated_user.user_id = done.user_id and updated_user.version = done.version",
+        &users,
+        &versions,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// At most so many pictures that are due at `now` and have failed fewer than `most` times, the
+/// oldest first. One that is due later than any wait would explain was postponed before the
+/// clock was set back.
+pub async fn pictures(
+    connection: &mut Connection,
+    now: DateTime<Utc>,
+    most: u32,
+    limit: u16,
+) -> Result<Vec<Wanted>> {
+    let rows = sqlx::query!(
+        r#"select user_id, version, user_point.username, user_point.display_name, user_point.avatar_hash,
+                  user_point.nickname, user_point.guild_avatar_hash, avatar_copy_hash, avatar_message_id,
+                  profile_attempts
+           from updated_user join user_point using (user_id)
+           where stored and (next_attempt_at <= $1 or next_attempt_at > $2) and profile_attempts < $3
+           order by queued_at, user_id limit $4"#,
+        now,
+        now + LATEST,
+        integer(most),
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Wanted {
+                ticket: Ticket {
+                    user: user_id(TABLE, row.user_id)?,
+                    version: row.version,
+                },
+                profile: Profile {
+                    account: Account {
+                        username: row.username.unwrap_or_default(),
+                        display_name: row.display_name,
+                        avatar_hash: row.avatar_hash,
+                    },
+                    member: Membership {
+                        nickname: row.nickname,
+                        avatar_hash: row.guild_avatar_hash,
+                    },
+                },
+                copied: row.avatar_copy_hash,
+                copy: row
+                    .avatar_message_id
+                    .map(|id| message_id(TABLE, id))
+                    .transpose()?,
+                attempts: attempts(row.profile_attempts)?,
+            })
+        })
+        .collect()
+}
+
+/// Tries a picture again at `next`, unless it has changed since.
+pub async fn postpone(
+    connection: &mut Connection,
+    row: Ticket,
+    next: DateTime<Utc>,
+    why: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "update updated_user set next_attempt_at = $3, last_error = $4 where user_id = $1 and version = $2",
+        bigint(row.user.get()),
+        row.version,
+        next,
+        why,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Tries a user's picture at once.
+pub async fn hurry(connection: &mut Connection, user: UserId) -> Result<()> {
+    sqlx::query!(
+        "update updated_user set next_attempt_at = 'epoch' where user_id = $1",
+        bigint(user.get()),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// How full the queue is, where pictures that have failed `most` times are parked.
+pub async fn queue(connection: &mut Connection, most: u32) -> Result<Queue> {
+    let row = sqlx::query!(
+        r#"select count(*) filter (where not stored) as "unstored!",
+                  count(*) filter (where stored and profile_attempts < $1) as "pictures!",
+                  count(*) filter (where stored and profile_attempts between 1 and $1 - 1) as "failing!",
+                  min(queued_at) filter (where not stored or profile_attempts < $1) as oldest,
+                  count(*) filter (where stored and profile_attempts >= $1) as "parked!"
+           from updated_user join user_point using (user_id)"#,
+        integer(most),
+    )
+    .fetch_one(connection)
+    .await?;
+    let count = |value| read(TABLE, "count", value, Some);
+    Ok(Queue {
+        unstored: count(row.unstored)?,
+        pictures: count(row.pictures)?,
+        failing: count(row.failing)?,
+        oldest: row.oldest,
+        parked: count(row.parked)?,
+    })
+}
+
+/// At most so many pictures that have failed, the most often first.
+pub async fn failed(connection: &mut Connection, limit: u16) -> Result<Vec<Failed>> {
+    let rows = sqlx::query!(
+        "select user_id, profile_attempts, last_error
+         from updated_user join user_point using (user_id)
+         where stored and profile_attempts > 0
+         order by profile_attempts desc, queued_at, user_id limit $1",
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Failed {
+                user: user_id(TABLE, row.user_id)?,
+                attempts: attempts(row.profile_attempts)?,
+                why: row.last_error,
+            })
+        })
+        .collect()
+}
+
+fn columns(rows: &[Ticket]) -> (Vec<i64>, Vec<i64>) {
+    rows.iter()
+        .map(|row| (bigint(row.user.get()), row.version))
+        .unzip()
+}
+
+fn integer(number: u32) -> i32 {
+    i32::try_from(number).expect("a small number")
+}

@@ -1,0 +1,366 @@
+//! Of the table `user_point` what shows a user: names, avatars and their copies, and when the
+//! profile is looked up. Written by the tasks that keep profiles current, and only read by
+//! everyone else.
+
+use chrono::{DateTime, Utc};
+
+use super::ProfileColumns;
+use crate::leveling::buckets::BucketNumber;
+use crate::leveling::{Account, AvatarHash, Membership, MessageId, Profile, Timestamp, UserId};
+use crate::store::{Connection, Result, bigint, message_id, read, timestamptz, user_id};
+
+const TABLE: &str = "user_point";
+
+/// What shows a user now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Whose it is.
+    pub user: UserId,
+    /// Names and avatars; `None` where no name is stored yet.
+    pub profile: Option<Profile>,
+    /// Which avatar the copy shows, if it is to be relied upon.
+    pub copied: Option<String>,
+    /// The message that carries the copy.
+    pub copy: Option<MessageId>,
+}
+
+/// A profile on its way into the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewProfile {
+    /// Whose it is.
+    pub user: UserId,
+    /// All of it.
+    pub profile: Profile,
+    /// Whether it shows another picture than the one before: what failed with that one does
+    /// not count any more.
+    pub other_picture: bool,
+}
+
+/// A copy that was posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCopy {
+    /// Which avatar it shows.
+    pub hash: AvatarHash,
+    /// The message that carries it.
+    pub message: MessageId,
+    /// Its link.
+    pub link: Link,
+}
+
+/// A link to a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// As Discord signed it.
+    pub url: String,
+    /// When it stops working; `None` if it does not say.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What shows these users. Their rows are held until the transaction ends, in the order in
+/// which a batch of XP takes them, so that neither waits for the other in a circle.
+pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<Shown>> {
+    let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
+    let rows = sqlx::query!(
+        "select user_id, username, display_name, avatar_hash, nickname, guild_avatar_hash,
+                avatar_copy_hash, avatar_message_id
+         from user_point where user_id = any($1) order by user_id for update",
+        &users,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Shown {
+                user: user_id(TABLE, row.user_id)?,
+                profile: row.username.map(|username| Profile {
+                    account: Account {
+                        username,
+                        display_name: row.display_name,
+                        avatar_hash: row.avatar_hash,
+                    },
+                    member: Membership {
+                        nickname: row.nickname,
+                        avatar_hash: row.guild_avatar_hash,
+                    },
+                }),
+                copied: row.avatar_copy_hash,
+                copy: row
+                    .avatar_message_id
+                    .map(|id| message_id(TABLE, id))
+                    .transpose()?,
+            })
+        })
+        .collect()
+}
+
+/// Stores profiles, in one statement. Whoever has been seen is not gone.
+pub async fn store(connection: &mut Connection, profiles: &[NewProfile]) -> Result<()> {
+    let users: Vec<i64> = profiles.iter().map(|new| bigint(new.user.get())).collect();
+    let columns = ProfileColumns::new(&profiles.iter().map(|new| Some(&new.profile)));
+    let others: Vec<bool> = profiles.iter().map(|new| new.other_picture).collect();
+    sqlx::query!(
+        "update user_point set
+            username = seen.username, display_name = seen.display_name, avatar_hash = seen.avatar_hash,
+            nickname = seen.nickname, guild_avatar_hash = seen.guild_avatar_hash,
+            profile_attempts = case when seen.other then 0 else profile_attempts end,
+            gone_at = null
+         from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
+              as seen (user_id, username, display_name, avatar_hash, nickname, guild_avatar_hash, other)
+         where user_point.user_id = seen.user_id",
+        &users,
+        &columns.usernames as &[Option<&str>],
+        &columns.display_names as &[Option<&str>],
+        &columns.avatar_hashes as &[Option<&str>],
+        &columns.nicknames as &[Option<&str>],
+        &columns.guild_avatar_hashes as &[Option<&str>],
+        &others,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A copy takes the place of the one before; `None` takes it away.
+pub async fn set_copy(
+    connection: &mut Connection,
+    user: UserId,
+    copy: Option<&NewCopy>,
+) -> Result<()> {
+    sqlx::query!(
+        "update user_point set
+            avatar_copy_hash = $2, avatar_message_id = $3, avatar_link = $4, avatar_link_expires_at = $5,
+            profile_attempts = 0
+         where user_id = $1",
+        bigint(user.get()),
+        copy.map(|copy| copy.hash.as_str()),
+        copy.map(|copy| bigint(copy.message.get())),
+        copy.map(|copy| copy.link.url.as_str()),
+        copy.and_then(|copy| copy.link.expires_at).map(timestamptz),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// One more copy has failed.
+pub async fn count_attempt(connection: &mut Connection, user: UserId) -> Result<()> {
+    sqlx::query!(
+        "update user_point set profile_attempts = profile_attempts + 1 where user_id = $1",
+        bigint(user.get()),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets what has failed for a user; how often that was, `None` for one who is not known.
+pub async fn reset_attempts(connection: &mut Connection, user: UserId) -> Result<Option<u32>> {
+    let row = sqlx::query!(
+        "update user_point set profile_attempts = 0
+         from (select profile_attempts as before from user_point where user_id = $1) as counted
+         where user_id = $1
+         returning before",
+        bigint(user.get()),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| attempts(row.before)).transpose()
+}
+
+/// Drops every copy and every bucket; what failed is forgotten too. How many users that were.
+pub async fn reset_all(connection: &mut Connection) -> Result<u64> {
+    let done = sqlx::query!(
+        "update user_point set
+            avatar_copy_hash = null, avatar_message_id = null, avatar_link = null, avatar_link_expires_at = null,
+            bucket_number = null, profile_attempts = 0",
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The account is no more.
+pub async fn mark_gone(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -> Result<()> {
+    sqlx::query!(
+        "update user_point set gone_at = coalesce(gone_at, $2) where user_id = $1",
+        bigint(user.get()),
+        at,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Whether there is any copy.
+pub async fn any_copy(connection: &mut Connection) -> Result<bool> {
+    let row = sqlx::query!(
+        r#"select exists (select from user_point where avatar_message_id is not null) as "any!""#
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row.any)
+}
+
+/// When the first link expires of those that are relied upon.
+pub async fn first_expiry(connection: &mut Connection) -> Result<Option<DateTime<Utc>>> {
+    let row = sqlx::query!(
+        "select min(avatar_link_expires_at) as first from user_point where avatar_copy_hash is not null"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(row.first)
+}
+
+/// Which of these messages carry somebody's copy.
+pub async fn copies_among(
+    connection: &mut Connection,
+    messages: &[MessageId],
+) -> Result<Vec<MessageId>> {
+    let messages: Vec<i64> = messages.iter().map(|id| bigint(id.get())).collect();
+    let rows = sqlx::query!(
+        r#"select avatar_message_id as "id!" from user_point where avatar_message_id = any($1)"#,
+        &messages,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| message_id(TABLE, row.id))
+        .collect()
+}
+
+/// Fresh links of these messages, in one statement; how many users they show.
+pub async fn renew(connection: &mut Connection, links: &[(MessageId, Link)]) -> Result<u64> {
+    let messages: Vec<i64> = links.iter().map(|(id, _)| bigint(id.get())).collect();
+    let urls: Vec<&str> = links.iter().map(|(_, link)| link.url.as_str()).collect();
+    let expiries: Vec<_> = links
+        .iter()
+        .map(|(_, link)| link.expires_at.map(timestamptz))
+        .collect();
+    let done = sqlx::query!(
+        "update user_point set avatar_link = fresh.link, avatar_link_expires_at = fresh.expires_at
+         from unnest($1::bigint[], $2::text[], $3::timestamptz[]) as fresh (message_id, link, expires_at)
+         where avatar_message_id = fresh.message_id",
+        &messages,
+        &urls as &[&str],
+        &expiries as &[Option<_>],
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// One copy that is relied upon and whose link expires by then, if there is one.
+pub async fn one_expiring(
+    connection: &mut Connection,
+    by: DateTime<Utc>,
+) -> Result<Option<MessageId>> {
+    let row = sqlx::query!(
+        r#"select avatar_message_id as "id!" from user_point
+           where avatar_copy_hash is not null and avatar_message_id is not null and avatar_link_expires_at <= $1
+           order by avatar_link_expires_at, user_id limit 1"#,
+        by,
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| message_id(TABLE, row.id)).transpose()
+}
+
+/// Relies no more upon copies whose links expire by then. The links stay until there are
+/// others. Who these users are.
+pub async fn distrust(connection: &mut Connection, by: DateTime<Utc>) -> Result<Vec<UserId>> {
+    let rows = sqlx::query!(
+        "update user_point set avatar_copy_hash = null
+         where avatar_copy_hash is not null and avatar_link_expires_at <= $1
+         returning user_id",
+        by,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| user_id(TABLE, row.user_id))
+        .collect()
+}
+
+/// At most so many users who are in no bucket yet, by id.
+pub async fn without_bucket(connection: &mut Connection, limit: u16) -> Result<Vec<UserId>> {
+    let rows = sqlx::query!(
+        "select user_id from user_point where bucket_number is null order by user_id limit $1",
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| user_id(TABLE, row.user_id))
+        .collect()
+}
+
+/// How many users each bucket has; none is left out but the empty.
+pub async fn buckets(connection: &mut Connection) -> Result<Vec<(BucketNumber, u64)>> {
+    let rows = sqlx::query!(
+        r#"select bucket_number as "bucket!", count(*) as "users!" from user_point
+           where bucket_number is not null group by bucket_number"#
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let users = read(TABLE, "count", row.users, Some)?;
+            Ok((bucket_number(TABLE, row.bucket)?, users))
+        })
+        .collect()
+}
+
+/// Puts users into buckets.
+pub async fn put(connection: &mut Connection, users: &[(UserId, BucketNumber)]) -> Result<()> {
+    let ids: Vec<i64> = users.iter().map(|(user, _)| bigint(user.get())).collect();
+    let buckets: Vec<i16> = users.iter().map(|(_, bucket)| smallint(*bucket)).collect();
+    sqlx::query!(
+        "update user_point set bucket_number = spread.bucket
+         from unnest($1::bigint[], $2::smallint[]) as spread (user_id, bucket)
+         where user_point.user_id = spread.user_id",
+        &ids,
+        &buckets,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The next user of a bucket after that id who is not gone, and how many are left with them.
+pub async fn next_of(
+    connection: &mut Connection,
+    bucket: BucketNumber,
+    after: Option<UserId>,
+) -> Result<Option<(UserId, u32)>> {
+    let row = sqlx::query!(
+        r#"select user_id, count(*) over () as "left!" from user_point
+           where bucket_number = $1 and user_id > $2 and gone_at is null
+           order by user_id limit 1"#,
+        smallint(bucket),
+        after.map_or(0, |user| bigint(user.get())),
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        let left = read(TABLE, "count", row.left, |left| u32::try_from(left).ok())?;
+        Ok((user_id(TABLE, row.user_id)?, left))
+    })
+    .transpose()
+}
+
+/// Attempts, as they stand in the table.
+pub(in crate::store) fn attempts(value: i32) -> Result<u32> {
+    read(TABLE, "profile_attempts", value.into(), |count| {
+        u32::try_from(count).ok()
+    })
+}
+
+pub(in crate::store) fn smallint(bucket: BucketNumber) -> i16 {
+    i16::try_from(bucket.get()).expect("336 at most")
+}
+
+pub(in crate::store) fn bucket_number(table: &'static str, value: i16) -> Result<BucketNumber> {
+    read(table, "bucket_number", value.into(), |number| {
+        BucketNumber::new(u16::try_from(number).ok()?)
+    })
+}

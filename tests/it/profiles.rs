@@ -1,0 +1,157 @@
+//! Profiles and avatars: what changes in Discord is stored and copied, without asking Discord
+//! what an event has said already.
+
+use discord_sim::{Method, Sim, World};
+use serde_json::Value;
+
+use crate::support::{Stage, TestDatabase, person, wait};
+
+/// The channel in which copies are kept, where nothing else is set.
+pub const CHANNEL: &str = "leveling_website_avatar_images";
+
+/// Hashes of avatars, as Discord's are.
+pub const A: &str = "0123456789abcdef0123456789abcdef";
+pub const MOVING: &str = "a_00112233445566778899aabbccddeeff";
+pub const OTHER: &str = "ffeeddccbbaa99887766554433221100";
+
+/// A guild in which alice has an avatar and some XP, and in which her avatar has been copied.
+pub async fn copied() -> Stage {
+    let stage = stage().await;
+    let alice = stage.sim.user("alice");
+    stage.sim.avatar(alice, Some(A));
+    is_copied(&stage, alice, A).await;
+    stage
+}
+
+/// A guild in which alice has some XP and is known by name.
+pub async fn stage() -> Stage {
+    let world = World::new();
+    let alice = person(&world, "alice");
+    let database = TestDatabase::migrated().await;
+    database.insert_user(alice, 100, 5).await;
+    Stage::open_on(world, database).await
+}
+
+/// What is stored of a user, as JSON.
+pub async fn stored(stage: &Stage, user: u64) -> Value {
+    stage.database.user(user).await
+}
+
+/// Waits until the stored profile has these fields.
+pub async fn is_stored(stage: &Stage, user: u64, fields: &[(&str, Option<&str>)]) {
+    wait(&format!("{fields:?} of {user}"), async || {
+        let stored = stored(stage, user).await;
+        fields
+            .iter()
+            .all(|(field, value)| stored[field].as_str() == *value)
+            .then_some(())
+    })
+    .await;
+}
+
+/// Waits until somebody's copy is of this avatar, and nothing waits any more; the message.
+pub async fn is_copied(stage: &Stage, user: u64, hash: &str) -> u64 {
+    wait(&format!("the copy of {hash}"), async || {
+        let waiting = "select count(*) from updated_user";
+        let stored = stored(stage, user).await;
+        let copied =
+            stored["avatar_copy_hash"] == hash && stage.database.number(waiting).await == 0;
+        copied
+            .then(|| stored["avatar_message_id"].as_u64())
+            .flatten()
+    })
+    .await
+}
+
+/// The copies in the channel: messages of the bot with a file.
+pub fn copies(sim: &Sim) -> Vec<u64> {
+    let Some(channel) = sim.find_channel(CHANNEL) else {
+        return Vec::new();
+    };
+    let messages = sim.bot_messages(channel);
+    let ids = messages
+        .iter()
+        .map(|message| message["id"].as_str().unwrap().parse().unwrap());
+    ids.collect()
+}
+
+#[tokio::test]
+async fn every_kind_of_change_is_stored_and_nobody_is_looked_up_for_it() {
+    let stage = stage().await;
+    let alice = stage.sim.user("alice");
+    stage.sim.clear_requests();
+    stage.sim.username(alice, "alice.of.old");
+    is_stored(&stage, alice, &[("username", Some("alice.of.old"))]).await;
+    stage.sim.global_name(alice, Some("**Alice** @everyone"));
+    is_stored(
+        &stage,
+        alice,
+        &[("display_name", Some("**Alice** @everyone"))],
+    )
+    .await;
+    stage.sim.nick(alice, Some("Al"));
+    is_stored(&stage, alice, &[("nickname", Some("Al"))]).await;
+    stage.sim.nick(alice, None);
+    stage.sim.global_name(alice, None);
+    is_stored(&stage, alice, &[("nickname", None), ("display_name", None)]).await;
+    stage.sim.avatar(alice, Some(A));
+    let first = is_copied(&stage, alice, A).await;
+    stage.sim.avatar(alice, Some(MOVING));
+    let second = is_copied(&stage, alice, MOVING).await;
+    stage.sim.guild_avatar(alice, Some(OTHER));
+    let third = is_copied(&stage, alice, OTHER).await;
+    stage.sim.guild_avatar(alice, None);
+    let fourth = is_copied(&stage, alice, MOVING).await;
+    assert_eq!(copies(&stage.sim), [fourth], "{first} {second} {third}");
+    stage.sim.avatar(alice, None);
+    is_stored(
+        &stage,
+        alice,
+        &[("avatar_link", None), ("avatar_copy_hash", None)],
+    )
+    .await;
+    wait("the last copy to be deleted", async || {
+        copies(&stage.sim).is_empty().then_some(())
+    })
+    .await;
+    for path in ["/guilds/{}/members/{}", "/users/{}"] {
+        let looks = stage.sim.requests_to(&Method::GET, path);
+        let looks = looks.iter().filter(|look| {
+            !look.path.ends_with("@me") && !look.path.ends_with(&stage.sim.bot_id().to_string())
+        });
+        assert_eq!(looks.count(), 0, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_avatar_of_a_form_that_is_new_is_copied_too() {
+    let stage = stage().await;
+    let alice = stage.sim.user("alice");
+    stage.sim.avatar(alice, Some("v2_short"));
+    is_copied(&stage, alice, "v2_short").await;
+}
+
+#[tokio::test]
+async fn a_copy_is_a_message_with_the_image_and_a_mention_that_pings_nobody() {
+    let stage = copied().await;
+    let alice = stage.sim.user("alice");
+    assert_eq!(
+        stage.sim.cdn_requests(),
+        [format!("/avatars/{alice}/{A}.png?size=256")]
+    );
+    let channel = stage.sim.channel(CHANNEL);
+    let messages = stage.sim.bot_messages(channel);
+    assert_eq!(messages.len(), 1);
+    let id = messages[0]["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(messages[0]["content"], format!("<@{alice}>"));
+    let pings = stage.sim.pings(id);
+    assert!(pings.users.is_empty() && !pings.everyone, "{pings:?}");
+    let link = stored(&stage, alice).await["avatar_link"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let image = reqwest::get(&link).await.unwrap();
+    assert_eq!(image.status(), 200, "{link}");
+    let attached = stage.sim.attachments(id);
+    assert_eq!(image.bytes().await.unwrap(), attached[0].1);
+}
