@@ -17,6 +17,7 @@ usage() {
                                   stands by, then ends; the new one stays in this terminal
 ./run_walle.sh verify-roles [--dry-run] [--json]
                                   put everyone's level roles right while no bot runs, or only print what would change
+./run_walle.sh listen             only note whose name or avatar changes; may run beside the bot, or while it is away
 ./run_walle.sh sandbox            try it: the bot in a made-up guild, in this terminal, without Discord
 ./run_walle.sh test [ARGS]        run all tests (ARGS go to `cargo test`; then the shell checks are left out)
 ./run_walle.sh bench [ARGS]       run the benchmarks (ARGS go to them)
@@ -72,6 +73,7 @@ main() {
         '' | --fixtures | --fixtures=*) run_the_bot "$@" ;;
         deploy) no_arguments "$@" && deploy_the_bot ;;
         verify-roles) verify_the_roles "${@:2}" ;;
+        listen) no_arguments "$@" && listen_only ;;
         sandbox) no_arguments "$@" && run_the_sandbox ;;
         test) run_the_tests "${@:2}" ;;
         bench) run_the_benchmarks "${@:2}" ;;
@@ -79,7 +81,7 @@ main() {
         database) on_the_database "${@:2}" ;;
         test-database) on_the_test_database "${@:2}" ;;
         -h | --help | help) usage ;;
-        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, verify-roles, sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
+        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, verify-roles, listen, sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
     esac
 }
 
@@ -120,6 +122,11 @@ make_ready() {
 verify_the_roles() {
     make_ready
     run "$programs/wall_e" verify-roles "$@"
+}
+
+listen_only() {
+    make_ready
+    run "$programs/wall_e" listen
 }
 
 # The new bot does the rest by itself: it tells the old one to end when it stands by.

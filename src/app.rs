@@ -30,6 +30,7 @@ use crate::discord::role_calls::RoleCalls;
 use crate::error::Stop;
 use crate::import;
 use crate::leveling::GuildId;
+use crate::listeners::onlooker::Onlooker;
 use crate::listeners::{Listeners, unknown::Unknown};
 use crate::profiles::{self, Actives, Copies, Links, Lurkers, Sightings};
 use crate::roles::{self, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
@@ -416,6 +417,53 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
         ))
     };
     outcome.unwrap_or_else(interrupted).map_err(Stop::Other)
+}
+
+/// Only marks whose profile has changed, until `cancel`: what a bot that is away would learn at
+/// its next session only. May run beside one.
+pub async fn listen(
+    settings: config::Listen,
+    overheard: Overheard,
+    cancel: CancellationToken,
+) -> Result<(), Stop> {
+    let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
+    let database = open_database(&settings.database).await?;
+    let (sightings, mut seen) = Sightings::new(Arc::new(load(&database).await?));
+    let (revoked, (stop, mut stops)) = (CancellationToken::new(), mpsc::channel(4));
+    let listener = Onlooker {
+        guild,
+        sightings: sightings.with_strangers(),
+        stop,
+    };
+    let register = profiles::Register {
+        database: database.clone(),
+        filled: Arc::default(),
+    };
+    let client = Client::new(
+        settings.discord,
+        token,
+        listener,
+        |_| Box::pin(async {}),
+        revoked.clone(),
+        overheard,
+    )
+    .await?;
+    let registering = tokio::spawn(async move { register.run(&mut seen).await });
+    let Some(mut gateway) = client.connect(&cancel).await? else {
+        return Ok(());
+    };
+    let result = tokio::select! {
+        () = cancel.cancelled() => Ok(()),
+        stop = gateway.ended() => Err(stop),
+        Some(stop) = stops.recv() => Err(stop),
+        () = revoked.cancelled() => Err(Stop::TokenRefused),
+    };
+    let _ = timeout(CLOSE_GATEWAY, gateway.close()).await;
+    // With the gateway goes the last who could tell anything: then all is written.
+    let _ = timeout(LET_GO, gateway.join()).await;
+    let _ = timeout(SAVE_XP, registering).await;
+    let _ = timeout(LET_GO, database.close()).await;
+    result
 }
 
 /// Takes over another bot's data.

@@ -38,6 +38,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the bot
     Run(Run),
+    /// Only mark whose profile has changed, beside the bot or while it is away
+    Listen(Listen),
     /// Bring the database's schema up to date, and fill a fresh one with the levels
     Migrate(DatabaseUrl),
     /// Put everyone's level roles right, or only print what would change
@@ -215,6 +217,17 @@ pub struct Rights {
 /// Names of roles, as they stand in the guild.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleNames(pub Vec<String>);
+
+/// What it takes to listen.
+#[derive(Clone, Debug, Args)]
+pub struct Listen {
+    #[command(flatten)]
+    pub database: DatabaseUrl,
+    #[command(flatten)]
+    pub discord: Discord,
+    #[command(flatten)]
+    pub guild: Guild,
+}
 
 /// A verification's settings.
 #[derive(Clone, Debug, Args)]

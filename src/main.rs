@@ -66,6 +66,7 @@ async fn run(command: Command, overheard: Overheard) -> Result<(), Stop> {
     let interrupted = || Err(Stop::Other(anyhow::anyhow!("interrupted")));
     match command {
         Command::Run(settings) => Box::pin(app::run(settings, overheard, cancel)).await,
+        Command::Listen(settings) => Box::pin(app::listen(settings, overheard, cancel)).await,
         Command::Import(settings) => app::import(&settings, cancel).await,
         // These can be cut off anywhere.
         Command::Migrate(database) => {

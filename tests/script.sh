@@ -168,6 +168,13 @@ test_roles_are_verified_with_the_bots_settings() {
     expect 12 ./run_walle.sh verify-roles
 }
 
+test_listening_uses_the_bots_settings_too() {
+    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh listen
+    grep -qx "listen" calls
+    stopped postgres
+    expect 2 ./run_walle.sh listen closely
+}
+
 test_two_starts_at_once_do_not_collide() {
     ./run_walle.sh test-database true 2>one &
     local first=$!

@@ -4,34 +4,29 @@
 
 use serenity::all::{
     GuildId, GuildMemberAddEvent, GuildMemberRemoveEvent, GuildMemberUpdateEvent,
-    GuildMembersChunkEvent, ImageHash, User,
+    GuildMembersChunkEvent,
 };
 
 use super::Listeners;
-use super::message::account;
-use crate::discord::wire::{BareMemberEvent, storable};
-use crate::leveling::{Membership, Sighting, UserId};
+use super::sight::{in_chunk, of_added, of_updated};
+use crate::discord::wire::BareMemberEvent;
+use crate::leveling::UserId;
 
 /// Someone joined.
 pub(super) fn on_add(listeners: &Listeners, event: &GuildMemberAddEvent) {
-    let member = &event.member;
-    if member.user.bot || member.guild_id != GuildId::from(listeners.guild) {
-        return;
-    }
-    if let Ok(user) = member.user.id.try_into() {
-        let seen = seen(&member.user, member.nick.as_ref(), member.avatar.as_ref());
+    if event.member.guild_id == GuildId::from(listeners.guild)
+        && let Some((user, seen)) = of_added(event)
+    {
         listeners.sightings.heard(user, &seen);
-        joined(listeners, user, member.pending);
+        joined(listeners, user, event.member.pending);
     }
 }
 
 /// Something of a member changed.
 pub(super) fn on_update(listeners: &Listeners, event: &GuildMemberUpdateEvent) {
-    if event.user.bot || event.guild_id != GuildId::from(listeners.guild) {
-        return;
-    }
-    if let Ok(user) = event.user.id.try_into() {
-        let seen = seen(&event.user, event.nick.as_ref(), event.avatar.as_ref());
+    if event.guild_id == GuildId::from(listeners.guild)
+        && let Some((user, seen)) = of_updated(event)
+    {
         listeners.sightings.heard(user, &seen);
         changed(listeners, user, event.pending);
     }
@@ -64,26 +59,11 @@ pub(super) fn on_remove(listeners: &Listeners, event: &GuildMemberRemoveEvent) {
 
 /// Some members, as they were asked for.
 pub(super) fn on_chunk(listeners: &Listeners, event: &GuildMembersChunkEvent) {
-    if event.guild_id != GuildId::from(listeners.guild) {
-        return;
-    }
-    for member in event.members.values().filter(|member| !member.user.bot) {
-        let seen = seen(&member.user, member.nick.as_ref(), member.avatar.as_ref());
-        if let Ok(user) = member.user.id.try_into() {
+    if event.guild_id == GuildId::from(listeners.guild) {
+        for (user, seen) in in_chunk(event) {
             listeners.sightings.heard(user, &seen);
         }
     }
-}
-
-/// What was seen of a member.
-pub(super) fn seen(user: &User, nickname: Option<&String>, avatar: Option<&ImageHash>) -> Sighting {
-    storable(Sighting {
-        account: account(user),
-        member: Some(Membership {
-            nickname: nickname.cloned(),
-            avatar_hash: avatar.map(ToString::to_string),
-        }),
-    })
 }
 
 /// Whoever must pass the screening first is waited for, and looked at all the same: that they

@@ -2,42 +2,19 @@
 //!
 //! Never awards, never answers; commands are the framework's.
 
-use serenity::all::{Message, MessageReferenceKind, User};
+use serenity::all::{Message, MessageReferenceKind};
 
 use super::Listeners;
+use super::sight::of_author;
 use crate::discord::wire::{self, BareMessage};
-use crate::leveling::{Account, Membership, MessageFacts, Sighting, UserId};
+use crate::leveling::{MessageFacts, Sighting, UserId};
+use crate::xp::Seen;
 
 /// A message, as serenity parsed it.
 pub(super) fn on_message(listeners: &Listeners, message: &Message) {
-    if message.guild_id != Some(listeners.guild.into()) {
-        return;
-    }
-    let forwarded = message
-        .message_reference
-        .as_ref()
-        .is_some_and(|reference| reference.kind == MessageReferenceKind::Forward);
-    let facts = MessageFacts {
-        kind: message.kind.into(),
-        by_bot: message.author.bot,
-        by_system: message.author.system,
-        by_webhook: message.webhook_id.is_some(),
-        forwarded,
-    };
-    let ids = (message.id, message.channel_id, message.author.id);
-    let seen = wire::seen(
-        |user, sighting| notice(listeners, user, sighting),
-        facts,
-        ids,
-        || Sighting {
-            account: account(&message.author),
-            member: message.member.as_ref().map(|member| Membership {
-                nickname: member.nick.clone(),
-                avatar_hash: member.avatar.as_ref().map(ToString::to_string),
-            }),
-        },
-    );
-    if let Some(seen) = seen {
+    if message.guild_id == Some(listeners.guild.into())
+        && let Some(seen) = seen(message, |user, seen| notice(listeners, user, seen))
+    {
         listeners.inbox.offer(seen);
     }
 }
@@ -51,13 +28,22 @@ pub(super) fn on_bare_message(listeners: &Listeners, message: BareMessage) {
     }
 }
 
-/// What a user is called, and their avatar, as serenity parsed it.
-pub(super) fn account(user: &User) -> Account {
-    Account {
-        username: user.name.clone(),
-        display_name: user.global_name.clone(),
-        avatar_hash: user.avatar.as_ref().map(ToString::to_string),
-    }
+/// What the engine needs of a message, if it may earn XP. `notice` is shown its author.
+pub(super) fn seen(
+    message: &Message,
+    notice: impl FnOnce(UserId, &Sighting) -> bool,
+) -> Option<Seen> {
+    let reference = message.message_reference.as_ref();
+    let facts = MessageFacts {
+        kind: message.kind.into(),
+        by_bot: message.author.bot,
+        by_system: message.author.system,
+        by_webhook: message.webhook_id.is_some(),
+        forwarded: reference
+            .is_some_and(|reference| reference.kind == MessageReferenceKind::Forward),
+    };
+    let ids = (message.id, message.channel_id, message.author.id);
+    wire::seen(notice, facts, ids, || of_author(message))
 }
 
 /// Whether a name is stored for an author; whether it is still theirs is looked at first.

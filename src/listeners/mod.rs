@@ -6,8 +6,10 @@
 mod deleted;
 mod member;
 mod message;
+pub mod onlooker;
 mod ready;
 mod role;
+mod sight;
 pub mod unknown;
 
 use std::sync::Arc;

@@ -75,11 +75,11 @@ impl Lurkers {
                 }
                 Next::Wait(until) => {
                     if round.began_at != Some(began) {
-                        let begun = Round {
+                        let now_known = Round {
                             began_at: Some(began),
                             ..round
                         };
-                        profile_bucket::save(&mut session, &begun).await?;
+                        profile_bucket::save(&mut session, &now_known).await?;
                     }
                     self.idle(until.min(now + LOOK));
                     return Ok(());

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use crate::backoff::backoff;
-use crate::leveling::{Sighting, UserId};
+use crate::leveling::{Fingerprint, Sighting, UserId};
 use crate::store::{self, Database, updated_user};
 use crate::xp::XpCache;
 
@@ -32,6 +32,8 @@ pub struct Sightings {
     /// Users of whom an event told something new, and when: a list that was asked for before
     /// that may be older, whenever it comes.
     heard: Arc<DashMap<UserId, Instant>>,
+    /// What was seen of users whom the cache does not know, where that is of interest.
+    strangers: Option<Arc<DashMap<UserId, Fingerprint>>>,
 }
 
 impl Sightings {
@@ -39,12 +41,27 @@ impl Sightings {
     pub fn new(xp: Arc<XpCache>) -> (Self, mpsc::UnboundedReceiver<(UserId, Sighting)>) {
         let (news, told) = mpsc::unbounded_channel();
         let heard = Arc::default();
-        (Self { xp, news, heard }, told)
+        let strangers = None;
+        let sightings = Self {
+            xp,
+            news,
+            heard,
+            strangers,
+        };
+        (sightings, told)
     }
 
-    /// An event showed a user. Of whom we know nothing, nothing is news.
+    /// For a process whose cache stays as it was at the start: whom it does not know may have
+    /// become known to the database.
+    #[must_use]
+    pub fn with_strangers(mut self) -> Self {
+        self.strangers = Some(Arc::default());
+        self
+    }
+
+    /// An event showed a user.
     pub fn heard(&self, user: UserId, seen: &Sighting) {
-        if !self.xp.notice(user, seen) {
+        if !self.is_news(user, seen) {
             return;
         }
         let now = Instant::now();
@@ -61,6 +78,20 @@ impl Sightings {
         if !is_older && self.xp.notice(user, seen) {
             self.tell(user, seen.clone());
         }
+    }
+
+    /// Of whom we know nothing, nothing is news.
+    fn is_news(&self, user: UserId, seen: &Sighting) -> bool {
+        let strangers = self.strangers.as_ref();
+        let Some(strangers) = strangers.filter(|_| self.xp.get(user).is_none()) else {
+            return self.xp.notice(user, seen);
+        };
+        let known = strangers.get(&user).map(|known| *known);
+        let news = seen.news(known);
+        if let Some(after) = news {
+            strangers.insert(user, after);
+        }
+        news.is_some()
     }
 
     fn tell(&self, user: UserId, seen: Sighting) {

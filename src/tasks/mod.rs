@@ -11,7 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -105,27 +105,38 @@ impl Tasks {
             catch_up,
             gaps,
         } = self;
+        let rounds = Rounds { tracker, cancel };
         let level_ups = Arc::new(level_ups);
-        spawn(tracker, cancel, "level-ups", move || {
-            let (level_ups, outbox_filled) = (Arc::clone(&level_ups), Arc::clone(&outbox_filled));
-            async move {
-                every("level-ups", LEVEL_UPS_EVERY, &outbox_filled, || {
-                    level_ups.run_once(Utc::now())
-                })
-                .await;
-            }
+        rounds.add("level-ups", LEVEL_UPS_EVERY, outbox_filled, move |now| {
+            let level_ups = Arc::clone(&level_ups);
+            async move { level_ups.run_once(now).await }
         });
         let close_buttons = Arc::new(close_buttons);
-        spawn(tracker, cancel, "close-buttons", move || {
+        rounds.add("close-buttons", CLOSE_BUTTONS_EVERY, nobody(), move |now| {
             let close_buttons = Arc::clone(&close_buttons);
-            async move {
-                let nobody_wakes = Notify::new();
-                every("close-buttons", CLOSE_BUTTONS_EVERY, &nobody_wakes, || {
-                    close_buttons.run_once(Utc::now())
-                })
-                .await;
-            }
+            async move { close_buttons.run_once(now).await }
         });
+        let role_work = Arc::new(role_work);
+        rounds.add("role-work", ROLE_WORK_EVERY, role_work_filled, move |now| {
+            let role_work = Arc::clone(&role_work);
+            async move { role_work.run_once(now).await }
+        });
+        let actives = Arc::new(actives);
+        rounds.add("actives", ACTIVES_EVERY, profiles_changed, move |now| {
+            let actives = Arc::clone(&actives);
+            async move { actives.run_once(now).await }
+        });
+        let links = Arc::new(links);
+        rounds.add("links", LINKS_EVERY, nobody(), move |now| {
+            let links = Arc::clone(&links);
+            async move { links.run_once(now).await }
+        });
+        let lurkers = Arc::new(lurkers);
+        rounds.add("lurkers", LURKERS_EVERY, nobody(), move |now| {
+            let lurkers = Arc::clone(&lurkers);
+            async move { lurkers.run_once(now).await }
+        });
+
         let verifications = Arc::new(Mutex::new(verifications));
         spawn(tracker, cancel, "verifications", move || {
             let verifications = Arc::clone(&verifications);
@@ -141,54 +152,42 @@ impl Tasks {
             let register = Arc::clone(&profile_register);
             async move { register.0.run(&mut *register.1.lock().await).await }
         });
-        let actives = Arc::new(actives);
-        spawn(tracker, cancel, "actives", move || {
-            let (actives, changed) = (Arc::clone(&actives), Arc::clone(&profiles_changed));
-            async move {
-                every("actives", ACTIVES_EVERY, &changed, || {
-                    actives.run_once(Utc::now())
-                })
-                .await;
-            }
-        });
-        let links = Arc::new(links);
-        spawn(tracker, cancel, "links", move || {
-            let links = Arc::clone(&links);
-            async move {
-                let nobody_wakes = Notify::new();
-                every("links", LINKS_EVERY, &nobody_wakes, || {
-                    links.run_once(Utc::now())
-                })
-                .await;
-            }
-        });
-        let lurkers = Arc::new(lurkers);
-        spawn(tracker, cancel, "lurkers", move || {
-            let lurkers = Arc::clone(&lurkers);
-            async move {
-                let nobody_wakes = Notify::new();
-                every("lurkers", LURKERS_EVERY, &nobody_wakes, || {
-                    lurkers.run_once(Utc::now())
-                })
-                .await;
-            }
-        });
-        let role_work = Arc::new(role_work);
-        spawn(tracker, cancel, "role-work", move || {
-            let (role_work, filled) = (Arc::clone(&role_work), Arc::clone(&role_work_filled));
-            async move {
-                every("role-work", ROLE_WORK_EVERY, &filled, || {
-                    role_work.run_once(Utc::now())
-                })
-                .await;
-            }
-        });
         let catch_up = Arc::new(catch_up);
         spawn(tracker, cancel, "catch-up", move || {
             let (catch_up, gaps) = (Arc::clone(&catch_up), gaps.clone());
             async move { catch_up.run(gaps).await }
         });
     }
+}
+
+/// Where tasks are started that come round.
+struct Rounds<'a> {
+    tracker: &'a TaskTracker,
+    cancel: &'a CancellationToken,
+}
+
+impl Rounds<'_> {
+    /// Has `work` done now, then again after each `cadence` or when woken.
+    fn add<F>(
+        &self,
+        name: &'static str,
+        cadence: Duration,
+        wake: Arc<Notify>,
+        work: impl Fn(DateTime<Utc>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let shared = Arc::new((wake, work));
+        spawn(self.tracker, self.cancel, name, move || {
+            let shared = Arc::clone(&shared);
+            async move { every(name, cadence, &shared.0, || shared.1(Utc::now())).await }
+        });
+    }
+}
+
+/// What wakes a task that only its cadence does.
+fn nobody() -> Arc<Notify> {
+    Arc::default()
 }
 
 /// Runs a task until it ends or `cancel`. One that panics is begun again: the others,

@@ -4,7 +4,7 @@
 use discord_sim::{Method, Sim, World};
 use serde_json::Value;
 
-use crate::support::{Stage, TestDatabase, person, wait};
+use crate::support::{Bot, Stage, TestDatabase, person, wait};
 
 /// The channel in which copies are kept, where nothing else is set.
 pub const CHANNEL: &str = "leveling_website_avatar_images";
@@ -154,4 +154,64 @@ async fn a_copy_is_a_message_with_the_image_and_a_mention_that_pings_nobody() {
     assert_eq!(image.status(), 200, "{link}");
     let attached = stage.sim.attachments(id);
     assert_eq!(image.bytes().await.unwrap(), attached[0].1);
+}
+
+#[tokio::test]
+async fn a_listener_marks_what_changes_while_the_bot_is_away() {
+    let mut stage = copied().await;
+    let (alice, bob) = (stage.sim.user("alice"), stage.sim.user("bob"));
+    stage.bot.terminate().await;
+    let mut listener = Bot::listener(&stage.sim, &stage.database.url());
+    listener.logged("listening").await;
+    stage.sim.nick(alice, Some("Ally"));
+    // Someone who becomes known to the database after the listener has started.
+    stage.database.insert_user(bob, 100, 5).await;
+    stage.say("bob", "hello");
+    wait("both to be marked", async || {
+        let marked = "select count(*) from updated_user where not stored";
+        (stage.database.number(marked).await == 2).then_some(())
+    })
+    .await;
+    let before = stored(&stage, alice).await;
+    assert_eq!(before["nickname"], Value::Null, "it only marks");
+    assert_eq!(stage.database.standing(bob).await, Some((100, 5)));
+    let calls = stage.sim.commands().len();
+    // The bot comes back beside it; what both see is done once.
+    stage.bot = Bot::start(&stage.sim, &stage.database.url()).await;
+    is_stored(&stage, alice, &[("nickname", Some("Ally"))]).await;
+    is_stored(&stage, bob, &[("username", Some("bob"))]).await;
+    stage.sim.avatar(alice, Some(OTHER));
+    is_copied(&stage, alice, OTHER).await;
+    wait("one copy", async || {
+        (copies(&stage.sim).len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(stage.sim.commands().len(), calls);
+    assert!(listener.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_listener_writes_what_it_has_heard_before_it_ends() {
+    let mut stage = stage().await;
+    let alice = stage.sim.user("alice");
+    stage.bot.terminate().await;
+    let mut listener = Bot::listener(&stage.sim, &stage.database.url());
+    listener.logged("listening").await;
+    let mut held = stage.database.session().await;
+    let hold = sqlx::raw_sql("begin; lock table updated_user");
+    hold.execute(&mut held).await.unwrap();
+    stage.sim.nick(alice, Some("Ally"));
+    wait("the listener to write", async || {
+        let waiting = "select count(*) from pg_stat_activity
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        (stage.database.number(waiting).await == 1).then_some(())
+    })
+    .await;
+    listener.signal("TERM").await;
+    listener.logged("asked to end").await;
+    let release = sqlx::raw_sql("commit");
+    release.execute(&mut held).await.unwrap();
+    assert!(listener.ended().await.success());
+    let marked = "select count(*) from updated_user where nickname = 'Ally'";
+    assert_eq!(stage.database.number(marked).await, 1);
 }

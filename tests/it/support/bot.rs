@@ -54,11 +54,26 @@ impl Bot {
         settings: &[(&str, &str)],
         flags: &[&str],
     ) -> Self {
+        Self::spawn("run", sim, database_url, settings, flags)
+    }
+
+    /// What only marks whose profile has changed.
+    pub fn listener(sim: &Sim, database_url: &str) -> Self {
+        Self::spawn("listen", sim, database_url, &[], &[])
+    }
+
+    fn spawn(
+        subcommand: &str,
+        sim: &Sim,
+        database_url: &str,
+        settings: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let log = directory.path().join("bot.log");
         let (url, password) = with_password(database_url);
         let child = command()
-            .arg("run")
+            .arg(subcommand)
             .args(flags)
             .env("WALLE_TOKEN", sim.token())
             .env("WALLE_GUILD_ID", sim.guild_id().to_string())
