@@ -26,6 +26,14 @@
 //! frontier, `tasks/catch_up` reads the history from there, and what was read is merged by
 //! id with what came live meanwhile, and applied as one batch.
 //!
+//! # How a face becomes current
+//!
+//! An event or a list that is read anyway → [`profiles::Sightings`] compares it with the short
+//! form in the cache → a row of the queue → [`profiles::Actives`]: names, many at a time; then
+//! pictures, each fetched, posted, and pointed to in one transaction before the old one goes.
+//! Who is not heard of is looked up by [`profiles::Lurkers`]; [`profiles::Links`] renews what
+//! expires.
+//!
 //! # Architecture invariants
 //!
 //! `tests/it/tidy.rs` checks those that a program can check.
@@ -50,6 +58,10 @@
 //! - **Roles are reconciled, never poked.** What a member should hold is computed from their
 //!   points, and only the differences are sent, one call at a time; what is not a level role
 //!   is never touched, and nothing is decided for a human who deleted a role.
+//! - **Unseen is not empty.** What somebody was not seen with (a message of the history has no
+//!   nickname) stays as it is; and a list that was asked for before an event never undoes it.
+//! - **Whoever had a picture has one.** A copy is pointed to before the old one is deleted, a
+//!   link stays until there is another, and who is gone keeps the last of both.
 //! - **Rights are checked where a thing is done.** What Discord shows to whom, and what
 //!   stands in a button's id, gives nobody a right.
 //! - **The frontier never passes a message that was not applied.**
@@ -104,6 +116,17 @@
 //! - What the council's channel shows is told by the database, and Discord is not asked, so
 //!   that the same problems cost no call. What people delete there is heard from the gateway;
 //!   a message deleted while nobody listened is posted anew only when its problem changes.
+//! - A profile's short form has two halves of 32 bits, for the account and for the member: what
+//!   shows only one of them is compared as well.
+//! - Failed copies are counted at the user and not at the row of the queue: another avatar
+//!   begins anew, another name does not.
+//! - Which copies were lost is told by what still expires after the whole channel was read,
+//!   instead of remembering what was there; one of them is asked for by itself first, since a
+//!   channel that may not be read looks empty.
+//! - A copy's nonce is the version of its row in the queue: the same avatar, chosen again, is
+//!   another copy, and the same copy, posted again after a crash, is not.
+//! - Links and orphans are one reading, once a day at least and before the first link expires.
+//!   How long links live is read from them.
 //! - `fixtures/levels.json` is in Django's format as well: one reader for all fixtures.
 
 pub mod app;

@@ -29,6 +29,7 @@ mod counter;
 mod database;
 mod load;
 mod measure;
+mod profiles;
 mod recovery;
 mod roles;
 mod startup;
@@ -78,6 +79,8 @@ enum Section {
     Recovery,
     /// Verification of everyone's level roles
     Roles,
+    /// REST calls of a quiet day, and how long changed names and avatars take
+    Profiles,
 }
 
 /// What the bench starts itself as.
@@ -140,5 +143,6 @@ async fn measure_section(section: Section, effort: Effort) -> anyhow::Result<Vec
         Section::Commits => commits::measure(effort).await,
         Section::Recovery => recovery::measure(effort).await,
         Section::Roles => roles::measure(effort).await,
+        Section::Profiles => profiles::measure(effort).await,
     }
 }

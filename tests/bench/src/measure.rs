@@ -19,8 +19,21 @@ impl Pair {
         Self {
             ours: median(rounds.iter().map(|round| round.0)),
             reference: median(rounds.iter().map(|round| round.1)),
-            ratio: median(rounds.iter().map(|(ours, reference)| ours / reference)),
+            ratio: median(
+                rounds
+                    .iter()
+                    .map(|(ours, reference)| ratio(*ours, *reference)),
+            ),
         }
+    }
+}
+
+/// As much as nothing is as much.
+fn ratio(ours: f64, reference: f64) -> f64 {
+    if ours.total_cmp(&reference).is_eq() {
+        1.0
+    } else {
+        ours / reference
     }
 }
 
