@@ -495,6 +495,8 @@ async fn a_kill_while_names_are_exchanged_loses_none() {
         }
     };
     let ([(_, one, _), (_, five, _)], sim) = (roles, &stage.sim);
+    // Else they would be followed at once.
+    sim.gateway().lose_next(3);
     for (role, name) in [(one, "away"), (five, "One"), (one, "Five")] {
         sim.rename_role(role, name);
     }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser as _;
 use discord_sim::{Method, Sim, World};
-use sqlx::types::chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 use wall_e::config::{Cli, Command};
 use wall_e::discord::avatar_channel::AvatarChannel;
