@@ -54,6 +54,8 @@ struct Found {
     /// The shortest that a fresh link lives.
     life: Option<TimeDelta>,
     orphans: BTreeSet<MessageId>,
+    /// Copies that were relied upon before the reading and have not come up in it.
+    missing: BTreeSet<MessageId>,
 }
 
 impl Links {
@@ -85,7 +87,11 @@ impl Links {
 
     async fn read(&self, now: DateTime<Utc>) -> Result<(), ChannelError> {
         let bot = self.channel.bot().await?;
-        let (mut found, mut before) = (Found::default(), None);
+        let mut found = Found {
+            missing: self.relied_upon().await.map_err(passing)?,
+            ..Found::default()
+        };
+        let mut before = None;
         loop {
             let page = self.channel.page(bot, before).await?;
             let Some(oldest) = page.iter().map(|kept| kept.message).min() else {
@@ -99,6 +105,7 @@ impl Links {
             renewed,
             life,
             orphans,
+            missing,
         } = found;
         tracing::info!(
             messages,
@@ -109,7 +116,7 @@ impl Links {
         for orphan in orphans {
             self.channel.delete(orphan).await?;
         }
-        self.look_for_what_is_missing(now + margin(life)).await?;
+        self.make_up_for(missing).await?;
         self.set(|readings| {
             *readings = Readings {
                 last: Some(now),
@@ -139,6 +146,7 @@ impl Links {
             .collect();
         found.messages += page.len() as u64;
         found.renewed += profiles::renew(&mut session, &fresh).await?;
+        found.missing.retain(|copy| !copies.contains(copy));
         let lives = fresh.iter().filter_map(|(_, link)| life(link, now));
         found.life = found.life.into_iter().chain(lives).min();
         let old = |kept: &&Kept| sent_at(kept.message).is_some_and(|at| at + YOUNG <= now);
@@ -150,23 +158,22 @@ impl Links {
         Ok(())
     }
 
-    /// What still expires after everything was renewed was not in the channel: new copies are
-    /// wanted, unless the channel only looks empty because the bot may not read it.
-    async fn look_for_what_is_missing(&self, by: DateTime<Utc>) -> Result<(), ChannelError> {
-        let missing = async {
-            let mut session = self.database.acquire().await?;
-            profiles::one_expiring(&mut session, by).await
-        };
-        let Some(missing) = missing.await.map_err(passing)? else {
+    /// New copies are wanted for those that were not in the channel, unless it only looks
+    /// empty because the bot may not read it.
+    async fn make_up_for(&self, mut missing: BTreeSet<MessageId>) -> Result<(), ChannelError> {
+        let relied_upon = self.relied_upon().await.map_err(passing)?;
+        // Some may have been replaced meanwhile.
+        missing.retain(|copy| relied_upon.contains(copy));
+        let Some(first) = missing.first() else {
             return Ok(());
         };
-        if self.channel.has(missing).await? {
+        if self.channel.has(*first).await? {
             return Err(ChannelError::Closed(
                 "it does not show all of its messages; give the bot Read Message History there"
                     .to_owned(),
             ));
         }
-        let users = self.want_new_copies(by).await.map_err(passing)?;
+        let users = self.want_new_copies(&missing).await.map_err(passing)?;
         tracing::warn!(
             users = users.len(),
             "copies of avatars are not in the channel any more; new ones are made"
@@ -174,9 +181,13 @@ impl Links {
         Ok(())
     }
 
-    async fn want_new_copies(&self, by: DateTime<Utc>) -> store::Result<Vec<UserId>> {
+    async fn relied_upon(&self) -> store::Result<BTreeSet<MessageId>> {
+        profiles::relied_upon(&mut *self.database.acquire().await?).await
+    }
+
+    async fn want_new_copies(&self, missing: &BTreeSet<MessageId>) -> store::Result<Vec<UserId>> {
         let mut transaction = self.database.begin().await?;
-        let users = profiles::distrust(&mut transaction, by).await?;
+        let users = profiles::distrust(&mut transaction, missing).await?;
         updated_user::want_pictures_of(&mut transaction, &users).await?;
         store::commit(transaction).await?;
         Ok(users)

@@ -14,6 +14,7 @@ mod import;
 mod level_names;
 mod level_ups;
 mod lifecycle;
+mod links;
 mod moderators;
 mod postgres;
 mod privacy;

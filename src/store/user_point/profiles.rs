@@ -2,6 +2,8 @@
 //! profile is looked up. Written by the tasks that keep profiles current, and only read by
 //! everyone else.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use super::ProfileColumns;
@@ -249,30 +251,31 @@ pub async fn renew(connection: &mut Connection, links: &[(MessageId, Link)]) -> 
     Ok(done.rows_affected())
 }
 
-/// One copy that is relied upon and whose link expires by then, if there is one.
-pub async fn one_expiring(
-    connection: &mut Connection,
-    by: DateTime<Utc>,
-) -> Result<Option<MessageId>> {
-    let row = sqlx::query!(
+/// The messages of the copies that are relied upon.
+pub async fn relied_upon(connection: &mut Connection) -> Result<BTreeSet<MessageId>> {
+    let rows = sqlx::query!(
         r#"select avatar_message_id as "id!" from user_point
-           where avatar_copy_hash is not null and avatar_message_id is not null and avatar_link_expires_at <= $1
-           order by avatar_link_expires_at, user_id limit 1"#,
-        by,
+           where avatar_copy_hash is not null and avatar_message_id is not null"#,
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    row.map(|row| message_id(TABLE, row.id)).transpose()
+    rows.into_iter()
+        .map(|row| message_id(TABLE, row.id))
+        .collect()
 }
 
-/// Relies no more upon copies whose links expire by then. The links stay until there are
-/// others. Who these users are.
-pub async fn distrust(connection: &mut Connection, by: DateTime<Utc>) -> Result<Vec<UserId>> {
+/// Relies no more upon the copies of these messages. The links stay until there are others.
+/// Who these users are.
+pub async fn distrust(
+    connection: &mut Connection,
+    messages: &BTreeSet<MessageId>,
+) -> Result<Vec<UserId>> {
+    let messages: Vec<i64> = messages.iter().map(|id| bigint(id.get())).collect();
     let rows = sqlx::query!(
         "update user_point set avatar_copy_hash = null
-         where avatar_copy_hash is not null and avatar_link_expires_at <= $1
+         where avatar_copy_hash is not null and avatar_message_id = any($1)
          returning user_id",
-        by,
+        &messages,
     )
     .fetch_all(connection)
     .await?;

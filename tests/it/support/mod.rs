@@ -5,6 +5,7 @@ mod database;
 mod engine;
 mod ledger;
 mod overhear;
+mod parts;
 mod rest;
 
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ pub use database::TestDatabase;
 pub use engine::{ZONE, engine, levels, standings};
 pub use ledger::Ledger;
 pub use overhear::overhear;
-pub use rest::rest;
+pub use parts::{Parts, now};
+pub use rest::{cdn, rest};
 
 /// How long anything may take that is waited for: long, for slow machines.
 pub const PATIENCE: Duration = Duration::from_secs(20);
