@@ -149,6 +149,97 @@ async fn bad_data_is_refused_by_name_and_changes_nothing() {
     );
 }
 
+/// With an avatar, and the copy that the old bot had made of it, if it had.
+fn with_avatar(id: u64, avatar: &str, copy: Option<u64>) -> Value {
+    let mut user = user(id, 100, 1);
+    let fields = &mut user["fields"];
+    fields["avatar_url"] = json!(avatar);
+    // Where the old bot had them in its round.
+    fields["bucket_number"] = json!(7);
+    if let Some(copy) = copy {
+        fields["avatar_url_message_id"] = json!(copy);
+        fields["leveling_message_avatar_url"] = json!(link(copy));
+        fields["discord_avatar_link_expiry_date"] = json!("2024-01-01T00:00:00-08:00");
+    }
+    user
+}
+
+fn link(copy: u64) -> String {
+    format!("https://cdn.discordapp.com/attachments/1/{copy}/a.png?ex=1&is=1&hm=1")
+}
+
+#[tokio::test]
+async fn copies_of_avatars_are_taken_over_and_missing_ones_queued() {
+    const HASH: &str = "0123456789abcdef0123456789abcdef";
+    let database = TestDatabase::migrated().await;
+    let own = |id: u64| format!("https://cdn.discordapp.com/avatars/{id}/{HASH}.png?size=1024");
+    let default = "https://cdn.discordapp.com/embed/avatars/3.png";
+    let (_file, paths) = file(&json!([
+        with_avatar(1, &own(1), Some(901)),
+        with_avatar(2, &own(2), None),
+        with_avatar(3, default, None),
+        with_avatar(4, default, Some(904)),
+        user(5, 100, 1),
+    ]));
+    let queued = "select coalesce(sum(user_id), 0)::bigint from updated_user where stored";
+    for _ in 0..2 {
+        let output = import(&database, &paths, &[]).await;
+        assert!(output.status.success(), "{}", said(&output));
+        for copy in [1, 4] {
+            let stored = database.user(copy).await;
+            assert_eq!(stored["avatar_message_id"], 900 + copy);
+            assert_eq!(stored["avatar_link"], link(900 + copy));
+            let expires = stored["avatar_link_expires_at"].as_str().unwrap();
+            assert!(expires.starts_with("2024-01-01T"), "{expires}");
+        }
+        let hashes = [1, 2, 3, 4, 5].map(async |id| {
+            let stored = database.user(id).await;
+            let hash = |field: &str| stored[field].as_str().map(str::to_owned);
+            (hash("avatar_hash"), hash("avatar_copy_hash"))
+        });
+        let hash = || Some(HASH.to_owned());
+        let expected = [
+            (hash(), hash()),
+            (hash(), None),
+            (None, None),
+            (None, None),
+            (None, None),
+        ];
+        for (found, expected) in hashes.into_iter().zip(expected) {
+            assert_eq!(found.await, expected);
+        }
+        assert_eq!(database.number(queued).await, 2, "only the second");
+        let rows = "select count(*) from updated_user";
+        assert_eq!(database.number(rows).await, 1);
+        // Ours are given out anew, evenly.
+        let spread = "select count(*) from user_point where bucket_number is not null";
+        assert_eq!(database.number(spread).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_of_our_own_is_not_given_up_for_an_old_one() {
+    let database = TestDatabase::migrated().await;
+    database.insert_user(1, 10, 1).await;
+    database
+        .execute(
+            "update user_point set username = 'known', avatar_hash = 'ours', avatar_copy_hash = 'ours',
+                avatar_message_id = 5, avatar_link = 'https://ours'",
+        )
+        .await;
+    let avatar = "https://cdn.discordapp.com/avatars/1/0123456789abcdef0123456789abcdef.png";
+    let (_file, paths) = file(&json!([with_avatar(1, avatar, Some(901))]));
+    let output = import(&database, &paths, &[]).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let stored = database.user(1).await;
+    assert_eq!(stored["points"], 100);
+    assert_eq!(stored["avatar_message_id"], 5);
+    assert_eq!(stored["avatar_link"], "https://ours");
+    assert_eq!(stored["avatar_copy_hash"], "ours");
+    let rows = "select count(*) from updated_user";
+    assert_eq!(database.number(rows).await, 0);
+}
+
 #[tokio::test]
 async fn levels_that_moderators_changed_are_theirs() {
     let database = TestDatabase::migrated().await;

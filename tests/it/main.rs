@@ -15,6 +15,7 @@ mod level_names;
 mod level_ups;
 mod lifecycle;
 mod links;
+mod lurkers;
 mod moderators;
 mod postgres;
 mod privacy;
