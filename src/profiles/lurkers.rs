@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::look_up::{Found, look_up};
 use crate::discord::{Rest, RestError};
 use crate::leveling::buckets::{LASTS, assign, next_look};
-use crate::leveling::{GuildId, Sighting, UserId};
+use crate::leveling::{Fingerprint, GuildId, UserId};
 use crate::store::profile_bucket::{self, Round};
 use crate::store::user_point::profiles;
 use crate::store::{self, Database, updated_user};
@@ -115,6 +115,7 @@ impl Lurkers {
 
     /// Looks a user up, and remembers in the same transaction what was found and that it was.
     async fn look(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let known = self.known(user);
         let found = match look_up(&self.rest, self.guild, user).await {
             Ok(found) => Some(found),
             // Not now, and not by trying again either.
@@ -127,9 +128,11 @@ impl Lurkers {
                 return Err(error.into());
             }
         };
+        // Heard of meanwhile: what was asked for may be older.
+        let found = found.filter(|_| self.known(user) == known);
         let mut transaction = self.database.begin().await?;
         let seen = match &found {
-            Some(Found::There(seen)) => self.is_news(user, seen).then_some(seen),
+            Some(Found::There(seen)) => seen.news(known).is_some().then_some(seen),
             _ => None,
         };
         if let Some(seen) = seen {
@@ -150,9 +153,8 @@ impl Lurkers {
         Ok(())
     }
 
-    fn is_news(&self, user: UserId, seen: &Sighting) -> bool {
-        let known = self.xp.get(user).and_then(|user| user.seen);
-        seen.news(known).is_some()
+    fn known(&self, user: UserId) -> Option<Fingerprint> {
+        self.xp.get(user)?.seen
     }
 
     fn idle_until(&self) -> Option<DateTime<Utc>> {

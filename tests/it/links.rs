@@ -555,4 +555,8 @@ async fn a_copy_that_is_replaced_while_the_channel_is_read_is_not_missed() {
     run.unwrap();
     assert_eq!(room.queued().await, NOBODY);
     assert_eq!(room.loading().await, (250, 250));
+    let looks = room
+        .sim
+        .requests_to(&Method::GET, "/channels/{}/messages/{}");
+    assert!(looks.is_empty(), "{looks:?}");
 }

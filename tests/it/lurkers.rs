@@ -420,6 +420,42 @@ async fn what_a_look_finds_is_queued_whole_and_stored() {
 }
 
 #[tokio::test]
+async fn a_look_does_not_undo_what_was_heard_while_it_was_under_way() {
+    let room = Room::open(&[(0, 1)]).await;
+    let id = members::id_of(0);
+    let user = UserId::new(id).unwrap();
+    let old = get(&room.sim, &room.as_member(id)["GET ".len()..]).await;
+    let new = Sighting {
+        account: Account {
+            username: generated(0).username,
+            ..Account::default()
+        },
+        member: Some(Membership {
+            nickname: Some("New".to_owned()),
+            avatar_hash: None,
+        }),
+    };
+    room.parts.lurkers.run_once(at(0)).await.unwrap();
+    // Asked twice: before the change, and answered after it with what was true before.
+    let faults = room.sim.faults();
+    faults.next(1, Method::GET, MEMBER, Fault::Status(500));
+    faults.next(1, Method::GET, MEMBER, Fault::Answer(old));
+    let changes = async {
+        let asked = || (room.sim.requests_to(&Method::GET, MEMBER).len() > 1).then_some(());
+        room.sim.wait("the look", asked).await;
+        assert!(room.parts.xp.notice(user, &new));
+    };
+    let (looked, ()) = tokio::join!(room.parts.lurkers.run_once(at(60)), changes);
+    looked.unwrap();
+    assert_eq!(room.sim.faults().left(), 0);
+    let queued = room.numbers("select user_id from updated_user").await;
+    assert_eq!(queued, [0_i64; 0]);
+    assert!(!room.parts.xp.notice(user, &new), "it is known still");
+    let round = "select last_user_id from profile_bucket_in_progress";
+    assert_eq!(room.database.number(round).await, bigint(id));
+}
+
+#[tokio::test]
 async fn whose_account_is_no_more_is_told_from_who_only_says_so() {
     // Erased, deleted; a member, and someone who left, of such a name; an ordinary member.
     let mut room = Room::open(&[]).await;
@@ -615,7 +651,8 @@ async fn a_list_of_members_does_not_undo_what_was_heard_since_it_was_asked_for()
         stage.sim.nick(user, Some("Old"));
         is_stored(&stage, user, &[("nickname", Some("Old"))]).await;
     }
-    let page = members_page(&stage.sim).await;
+    let guild = stage.sim.guild_id();
+    let page = get(&stage.sim, &format!("/guilds/{guild}/members?limit=1000")).await;
     stage.bot.terminate().await;
     stage.sim.clear_requests();
     // The first page comes late; the second shows them as they had been when it was asked for.
@@ -640,18 +677,15 @@ async fn a_list_of_members_does_not_undo_what_was_heard_since_it_was_asked_for()
     assert_eq!(stage.sim.faults().left(), 0);
 }
 
-/// The first page of the guild's members, as it is now.
-async fn members_page(sim: &Sim) -> Value {
-    let (origin, guild) = (sim.proxy_url(), sim.guild_id());
+/// What the simulator answers to this, besides the bot.
+async fn get(sim: &Sim, path: &str) -> Value {
     let answer = reqwest::Client::new()
-        .get(format!(
-            "{origin}/api/v10/guilds/{guild}/members?limit=1000"
-        ))
+        .get(format!("{}/api/v10{path}", sim.proxy_url()))
         .header("Authorization", format!("Bot {}", sim.token()))
         .send()
         .await
         .expect("the simulator answers");
-    serde_json::from_str(&answer.text().await.expect("a text")).expect("a list")
+    serde_json::from_str(&answer.text().await.expect("a text")).expect("JSON")
 }
 
 #[tokio::test]
