@@ -620,10 +620,10 @@ async fn seven_thousand_who_changed_while_the_bot_was_away_cost_no_call_of_their
     }
     let pages = stage.sim.requests_to(&Method::GET, MEMBERS);
     assert_eq!(pages.len(), 8, "one verification reads everyone once");
-    let nicknames = "select count(*) from user_point where nickname is not null";
+    let stored = "select count(*) from user_point where nickname is not null";
     let nicknamed = people.iter().filter(|person| person.nick.is_some()).count();
     assert_eq!(
-        stage.database.number(nicknames).await,
+        stage.database.number(stored).await,
         i64::try_from(nicknamed).unwrap()
     );
 }
@@ -656,7 +656,7 @@ async fn a_list_of_members_does_not_undo_what_was_heard_since_it_was_asked_for()
     stage.bot.terminate().await;
     stage.sim.clear_requests();
     // The first page comes late; the second shows them as they had been when it was asked for.
-    let stale = json!([nicknamed(&page, alice, "Old"), nicknamed(&page, bob, "Bo"),]);
+    let outdated = json!([nicknamed(&page, alice, "Old"), nicknamed(&page, bob, "Bo"),]);
     let faults = stage.sim.faults();
     faults.next(
         1,
@@ -664,7 +664,7 @@ async fn a_list_of_members_does_not_undo_what_was_heard_since_it_was_asked_for()
         MEMBERS,
         Fault::Delay(Duration::from_secs(4)),
     );
-    faults.next(1, Method::GET, MEMBERS, Fault::Answer(stale));
+    faults.next(1, Method::GET, MEMBERS, Fault::Answer(outdated));
     stage.start_again().await;
     let pages = || (!stage.sim.requests_to(&Method::GET, MEMBERS).is_empty()).then_some(());
     stage.sim.wait("the first page", pages).await;

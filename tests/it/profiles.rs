@@ -198,8 +198,8 @@ async fn a_listener_writes_what_it_has_heard_before_it_ends() {
     let mut listener = Bot::listener(&stage.sim, &stage.database.url());
     listener.logged("listening").await;
     let mut held = stage.database.session().await;
-    let hold = sqlx::raw_sql("begin; lock table updated_user");
-    hold.execute(&mut held).await.unwrap();
+    let locking = sqlx::raw_sql("begin; lock table updated_user");
+    locking.execute(&mut held).await.unwrap();
     stage.sim.nick(alice, Some("Ally"));
     wait("the listener to write", async || {
         let waiting = "select count(*) from pg_stat_activity
