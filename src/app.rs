@@ -311,6 +311,7 @@ async fn build(
         links: Links {
             database: database.clone(),
             channel: avatars,
+            council: Arc::clone(&council),
             state: Mutex::default(),
         },
         lurkers: Lurkers {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError, Kept};
+use crate::discord::council::{Council, Notice};
 use crate::leveling::{MessageId, UserId};
 use crate::store::user_point::profiles::{self, Link};
 use crate::store::{self, Database, updated_user};
@@ -24,6 +25,9 @@ const AFTER_TROUBLE: TimeDelta = TimeDelta::minutes(10);
 /// A copy younger than this may be about to be pointed to.
 const YOUNG: TimeDelta = TimeDelta::minutes(15);
 
+/// By which the council's notices about it are known.
+const SCOPE: &str = "avatar-links";
+
 /// What the task works with.
 #[derive(Debug)]
 pub struct Links {
@@ -31,6 +35,8 @@ pub struct Links {
     pub database: Database,
     /// What is read.
     pub channel: Arc<AvatarChannel>,
+    /// Told when it cannot be read.
+    pub council: Arc<Council>,
     /// What is known of readings.
     pub state: Mutex<Readings>,
 }
@@ -44,6 +50,8 @@ pub struct Readings {
     life: Option<TimeDelta>,
     /// Nothing is read before that.
     not_before: Option<DateTime<Utc>>,
+    /// Whether the last attempt has failed.
+    troubled: bool,
 }
 
 /// What a reading has found.
@@ -63,7 +71,7 @@ impl Links {
     /// a day.
     pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let readings = self.readings();
-        if readings.not_before.is_some_and(|at| now < at) {
+        if readings.rest(now) {
             return Ok(());
         }
         let mut session = self.database.acquire().await?;
@@ -73,16 +81,32 @@ impl Links {
             return Ok(());
         }
         drop(session);
-        match self.read(now).await {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.set(|readings| readings.not_before = Some(now + AFTER_TROUBLE));
-                Err(match error {
-                    ChannelError::Passing(error) => error,
-                    error => anyhow::anyhow!("the avatar channel cannot be read: {error}"),
-                })
+        let error = match self.read(now).await {
+            Ok(()) => {
+                // The first time, what an earlier bot has told may be out of date.
+                if readings.last.is_none() || readings.troubled {
+                    self.tell(&[]).await;
+                }
+                return Ok(());
             }
-        }
+            Err(error) => error,
+        };
+        self.set(|readings| {
+            readings.not_before = Some(now + AFTER_TROUBLE);
+            readings.troubled = true;
+        });
+        Err(match error {
+            ChannelError::Passing(error) => error,
+            error => {
+                let text = format!(
+                    "I cannot read the channel with the copies of avatars, so their links will stop working: {error}."
+                );
+                let key = "avatar-channel-unread".to_owned();
+                let buttons = None;
+                self.tell(&[Notice { key, text, buttons }]).await;
+                anyhow::anyhow!("the avatar channel cannot be read: {error}")
+            }
+        })
     }
 
     async fn read(&self, now: DateTime<Utc>) -> Result<(), ChannelError> {
@@ -113,17 +137,19 @@ impl Links {
             orphans = orphans.len(),
             "the avatar channel was read"
         );
-        for orphan in orphans {
-            self.channel.delete(orphan).await?;
-        }
         self.make_up_for(missing).await?;
         self.set(|readings| {
             *readings = Readings {
                 last: Some(now),
                 life,
                 not_before: Some(now + LEAST),
+                troubled: false,
             };
         });
+        // Last of all: there may be thousands, and those that are left come up again.
+        for orphan in orphans {
+            self.channel.delete(orphan).await?;
+        }
         Ok(())
     }
 
@@ -193,6 +219,16 @@ impl Links {
         Ok(users)
     }
 
+    async fn tell(&self, notices: &[Notice]) {
+        if let Err(error) = self.council.tell(SCOPE, notices).await {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                "the council could not be told about the avatar channel"
+            );
+        }
+    }
+
     fn readings(&self) -> Readings {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,6 +239,12 @@ impl Links {
 }
 
 impl Readings {
+    /// Whether it is too soon, unless the clock was set back since.
+    fn rest(&self, now: DateTime<Utc>) -> bool {
+        self.not_before
+            .is_some_and(|at| now < at && at <= now + AFTER_TROUBLE)
+    }
+
     /// Whether the channel is to be read, where the first link expires at `first`.
     fn is_due(&self, first: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
         let long_ago = self
@@ -256,7 +298,7 @@ mod tests {
             let readings = Readings {
                 last: Some(now - minute),
                 life,
-                not_before: None,
+                ..Readings::default()
             };
             assert_eq!(
                 readings.is_due(Some(now + first), now),

@@ -15,7 +15,7 @@ use sqlx::Row as _;
 use wall_e::leveling::expires_at;
 
 use crate::profiles::{CHANNEL, OTHER};
-use crate::support::{Parts, TestDatabase, now};
+use crate::support::{Parts, TestDatabase, now, said};
 
 const MESSAGES: &str = "/channels/{}/messages";
 const MINUTE: Duration = Duration::from_mins(1);
@@ -480,8 +480,13 @@ async fn a_channel_whose_history_may_not_be_read_is_not_an_empty_one() {
         room.sim.advance(MINUTE);
         room.run().await.unwrap_err();
         room.sim.bot_permissions(channel, READ_MESSAGE_HISTORY, 0);
+        // The council was told once, and is told when it is over.
+        let told = || room.sim.bot_messages(room.sim.channel("council"));
+        assert_eq!(told().len(), 1, "{:?}", told());
+        assert!(!said(&told()[0]).contains("Solved"));
         room.sim.advance(MINUTE * 10);
         room.run().await.unwrap();
+        assert!(said(&told()[0]).contains("Solved"));
         assert_eq!(room.loading().await, (3, 3));
         assert_eq!(room.queued().await, NOBODY);
     }

@@ -13,6 +13,7 @@ use discord_sim::{Method, Sim, World};
 use tokio_util::sync::CancellationToken;
 use wall_e::config::{Cli, Command};
 use wall_e::discord::avatar_channel::AvatarChannel;
+use wall_e::discord::council::Council;
 use wall_e::discord::{Rest, client};
 use wall_e::leveling::GuildId;
 use wall_e::profiles::{Links, Lurkers};
@@ -98,7 +99,7 @@ async fn work_off(sim: &Sim, database: &mut Scratch) -> anyhow::Result<Drained> 
         bytes = bytes.max(bot.resident_bytes()?);
         tokio::time::sleep(LOOK).await;
     }
-    let time = started.elapsed() - LOOK * quiet;
+    let time = started.elapsed().saturating_sub(LOOK * quiet);
     bot.end().await?;
     Ok(Drained { time, bytes })
 }
@@ -111,9 +112,17 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
     let guild = GuildId::new(sim.guild_id()).context("a guild has an id")?;
     let levels = level::load(&mut *store.acquire().await?).await?;
     let channel = AvatarChannel::new(rest.clone(), store.clone(), guild, CHANNEL.to_owned());
+    let council = Council::new(
+        rest.clone(),
+        store.clone(),
+        guild,
+        "council".to_owned(),
+        Vec::new(),
+    );
     let links = Links {
         database: store.clone(),
         channel: Arc::new(channel),
+        council: Arc::new(council),
         state: Mutex::default(),
     };
     let lurkers = Lurkers {

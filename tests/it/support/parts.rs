@@ -37,6 +37,7 @@ impl Parts {
             "council".to_owned(),
             Vec::new(),
         );
+        let council = Arc::new(council);
         Self {
             actives: Actives {
                 database: database.clone(),
@@ -47,13 +48,14 @@ impl Parts {
                     guild,
                     cdn: cdn(sim),
                     channel: Arc::clone(&channel),
-                    council: Arc::new(council),
+                    council: Arc::clone(&council),
                     state: Mutex::default(),
                 },
             },
             links: Links {
                 database: database.clone(),
                 channel,
+                council,
                 state: Mutex::default(),
             },
             lurkers: Lurkers {
