@@ -128,14 +128,14 @@ pub async fn want_pictures_of(connection: &mut Connection, users: &[UserId]) -> 
     Ok(())
 }
 
-/// The same for everyone whose copy does not show what it should. Who is gone has no picture
-/// any more of which one could be made.
+/// The same for everyone whose copy does not show what it should, at once. Who is gone has no
+/// picture any more of which one could be made.
 pub async fn want_missing_pictures(connection: &mut Connection) -> Result<u64> {
     let done = sqlx::query!(
         "insert into updated_user (user_id, stored)
          select user_id, true from user_point
          where coalesce(guild_avatar_hash, avatar_hash) is distinct from avatar_copy_hash and gone_at is null
-         on conflict (user_id) do nothing",
+         on conflict (user_id) do update set next_attempt_at = 'epoch'",
     )
     .execute(connection)
     .await?;
