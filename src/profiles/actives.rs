@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::copies::{Copies, Outcome};
 use crate::leveling::{CopyPlan, Picture, UserId, copy_plan};
-use crate::store::updated_user::{self, Seen, Ticket};
+use crate::store::updated_user::{self, Seen, Ticket, Unfinished};
 use crate::store::user_point::profiles::{self, NewProfile, Shown};
 use crate::store::{self, Database};
 
@@ -91,7 +91,7 @@ struct Plan {
     /// Rows of which nothing is left to do.
     done: Vec<Ticket>,
     /// Rows whose picture is left to do.
-    pictures: Vec<Ticket>,
+    pictures: Vec<Unfinished>,
 }
 
 /// What is to be stored of what was seen, where that shows the users now.
@@ -107,13 +107,17 @@ fn plan(seen: Vec<Seen>, shown: Vec<Shown>) -> Plan {
         let known = before.profile.unwrap_or_default();
         let picture = Picture::of(&known);
         let profile = known.after(sighting);
+        let other_picture = Picture::of(&profile) != picture;
         match copy_plan(&profile, before.copied.as_deref(), before.copy.is_some()) {
             CopyPlan::Keep => plan.done.push(ticket),
-            CopyPlan::Make(_) | CopyPlan::Drop => plan.pictures.push(ticket),
+            CopyPlan::Make(_) | CopyPlan::Drop => plan.pictures.push(Unfinished {
+                ticket,
+                other_picture,
+            }),
         }
         plan.store.push(NewProfile {
             user: ticket.user,
-            other_picture: Picture::of(&profile) != picture,
+            other_picture,
             profile,
         });
     }
@@ -169,25 +173,36 @@ mod tests {
             seen(3, "name", None),
             seen(4, "name", None),
             seen(5, "unknown", None),
+            // Of the same picture, which has not been copied yet.
+            seen(6, "name", Some("a")),
         ];
         let known = vec![
             shown(1, Some("a"), Some("a")),
             shown(2, Some("a"), Some("a")),
             shown(3, Some("a"), Some("a")),
             shown(4, None, None),
+            shown(6, Some("a"), Some("b")),
         ];
         let plan = plan(page, known);
         let users = |tickets: &[Ticket]| -> Vec<u64> {
             tickets.iter().map(|ticket| ticket.user.get()).collect()
         };
         assert_eq!(users(&plan.done), [1, 4, 5]);
-        assert_eq!(users(&plan.pictures), [2, 3]);
+        let left: Vec<_> = plan
+            .pictures
+            .iter()
+            .map(|left| (left.ticket.user.get(), left.other_picture))
+            .collect();
+        assert_eq!(left, [(2, true), (3, true), (6, false)]);
         let stored: Vec<_> = plan
             .store
             .iter()
             .map(|new| (new.user.get(), new.other_picture))
             .collect();
-        assert_eq!(stored, [(1, false), (2, true), (3, true), (4, false)]);
+        assert_eq!(
+            stored,
+            [(1, false), (2, true), (3, true), (4, false), (6, false)]
+        );
         for new in &plan.store {
             assert_eq!(new.profile.account.username, "name");
             assert_eq!(new.profile.member.nickname.as_deref(), Some("nick"));

@@ -32,6 +32,16 @@ pub struct Seen {
     pub sighting: Sighting,
 }
 
+/// A row of which the picture is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    /// Which row it is.
+    pub ticket: Ticket,
+    /// Whether it is another picture than the one before: why that failed, and when it was
+    /// to be tried again, says nothing of this one.
+    pub other_picture: bool,
+}
+
 /// A picture that is wanted, perhaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -176,14 +186,19 @@ pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<See
 }
 
 /// What these rows say is stored; their pictures are left to do.
-pub async fn leave_pictures(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
-    let (users, versions) = columns(rows);
+pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) -> Result<()> {
+    let tickets: Vec<Ticket> = rows.iter().map(|row| row.ticket).collect();
+    let others: Vec<bool> = rows.iter().map(|row| row.other_picture).collect();
+    let (users, versions) = columns(&tickets);
     sqlx::query!(
-        "update updated_user set stored = true, next_attempt_at = 'epoch', last_error = null
-         from unnest($1::bigint[], $2::bigint[]) as done (user_id, version)
+        "update updated_user set stored = true,
+            next_attempt_at = case when done.other then 'epoch' else next_attempt_at end,
+            last_error = case when done.other then null else last_error end
+         from unnest($1::bigint[], $2::bigint[], $3::boolean[]) as done (user_id, version, other)
          where updated_user.user_id = done.user_id and updated_user.version = done.version",
         &users,
         &versions,
+        &others,
     )
     .execute(connection)
     .await?;
