@@ -15,7 +15,9 @@ use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
 use crate::discord::cdn::{Cdn, NoImage};
 use crate::discord::council::{Council, Notice};
 use crate::discord::{Rest, RestError};
-use crate::leveling::{AvatarHash, CopyPlan, GuildId, MessageId, Picture, copy_plan};
+use crate::leveling::{
+    AvatarHash, CopyPlan, Fingerprint, GuildId, MessageId, Picture, UserId, copy_plan,
+};
 use crate::store::updated_user::{self, Wanted};
 use crate::store::user_point::profiles::{self, NewCopy};
 use crate::store::{self, Database};
@@ -171,6 +173,7 @@ impl Copies {
     /// The CDN has not what was seen: has it changed since, or is the account gone?
     async fn ask(&self, wanted: &Wanted, now: DateTime<Utc>) -> anyhow::Result<Outcome> {
         let user = wanted.ticket.user;
+        let known = self.known(user);
         let found = match look_up(&self.rest, self.guild, user).await {
             Ok(found) => found,
             Err(error @ RestError::Refused { .. }) => {
@@ -178,10 +181,16 @@ impl Copies {
             }
             Err(error) => return Err(error.into()),
         };
+        if self.known(user) != known {
+            // Heard of meanwhile: what was asked for may be older.
+            return Ok(Outcome::Settled);
+        }
         match found {
             Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
                 let mut session = self.database.acquire().await?;
-                updated_user::mark(&mut session, &[(user, seen)]).await?;
+                updated_user::mark(&mut session, &[(user, seen.clone())]).await?;
+                // Else a change back to what was seen before would be no news.
+                self.xp.notice(user, &seen);
                 Ok(Outcome::Settled)
             }
             Found::There(_) => {
@@ -198,6 +207,10 @@ impl Copies {
                 Ok(Outcome::Settled)
             }
         }
+    }
+
+    fn known(&self, user: UserId) -> Option<Fingerprint> {
+        self.xp.get(user)?.seen
     }
 
     async fn failed(
