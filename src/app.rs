@@ -296,7 +296,7 @@ async fn build(
         sightings: seen,
         actives: Actives {
             database: database.clone(),
-            copies: Copies {
+            copies: Arc::new(Copies {
                 database: database.clone(),
                 xp: Arc::clone(&xp),
                 rest: rest.clone(),
@@ -305,7 +305,7 @@ async fn build(
                 channel: Arc::clone(&avatars),
                 council: Arc::clone(&council),
                 state: Mutex::default(),
-            },
+            }),
         },
         profiles_changed,
         links: Links {

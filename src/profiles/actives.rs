@@ -1,16 +1,21 @@
 //! Actives: users whose profile has changed. Their names are stored many at a time; their
-//! pictures are then copied a few at a time.
+//! pictures are then copied a few at a time, and a slow one holds up neither names nor others.
 //!
 //! All of it can be cut off anywhere and begun again: a row of the queue is deleted only when
 //! everything that it says is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::copies::{Copies, Outcome};
+use super::clock::Clock;
+use super::copies::Copies;
 use crate::leveling::{CopyPlan, Picture, UserId, copy_plan};
-use crate::store::updated_user::{self, Seen, Ticket, Unfinished};
+use crate::store::updated_user::{self, Seen, Ticket, Unfinished, Wanted};
 use crate::store::user_point::profiles::{self, NewProfile, Shown};
 use crate::store::{self, Database};
 
@@ -18,6 +23,8 @@ use crate::store::{self, Database};
 const AT_ONCE: u16 = 1_000;
 /// Pictures copied at a time.
 const TOGETHER: u16 = 4;
+/// How soon others are looked for while pictures are copied.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the task works with.
 #[derive(Debug)]
@@ -25,19 +32,62 @@ pub struct Actives {
     /// Where the queue is.
     pub database: Database,
     /// Makes the pictures' copies.
-    pub copies: Copies,
+    pub copies: Arc<Copies>,
+}
+
+/// Copies that are being made, each in a task of its own: it goes on while something else is
+/// waited for, which may be what it holds.
+#[derive(Debug, Default)]
+struct UnderWay {
+    tasks: JoinSet<(UserId, anyhow::Result<()>)>,
+    users: BTreeSet<UserId>,
+}
+
+impl UnderWay {
+    fn begin(&mut self, copies: &Arc<Copies>, wanted: Wanted, clock: Clock) {
+        let (copies, user) = (Arc::clone(copies), wanted.ticket.user);
+        self.users.insert(user);
+        self.tasks
+            .spawn(async move { (user, copies.copy(&wanted, clock).await) });
+    }
+
+    /// How the next one ends; `None` if there is none.
+    async fn ended(&mut self) -> Option<anyhow::Result<()>> {
+        Some(match self.tasks.join_next().await? {
+            Ok((user, copied)) => {
+                self.users.remove(&user);
+                copied
+            }
+            // It has panicked.
+            Err(error) => Err(error.into()),
+        })
+    }
 }
 
 impl Actives {
-    /// Stores all names that wait at `now`, and copies all pictures that are due then.
+    /// Stores all names that wait at `now`, and copies all pictures that are due then; and
+    /// those that come while it is at it.
     pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let mut left = true;
-        while left {
+        let mut under_way = UnderWay::default();
+        let mut worked = self.work(&mut under_way, Clock::set(now)).await;
+        // Others are not to be cut off by one's trouble.
+        while let Some(copied) = under_way.ended().await {
+            worked = worked.and(copied);
+        }
+        worked
+    }
+
+    async fn work(&self, under_way: &mut UnderWay, clock: Clock) -> anyhow::Result<()> {
+        loop {
             // Names first: five hundred pictures take minutes.
             while self.store_names().await? {}
-            left = self.copy_pictures(now).await?;
+            self.begin_copies(under_way, clock).await?;
+            match timeout(LOOK, under_way.ended()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(copied)) => copied?,
+                Err(_) => {}
+            }
         }
-        Ok(())
     }
 
     /// One page of names; whether there may be more.
@@ -67,19 +117,19 @@ impl Actives {
         Ok(is_full)
     }
 
-    /// A few pictures; whether there may be more.
-    async fn copy_pictures(&self, now: DateTime<Utc>) -> anyhow::Result<bool> {
-        if self.copies.rests(now) {
-            return Ok(false);
+    /// Begins with as many pictures as there is room for.
+    async fn begin_copies(&self, under_way: &mut UnderWay, clock: Clock) -> store::Result<()> {
+        let now = clock.now();
+        let room = usize::from(TOGETHER).saturating_sub(under_way.users.len());
+        if room == 0 || self.copies.rests(now) {
+            return Ok(());
         }
-        let wanted = self.copies.due(now, TOGETHER).await?;
-        let is_full = wanted.len() == usize::from(TOGETHER);
-        let copying = wanted.iter().map(|wanted| self.copies.copy(wanted, now));
-        let mut goes_on = is_full;
-        for outcome in futures_util::future::join_all(copying).await {
-            goes_on &= outcome? == Outcome::Settled;
+        let others: Vec<UserId> = under_way.users.iter().copied().collect();
+        let due = self.copies.due(now, &others, TOGETHER).await?;
+        for wanted in due.into_iter().take(room) {
+            under_way.begin(&self.copies, wanted, clock);
         }
-        Ok(goes_on)
+        Ok(())
     }
 }
 

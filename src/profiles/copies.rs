@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::clock::Clock;
 use super::look_up::{Found, look_up};
 use crate::backoff::backoff;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
@@ -18,7 +19,7 @@ use crate::discord::{Rest, RestError};
 use crate::leveling::{
     AvatarHash, CopyPlan, Fingerprint, GuildId, MessageId, Picture, UserId, copy_plan,
 };
-use crate::store::updated_user::{self, Wanted};
+use crate::store::updated_user::{self, Ticket, Wanted};
 use crate::store::user_point::profiles::{self, NewCopy};
 use crate::store::{self, Database};
 use crate::xp::XpCache;
@@ -68,33 +69,25 @@ pub enum Channel {
     },
 }
 
-/// How a copy ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Made, not needed, or to be tried again later: on to the next.
-    Settled,
-    /// No other would fare better now.
-    Halted,
-}
-
 impl Copies {
     /// Whether the channel is to be left alone.
     pub(super) fn rests(&self, now: DateTime<Utc>) -> bool {
         matches!(self.state(), Channel::Resting { until, .. } if now < until)
     }
 
-    /// At most so many pictures that are due at `now`.
-    pub(super) async fn due(&self, now: DateTime<Utc>, limit: u16) -> store::Result<Vec<Wanted>> {
+    /// At most so many pictures that are due at `now`, none of them of these users.
+    pub(super) async fn due(
+        &self,
+        now: DateTime<Utc>,
+        but: &[UserId],
+        limit: u16,
+    ) -> store::Result<Vec<Wanted>> {
         let mut session = self.database.acquire().await?;
-        updated_user::pictures(&mut session, now, MOST_ATTEMPTS, limit).await
+        updated_user::pictures(&mut session, now, MOST_ATTEMPTS, but, limit).await
     }
 
     /// Does what a user's picture needs.
-    pub(super) async fn copy(
-        &self,
-        wanted: &Wanted,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<Outcome> {
+    pub(super) async fn copy(&self, wanted: &Wanted, clock: Clock) -> anyhow::Result<()> {
         let Wanted {
             ticket,
             profile,
@@ -106,28 +99,23 @@ impl Copies {
             CopyPlan::Keep => {
                 let mut session = self.database.acquire().await?;
                 updated_user::finish(&mut session, &[*ticket]).await?;
-                Ok(Outcome::Settled)
+                Ok(())
             }
             CopyPlan::Drop => {
                 self.remember(wanted, None).await?;
                 self.clear_away(*copy).await;
-                Ok(Outcome::Settled)
+                Ok(())
             }
-            CopyPlan::Make(picture) => self.make(wanted, &picture, now).await,
+            CopyPlan::Make(picture) => self.make(wanted, &picture, clock).await,
         }
     }
 
-    async fn make(
-        &self,
-        wanted: &Wanted,
-        picture: &Picture,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<Outcome> {
+    async fn make(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
         let image = match self.cdn.fetch(&picture.path(user, self.guild)).await {
             Ok(image) => image,
-            Err(NoImage::NotThere) => return self.ask(wanted, now).await,
-            Err(error) => return self.failed(wanted, &error.to_string(), now).await,
+            Err(NoImage::NotThere) => return self.ask(wanted, clock).await,
+            Err(error) => return self.failed(wanted, &error.to_string(), clock).await,
         };
         let version = wanted.ticket.version;
         match self.channel.post(user, &image, version).await {
@@ -142,12 +130,14 @@ impl Copies {
                 self.clear_away(wanted.copy.filter(|before| *before != message))
                     .await;
                 self.channel_works().await;
-                Ok(Outcome::Settled)
+                Ok(())
             }
-            Err(ChannelError::Refused(error)) => self.failed(wanted, &error.to_string(), now).await,
+            Err(ChannelError::Refused(error)) => {
+                self.failed(wanted, &error.to_string(), clock).await
+            }
             Err(ChannelError::Closed(why)) => {
-                self.channel_fails(&why, now).await;
-                Ok(Outcome::Halted)
+                self.channel_fails(&why, clock.now()).await;
+                Ok(())
             }
             Err(ChannelError::Passing(error)) => Err(error),
         }
@@ -171,19 +161,19 @@ impl Copies {
     }
 
     /// The CDN has not what was seen: has it changed since, or is the account gone?
-    async fn ask(&self, wanted: &Wanted, now: DateTime<Utc>) -> anyhow::Result<Outcome> {
+    async fn ask(&self, wanted: &Wanted, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
         let known = self.known(user);
         let found = match look_up(&self.rest, self.guild, user).await {
             Ok(found) => found,
             Err(error @ RestError::Refused { .. }) => {
-                return self.failed(wanted, &error.to_string(), now).await;
+                return self.failed(wanted, &error.to_string(), clock).await;
             }
             Err(error) => return Err(error.into()),
         };
         if self.known(user) != known {
             // Heard of meanwhile: what was asked for may be older.
-            return Ok(Outcome::Settled);
+            return Ok(());
         }
         match found {
             Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
@@ -191,20 +181,20 @@ impl Copies {
                 updated_user::mark(&mut session, &[(user, seen.clone())]).await?;
                 // Else a change back to what was seen before would be no news.
                 self.xp.notice(user, &seen);
-                Ok(Outcome::Settled)
+                Ok(())
             }
             Found::There(_) => {
-                self.failed(wanted, &NoImage::NotThere.to_string(), now)
+                self.failed(wanted, &NoImage::NotThere.to_string(), clock)
                     .await
             }
             Found::Gone => {
                 let mut transaction = self.database.begin().await?;
-                profiles::mark_gone(&mut transaction, user, now).await?;
+                profiles::mark_gone(&mut transaction, user, clock.now()).await?;
                 updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
                 store::commit(transaction).await?;
                 self.xp.forget_profile(user);
                 tracing::info!(%user, "an account is no more; its last name and avatar are kept");
-                Ok(Outcome::Settled)
+                Ok(())
             }
         }
     }
@@ -213,18 +203,16 @@ impl Copies {
         self.xp.get(user)?.seen
     }
 
-    async fn failed(
-        &self,
-        wanted: &Wanted,
-        why: &str,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<Outcome> {
-        let (user, attempts) = (wanted.ticket.user, wanted.attempts + 1);
-        let next = now + backoff(wanted.attempts, RETRY_LEAST, RETRY_MOST);
+    async fn failed(&self, wanted: &Wanted, why: &str, clock: Clock) -> anyhow::Result<()> {
+        let Ticket { user, version } = wanted.ticket;
+        let next = clock.now() + backoff(wanted.attempts, RETRY_LEAST, RETRY_MOST);
         let mut transaction = self.database.begin().await?;
-        profiles::count_attempt(&mut transaction, user).await?;
+        let counted = profiles::count_attempt(&mut transaction, user, version).await?;
         updated_user::postpone(&mut transaction, wanted.ticket, next, why).await?;
         store::commit(transaction).await?;
+        let Some(attempts) = counted else {
+            return Ok(());
+        };
         if attempts >= MOST_ATTEMPTS {
             tracing::error!(
                 %user, attempts, why,
@@ -233,7 +221,7 @@ impl Copies {
         } else {
             tracing::debug!(%user, attempts, why, "an avatar could not be copied; it is tried again");
         }
-        Ok(Outcome::Settled)
+        Ok(())
     }
 
     async fn channel_fails(&self, why: &str, now: DateTime<Utc>) {

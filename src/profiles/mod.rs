@@ -5,6 +5,7 @@
 //! its picture copied. Nobody is looked up to learn what an event has said already.
 
 mod actives;
+mod clock;
 mod copies;
 mod links;
 mod look_up;

@@ -220,24 +220,28 @@ pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> 
 }
 
 /// At most so many pictures that are due at `now` and have failed fewer than `most` times, the
-/// oldest first. One that is due later than any wait would explain was postponed before the
-/// clock was set back.
+/// oldest first, and none of the users `but`. One that is due later than any wait would explain
+/// was postponed before the clock was set back.
 pub async fn pictures(
     connection: &mut Connection,
     now: DateTime<Utc>,
     most: u32,
+    but: &[UserId],
     limit: u16,
 ) -> Result<Vec<Wanted>> {
+    let but: Vec<i64> = but.iter().map(|user| bigint(user.get())).collect();
     let rows = sqlx::query!(
         r#"select user_id, version, user_point.username, user_point.display_name, user_point.avatar_hash,
                   user_point.nickname, user_point.guild_avatar_hash, avatar_copy_hash, avatar_message_id,
                   profile_attempts
            from updated_user join user_point using (user_id)
            where stored and (next_attempt_at <= $1 or next_attempt_at > $2) and profile_attempts < $3
-           order by queued_at, user_id limit $4"#,
+               and user_id <> all($4)
+           order by queued_at, user_id limit $5"#,
         now,
         now + LATEST,
         integer(most),
+        &but,
         i64::from(limit),
     )
     .fetch_all(connection)

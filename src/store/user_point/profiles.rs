@@ -144,15 +144,24 @@ pub async fn set_copy(
     Ok(())
 }
 
-/// One more copy has failed.
-pub async fn count_attempt(connection: &mut Connection, user: UserId) -> Result<()> {
-    sqlx::query!(
-        "update user_point set profile_attempts = profile_attempts + 1 where user_id = $1",
+/// One more copy has failed, which was wanted by this version of the queue's row; how many
+/// that are. `None` if the row has changed since: another picture may be wanted by now.
+pub async fn count_attempt(
+    connection: &mut Connection,
+    user: UserId,
+    version: i64,
+) -> Result<Option<u32>> {
+    let row = sqlx::query!(
+        "update user_point set profile_attempts = profile_attempts + 1
+         where user_id = $1
+             and exists (select from updated_user queued where queued.user_id = $1 and queued.version = $2)
+         returning profile_attempts",
         bigint(user.get()),
+        version,
     )
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(())
+    row.map(|row| attempts(row.profile_attempts)).transpose()
 }
 
 /// Forgets what has failed for a user; how often that was, `None` for one who is not known.
