@@ -17,7 +17,8 @@ use crate::discord::cdn::{Cdn, NoImage};
 use crate::discord::council::{Council, Notice};
 use crate::discord::{Rest, RestError};
 use crate::leveling::{
-    AvatarHash, CopyPlan, Fingerprint, GuildId, MessageId, Picture, UserId, copy_plan,
+    AvatarHash, CopyPlan, Fingerprint, GuildId, Membership, MessageId, Picture, Sighting, UserId,
+    copy_plan,
 };
 use crate::store::updated_user::{self, Ticket, Wanted};
 use crate::store::user_point::profiles::{self, NewCopy};
@@ -69,10 +70,17 @@ pub enum Channel {
     },
 }
 
+impl Channel {
+    /// Whether it is to be left alone, unless the clock was set back since.
+    fn rests(self, now: DateTime<Utc>) -> bool {
+        matches!(self, Self::Resting { until, .. } if now < until && until <= now + REST_MOST)
+    }
+}
+
 impl Copies {
     /// Whether the channel is to be left alone.
     pub(super) fn rests(&self, now: DateTime<Utc>) -> bool {
-        matches!(self.state(), Channel::Resting { until, .. } if now < until)
+        self.state().rests(now)
     }
 
     /// At most so many pictures that are due at `now`, none of them of these users.
@@ -114,7 +122,7 @@ impl Copies {
         let user = wanted.ticket.user;
         let image = match self.cdn.fetch(&picture.path(user, self.guild)).await {
             Ok(image) => image,
-            Err(NoImage::NotThere) => return self.ask(wanted, clock).await,
+            Err(NoImage::NotThere) => return self.ask(wanted, picture, clock).await,
             Err(error) => return self.failed(wanted, &error.to_string(), clock).await,
         };
         let version = wanted.ticket.version;
@@ -161,7 +169,7 @@ impl Copies {
     }
 
     /// The CDN has not what was seen: has it changed since, or is the account gone?
-    async fn ask(&self, wanted: &Wanted, clock: Clock) -> anyhow::Result<()> {
+    async fn ask(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
         let known = self.known(user);
         let found = match look_up(&self.rest, self.guild, user).await {
@@ -175,7 +183,7 @@ impl Copies {
             // Heard of meanwhile: what was asked for may be older.
             return Ok(());
         }
-        match found {
+        match with_no_guild_avatar(found, picture, wanted) {
             Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
                 let mut session = self.database.acquire().await?;
                 updated_user::mark(&mut session, &[(user, seen.clone())]).await?;
@@ -226,13 +234,13 @@ impl Copies {
 
     async fn channel_fails(&self, why: &str, now: DateTime<Utc>) {
         let failures = match self.state() {
-            Channel::Resting { failures, until } if now < until => {
-                return self.keep(failures, until);
-            }
+            // Another of the few that are copied together has said so already.
+            resting if resting.rests(now) => return,
             Channel::Resting { failures, .. } => failures + 1,
             _ => 0,
         };
-        self.keep(failures, now + backoff(failures, REST_LEAST, REST_MOST));
+        let until = now + backoff(failures, REST_LEAST, REST_MOST);
+        self.set(Channel::Resting { failures, until });
         let notice = Notice {
             key: "avatar-channel".to_owned(),
             text: format!(
@@ -260,15 +268,28 @@ impl Copies {
         }
     }
 
-    fn keep(&self, failures: u32, until: DateTime<Utc>) {
-        self.set(Channel::Resting { failures, until });
-    }
-
     fn state(&self) -> Channel {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, state: Channel) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+/// Of somebody who has left and whose avatar for this guild is gone, the account's is left.
+fn with_no_guild_avatar(found: Found, picture: &Picture, wanted: &Wanted) -> Found {
+    match (found, picture) {
+        (Found::There(seen), Picture::Guild(_)) if seen.member.is_none() => {
+            let member = Membership {
+                avatar_hash: None,
+                ..wanted.profile.member.clone()
+            };
+            Found::There(Sighting {
+                member: Some(member),
+                ..seen
+            })
+        }
+        (found, _) => found,
     }
 }

@@ -351,6 +351,28 @@ async fn what_is_heard_while_discord_is_asked_counts_for_more() {
 }
 
 #[tokio::test]
+async fn whoever_left_with_an_avatar_for_this_guild_is_shown_by_the_accounts() {
+    let stage = copied().await;
+    let alice = stage.sim.user("alice");
+    // Nothing of the guild's own is left where somebody leaves; nor is its copy, by accident.
+    stage.sim.guild_avatar(alice, Some(OTHER));
+    is_copied(&stage, alice, OTHER).await;
+    stage.sim.nick(alice, Some("Al"));
+    is_stored(&stage, alice, &[("nickname", Some("Al"))]).await;
+    stage.sim.leave(alice);
+    stage
+        .database
+        .execute(
+            "update user_point set avatar_copy_hash = null where username = 'alice';
+             insert into updated_user (user_id, stored) select user_id, true from user_point",
+        )
+        .await;
+    is_copied(&stage, alice, A).await;
+    let kept = [("nickname", Some("Al")), ("guild_avatar_hash", None)];
+    is_stored(&stage, alice, &kept).await;
+}
+
+#[tokio::test]
 async fn an_avatar_that_the_cdn_should_have_is_a_failure() {
     let stage = copied().await;
     watch(&stage).await;

@@ -41,7 +41,7 @@ impl Parts {
         Self {
             actives: Actives {
                 database: database.clone(),
-                copies: Copies {
+                copies: Arc::new(Copies {
                     database: database.clone(),
                     xp: Arc::clone(&xp),
                     rest: rest.clone(),
@@ -50,7 +50,7 @@ impl Parts {
                     channel: Arc::clone(&channel),
                     council: Arc::clone(&council),
                     state: Mutex::default(),
-                },
+                }),
             },
             links: Links {
                 database: database.clone(),
