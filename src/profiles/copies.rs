@@ -29,6 +29,8 @@ use crate::xp::XpCache;
 pub const MOST_ATTEMPTS: u32 = 15;
 const RETRY_LEAST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_hours(1);
+/// How soon a picture is tried again that Discord had trouble with.
+const PUT_OFF: Duration = Duration::from_mins(1);
 /// How long the channel is left alone that could not be used.
 const REST_LEAST: Duration = Duration::from_secs(10);
 const REST_MOST: Duration = Duration::from_mins(10);
@@ -147,7 +149,14 @@ impl Copies {
                 self.channel_fails(&why, clock.now()).await;
                 Ok(())
             }
-            Err(ChannelError::Passing(error)) => Err(error),
+            Err(ChannelError::Passing(error)) => {
+                // Not this one's fault, perhaps; and if it is, others are not to wait behind it.
+                let next = clock.now() + backoff(0, PUT_OFF, PUT_OFF);
+                let mut session = self.database.acquire().await?;
+                let why = error.to_string();
+                updated_user::postpone(&mut session, wanted.ticket, next, &why).await?;
+                Err(error)
+            }
         }
     }
 

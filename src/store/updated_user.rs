@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::user_point::profile_of;
 use super::user_point::profiles::attempts;
 use super::{Connection, Result, bigint, message_id, read, user_id};
 use crate::leveling::{Account, Membership, MessageId, Profile, Sighting, UserId};
@@ -253,17 +254,7 @@ pub async fn pictures(
                     user: user_id(TABLE, row.user_id)?,
                     version: row.version,
                 },
-                profile: Profile {
-                    account: Account {
-                        username: row.username.unwrap_or_default(),
-                        display_name: row.display_name,
-                        avatar_hash: row.avatar_hash,
-                    },
-                    member: Membership {
-                        nickname: row.nickname,
-                        avatar_hash: row.guild_avatar_hash,
-                    },
-                },
+                profile: profile_of!(row).unwrap_or_default(),
                 copied: row.avatar_copy_hash,
                 copy: row
                     .avatar_message_id

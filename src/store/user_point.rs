@@ -5,11 +5,27 @@ pub mod profiles;
 use futures_util::TryStreamExt;
 
 use super::{Connection, Result, bigint, points, timestamp, timestamptz, user_id};
-use crate::leveling::{
-    Account, Fingerprint, Membership, MessageId, Profile, Standing, Timestamp, UserId,
-};
+use crate::leveling::{Fingerprint, MessageId, Profile, Standing, Timestamp, UserId};
 
 const TABLE: &str = "user_point";
+
+/// The profile of a row that has its five columns; `None` where no name is stored.
+macro_rules! profile_of {
+    ($row:ident) => {
+        $row.username.map(|username| crate::leveling::Profile {
+            account: crate::leveling::Account {
+                username,
+                display_name: $row.display_name,
+                avatar_hash: $row.avatar_hash,
+            },
+            member: crate::leveling::Membership {
+                nickname: $row.nickname,
+                avatar_hash: $row.guild_avatar_hash,
+            },
+        })
+    };
+}
+pub(super) use profile_of;
 
 /// What the cache needs of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,17 +100,7 @@ pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUs
     )
     .fetch(connection);
     while let Some(row) = rows.try_next().await? {
-        let profile = row.username.map(|username| Profile {
-            account: Account {
-                username,
-                display_name: row.display_name,
-                avatar_hash: row.avatar_hash,
-            },
-            member: Membership {
-                nickname: row.nickname,
-                avatar_hash: row.guild_avatar_hash,
-            },
-        });
+        let profile = profile_of!(row);
         take(CachedUser {
             user: user_id(TABLE, row.user_id)?,
             standing: Standing {
@@ -128,19 +134,7 @@ pub async fn profile(connection: &mut Connection, user: UserId) -> Result<Option
     )
     .fetch_optional(connection)
     .await?;
-    Ok(row.and_then(|row| {
-        Some(Profile {
-            account: Account {
-                username: row.username?,
-                display_name: row.display_name,
-                avatar_hash: row.avatar_hash,
-            },
-            member: Membership {
-                nickname: row.nickname,
-                avatar_hash: row.guild_avatar_hash,
-            },
-        })
-    }))
+    Ok(row.and_then(|row| profile_of!(row)))
 }
 
 /// Saves the XP of a batch's users, each at most once, in one statement. `hidden` is never

@@ -554,6 +554,15 @@ async fn all_copies_are_dropped_and_made_anew_when_the_operator_presses_that() {
     let lost = "select count(*) from lost where what <> 'attempt'";
     assert_eq!(stage.database.number(lost).await, 0);
 
+    // What nobody could make again.
+    stage
+        .database
+        .execute(
+            "insert into user_point (user_id, points, username, avatar_hash, avatar_copy_hash, avatar_message_id,
+                                     avatar_link, gone_at)
+             values (9, 1, 'of old', 'a', 'a', 9, 'http://kept', now())",
+        )
+        .await;
     let asked = stage.reply("manager", ".reset_profiles").await;
     let done = stage.press("manager", &asked, "Drop all avatars").await;
     assert!(
@@ -562,6 +571,8 @@ async fn all_copies_are_dropped_and_made_anew_when_the_operator_presses_that() {
         said(&done)
     );
     assert_eq!(lost_links(&stage).await, 2);
+    let kept = stage.database.user(9).await;
+    assert_eq!(kept["avatar_link"], "http://kept", "the account is gone");
     let buckets = "select count(distinct user_id) from lost where what = 'bucket'";
     assert!(stage.database.number(buckets).await >= 3);
     let anew = [

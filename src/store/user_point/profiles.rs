@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use super::ProfileColumns;
+use super::{ProfileColumns, profile_of};
 use crate::leveling::buckets::BucketNumber;
-use crate::leveling::{Account, AvatarHash, Membership, MessageId, Profile, Timestamp, UserId};
+use crate::leveling::{AvatarHash, MessageId, Profile, Timestamp, UserId};
 use crate::store::{Connection, Result, bigint, message_id, read, timestamptz, user_id};
 
 const TABLE: &str = "user_point";
@@ -74,17 +74,7 @@ pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<S
         .map(|row| {
             Ok(Shown {
                 user: user_id(TABLE, row.user_id)?,
-                profile: row.username.map(|username| Profile {
-                    account: Account {
-                        username,
-                        display_name: row.display_name,
-                        avatar_hash: row.avatar_hash,
-                    },
-                    member: Membership {
-                        nickname: row.nickname,
-                        avatar_hash: row.guild_avatar_hash,
-                    },
-                }),
+                profile: profile_of!(row),
                 copied: row.avatar_copy_hash,
                 copy: row
                     .avatar_message_id
@@ -178,12 +168,14 @@ pub async fn reset_attempts(connection: &mut Connection, user: UserId) -> Result
     row.map(|row| attempts(row.before)).transpose()
 }
 
-/// Drops every copy and every bucket; what failed is forgotten too. How many users that were.
+/// Drops every copy and every bucket; what failed is forgotten too. How many users that were:
+/// all but those who are gone, whose copies nobody could make again.
 pub async fn reset_all(connection: &mut Connection) -> Result<u64> {
     let done = sqlx::query!(
         "update user_point set
             avatar_copy_hash = null, avatar_message_id = null, avatar_link = null, avatar_link_expires_at = null,
-            bucket_number = null, profile_attempts = 0",
+            bucket_number = null, profile_attempts = 0
+         where gone_at is null",
     )
     .execute(connection)
     .await?;
