@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use discord_sim::chat::{self, Heard, News, Room};
-use discord_sim::{Sim, World};
+use discord_sim::{Message, Sim, World};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -275,4 +275,26 @@ fn serving_says_when_it_is_ready() {
         assert!(text.contains(name), "{text}");
     }
     assert!(directory.path().join("ca.pem").exists());
+}
+
+#[tokio::test]
+async fn files_that_are_kept_where_nobody_talks_are_shown_once() {
+    let sim = simulation().await;
+    let (bot, channel) = (sim.bot_id(), sim.channel("general"));
+    let mut room = Room::new(sim);
+    for _ in 0..3 {
+        let message = Message::new(channel, bot, "<@1>");
+        room.sim.post(message.file("avatar.png", *b"bytes"));
+    }
+    let mut shown = Vec::new();
+    for _ in 0..3 {
+        let heard = room.hear().await.unwrap();
+        shown.push(room.drawn(&heard));
+    }
+    let first = shown[0].as_deref().unwrap();
+    assert!(
+        first.contains("file avatar.png") && first.contains("not shown"),
+        "{first}"
+    );
+    assert_eq!(shown[1..], [None, None]);
 }

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use crate::chat::Room;
 use crate::chat::line::{self, HELP};
-use crate::chat::{Room, draw};
 
 const PROMPT: &str = "> ";
 
@@ -22,7 +22,11 @@ pub async fn talk(mut room: Room) -> io::Result<()> {
     let mut typed = typed_lines();
     loop {
         tokio::select! {
-            Some(heard) = room.hear() => screen.show(&draw(&room.sim, &heard))?,
+            Some(heard) = room.hear() => {
+                if let Some(shown) = room.drawn(&heard) {
+                    screen.show(&shown)?;
+                }
+            }
             line = typed.recv() => {
                 let Some(line) = line else {
                     break;

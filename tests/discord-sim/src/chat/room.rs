@@ -6,7 +6,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::chat::draw::part_name;
+use crate::chat::draw::{draw, part_name};
 use crate::chat::line::{HELP, Line, Verb};
 use crate::members::mix;
 use crate::objects::id_in;
@@ -51,6 +51,7 @@ pub struct Room {
     sessions_before: u64,
     /// The bot's last message that has components.
     with_buttons: Option<Id>,
+    has_shown_a_file: bool,
 }
 
 impl Room {
@@ -64,6 +65,7 @@ impl Room {
             spoken_in: Vec::new(),
             sessions_before: 0,
             with_buttons: None,
+            has_shown_a_file: false,
         }
     }
 
@@ -102,6 +104,22 @@ impl Room {
     pub(crate) fn is_answer(&self, heard: &Heard) -> bool {
         let channel = id_in(&heard.message["channel_id"]);
         channel.is_some_and(|channel| self.spoken_in.contains(&channel))
+    }
+
+    /// What to show of what was heard. Files that the bot keeps where nobody talks are no
+    /// conversation: of these, the first only.
+    pub fn drawn(&mut self, heard: &Heard) -> Option<String> {
+        let is_file = !items(&heard.message["attachments"]).is_empty();
+        if !is_file || self.is_answer(heard) {
+            return Some(draw(&self.sim, heard));
+        }
+        if std::mem::replace(&mut self.has_shown_a_file, true) {
+            return None;
+        }
+        Some(format!(
+            "{}\n  (More files that it keeps there are not shown.)",
+            draw(&self.sim, heard)
+        ))
     }
 
     /// Does what a line says; returns what to show, or says what to type.
