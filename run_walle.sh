@@ -188,6 +188,8 @@ run_the_sandbox() {
 run_the_tests() {
     need_rust
     need_a_clock_to_set
+    # Most of them wait most of the time: for Discord's limits, for a pause before another try.
+    export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     on_the_test_database cargo test --workspace --locked "$@"
     # Arguments pick some tests; someone who picks does not wait for the rest.
     (($#)) || [[ ! -e tests/script.sh ]] || run bash tests/script.sh

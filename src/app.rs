@@ -389,15 +389,20 @@ pub async fn migrate(settings: &config::DatabaseUrl) -> Result<(), Stop> {
 pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -> Result<(), Stop> {
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = Database::connect(&settings.database.database_url).await?;
-    let xp = Arc::new(load(&database).await?);
     let rest = client::rest(&settings.discord, &token, cancel.child_token()).await?;
     let rights = Rights::new(settings.rights);
-    let verify = verifier(&database, &xp, rest, guild, &rights);
-    let verifying = roles::by_hand(&verify, settings.dry_run, settings.json);
+    let verifying = async {
+        let xp = Arc::new(load(&database).await?);
+        let verify = verifier(&database, &xp, rest, guild, &rights);
+        let done = roles::by_hand(&verify, settings.dry_run, settings.json).await;
+        done.map_err(Stop::Other)
+    };
+    let verifying = Box::pin(cancel.run_until_cancelled(verifying));
     let outcome = if settings.dry_run {
-        Box::pin(cancel.run_until_cancelled(verifying)).await
+        verifying.await
     } else {
-        // A bot that runs has the same to do, and would not see what levels carry now.
+        // A bot that runs has the same to do, and would not see what levels carry now. XP is
+        // read after its end: until then it may change.
         let claimed = lease::claim_if_free(&database).await?;
         let (lease, _) = claimed.ok_or_else(|| {
             Stop::Other(anyhow!(
@@ -405,19 +410,24 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
             ))
         })?;
         let done = CancellationToken::new();
-        let keeping = tokio::spawn(lease.keep(done.clone()));
-        let outcome = Box::pin(cancel.run_until_cancelled(verifying)).await;
-        done.cancel();
-        let _ = keeping.await;
-        outcome
+        let mut keeping = tokio::spawn(lease.keep(done.clone()));
+        tokio::select! {
+            outcome = verifying => {
+                done.cancel();
+                let _ = keeping.await;
+                outcome
+            }
+            _ = &mut keeping => Some(Err(Stop::Other(anyhow!(
+                "a bot was started meanwhile and goes on with it"
+            )))),
+        }
     };
     database.close().await;
-    let interrupted = || {
-        Err(anyhow!(
+    outcome.unwrap_or_else(|| {
+        Err(Stop::Other(anyhow!(
             "the verification was interrupted; it can be repeated without harm"
-        ))
-    };
-    outcome.unwrap_or_else(interrupted).map_err(Stop::Other)
+        )))
+    })
 }
 
 /// Only marks whose profile has changed, until `cancel`: what a bot that is away would learn at

@@ -31,7 +31,7 @@
 //! An event or a list that is read anyway → [`profiles::Sightings`] compares it with the short
 //! form in the cache → a row of the queue → [`profiles::Actives`]: names, many at a time; then
 //! pictures, each fetched, posted, and pointed to in one transaction before the old one goes.
-//! Who is not heard of is looked up by [`profiles::Lurkers`]; [`profiles::Links`] renews what
+//! Everyone is looked up once in two weeks by [`profiles::Lurkers`]; [`profiles::Links`] renews what
 //! expires.
 //!
 //! # Architecture invariants
@@ -120,9 +120,10 @@
 //!   shows only one of them is compared as well.
 //! - Failed copies are counted at the user and not at the row of the queue: another avatar
 //!   begins anew, another name does not.
-//! - Which copies were lost is told by what still expires after the whole channel was read,
-//!   instead of remembering what was there; one of them is asked for by itself first, since a
-//!   channel that may not be read looks empty.
+//! - A copy that was relied upon and did not come up while the whole channel was read is lost;
+//!   one of them is asked for by itself first, since a channel that may not be read looks empty.
+//! - Of many copies that nobody points to only those are deleted whose users have newer ones: a
+//!   wrong database must not empty a channel that nobody could fill again.
 //! - A copy's nonce is the version of its row in the queue: the same avatar, chosen again, is
 //!   another copy, and the same copy, posted again after a crash, is not.
 //! - Links and orphans are one reading, once a day at least and before the first link expires.

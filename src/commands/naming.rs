@@ -181,6 +181,8 @@ pub(super) async fn take_off(
     tracing::info!(level = %level.number, by = %scene.caller, "a level's role was taken off");
     let sentence = format!("Level {} no longer carries {}.", level.number, escape(name));
     let Some(role) = role.map(|role| role.id) else {
+        // The council has been told that it is missing.
+        data.setting.verifications.levels_soon();
         return Ok(Reply::text(sentence));
     };
     let offer = buttons::row(

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use poise::serenity_prelude::CreateEmbed;
 
 use super::person::{Person, caller_id};
@@ -80,8 +79,9 @@ pub(super) async fn reset_attempts(
         Some(0) => format!("No attempt at {name}'s avatar has failed."),
         Some(failed) => {
             tracing::info!(user = %person.id, by = %caller_id(ctx)?, failed, "failed attempts were reset");
+            let attempts = if failed == 1 { "attempt" } else { "attempts" };
             format!(
-                "Forgotten: {failed} failed attempts at {name}'s avatar. It is tried again now."
+                "Forgotten: {failed} failed {attempts} at {name}'s avatar. It is tried again now."
             )
         }
         None => {
@@ -101,8 +101,8 @@ pub(super) async fn reset_attempts(
 pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
     let users = ctx.data().setting.xp.len();
     let question = format!(
-        "This drops the stored avatars of all {users} users, and the hours in which their profiles are looked up. \
-         Names and XP stay. The avatars are copied anew, about one a second; until then the leaderboard shows \
+        "This drops the stored avatars of up to {users} users, all but those whose account is gone, and spreads anew \
+         when they are looked up. Names and XP stay. The avatars are copied anew, about one a second; until then the leaderboard shows \
          Discord's default ones."
     );
     let buttons = [
@@ -125,7 +125,7 @@ pub(super) async fn reset_all(database: &Database, by: UserId) -> Result<Reply, 
     let (users, pictures) = reset.await?;
     tracing::warn!(%by, users, pictures, "all avatars and buckets were dropped");
     Ok(Reply::text(format!(
-        "Dropped for {users} users. Avatars to copy: {pictures}; `profile_queue` shows how many are left."
+        "The avatars of {users} users are dropped. Avatars to copy: {pictures}; `profile_queue` shows how many are left."
     )))
 }
 
@@ -137,14 +137,16 @@ fn describe(queue: &Queue, failed: &[Failed]) -> String {
         oldest,
         parked,
     } = queue;
-    let since = |at: &DateTime<Utc>| format!(", waiting since <t:{}:R>", at.timestamp());
     let mut lines = vec![
         format!("Names to store: {unstored}"),
         format!("Avatars to copy: {pictures}, of which {failing} have failed before"),
         format!("Parked after {MOST_ATTEMPTS} attempts: {parked}"),
     ];
     if let Some(oldest) = oldest {
-        lines[1].push_str(&since(oldest));
+        lines.push(format!(
+            "The oldest waits since <t:{}:R>",
+            oldest.timestamp()
+        ));
     }
     lines.extend(failed.iter().map(|failed| {
         let why = failed.why.as_deref();
@@ -164,6 +166,8 @@ fn describe(queue: &Queue, failed: &[Failed]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::DateTime;
+
     use super::*;
 
     #[test]
@@ -183,8 +187,9 @@ mod tests {
         assert_eq!(
             describe(&queue, &failed),
             "Names to store: 1\n\
-             Avatars to copy: 2, of which 1 have failed before, waiting since <t:1700000000:R>\n\
+             Avatars to copy: 2, of which 1 have failed before\n\
              Parked after 15 attempts: 1\n\
+             The oldest waits since <t:1700000000:R>\n\
              <@7>: 15 attempts, @\u{200b}everyone is \\*\\*bold\\*\\*\n\
              `reset_attempts @user` tries a parked one again."
         );

@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Messages in a page: as many as Discord gives.
 const PAGE: usize = 100;
 const UNKNOWN_MESSAGE: isize = 10_008;
+/// Unknown channel, unknown guild, missing access, missing permissions: no image would fare
+/// better.
+const ABOUT_THE_CHANNEL: [isize; 4] = [10_003, 10_004, 50_001, 50_013];
 const TOPIC: &str =
     "Copies of avatars, kept by wall_e for the leaderboard. It deletes what is out of date.";
 
@@ -44,8 +47,8 @@ pub struct AvatarChannel {
 pub struct Kept {
     /// Its id.
     pub message: MessageId,
-    /// Whether the bot posted it as somebody's copy.
-    pub is_our_copy: bool,
+    /// Whose copy it is, if the bot posted it as one.
+    pub our_copy_of: Option<UserId>,
     /// The link to what is attached to it, freshly signed.
     pub link: Option<Link>,
 }
@@ -185,7 +188,7 @@ impl AvatarChannel {
         let kept = |message: &Value| {
             Some(Kept {
                 message: message_of(message)?,
-                is_our_copy: is_copy(message, bot),
+                our_copy_of: copy_of(message, bot),
                 link: link_of(message),
             })
         };
@@ -229,12 +232,12 @@ impl AvatarChannel {
 
 fn refused(error: RestError) -> ChannelError {
     match error {
-        RestError::Refused {
-            status: 403 | 404, ..
-        } => ChannelError::Closed(format!(
-            "{error}; give the bot View Channel, Send Messages, Attach Files and Read Message History in the \
+        RestError::Refused { code, .. } if ABOUT_THE_CHANNEL.contains(&code) => {
+            ChannelError::Closed(format!(
+                "{error}; give the bot View Channel, Send Messages, Attach Files and Read Message History in the \
              channel that WALLE_AVATAR_CHANNEL names"
-        )),
+            ))
+        }
         error @ RestError::Refused { .. } => ChannelError::Refused(error),
         error => ChannelError::Passing(error.into()),
     }
@@ -257,16 +260,14 @@ fn link_of(message: &Value) -> Option<Link> {
     })
 }
 
-/// Nothing else that the bot has ever said is deleted, whatever channel is set.
-fn is_copy(message: &Value, bot: UserId) -> bool {
-    let content = message["content"].as_str().unwrap_or_default();
-    let whose = content
-        .strip_prefix("<@")
-        .and_then(|rest| rest.strip_suffix('>'));
+/// Whom the bot's own message is a copy of. Nothing else that it has ever said is deleted,
+/// whatever channel is set.
+fn copy_of(message: &Value, bot: UserId) -> Option<UserId> {
+    let content = message["content"].as_str()?;
+    let whose = content.strip_prefix("<@")?.strip_suffix('>')?;
     let files = message["attachments"].as_array().map_or(0, Vec::len);
-    wire::id_of(&message["author"]) == Some(bot.get())
-        && whose.is_some_and(|id| id.parse().ok().and_then(UserId::new).is_some())
-        && files == 1
+    let is_ours = wire::id_of(&message["author"]) == Some(bot.get()) && files == 1;
+    whose.parse().ok().and_then(UserId::new).filter(|_| is_ours)
 }
 
 #[cfg(test)]
@@ -291,7 +292,7 @@ mod tests {
             ("5", "", 1, false),
         ] {
             let message = message(author, content, files);
-            assert_eq!(is_copy(&message, bot), ours, "{message}");
+            assert_eq!(copy_of(&message, bot).is_some(), ours, "{message}");
         }
         let link = link_of(&message("5", "<@7>", 1)).unwrap();
         assert_eq!(link.expires_at.unwrap().millis(), 255_000);

@@ -16,6 +16,7 @@ use crate::leveling::{Account, GuildId, GuildRole, Height, Membership, RoleId, S
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Members in a page: as many as Discord gives.
 const PAGE: usize = 1_000;
+const UNKNOWN_USER: isize = 10_013;
 
 /// A member, as far as level roles and profiles care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +217,9 @@ pub async fn account(rest: &Rest, user: UserId) -> Result<Option<Sighting>, Rest
     let nameless = RestError::NotUnderstood("a user has no name".to_owned());
     match asked.await {
         Ok(user) => user.seen(None).map(Some).ok_or(nameless),
-        Err(RestError::Refused { status: 404, .. }) => Ok(None),
+        Err(RestError::Refused {
+            code: UNKNOWN_USER, ..
+        }) => Ok(None),
         Err(error) => Err(error),
     }
 }

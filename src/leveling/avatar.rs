@@ -87,9 +87,14 @@ pub fn copy_plan(profile: &Profile, copied: Option<&str>, has_copy: bool) -> Cop
     match Picture::of(profile) {
         Some(picture) if has_copy && copied == Some(picture.hash().as_str()) => CopyPlan::Keep,
         Some(picture) => CopyPlan::Make(picture),
-        None if has_copy => CopyPlan::Drop,
+        None if has_copy && !has_chosen(profile) => CopyPlan::Drop,
         None => CopyPlan::Keep,
     }
+}
+
+/// Whether there is a hash, though it may be one of a form that we cannot read.
+fn has_chosen(profile: &Profile) -> bool {
+    profile.member.avatar_hash.is_some() || profile.account.avatar_hash.is_some()
 }
 
 /// When a link to an attachment stops working: `ex` in its query, in hexadecimal seconds.
@@ -159,6 +164,8 @@ mod tests {
             (Some("a"), None, true, make("a")),
             (Some("a"), Some("a"), false, make("a")),
             (None, Some("b"), true, CopyPlan::Drop),
+            // A picture that cannot be found is no reason to lose the one before.
+            (Some("of-the.future"), Some("b"), true, CopyPlan::Keep),
             (None, None, false, CopyPlan::Keep),
         ] {
             let found = copy_plan(&profile(avatar, None), copied, has_copy);

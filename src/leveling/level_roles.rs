@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    GuildRole, Height, LevelNumber, Levels, NotARoleName, RoleId, RoleName, may_be_changed,
-};
+use super::naming::gives_rights;
+use super::{GuildRole, Height, LevelNumber, Levels, RoleId, may_be_changed};
 
 /// What makes the levels agree with the guild, to be done in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -237,7 +236,7 @@ fn followers_from<'a>(rows: &[Row<'a>], start: usize, rights: &[String]) -> Opti
 /// The role of a level, if it was renamed by hand to what a level may be called.
 fn renamed<'a>(row: &Row<'a>, rights: &[String]) -> Option<&'a GuildRole> {
     row.role
-        .filter(|role| row.name != Some(&role.name) && !gives_rights(&role.name, rights))
+        .filter(|role| row.name != Some(&role.name) && !gives_rights(rights, &role.name))
 }
 
 /// What is wrong with the role that a level carries. It stays the level's all the same.
@@ -249,7 +248,7 @@ fn troubles_of(
     rights: &[String],
 ) -> Vec<Trouble> {
     let (level, name) = (row.level, role.name.clone());
-    let name_trouble = if gives_rights(&name, rights) {
+    let name_trouble = if gives_rights(rights, &name) {
         Some(Trouble::GivesRights { level, name })
     } else if row.name == Some(&name) {
         None
@@ -275,7 +274,7 @@ fn find_role(
     rights: &[String],
 ) -> Result<Step, Trouble> {
     let (level, name) = (row.level, name.to_owned());
-    if gives_rights(&name, rights) {
+    if gives_rights(rights, &name) {
         return Err(Trouble::GivesRights { level, name });
     }
     let mut namesakes = roles.iter().filter(|role| role.name == name);
@@ -320,16 +319,6 @@ fn role_trouble(level: LevelNumber, role: &GuildRole, reach: Height) -> Option<T
     } else {
         None
     }
-}
-
-/// Whether who holds a role of this name may do more than others; Discord's own name for
-/// everybody is nobody's to give either.
-fn gives_rights(name: &str, rights: &[String]) -> bool {
-    let is_everyone = RoleName::parse(name) == Err(NotARoleName::Everyone);
-    is_everyone
-        || rights
-            .iter()
-            .any(|right| right.to_lowercase() == name.to_lowercase())
 }
 
 #[cfg(test)]
@@ -781,7 +770,7 @@ mod tests {
                     Step::Seen { .. } => vec![],
                 };
                 for name in names {
-                    prop_assert!(!gives_rights(name, &rights()), "{step:?}");
+                    prop_assert!(!gives_rights(&rights(), name), "{step:?}");
                 }
                 if let Step::Link { role, .. } = step {
                     let role = world.roles.iter().find(|other| other.id == role).unwrap();

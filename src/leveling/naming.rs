@@ -229,10 +229,12 @@ pub fn take_role<'a>(
     Ok(Naming::Take(role))
 }
 
-/// Whether whoever holds a role of this name has rights by the settings.
+/// Whether who holds a role of this name may do more than others by the settings; Discord's
+/// own name for everybody is nobody's to give either.
 pub(super) fn gives_rights(rights: &[String], name: &str) -> bool {
-    let name = name.to_lowercase();
-    rights.iter().any(|right| right.to_lowercase() == name)
+    let lowercase = name.to_lowercase();
+    RoleName::parse(name) == Err(NotARoleName::Everyone)
+        || rights.iter().any(|right| right.to_lowercase() == lowercase)
 }
 
 /// Whether the bot can give, rename and delete a role.

@@ -5,13 +5,12 @@
 use serenity::all::{Role, RoleId};
 
 use super::Listeners;
-use crate::leveling::Level;
 
-/// A role has another name, other rights, or another place. A level's new name is followed.
+/// A role has another name, other rights, or another place. A level's new name is followed, and
+/// what was wrong with its role may be right now.
 pub(super) fn on_update(listeners: &Listeners, role: &Role) {
     listeners.book.forget();
-    let level = level_of(listeners, role.id);
-    if level.is_some_and(|level| level.role_name.as_deref() != Some(&role.name)) {
+    if is_a_levels(listeners, role.id) {
         listeners.verifications.levels_soon();
     }
 }
@@ -19,14 +18,13 @@ pub(super) fn on_update(listeners: &Listeners, role: &Role) {
 /// A role is gone. If a level carries it, moderators are asked what is to become of that.
 pub(super) fn on_delete(listeners: &Listeners, role: RoleId) {
     listeners.book.forget();
-    if level_of(listeners, role).is_some() {
+    if is_a_levels(listeners, role) {
         listeners.verifications.levels_soon();
     }
 }
 
-fn level_of(listeners: &Listeners, role: RoleId) -> Option<Level> {
-    let role = role.try_into().ok()?;
+fn is_a_levels(listeners: &Listeners, role: RoleId) -> bool {
     let levels = listeners.xp.levels();
-    let mut rows = levels.rows().iter();
-    rows.find(|level| level.role_id == Some(role)).cloned()
+    role.try_into()
+        .is_ok_and(|role| levels.carrying(role).is_some())
 }

@@ -78,13 +78,14 @@ impl Actives {
     }
 
     async fn work(&self, under_way: &mut UnderWay, clock: Clock) -> anyhow::Result<()> {
+        let mut worked = Ok(());
         loop {
             // Names first: five hundred pictures take minutes.
             while self.store_names().await? {}
             self.begin_copies(under_way, clock).await?;
             match timeout(LOOK, under_way.ended()).await {
-                Ok(None) => return Ok(()),
-                Ok(Some(copied)) => copied?,
+                Ok(None) => return worked,
+                Ok(Some(copied)) => worked = worked.and(copied),
                 Err(_) => {}
             }
         }
@@ -109,6 +110,7 @@ impl Actives {
         updated_user::finish(&mut transaction, &done).await?;
         updated_user::leave_pictures(&mut transaction, &pictures).await?;
         store::commit(transaction).await?;
+        self.copies.disown(&store);
         tracing::debug!(
             profiles = store.len(),
             pictures = pictures.len(),
@@ -125,8 +127,8 @@ impl Actives {
             return Ok(());
         }
         let others: Vec<UserId> = under_way.users.iter().copied().collect();
-        let due = self.copies.due(now, &others, TOGETHER).await?;
-        for wanted in due.into_iter().take(room) {
+        let room = u16::try_from(room).unwrap_or(TOGETHER);
+        for wanted in self.copies.take(now, &others, room).await? {
             under_way.begin(&self.copies, wanted, clock);
         }
         Ok(())

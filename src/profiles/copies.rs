@@ -21,7 +21,7 @@ use crate::leveling::{
     copy_plan,
 };
 use crate::store::updated_user::{self, Ticket, Wanted};
-use crate::store::user_point::profiles::{self, NewCopy};
+use crate::store::user_point::profiles::{self, NewCopy, NewProfile};
 use crate::store::{self, Database};
 use crate::xp::XpCache;
 
@@ -29,6 +29,8 @@ use crate::xp::XpCache;
 pub const MOST_ATTEMPTS: u32 = 15;
 const RETRY_LEAST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_hours(1);
+/// How soon a picture is taken again of which nobody knows what became.
+const TAKEN: Duration = Duration::from_secs(5);
 /// How soon a picture is tried again that Discord had trouble with.
 const PUT_OFF: Duration = Duration::from_mins(1);
 /// How long the channel is left alone that could not be used.
@@ -85,15 +87,31 @@ impl Copies {
         self.state().rests(now)
     }
 
-    /// At most so many pictures that are due at `now`, none of them of these users.
-    pub(super) async fn due(
+    /// These were stored: where the cache has seen something else (an older row of the queue was
+    /// the last to be stored), whatever is seen next is news.
+    pub(super) fn disown(&self, stored: &[NewProfile]) {
+        for NewProfile { user, profile, .. } in stored {
+            if self.known(*user) != Some(profile.fingerprint()) {
+                self.xp.forget_profile(*user);
+            }
+        }
+    }
+
+    /// At most so many pictures that are due at `now`, none of them of these users. Written down
+    /// before anything is done: a database that only reads lets nothing be posted.
+    pub(super) async fn take(
         &self,
         now: DateTime<Utc>,
         but: &[UserId],
         limit: u16,
     ) -> store::Result<Vec<Wanted>> {
         let mut session = self.database.acquire().await?;
-        updated_user::pictures(&mut session, now, MOST_ATTEMPTS, but, limit).await
+        let due = updated_user::pictures(&mut session, now, MOST_ATTEMPTS, but, limit).await?;
+        if !due.is_empty() {
+            let taken: Vec<Ticket> = due.iter().map(|wanted| wanted.ticket).collect();
+            updated_user::claim(&mut session, &taken, now + TAKEN).await?;
+        }
+        Ok(due)
     }
 
     /// Does what a user's picture needs.

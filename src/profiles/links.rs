@@ -22,6 +22,8 @@ const LEAST: TimeDelta = TimeDelta::minutes(1);
 const MOST: TimeDelta = TimeDelta::days(1);
 /// How long the channel is left alone that could not be read.
 const AFTER_TROUBLE: TimeDelta = TimeDelta::minutes(10);
+/// As many copies that nobody points to as crashes may leave.
+const FEW: usize = 25;
 /// A copy younger than this may be about to be pointed to.
 const YOUNG: TimeDelta = TimeDelta::minutes(15);
 
@@ -61,7 +63,8 @@ struct Found {
     renewed: u64,
     /// The shortest that a fresh link lives.
     life: Option<TimeDelta>,
-    orphans: BTreeSet<MessageId>,
+    /// Copies that nobody points to, and whose they are.
+    orphans: Vec<(MessageId, UserId)>,
     /// Copies that were relied upon before the reading and have not come up in it.
     missing: BTreeSet<MessageId>,
 }
@@ -147,7 +150,7 @@ impl Links {
             };
         });
         // Last of all: there may be thousands, and those that are left come up again.
-        for orphan in orphans {
+        for orphan in self.to_delete(&orphans).await.map_err(passing)? {
             self.channel.delete(orphan).await?;
         }
         Ok(())
@@ -176,11 +179,10 @@ impl Links {
         let lives = fresh.iter().filter_map(|(_, link)| life(link, now));
         found.life = found.life.into_iter().chain(lives).min();
         let old = |kept: &&Kept| sent_at(kept.message).is_some_and(|at| at + YOUNG <= now);
-        let orphans = page
-            .iter()
-            .filter(|kept| kept.is_our_copy && !is_copy(kept))
-            .filter(old);
-        found.orphans.extend(orphans.map(|kept| kept.message));
+        let orphans = page.iter().filter(|kept| !is_copy(kept)).filter(old);
+        found
+            .orphans
+            .extend(orphans.filter_map(|kept| Some((kept.message, kept.our_copy_of?))));
         Ok(())
     }
 
@@ -205,6 +207,15 @@ impl Links {
             "copies of avatars are not in the channel any more; new ones are made"
         );
         Ok(())
+    }
+
+    /// Copies that nobody points to are deleted; of many only those of users who have newer
+    /// ones: a wrong database must not empty a channel that nobody could fill again.
+    async fn to_delete(&self, orphans: &[(MessageId, UserId)]) -> store::Result<Vec<MessageId>> {
+        if orphans.len() <= FEW {
+            return Ok(orphans.iter().map(|(message, _)| *message).collect());
+        }
+        profiles::out_of_date(&mut *self.database.acquire().await?, orphans).await
     }
 
     async fn relied_upon(&self) -> store::Result<BTreeSet<MessageId>> {

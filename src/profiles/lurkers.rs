@@ -1,5 +1,5 @@
-//! Lurkers: whoever is not heard of is looked up once in two weeks, a bucket of them each
-//! hour, slowly and evenly.
+//! Lurkers: everyone is looked up once in two weeks, a bucket of users each hour, slowly and
+//! evenly, so that whoever is never heard of is current too.
 //!
 //! How far the round is stands in the database after each look: a restart skips nobody.
 
@@ -142,6 +142,10 @@ impl Lurkers {
             profiles::mark_gone(&mut transaction, user, now).await?;
         }
         profile_bucket::save(&mut transaction, done).await?;
+        if seen.is_some() && self.known(user) != known {
+            // Heard of just now, and perhaps waiting for the row: it is looked up again.
+            return Ok(store::roll_back(transaction).await?);
+        }
         store::commit(transaction).await?;
         if let Some(seen) = seen {
             self.xp.notice(user, seen);

@@ -47,6 +47,11 @@ impl RoleBook {
         self.pending.insert(user);
     }
 
+    /// Whether someone still has to, as far as is known.
+    pub fn is_awaited(&self, user: UserId) -> bool {
+        self.pending.contains(&user)
+    }
+
     /// Whether someone had to, who has passed it or left now.
     pub fn awaited(&self, user: UserId) -> bool {
         self.pending.remove(&user).is_some()

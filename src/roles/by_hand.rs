@@ -25,7 +25,7 @@ pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyh
         );
     } else {
         let (progress, _nobody_looks) = watch::channel(Progress::default());
-        let report = verify.run(Utc::now(), &progress).await?;
+        let report = verify.run(Utc::now(), true, &progress).await?;
         println!(
             "{}",
             if as_json {

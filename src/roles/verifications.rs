@@ -17,10 +17,12 @@ use crate::xp::Inbox;
 
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(20);
+/// How soon it is made again where that was in vain.
+const AGAIN: Duration = Duration::from_mins(1);
 const RETRY_LEAST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_mins(10);
 /// How long a verification waits for what was missed: roles follow XP, and must not be taken
-/// for messages that have yet to be read.
+/// for messages that have yet to be read. After that nobody loses any until it is made again.
 const CATCH_UP: Duration = Duration::from_mins(2);
 /// How often a long one is heard of in the log.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
@@ -111,6 +113,8 @@ impl VerificationsTask {
         let mut last = None;
         let mut failures = 0;
         let mut retry_at: Option<Instant> = None;
+        // Before the first session nobody knows what was missed.
+        let mut connected = false;
         loop {
             let mut asked = Vec::new();
             let tick = tokio::time::sleep(LOOK);
@@ -122,7 +126,9 @@ impl VerificationsTask {
                 },
                 () = until(retry_at) => {}
                 () = tick => {
-                    if !self.is_due(&mut last, Utc::now()).await {
+                    // One that has failed is tried again at its own time.
+                    let waits = !connected || retry_at.is_some();
+                    if waits || !self.is_due(&mut last, Utc::now()).await {
                         continue;
                     }
                 }
@@ -130,6 +136,7 @@ impl VerificationsTask {
             while let Ok(wanted) = self.wanted.try_recv() {
                 asked.push(wanted);
             }
+            connected |= !asked.is_empty();
             if !asked.is_empty() && asked.iter().all(|asked| matches!(asked, Wanted::Levels)) {
                 if let Err(error) = self.verify.put_levels_right().await {
                     let error = format!("{error:#}");
@@ -140,11 +147,19 @@ impl VerificationsTask {
                 }
                 continue;
             }
-            self.inbox.settled(CATCH_UP).await;
+            self.progress.send_replace(Progress::default());
+            let caught_up = self.inbox.settled(CATCH_UP).await;
+            while let Ok(wanted) = self.wanted.try_recv() {
+                asked.push(wanted);
+            }
             let now = Utc::now();
-            let outcome = self.verify(now).await;
+            let outcome = self.verify(now, caught_up).await;
             match &outcome {
-                Ok(_) => (last, failures, retry_at) = (Some(now), 0, None),
+                Ok(_) => {
+                    (last, failures) = (Some(now), 0);
+                    // Who should lose a role was left alone.
+                    retry_at = (!caught_up).then(|| Instant::now() + AGAIN);
+                }
                 Err(error) => {
                     let pause = backoff(failures, RETRY_LEAST, RETRY_MOST);
                     failures += 1;
@@ -177,9 +192,9 @@ impl VerificationsTask {
         is_due(*last, self.at, self.zone, now)
     }
 
-    async fn verify(&self, now: DateTime<Utc>) -> Result<Report, String> {
+    async fn verify(&self, now: DateTime<Utc>, caught_up: bool) -> Result<Report, String> {
         let started = Instant::now();
-        let verifying = self.verify.run(now, &self.progress);
+        let verifying = self.verify.run(now, caught_up, &self.progress);
         let told = async {
             loop {
                 tokio::time::sleep(SAY_AGAIN).await;

@@ -130,10 +130,12 @@ impl VerifyRoles {
         })
     }
 
-    /// Puts levels and members right, as of `now`.
+    /// Puts levels and members right, as of `now`. Unless all that was missed has been counted,
+    /// nobody loses a role.
     pub async fn run(
         &self,
         now: DateTime<Utc>,
+        caught_up: bool,
         progress: &watch::Sender<Progress>,
     ) -> anyhow::Result<Report> {
         progress.send_replace(Progress::default());
@@ -141,6 +143,8 @@ impl VerifyRoles {
         let mut refused = BTreeSet::new();
         let allowed = verification::allowed(&mut *self.database.acquire().await?, now).await?;
         let mut report = Report::default();
+        // Once for all passes: what was said to the council holds to the end.
+        let mut withholds = !caught_up;
         for pass in 1..=PASSES {
             let (members, differences) = self
                 .read_members(&level_roles, |so_far| {
@@ -151,17 +155,18 @@ impl VerifyRoles {
                 .await?;
             let losing = differences.iter().filter(|one| !one.plan.remove.is_empty());
             let losing = losing.count() as u64;
-            let withholds = losing > MOST_LOSING
+            let are_many = losing > MOST_LOSING
                 && losing * 100 > members
                 && allowed.map_or(0, u64::from) < losing;
+            if are_many && report.withheld == 0 {
+                withholds = true;
+                report.withheld = losing;
+                let asks = troubles::removals(Withheld { losing, members });
+                self.tell("removals", &[asks]).await;
+            }
             if pass == 1 {
                 report.members = members;
                 report.wrong = differences.len() as u64;
-                if withholds {
-                    report.withheld = losing;
-                    let asks = troubles::removals(Withheld { losing, members });
-                    self.tell("removals", &[asks]).await;
-                }
                 progress.send_modify(|progress| progress.wrong = report.wrong);
             }
             let changed = report.given + report.taken;
@@ -176,12 +181,12 @@ impl VerifyRoles {
                 break;
             }
         }
-        if report.withheld == 0 {
+        if caught_up && report.withheld == 0 {
             self.tell("removals", &[]).await;
         }
         let mut session = self.database.acquire().await?;
         verification::finished(&mut session, now).await?;
-        if allowed.is_some() && report.withheld == 0 {
+        if allowed.is_some() && caught_up && report.withheld == 0 {
             verification::use_up(&mut session).await?;
         }
         Ok(report)
@@ -192,7 +197,7 @@ impl VerifyRoles {
         let mut alone = self.names.alone().await?;
         let (mut roles, mut reach) = self.book.read().await?;
         let (steps, mut troubles) = self.compare_levels(&roles, reach).await?;
-        let mut may_make = true;
+        let (mut may_make, mut lacks_some) = (true, false);
         let changes = !steps.is_empty();
         for step in steps {
             tracing::info!(?step, "a level is put right");
@@ -222,6 +227,7 @@ impl VerifyRoles {
                             ..
                         }) => {
                             tracing::error!(status, code, message, %level, "a level's role cannot be made");
+                            lacks_some = true;
                             may_make = status != 403 && code != TOO_MANY_ROLES;
                         }
                         Err(error) => return Err(error.into()),
@@ -236,12 +242,14 @@ impl VerifyRoles {
         }
         self.book.forget();
         drop(alone);
-        let mut notices = if reach == guild::NOWHERE {
-            vec![troubles::cannot_manage()]
-        } else {
-            troubles::levels(&troubles)
-        };
-        if !may_make {
+        let mut notices = Vec::new();
+        if reach == guild::NOWHERE {
+            notices.push(troubles::cannot_manage());
+            // That goes without saying then.
+            troubles.retain(|trouble| !matches!(trouble, Trouble::OutOfReach { .. }));
+        }
+        notices.extend(troubles::levels(&troubles));
+        if lacks_some {
             notices.push(troubles::cannot_make());
         }
         self.tell("levels", &notices).await;
@@ -326,9 +334,10 @@ impl VerifyRoles {
             let level_roles = self.book.level_roles().await?;
             let standing = self.standing(difference.user);
             let mut plan = level_roles.plan(&difference.held, standing.as_ref());
-            if withholds {
-                plan.remove.clear();
-            }
+            // What was not counted when it was looked whether it is too much is left.
+            let counted = &difference.plan.remove;
+            plan.remove
+                .retain(|role| !withholds && counted.contains(role));
             let wanted = plan.add.len() + plan.remove.len();
             plan.add.retain(|role| !refused.contains(role));
             plan.remove.retain(|role| !refused.contains(role));
@@ -351,8 +360,12 @@ impl VerifyRoles {
             for role in applied.given.iter().chain(&applied.taken) {
                 *report.by_role.entry(*role).or_default() += 1;
             }
-            left += u64::from(is_cut || !applied.is_whole());
-            progress.send_modify(|progress| progress.done += 1);
+            let is_left = is_cut || !applied.is_whole();
+            left += u64::from(is_left);
+            progress.send_modify(|progress| {
+                let done = progress.done + u64::from(!is_left);
+                progress.done = done.min(progress.wrong);
+            });
         }
         // A later pass knows nothing of roles that were refused in the first.
         report.left = if refused.is_empty() {

@@ -101,7 +101,7 @@ impl RoleWork {
                         }
                         let next = now + backoff(attempts, RETRY_LEAST, RETRY_MOST);
                         let mut session = self.database.acquire().await?;
-                        role_work::postpone(&mut session, user, next).await?;
+                        role_work::postpone(&mut session, user, asked_at, next).await?;
                         if away {
                             // The others would only wait for as long.
                             return Ok(());

@@ -69,15 +69,19 @@ pub async fn due(
         .collect()
 }
 
-/// Tries a member again at `next`.
+/// Tries a member again at `next` who was asked for at `asked_at`, unless they have been asked
+/// for again since.
 pub async fn postpone(
     connection: &mut Connection,
     user: UserId,
+    asked_at: DateTime<Utc>,
     next: DateTime<Utc>,
 ) -> Result<()> {
     sqlx::query!(
-        "update role_work set attempts = attempts + 1, next_attempt_at = $2 where user_id = $1",
+        "update role_work set attempts = attempts + 1, next_attempt_at = $3
+         where user_id = $1 and asked_at = $2",
         bigint(user.get()),
+        asked_at,
         next,
     )
     .execute(connection)

@@ -131,7 +131,7 @@ pub async fn want_pictures_of(connection: &mut Connection, users: &[UserId]) -> 
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
         "insert into updated_user (user_id, stored) select *, true from unnest($1::bigint[])
-         on conflict (user_id) do nothing",
+         on conflict (user_id) do update set version = excluded.version",
         &users,
     )
     .execute(connection)
@@ -220,8 +220,9 @@ pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> 
     Ok(())
 }
 
-/// At most so many pictures that are due at `now` and have failed fewer than `most` times, the
-/// oldest first, and none of the users `but`. One that is due later than any wait would explain
+/// At most so many pictures that are due at `now` and have failed fewer than `most` times, and
+/// none of the users `but`: first those that are fresh, the oldest of them first, so that they
+/// do not wait behind what is tried again. One that is due later than any wait would explain
 /// was postponed before the clock was set back.
 pub async fn pictures(
     connection: &mut Connection,
@@ -238,7 +239,7 @@ pub async fn pictures(
            from updated_user join user_point using (user_id)
            where stored and (next_attempt_at <= $1 or next_attempt_at > $2) and profile_attempts < $3
                and user_id <> all($4)
-           order by queued_at, user_id limit $5"#,
+           order by next_attempt_at, queued_at, user_id limit $5"#,
         now,
         now + LATEST,
         integer(most),
@@ -264,6 +265,26 @@ pub async fn pictures(
             })
         })
         .collect()
+}
+
+/// These are being worked on: whatever becomes of that, they are not taken again before then.
+pub async fn claim(
+    connection: &mut Connection,
+    rows: &[Ticket],
+    until: DateTime<Utc>,
+) -> Result<()> {
+    let (users, versions) = columns(rows);
+    sqlx::query!(
+        "update updated_user set next_attempt_at = $3
+         from unnest($1::bigint[], $2::bigint[]) as taken (user_id, version)
+         where updated_user.user_id = taken.user_id and updated_user.version = taken.version",
+        &users,
+        &versions,
+        until,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Tries a picture again at `next`, unless it has changed since.
@@ -324,7 +345,7 @@ pub async fn failed(connection: &mut Connection, limit: u16) -> Result<Vec<Faile
     let rows = sqlx::query!(
         "select user_id, profile_attempts, last_error
          from updated_user join user_point using (user_id)
-         where stored and profile_attempts > 0
+         where stored and (profile_attempts > 0 or last_error is not null)
          order by profile_attempts desc, queued_at, user_id limit $1",
         i64::from(limit),
     )

@@ -38,7 +38,8 @@ pub struct CachedUser {
     pub hidden: bool,
     /// Whether a name is stored.
     pub named: bool,
-    /// The profile last seen, in short; `None` if there is none, or if the account was gone.
+    /// The profile last seen, in short; `None` if there is none, if the account was gone, or if
+    /// something else was seen that is not stored yet.
     pub seen: Option<Fingerprint>,
 }
 
@@ -95,7 +96,9 @@ pub struct Imported {
 pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUser)) -> Result<()> {
     let mut rows = sqlx::query!(
         r#"select user_id, points, message_count, last_awarded_at, hidden,
-                  username, display_name, nickname, avatar_hash, guild_avatar_hash, gone_at is not null as "gone!"
+                  username, display_name, nickname, avatar_hash, guild_avatar_hash, 
+                  (gone_at is not null or exists (select from updated_user as queued
+                   where queued.user_id = user_point.user_id and not stored)) as "doubtful!"
            from user_point"#
     )
     .fetch(connection);
@@ -111,7 +114,7 @@ pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUs
             hidden: row.hidden,
             named: profile.is_some(),
             seen: profile
-                .filter(|_| !row.gone)
+                .filter(|_| !row.doubtful)
                 .map(|profile| profile.fingerprint()),
         });
     }

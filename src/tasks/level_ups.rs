@@ -121,9 +121,16 @@ impl LevelUps {
         let level_roles = match self.book.level_roles().await {
             Ok(level_roles) => level_roles,
             // The line is worth more than a list of roles that cannot be read.
-            Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => return Ok(Ok(None)),
+            Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => {
+                self.verifications.soon();
+                return Ok(Ok(None));
+            }
             Err(error) => return Ok(Err(error)),
         };
+        // They would pass the screening by it; passing it is an event of its own.
+        if self.book.is_awaited(user) {
+            return Ok(Ok(None));
+        }
         // By now a moderator may have taken XP away.
         let standing = self.xp.get(user).map(|user| user.standing);
         let deserved = level_roles.plan(&[], standing.as_ref()).add;
@@ -143,13 +150,12 @@ impl LevelUps {
             Ok(applied) => applied,
             Err(error) => return Ok(Err(error)),
         };
-        if !applied.out_of_reach.is_empty() {
-            self.book.forget();
-            self.verifications.soon();
-        }
         if applied.is_whole() {
             let mut session = self.database.acquire().await?;
             outbox::roles_given(&mut session, message, user).await?;
+        } else {
+            self.book.forget();
+            self.verifications.soon();
         }
         let newest = plan.add.last();
         let has_it = newest.is_some_and(|role| applied.given.contains(role));

@@ -212,7 +212,8 @@ impl XpCache {
                     && !entry.named
                 {
                     entry.named = true;
-                    entry.seen = Some(profile.fingerprint());
+                    // What was seen since is newer.
+                    entry.seen.get_or_insert(profile.fingerprint());
                 }
             });
         }

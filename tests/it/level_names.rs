@@ -748,11 +748,11 @@ async fn the_very_role_that_was_confirmed_is_taken_over() {
         .slash(moderator, general, "set_level_name", &options);
     let asked = stage.sim.answer_to(slash).await;
     assert!(said(&asked).contains("1 member holds it"), "{asked}");
-    stage.sim.rename_role(odd, "@here");
+    stage.sim.rename_role(odd, "**here**");
     let taken = stage.press("mod", &asked, "Take it over").await;
     assert_eq!(
         cut(&said(&taken)),
-        "Level 5 now carries the role @\u{200b}here. It was in the guild already."
+        "Level 5 now carries the role \\*\\*here\\*\\*. It was in the guild already."
     );
     assert_eq!(carried(&stage, 5).await.0, Some(odd));
 }

@@ -321,6 +321,36 @@ async fn a_bot_without_copies_makes_no_channel_and_reads_none() {
 }
 
 #[tokio::test]
+async fn a_database_that_knows_nothing_of_them_has_no_copies_deleted() {
+    let room = Room::open(2, DAY).await;
+    let (sim, bot) = (&room.sim, room.sim.bot_id());
+    let known = room.stored().await[0].clone();
+    // Of another database's users; and of one of ours, before and after what is pointed to.
+    for user in 1_000..1_030 {
+        post_copy(sim, bot, user);
+    }
+    let newer = post_copy(sim, bot, known.user);
+    sim.advance(MINUTE * 16);
+    let before = room.shown();
+    room.run().await.unwrap();
+    assert_eq!(room.shown(), before, "{newer}");
+    // What is newer by now makes all of that user's out of date.
+    let newest = post_copy(sim, bot, known.user);
+    sqlx::query("update user_point set avatar_message_id = $2 where user_id = $1")
+        .bind(bigint(known.user))
+        .bind(bigint(newest))
+        .execute(&mut room.database.session().await)
+        .await
+        .unwrap();
+    room.until_read(HOUR).await.unwrap();
+    let mut expected = before;
+    expected.extend([newest]);
+    expected.remove(&newer);
+    expected.remove(&known.message);
+    assert_eq!(room.shown(), expected);
+}
+
+#[tokio::test]
 async fn only_old_copies_of_the_bots_own_that_nobody_points_to_are_deleted() {
     let room = Room::open(2, DAY).await;
     let (sim, channel, bot) = (&room.sim, room.channel(), room.sim.bot_id());

@@ -171,7 +171,7 @@ async fn members_are_looked_at_until_their_roles_are_right() {
     let due = role_work::due(&mut session, at(5), 2).await.unwrap();
     assert_eq!(due, [(user(3), 0, at(0)), (user(1), 0, at(5))]);
 
-    role_work::postpone(&mut session, user(3), at(60))
+    role_work::postpone(&mut session, user(3), at(0), at(60))
         .await
         .unwrap();
     let due = role_work::due(&mut session, at(59), 9).await.unwrap();
@@ -187,6 +187,9 @@ async fn members_are_looked_at_until_their_roles_are_right() {
     role_work::ask(&mut session, user(3), at(20)).await.unwrap();
     role_work::drop(&mut session, user(3), at(0)).await.unwrap();
     role_work::drop(&mut session, user(1), at(5)).await.unwrap();
+    role_work::postpone(&mut session, user(3), at(0), at(60))
+        .await
+        .unwrap();
     let due = role_work::due(&mut session, at(20), 9).await.unwrap();
     assert_eq!(due, [(user(2), 0, at(5)), (user(3), 0, at(20))]);
     role_work::drop(&mut session, user(3), at(20))
@@ -195,7 +198,7 @@ async fn members_are_looked_at_until_their_roles_are_right() {
     role_work::drop(&mut session, user(2), at(5)).await.unwrap();
     // One who is not there any more.
     role_work::drop(&mut session, user(2), at(5)).await.unwrap();
-    role_work::postpone(&mut session, user(2), at(9))
+    role_work::postpone(&mut session, user(2), at(5), at(9))
         .await
         .unwrap();
     assert_eq!(role_work::due(&mut session, at(99), 9).await.unwrap(), []);

@@ -318,7 +318,7 @@ async fn when_discord_is_away_it_is_not_asked_for_everyone() {
 async fn roles_that_cannot_be_made_are_made_by_the_next() {
     for (count, fault, logged, notices) in [
         (ALL, Fault::Status(403), "a level's role cannot be made", 1),
-        (ALL, Fault::Status(404), "a level's role cannot be made", 0),
+        (ALL, Fault::Status(404), "a level's role cannot be made", 1),
         (ALL, Fault::Status(500), "making a role failed", 0),
         // Made, and nobody heard of it.
         (1, Fault::StatusAfter(500), "making a role failed", 0),

@@ -231,6 +231,33 @@ pub async fn copies_among(
         .collect()
 }
 
+/// Which of these messages, each a copy of the user beside it, are out of date: the user has a
+/// newer one, or is known to want none. What only another database would know of is not.
+pub async fn out_of_date(
+    connection: &mut Connection,
+    copies: &[(MessageId, UserId)],
+) -> Result<Vec<MessageId>> {
+    let (messages, users): (Vec<i64>, Vec<i64>) = copies
+        .iter()
+        .map(|(message, user)| (bigint(message.get()), bigint(user.get())))
+        .unzip();
+    let rows = sqlx::query!(
+        r#"select copy.message_id as "id!"
+           from unnest($1::bigint[], $2::bigint[]) as copy (message_id, user_id)
+           join user_point using (user_id)
+           where avatar_message_id > copy.message_id
+              or (avatar_message_id is null and username is not null and avatar_hash is null
+                  and guild_avatar_hash is null)"#,
+        &messages,
+        &users,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| message_id(TABLE, row.id))
+        .collect()
+}
+
 /// Fresh links of these messages, in one statement; how many users they show.
 pub async fn renew(connection: &mut Connection, links: &[(MessageId, Link)]) -> Result<u64> {
     let messages: Vec<i64> = links.iter().map(|(id, _)| bigint(id.get())).collect();
