@@ -115,6 +115,30 @@ pub enum Trouble {
     },
 }
 
+/// The levels as they are after these steps, as far as that is known before: the role that a
+/// step would make has no id yet.
+pub fn after(levels: &Levels, steps: &[Step]) -> Levels {
+    let mut rows = levels.rows().to_vec();
+    let mut carry = |level: LevelNumber, role: RoleId, name: &str| {
+        let row = rows.iter_mut().find(|row| row.number == level);
+        if let Some(row) = row {
+            (row.role_id, row.role_name) = (Some(role), Some(name.to_owned()));
+        }
+    };
+    for step in steps {
+        match step {
+            Step::Link { level, role, name } => carry(*level, *role, name),
+            Step::Follow(renamed) => {
+                for Renamed { level, role, name } in renamed {
+                    carry(*level, *role, name);
+                }
+            }
+            Step::Seen { .. } | Step::Create { .. } => {}
+        }
+    }
+    Levels::new(rows).expect("numbers and points are what they were")
+}
+
 /// What it takes for the levels to agree with the guild's roles, and what stands in the
 /// way. `unseen` are the levels whose role's id was imported and has never been seen in
 /// the guild; `reach` is how high the bot's own highest role stands; `rights` are the

@@ -52,7 +52,9 @@ fn found_as_table(found: &Found) -> String {
             }
             Step::Seen { level } => lines.push(format!("level {level}: its role is in the guild")),
             Step::Create { level, name } => {
-                lines.push(format!("level {level}: create the role {name:?}"));
+                lines.push(format!(
+                    "level {level}: create the role {name:?}, for whoever has reached the level"
+                ));
             }
         }
     }
@@ -70,6 +72,12 @@ fn found_as_table(found: &Found) -> String {
             "{user:>20}  {:<24}  {}",
             ids(&plan.add),
             ids(&plan.remove)
+        ));
+    }
+    if found.withheld > 0 {
+        lines.push(format!(
+            "{} members would lose roles: that is many, and waits for a moderator's word.",
+            found.withheld
         ));
     }
     lines.push(format!(
@@ -95,6 +103,7 @@ fn found_as_json(found: &Found) -> String {
         "members": found.members,
         "levels": levels,
         "troubles": troubles,
+        "withheld": found.withheld,
         "differences": members,
     })
     .to_string()

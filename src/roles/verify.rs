@@ -17,7 +17,7 @@ use super::troubles::{self, Withheld};
 use crate::discord::council::{Council, Notice};
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, guild};
-use crate::leveling::level_roles::{Step, Trouble, reconcile};
+use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, RoleId, RolePlan, Standing, UserId};
 use crate::profiles::Sightings;
 use crate::store::{self, Database, verification};
@@ -81,6 +81,8 @@ pub struct Found {
     pub troubles: Vec<Trouble>,
     /// How many members there are.
     pub members: u64,
+    /// How many would keep roles that they should lose, until a moderator says so.
+    pub withheld: u64,
     /// Those whose roles are wrong.
     pub differences: Vec<Difference>,
 }
@@ -120,12 +122,16 @@ impl VerifyRoles {
     pub async fn look(&self) -> anyhow::Result<Found> {
         let (roles, reach) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&roles, reach).await?;
-        let level_roles = self.book.level_roles_of(&roles, reach);
+        // As they will be: an imported level carries no role yet.
+        let levels = after(&self.xp.levels(), &steps);
+        let level_roles = LevelRoles::new(&levels, &roles, reach, &self.rights);
         let (members, differences) = self.read_members(&level_roles, |_| {}).await?;
+        let losing = losing(&differences);
         Ok(Found {
             steps,
             troubles,
             members,
+            withheld: if are_many(losing, members) { losing } else { 0 },
             differences,
         })
     }
@@ -153,12 +159,9 @@ impl VerifyRoles {
                     }
                 })
                 .await?;
-            let losing = differences.iter().filter(|one| !one.plan.remove.is_empty());
-            let losing = losing.count() as u64;
-            let are_many = losing > MOST_LOSING
-                && losing * 100 > members
-                && allowed.map_or(0, u64::from) < losing;
-            if are_many && report.withheld == 0 {
+            let losing = losing(&differences);
+            let is_allowed = allowed.map_or(0, u64::from) >= losing;
+            if are_many(losing, members) && !is_allowed && report.withheld == 0 {
                 withholds = true;
                 report.withheld = losing;
                 let asks = troubles::removals(Withheld { losing, members });
@@ -392,4 +395,15 @@ impl VerifyRoles {
             );
         }
     }
+}
+
+/// How many would lose a role.
+fn losing(differences: &[Difference]) -> u64 {
+    let losing = differences.iter().filter(|one| !one.plan.remove.is_empty());
+    losing.count() as u64
+}
+
+/// Whether these are more than may lose roles without a moderator's word.
+fn are_many(losing: u64, members: u64) -> bool {
+    losing > MOST_LOSING && losing * 100 > members
 }
