@@ -5,8 +5,8 @@
 
 use crate::discord::buttons::{Look, Wish, row_for_moderators};
 use crate::discord::council::Notice;
-use crate::leveling::escape;
 use crate::leveling::level_roles::Trouble;
+use crate::leveling::{LevelNumber, escape};
 
 /// Roles that members keep until a moderator says that they may lose them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,19 @@ pub(super) fn cannot_manage() -> Notice {
     let text = "I may not manage roles, so nobody gets a level role: give my role the permission Manage Roles in Server \
                 Settings, Roles.";
     plain("cannot-manage-roles".to_owned(), text.to_owned())
+}
+
+/// Discord refuses a role for a reason of its own.
+pub(super) fn refused(level: LevelNumber, name: &str) -> Notice {
+    plain(
+        format!("refused-role:{level}"),
+        format!(
+            "Discord does not let me give or take the role {} of level {level}, although it stands below mine: see \
+             whether the server demands two-factor authentication of moderators, which my owner's account then needs \
+             too. The bot's log has Discord's words.",
+            escape(name)
+        ),
+    )
 }
 
 /// The question whether so many members may lose roles.

@@ -18,7 +18,9 @@ use crate::discord::council::{Council, Notice};
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
-use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, RoleId, RolePlan, Standing, UserId};
+use crate::leveling::{
+    GuildId, GuildRole, Height, LevelRoles, RoleId, RolePlan, Standing, UserId, may_be_changed,
+};
 use crate::profiles::Sightings;
 use crate::store::{self, Database, verification};
 use crate::xp::{LevelNames, XpCache};
@@ -187,6 +189,7 @@ impl VerifyRoles {
         if caught_up && report.withheld == 0 {
             self.tell("removals", &[]).await;
         }
+        self.tell_of_refused(&refused).await?;
         let mut session = self.database.acquire().await?;
         verification::finished(&mut session, now).await?;
         if allowed.is_some() && caught_up && report.withheld == 0 {
@@ -321,7 +324,7 @@ impl VerifyRoles {
     }
 
     /// Makes the differences; `refused` collects the roles that turn out to be gone or out of
-    /// reach: the rest goes on, and the next verification says it to the council. It goes on
+    /// reach: the rest goes on, and the council is told at the end. It goes on
     /// too when Discord does not answer for one member, and fails at the end.
     async fn apply(
         &self,
@@ -377,6 +380,25 @@ impl VerifyRoles {
             report.left.max(left)
         };
         unanswered.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Tells of roles that Discord refuses although the bot should reach them; of all others it
+    /// is told where levels are put right.
+    async fn tell_of_refused(&self, refused: &BTreeSet<RoleId>) -> Result<(), RestError> {
+        let mut notices = Vec::new();
+        if !refused.is_empty() {
+            let (roles, reach) = self.book.read().await?;
+            let levels = self.xp.levels();
+            let unexplained = roles
+                .iter()
+                .filter(|role| refused.contains(&role.id) && may_be_changed(role, reach).is_ok());
+            notices.extend(unexplained.filter_map(|role| {
+                let level = levels.carrying(role.id)?;
+                Some(troubles::refused(level.number, &role.name))
+            }));
+        }
+        self.tell("refused", &notices).await;
+        Ok(())
     }
 
     fn standing(&self, user: UserId) -> Option<Standing> {
