@@ -217,7 +217,7 @@ run_the_chaos() {
     open_cluster test-postgres fast
     create_database wall_e_test
     export DATABASE_URL PATH="$pg_bin:$PATH"
-    run "$programs/wall_e-chaos" "$@" 8>&- 9>&-
+    run "$programs/wall_e-chaos" "$@"
 }
 
 # For backups, imports and a look inside; the bot may be running or not.
@@ -247,7 +247,7 @@ on_the_test_database() {
     create_database wall_e_test
     export DATABASE_URL PATH="$pg_bin:$PATH"
     # The command may leave a daemon behind, such as a compiler cache: it must not look like a user of the database.
-    run "$@" 8>&- 9>&-
+    run "$@"
 }
 
 # --- Command line and settings -----------------------------------------------------------------------
@@ -394,7 +394,7 @@ build() {
         say "Building wall_e and all it depends on: about five minutes on two cores the first time$([[ $profile == dev ]] || echo ', more as it is optimised')."
     fi
     # A build runs code of every dependency: it gets no secrets, and a daemon it may leave behind no locks.
-    run env -u WALLE_TOKEN -u DATABASE_URL cargo build --locked --profile "$profile" "${@:2}" 7>&- 8>&- 9>&- ||
+    run env -u WALLE_TOKEN -u DATABASE_URL cargo build --locked --profile "$profile" "${@:2}" ||
         fail 1 "The build failed; the message is above."
 }
 
@@ -681,7 +681,9 @@ close_cluster() {
 # Starts a program in a session of its own, so that a Ctrl-C reaches this script alone, which then stops the
 # program with everything it started in turn. Should this script be killed, the kernel ends the program.
 start() {
-    setsid setpriv --pdeathsig TERM -- "$@" <&0 &
+    # The locks are this shell's alone. Closed here and not around a call of a function: a signal would find
+    # them closed for the trap as well.
+    setsid setpriv --pdeathsig TERM -- "$@" <&0 7>&- 8>&- 9>&- &
     child=$!
     children+=("-$child")
 }

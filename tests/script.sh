@@ -175,6 +175,16 @@ test_listening_uses_the_bots_settings_too() {
     expect 2 ./run_walle.sh listen closely
 }
 
+test_a_signal_stops_the_tests_and_their_server() {
+    ./run_walle.sh test-database bash -c 'touch began; sleep 30' >out 2>&1 &
+    local script=$!
+    eventually test -e began
+    kill -TERM $script
+    wait $script || true
+    stopped test-postgres
+    none_of grep "Bad file descriptor" out
+}
+
 test_two_starts_at_once_do_not_collide() {
     ./run_walle.sh test-database true 2>one &
     local first=$!
