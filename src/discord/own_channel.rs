@@ -167,7 +167,7 @@ async fn create(
         setting: wanted.setting,
         why,
     };
-    let bot = own_id(rest).await?;
+    let bot = guild::own_id(rest).await?;
     let roles = guild::roles(rest, guild).await?;
     let held = held(&roles, &guild::roles_of(rest, guild, bot).await?, guild);
     let missing: Vec<&str> = NEEDED
@@ -202,17 +202,6 @@ async fn create(
         Err(error @ RestError::Refused { .. }) => Err(not_created(format!("{error};"))),
         Err(error) => Err(error.into()),
     }
-}
-
-async fn own_id(rest: &Rest) -> Result<UserId, RestError> {
-    let who = "asking Discord who the bot is";
-    let told = rest.call(who, Repeat::Safe, PATIENCE, |http| async move {
-        let request = Request::new(Route::UserMe, LightMethod::Get);
-        http.fire::<Value>(request).await
-    });
-    wire::id_of(&told.await?)
-        .and_then(UserId::new)
-        .ok_or_else(|| RestError::NotUnderstood("the bot itself was not understood".to_owned()))
 }
 
 /// What the bot may do in the guild by its roles, the one that everyone has among them.
