@@ -15,6 +15,8 @@ use crate::day::{Day, MESSAGES, Result};
 use crate::schedule::{End, MESSAGES_OF, Schedule, Trouble, What};
 
 /// For a new start, a takeover, a session, on a busy machine.
+/// Where the bot keeps copies of avatars.
+const AVATARS: &str = "leveling_website_avatar_images";
 const PATIENCE: Duration = Duration::from_secs(45);
 /// For everything to be counted after the day.
 const COUNTED_WITHIN: Duration = Duration::from_mins(1);
@@ -439,10 +441,14 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Each level is announced once at most, and none that nobody reached.
+    /// Each level is announced once at most, and none that nobody reached. Copies of avatars
+    /// have a channel of their own, in which nothing else is said.
     fn check_lines(&self, verdict: &mut Verdict) {
         let mut announced = BTreeSet::new();
         for channel in self.sim.channel_names() {
+            if channel == AVATARS {
+                continue;
+            }
             for message in self.sim.bot_messages(self.sim.channel(&channel)) {
                 let text = message["content"].as_str().unwrap_or_default();
                 match level_up(text) {
