@@ -11,14 +11,14 @@ use chrono::{DateTime, Utc};
 
 use super::clock::Clock;
 use super::look_up::{Found, look_up};
+use super::tell::tell;
 use crate::backoff::backoff;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
 use crate::discord::cdn::{Cdn, NoImage};
 use crate::discord::council::{Council, Notice};
 use crate::discord::{Rest, RestError};
 use crate::leveling::{
-    AvatarHash, CopyPlan, Fingerprint, GuildId, Membership, MessageId, Picture, Sighting, UserId,
-    copy_plan,
+    AvatarHash, CopyPlan, GuildId, Membership, MessageId, Picture, Sighting, UserId, copy_plan,
 };
 use crate::store::updated_user::{self, Ticket, Wanted};
 use crate::store::user_point::profiles::{self, NewCopy, NewProfile};
@@ -91,7 +91,7 @@ impl Copies {
     /// the last to be stored), whatever is seen next is news.
     pub(super) fn disown(&self, stored: &[NewProfile]) {
         for NewProfile { user, profile, .. } in stored {
-            if self.known(*user) != Some(profile.fingerprint()) {
+            if self.xp.seen(*user) != Some(profile.fingerprint()) {
                 self.xp.forget_profile(*user);
             }
         }
@@ -198,7 +198,7 @@ impl Copies {
     /// The CDN has not what was seen: has it changed since, or is the account gone?
     async fn ask(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
-        let known = self.known(user);
+        let known = self.xp.seen(user);
         let found = match look_up(&self.rest, self.guild, user).await {
             Ok(found) => found,
             Err(error @ RestError::Refused { .. }) => {
@@ -206,7 +206,7 @@ impl Copies {
             }
             Err(error) => return Err(error.into()),
         };
-        if self.known(user) != known {
+        if self.xp.seen(user) != known {
             // Heard of meanwhile: what was asked for may be older.
             return Ok(());
         }
@@ -232,10 +232,6 @@ impl Copies {
                 Ok(())
             }
         }
-    }
-
-    fn known(&self, user: UserId) -> Option<Fingerprint> {
-        self.xp.get(user)?.seen
     }
 
     async fn failed(&self, wanted: &Wanted, why: &str, clock: Clock) -> anyhow::Result<()> {
@@ -275,23 +271,13 @@ impl Copies {
             ),
             buttons: None,
         };
-        self.tell(&[notice]).await;
+        tell(&self.council, SCOPE, &[notice]).await;
     }
 
     async fn channel_works(&self) {
         if self.state() != Channel::Usable {
             self.set(Channel::Usable);
-            self.tell(&[]).await;
-        }
-    }
-
-    async fn tell(&self, notices: &[Notice]) {
-        if let Err(error) = self.council.tell(SCOPE, notices).await {
-            let error = format!("{error:#}");
-            tracing::warn!(
-                error,
-                "the council could not be told about the avatar channel"
-            );
+            tell(&self.council, SCOPE, &[]).await;
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::tell::tell;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError, Kept};
 use crate::discord::council::{Council, Notice};
 use crate::leveling::{MessageId, UserId};
@@ -88,7 +89,7 @@ impl Links {
             Ok(()) => {
                 // The first time, what an earlier bot has told may be out of date.
                 if readings.last.is_none() || readings.troubled {
-                    self.tell(&[]).await;
+                    tell(&self.council, SCOPE, &[]).await;
                 }
                 return Ok(());
             }
@@ -106,7 +107,7 @@ impl Links {
                 );
                 let key = "avatar-channel-unread".to_owned();
                 let buttons = None;
-                self.tell(&[Notice { key, text, buttons }]).await;
+                tell(&self.council, SCOPE, &[Notice { key, text, buttons }]).await;
                 anyhow::anyhow!("the avatar channel cannot be read: {error}")
             }
         })
@@ -228,16 +229,6 @@ impl Links {
         updated_user::want_pictures_of(&mut transaction, &users).await?;
         store::commit(transaction).await?;
         Ok(users)
-    }
-
-    async fn tell(&self, notices: &[Notice]) {
-        if let Err(error) = self.council.tell(SCOPE, notices).await {
-            let error = format!("{error:#}");
-            tracing::warn!(
-                error,
-                "the council could not be told about the avatar channel"
-            );
-        }
     }
 
     fn readings(&self) -> Readings {

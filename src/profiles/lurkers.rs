@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::look_up::{Found, look_up};
 use crate::discord::{Rest, RestError};
 use crate::leveling::buckets::{LASTS, assign, next_look};
-use crate::leveling::{Fingerprint, GuildId, UserId};
+use crate::leveling::{GuildId, UserId};
 use crate::store::profile_bucket::{self, Round};
 use crate::store::user_point::profiles;
 use crate::store::{self, Database, updated_user};
@@ -115,7 +115,7 @@ impl Lurkers {
 
     /// Looks a user up, and remembers in the same transaction what was found and that it was.
     async fn look(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let known = self.known(user);
+        let known = self.xp.seen(user);
         let found = match look_up(&self.rest, self.guild, user).await {
             Ok(found) => Some(found),
             // Not now, and not by trying again either.
@@ -129,7 +129,7 @@ impl Lurkers {
             }
         };
         // Heard of meanwhile: what was asked for may be older.
-        let found = found.filter(|_| self.known(user) == known);
+        let found = found.filter(|_| self.xp.seen(user) == known);
         let mut transaction = self.database.begin().await?;
         let seen = match &found {
             Some(Found::There(seen)) => seen.news(known).is_some().then_some(seen),
@@ -142,7 +142,7 @@ impl Lurkers {
             profiles::mark_gone(&mut transaction, user, now).await?;
         }
         profile_bucket::save(&mut transaction, done).await?;
-        if seen.is_some() && self.known(user) != known {
+        if seen.is_some() && self.xp.seen(user) != known {
             // Heard of just now, and perhaps waiting for the row: it is looked up again.
             return Ok(store::roll_back(transaction).await?);
         }
@@ -155,10 +155,6 @@ impl Lurkers {
             tracing::info!(%user, "an account is no more; its last name and avatar are kept");
         }
         Ok(())
-    }
-
-    fn known(&self, user: UserId) -> Option<Fingerprint> {
-        self.xp.get(user)?.seen
     }
 
     fn idle_until(&self) -> Option<DateTime<Utc>> {

@@ -11,6 +11,7 @@ mod links;
 mod look_up;
 mod lurkers;
 mod sightings;
+mod tell;
 
 pub use actives::Actives;
 pub use copies::{Copies, MOST_ATTEMPTS};

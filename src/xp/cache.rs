@@ -169,6 +169,11 @@ impl XpCache {
         self.users.get(&user).is_some_and(|entry| entry.named)
     }
 
+    /// The profile last seen of a user, in short.
+    pub fn seen(&self, user: UserId) -> Option<Fingerprint> {
+        self.users.get(&user)?.seen
+    }
+
     /// Takes note of what was seen of a user. Whether that is news, which somebody must then
     /// have stored: it is no news a second time. Of whom we know nothing, nothing is.
     pub fn notice(&self, user: UserId, sighting: &Sighting) -> bool {
