@@ -24,7 +24,8 @@
 //!
 //! A new gateway session, and an inbox that overflowed, are gaps: the engine stops at its
 //! frontier, `tasks/catch_up` reads the history from there, and what was read is merged by
-//! id with what came live meanwhile, and applied as one batch.
+//! id with what came live meanwhile, and applied in batches of bounded size, each of which moves
+//! the frontier; the level-up lines of all of them come at the end, one for each member.
 //!
 //! # How a face becomes current
 //!

@@ -81,6 +81,17 @@ impl Error {
         error.code().is_some_and(|code| code.starts_with("22"))
     }
 
+    /// Whether a time limit was hit: less at once may fit into it.
+    pub fn is_time_limit(&self) -> bool {
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| is_time_limit(&code))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the server is away: not reached, not ready, full, or closed to writers.
     /// Asking again later is of use.
     pub fn is_passing(&self) -> bool {
@@ -96,6 +107,11 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// Postgres' error codes for its own time limits: of a statement, a lock, a transaction.
+fn is_time_limit(code: &str) -> bool {
+    ["57014", "55P03", "25P04"].contains(&code)
 }
 
 /// Postgres' error codes that are about the server and not about what was asked.
@@ -130,9 +146,13 @@ const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// The same for a session apart: the engine's holds the row that a successor needs, and
-/// a bot that is stopped between two statements must not hold it for longer.
-const APART_OPTIONS: [(&str, &str); 1] = [("idle_in_transaction_session_timeout", "2s")];
+/// The same for a session apart: the engine's holds the row that a successor needs. A bot that
+/// is stopped between two statements must not hold it for longer; and a statement that the bot
+/// has given up goes on in the server for that long.
+const APART_OPTIONS: [(&str, &str); 2] = [
+    ("idle_in_transaction_session_timeout", "2s"),
+    ("statement_timeout", "20s"),
+];
 
 /// A pool of sessions with one Postgres database.
 #[derive(Clone, Debug)]
@@ -314,6 +334,7 @@ mod tests {
             ("28P01", false),
         ] {
             assert_eq!(is_passing(code), passing, "{code}");
+            assert_eq!(is_time_limit(code), code == "57014", "{code}");
         }
         for (error, passing) in [
             (sqlx::Error::PoolTimedOut, true),

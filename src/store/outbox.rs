@@ -1,5 +1,7 @@
 //! The table `outbox`: what Discord must still be told after a commit.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Connection, Result, bigint, channel_id, level_number, message_id, user_id};
@@ -67,8 +69,47 @@ pub async fn add(connection: &mut Connection, level_ups: &[LevelUp]) -> Result<(
     Ok(())
 }
 
-/// At most `limit` rows that are due at `now`, oldest first. One that is due later
-/// than any wait would explain was written before the clock was set back.
+/// Takes the rows of these users that are held until their catch-up is over: the level that
+/// each of them rose from, which is the first row's.
+pub async fn take_held(
+    connection: &mut Connection,
+    users: &[UserId],
+) -> Result<BTreeMap<UserId, Option<LevelNumber>>> {
+    let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
+    let rows = sqlx::query!(
+        "with held as (
+            select message_id, user_id from outbox
+            where message_id >= (select lines_held_from from watermark) and user_id = any($1)
+            order by message_id, user_id for update
+         )
+         delete from outbox using held
+         where outbox.message_id = held.message_id and outbox.user_id = held.user_id
+         returning outbox.message_id, outbox.user_id, from_level",
+        &users,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|row| {
+            let from = row
+                .from_level
+                .map(|level| level_number(TABLE, "from_level", level))
+                .transpose()?;
+            Ok((row.message_id, user_id(TABLE, row.user_id)?, from))
+        })
+        .collect::<Result<_>>()?;
+    // The first of a user comes last, and stays.
+    rows.sort_unstable_by_key(|&(message, ..)| std::cmp::Reverse(message));
+    Ok(rows
+        .into_iter()
+        .map(|(_, user, from)| (user, from))
+        .collect())
+}
+
+/// At most `limit` rows that are due at `now`, oldest first, without those of a catch-up that
+/// goes on. One that is due later than any wait would explain was written before the clock was
+/// set back.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -76,7 +117,8 @@ pub async fn due(
 ) -> Result<Vec<Pending>> {
     let rows = sqlx::query!(
         "select message_id, user_id, channel_id, from_level, level, attempts, roles_given
-         from outbox where next_attempt_at <= $1 or next_attempt_at > $2
+         from outbox where (next_attempt_at <= $1 or next_attempt_at > $2)
+            and message_id < (select coalesce(lines_held_from, 9223372036854775807) from watermark)
          order by message_id, user_id limit $3",
         now,
         now + LATEST,

@@ -71,23 +71,52 @@ pub async fn lock(connection: &mut Connection) -> Result<Watermark> {
     read(connection).await
 }
 
+/// What a batch does with the level-up lines of a catch-up that is saved in several batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldLines {
+    /// It does not concern them.
+    Keep,
+    /// More batches follow: lines of messages from this one on wait, also those of a catch-up
+    /// that ended in the middle.
+    HoldFrom(MessageId),
+    /// None are held any more.
+    Release,
+}
+
 /// Moves the row on by one batch. `false` if it did not stand at `from`: this
 /// batch is saved already, or another bot has taken over; `read` tells which.
 pub async fn advance(
     connection: &mut Connection,
     from: Watermark,
     frontier: Option<MessageId>,
+    lines: HeldLines,
 ) -> Result<bool> {
+    let hold_from = match lines {
+        HeldLines::HoldFrom(message) => Some(bigint(message.get())),
+        HeldLines::Keep | HeldLines::Release => None,
+    };
     let moved = sqlx::query!(
-        "update watermark set message_id = $1, batch_no = batch_no + 1
+        "update watermark set message_id = $1, batch_no = batch_no + 1,
+            lines_held_from = case when $4 then null
+                else least(lines_held_from, $5::bigint) end
          where owner_epoch = $2 and batch_no = $3",
         frontier.map_or(0, |message| bigint(message.get())),
         from.owner_epoch,
         from.batch_no,
+        lines == HeldLines::Release,
+        hold_from,
     )
     .execute(connection)
     .await?;
     Ok(moved.rows_affected() == 1)
+}
+
+/// The catch-up is over: its level-up lines are due.
+pub async fn release_lines(connection: &mut Connection) -> Result<()> {
+    sqlx::query!("update watermark set lines_held_from = null where lines_held_from is not null")
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 pub(super) fn frontier(value: i64) -> Result<Option<MessageId>> {

@@ -2,7 +2,7 @@
 //!
 //! Pure: the standings before are given, the standings after are returned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
@@ -62,7 +62,7 @@ pub fn recompute(
 /// everyone who earned, and the days.
 pub fn recompute_from(
     before: impl Fn(UserId) -> Option<Standing>,
-    messages: Vec<Seen>,
+    mut messages: Vec<Seen>,
     levels: &Levels,
     zone: Tz,
 ) -> (Vec<SavedUser>, Vec<DayTotal>) {
@@ -75,7 +75,8 @@ pub fn recompute_from(
             seen: None,
         })
     };
-    let Batch { users, days, .. } = plan(messages, levels, zone, Lines::OnePerUser, known);
+    messages.sort_unstable_by_key(|seen| seen.message);
+    let Batch { users, days, .. } = plan(&messages, levels, zone, Lines::OnePerUser, known);
     (users, days)
 }
 
@@ -88,15 +89,30 @@ pub(super) enum Lines {
     OnePerUser,
 }
 
-/// Applies the messages in the order of their ids. One that is there twice counts once.
+/// How many of these messages one batch takes: at most so many, of at most so many users, and
+/// at least one where there is any.
+pub(super) fn batch_end(messages: &[Seen], max_messages: usize, max_users: usize) -> usize {
+    let most = messages.len().min(max_messages.max(1));
+    if most <= max_users {
+        return most;
+    }
+    let mut users = HashSet::with_capacity(max_users);
+    let beyond = messages[..most].iter().position(|seen| {
+        users.insert(seen.user);
+        users.len() > max_users.max(1)
+    });
+    beyond.unwrap_or(most)
+}
+
+/// Applies messages that are sorted by id. One that is there twice counts once.
 pub(super) fn plan(
-    mut messages: Vec<Seen>,
+    messages: &[Seen],
     levels: &Levels,
     zone: Tz,
     lines: Lines,
     known: impl Fn(UserId) -> Option<CachedUser>,
 ) -> Batch {
-    messages.sort_unstable_by_key(|seen| seen.message);
+    debug_assert!(messages.is_sorted_by_key(|seen| seen.message));
     let mut users: BTreeMap<UserId, Author> = BTreeMap::new();
     let mut days: BTreeMap<(UserId, NaiveDate), (u64, u64)> = BTreeMap::new();
     let mut batch = Batch {
@@ -104,13 +120,13 @@ pub(super) fn plan(
         ..Batch::default()
     };
     let lowest_has_a_role = levels.rows()[0].role_id.is_some();
-    for Seen {
-        message,
-        channel,
-        user,
-        profile,
-    } in messages
-    {
+    for seen in messages {
+        let &Seen {
+            message,
+            channel,
+            user,
+            ref profile,
+        } = seen;
         let author = users
             .entry(user)
             .or_insert_with(|| Author::new(known(user)));
@@ -125,7 +141,7 @@ pub(super) fn plan(
         author.standing = author.standing.with(award);
         author.earned = true;
         if !author.named && author.profile.is_none() {
-            author.profile = profile;
+            author.profile.clone_from(profile);
         }
         let level = levels.level_at(author.standing.points);
         if level > before {
@@ -243,10 +259,15 @@ mod tests {
         }
     }
 
-    fn plan_new(messages: Vec<Seen>) -> Batch {
-        plan(messages, &levels(), Tz::Canada__Pacific, Lines::All, |_| {
-            None
-        })
+    fn plan_new(mut messages: Vec<Seen>) -> Batch {
+        messages.sort_by_key(|seen| seen.message);
+        plan(
+            &messages,
+            &levels(),
+            Tz::Canada__Pacific,
+            Lines::All,
+            |_| None,
+        )
     }
 
     #[test]
@@ -280,7 +301,7 @@ mod tests {
             named: true,
             seen: None,
         };
-        let batch = plan(vec![seen(1, 10)], &levels(), Tz::UTC, Lines::All, |_| {
+        let batch = plan(&[seen(1, 10)], &levels(), Tz::UTC, Lines::All, |_| {
             Some(cooling)
         });
         assert_eq!(
@@ -305,7 +326,7 @@ mod tests {
             seen: None,
         };
         let batch = plan(
-            vec![seen(1, 0), seen(1, 60_000)],
+            &[seen(1, 0), seen(1, 60_000)],
             &levels(),
             Tz::UTC,
             Lines::All,
@@ -341,7 +362,7 @@ mod tests {
                 seen: None,
             })
         };
-        let play = |lines| plan(messages.clone(), &levels(), Tz::UTC, lines, known).level_ups;
+        let play = |lines| plan(&messages, &levels(), Tz::UTC, lines, known).level_ups;
         let (all, one) = (play(Lines::All), play(Lines::OnePerUser));
         assert!(all.len() > 4 && all.is_sorted_by_key(|level_up| level_up.message));
         assert_eq!(one.len(), 2);
@@ -355,6 +376,33 @@ mod tests {
             assert_eq!(from, Some(LevelNumber(expected)));
             assert!(first.level < last.level);
         }
+    }
+
+    #[test]
+    fn a_batch_ends_before_one_message_or_one_user_too_many() {
+        let of = |users: &[u64]| -> Vec<Seen> {
+            let messages = (0..).zip(users);
+            messages.map(|(at, &user)| seen(user, at)).collect()
+        };
+        let messages = of(&[1, 1, 2, 1, 3, 2, 4]);
+        for (max_messages, max_users, end) in [
+            (9, 9, 7),
+            (7, 4, 7),
+            (7, 3, 6),
+            (7, 2, 4),
+            (3, 2, 3),
+            (7, 1, 2),
+            (1, 1, 1),
+            // One message is always taken.
+            (0, 0, 1),
+        ] {
+            assert_eq!(
+                batch_end(&messages, max_messages, max_users),
+                end,
+                "{max_messages} messages, {max_users} users"
+            );
+        }
+        assert_eq!(batch_end(&[], 5, 5), 0);
     }
 
     #[test]
@@ -418,7 +466,7 @@ mod tests {
                 let mut users: BTreeMap<UserId, CachedUser> = BTreeMap::new();
                 let mut points_by_day = BTreeMap::new();
                 for part in messages.chunks(size) {
-                    let batch = plan(part.to_vec(), &levels(), Tz::UTC, Lines::All, |user| users.get(&user).copied());
+                    let batch = plan(part, &levels(), Tz::UTC, Lines::All, |user| users.get(&user).copied());
                     for SavedUser { user, standing, .. } in batch.users {
                         users.insert(user, CachedUser { user, standing, hidden: false, named: true, seen: None });
                     }

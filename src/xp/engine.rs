@@ -6,13 +6,19 @@
 //!
 //! A gap (a new gateway session, an inbox that overflowed) stops the engine until
 //! somebody has read the history from the frontier on. What comes live meanwhile
-//! waits, is merged with what was read, and all of it is applied as one batch.
+//! waits and is merged with what was read. All of it is applied in the order of the ids, in
+//! batches of bounded size: each is a transaction of its own that moves the frontier to its
+//! last message, so that a restart goes on from there. The level-up lines wait for the last
+//! one, and are one for each member.
+//!
+//! A batch that takes Postgres too long is halved until it gets through.
 //!
 //! A change that a person asked for is a batch of its own, after the messages that came
 //! before it. They are told whether it is saved, and are told the truth: a change is put
 //! into a transaction only while somebody waits for it, and no further attempt is made
 //! before it is known that the one before came to nothing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,14 +27,15 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, Lines, plan};
+use super::batch::{Batch, Lines, batch_end, plan};
 use super::cache::XpCache;
 use super::change::{Change, ChangeError, ChangeRequest, Changed, Planned, plan_change};
 use super::inbox::{Asked, Delivery, GapMark, History, Inbox, Seen};
 use super::ticket::Ticket;
 use crate::backoff::backoff;
-use crate::leveling::MessageId;
-use crate::store::watermark::{Lost, Watermark};
+use crate::leveling::{MessageId, UserId};
+use crate::store::outbox::LevelUp;
+use crate::store::watermark::{HeldLines, Lost, Watermark};
 use crate::store::{self, Connection, Database};
 
 /// A batch is closed after this long: time for messages that overtook each other
@@ -39,8 +46,6 @@ const MAX_BATCH: usize = 2_000;
 /// Messages that may wait for the history. Beyond it they are forgotten, and the
 /// reading starts again and finds them too.
 const MAX_WAITING: usize = 200_000;
-/// How long a commit may take before its outcome is asked for.
-const COMMIT_TIMEOUT: Duration = Duration::from_mins(1);
 /// While Postgres is away the log says so this often.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 /// How long the stored row stays as it is where nothing more is earned.
@@ -49,6 +54,30 @@ const LAG: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_LEAST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
+/// How often the log says how far a long catch-up is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How much one transaction may hold, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct CommitLimits {
+    /// Messages, whether they earn or not.
+    pub messages: usize,
+    /// Users who wrote them.
+    pub users: usize,
+    /// How long a commit may take before its outcome is asked for.
+    pub timeout: Duration,
+}
+
+impl Default for CommitLimits {
+    /// About a second of Postgres' time, and much more time than that.
+    fn default() -> Self {
+        Self {
+            messages: 20_000,
+            users: 5_000,
+            timeout: Duration::from_mins(1),
+        }
+    }
+}
 
 /// A stretch of history that must be read before anything newer is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +105,12 @@ pub struct Engine {
     /// and once after a batch, which shows whether that is still there (a failover may undo
     /// what the last beat did not see).
     follow_at: Option<Instant>,
-    /// A frontier without a batch that was sent to Postgres and not answered: it may be
+    /// The frontier of a commit that was sent to Postgres and not answered: it may be
     /// stored or not. Found out before anything else is committed.
-    unanswered: Option<MessageId>,
+    in_doubt: Option<MessageId>,
+    limits: CommitLimits,
+    /// How many users a batch may have now: fewer after one that took too long.
+    max_users: usize,
     deliveries: mpsc::Receiver<Delivery>,
     gap_mark: Arc<GapMark>,
     gaps: watch::Sender<Option<Gap>>,
@@ -97,8 +129,120 @@ struct CatchUp {
     gap: Gap,
     /// What came live meanwhile.
     waiting: Vec<Seen>,
-    /// What was read.
-    read: Option<History>,
+    /// What was read, and is being applied.
+    backlog: Option<Backlog>,
+}
+
+/// The messages of a catch-up, which are applied a batch at a time.
+#[derive(Debug)]
+struct Backlog {
+    /// Sorted by id.
+    messages: Vec<Seen>,
+    /// How many of them are applied.
+    applied: usize,
+    /// Everything up to this message has been read.
+    reached: MessageId,
+    /// The first message that may bring a line.
+    first: MessageId,
+    /// Another gap was found meanwhile: it begins where this one ends, and what has come live
+    /// since then belongs to it.
+    gap_follows: bool,
+    /// How many messages were read, for the log.
+    missed: usize,
+    /// Who has earned, for the log.
+    earners: HashSet<UserId>,
+    /// When the log last said how far this is.
+    said_at: Instant,
+}
+
+impl Backlog {
+    /// What was read, and what came live meanwhile.
+    fn new(history: History, waiting: Vec<Seen>) -> Self {
+        let History {
+            mut messages,
+            reached,
+            ..
+        } = history;
+        // What was written after the reading had begun may have been read in one channel
+        // and not in another. All of it comes live, and in order; or the session is lost
+        // once more, and the next reading begins where this one ends.
+        messages.retain(|seen| seen.message <= reached);
+        let missed = messages.len();
+        let mut backlog = Self {
+            messages,
+            applied: 0,
+            reached,
+            first: reached,
+            gap_follows: false,
+            missed,
+            earners: HashSet::new(),
+            said_at: Instant::now(),
+        };
+        backlog.append(waiting);
+        backlog
+    }
+
+    fn append(&mut self, waiting: Vec<Seen>) {
+        self.messages.drain(..self.applied);
+        self.applied = 0;
+        self.messages.extend(waiting);
+        self.messages.sort_unstable_by_key(|seen| seen.message);
+        if let Some(seen) = self.messages.first() {
+            self.first = self.first.min(seen.message);
+        }
+    }
+
+    fn rest(&self) -> &[Seen] {
+        &self.messages[self.applied..]
+    }
+
+    fn say_progress(&mut self) {
+        if self.said_at.elapsed() >= PROGRESS_INTERVAL {
+            self.said_at = Instant::now();
+            tracing::info!(
+                missed = self.missed,
+                left = self.rest().len(),
+                "what was missed is being counted"
+            );
+        }
+    }
+}
+
+/// Which part of the whole a batch is: it says what becomes of the lines of a catch-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What came live. No catch-up is under way.
+    Live,
+    /// A catch-up, or a part of one.
+    CatchUp {
+        /// Its first message.
+        first: MessageId,
+        is_last: bool,
+    },
+    /// Nothing but the frontier.
+    Frontier,
+}
+
+impl Part {
+    fn held_lines(self) -> HeldLines {
+        match self {
+            Self::Live => HeldLines::Release,
+            Self::CatchUp {
+                first,
+                is_last: false,
+            } => HeldLines::HoldFrom(first),
+            // Those that an earlier part holds are released when they are merged.
+            Self::CatchUp { is_last: true, .. } | Self::Frontier => HeldLines::Keep,
+        }
+    }
+}
+
+/// What has become of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Committed {
+    Saved,
+    /// Nothing is saved, since Postgres needed too long for so many users.
+    TooSlow,
 }
 
 /// What the engine and the rest of the bot have of each other.
@@ -130,7 +274,9 @@ impl Engine {
             watermark,
             applied: watermark.frontier,
             follow_at: None,
-            unanswered: None,
+            in_doubt: None,
+            limits: CommitLimits::default(),
+            max_users: CommitLimits::default().users,
             deliveries,
             gap_mark,
             gaps,
@@ -148,15 +294,25 @@ impl Engine {
         )
     }
 
+    /// With other limits, for tests.
+    #[must_use]
+    pub fn with_limits(self, limits: CommitLimits) -> Self {
+        Self {
+            limits,
+            max_users: limits.users,
+            ..self
+        }
+    }
+
     /// Works until `cancel`, then takes nothing more, commits what it has and ends.
-    /// What waits for a history then is left to the next start, which reads it; on a
-    /// new database the next start would read nothing, so there it is counted.
+    /// What waits for a history then, or is left of one, is left to the next start, which
+    /// reads it; on a new database the next start would read nothing, so there it is counted.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Lost> {
         while let Some(messages) = self.next_batch(&cancel).await {
             // Whatever came after a gap came after its mark: looked at only now, the
             // mark cannot be missed.
             if self.gap_mark.take() {
-                self.begin_catch_up();
+                self.find_gap();
             }
             if self.catch_up.is_some() {
                 self.go_on_catching_up(messages).await?;
@@ -175,8 +331,13 @@ impl Engine {
             }
         }
         if self.applied.is_none()
-            && let Some(CatchUp { waiting, .. }) = self.catch_up.take()
+            && let Some(CatchUp {
+                mut waiting,
+                backlog,
+                ..
+            }) = self.catch_up.take()
         {
+            waiting.extend(backlog.into_iter().flat_map(|backlog| backlog.messages));
             self.apply(waiting).await?;
         }
         // So that a start after a quiet day does not take the day for a gap.
@@ -189,12 +350,22 @@ impl Engine {
     /// Collects for a window of time. `None` when the inbox is closed and empty.
     async fn next_batch(&mut self, cancel: &CancellationToken) -> Option<Vec<Seen>> {
         let mut received = Vec::new();
+        let is_applying = self.backlog().is_some();
         tokio::select! {
             biased;
             () = cancel.cancelled(), if !self.deliveries.is_closed() => self.deliveries.close(),
             () = self.gap_mark.opened() => {}
             () = until(self.follow_at) => return Some(Vec::new()),
-            _ = self.deliveries.recv_many(&mut received, MAX_BATCH) => {}
+            count = self.deliveries.recv_many(&mut received, MAX_BATCH) => {
+                if count == 0 {
+                    return None;
+                }
+            }
+            // Between two batches of a catch-up, what is here is taken and nothing waited for.
+            () = std::future::ready(()), if is_applying => return Some(Vec::new()),
+        }
+        if is_applying {
+            return Some(self.take_in(received));
         }
         let deadline = Instant::now() + WINDOW;
         // A command that waits closes the window: it came after all that it waits for.
@@ -213,6 +384,11 @@ impl Engine {
                 Ok(_) => {}
             }
         }
+        Some(self.take_in(received))
+    }
+
+    /// Puts what was received where it belongs; the messages are left.
+    fn take_in(&mut self, received: Vec<Delivery>) -> Vec<Seen> {
         let mut messages = Vec::with_capacity(received.len());
         for delivery in received {
             match delivery {
@@ -222,7 +398,20 @@ impl Engine {
                 Delivery::Change(asked) => self.asked.push(asked),
             }
         }
-        Some(messages)
+        messages
+    }
+
+    /// What was read and is not applied yet.
+    fn backlog(&mut self) -> Option<&mut Backlog> {
+        self.catch_up.as_mut()?.backlog.as_mut()
+    }
+
+    fn find_gap(&mut self) {
+        match self.backlog() {
+            // What was read is true all the same, and the next reading begins behind it.
+            Some(backlog) => backlog.gap_follows = true,
+            None => self.begin_catch_up(),
+        }
     }
 
     /// Stops applying and asks for the history from where everything is applied.
@@ -241,7 +430,7 @@ impl Engine {
         self.catch_up = Some(CatchUp {
             gap,
             waiting,
-            read: None,
+            backlog: None,
         });
         self.gaps.send_replace(Some(gap));
     }
@@ -249,69 +438,117 @@ impl Engine {
     fn take_history(&mut self, history: History) {
         if let Some(catch_up) = &mut self.catch_up
             && catch_up.gap.number == history.gap
+            && catch_up.backlog.is_none()
         {
-            catch_up.read = Some(history);
+            let waiting = std::mem::take(&mut catch_up.waiting);
+            catch_up.backlog = Some(Backlog::new(history, waiting));
         }
     }
 
-    /// Lets live messages wait, or applies them with the history if that is here.
+    /// Lets live messages wait, and applies a batch of what was read, if that is here.
     async fn go_on_catching_up(&mut self, messages: Vec<Seen>) -> Result<(), Lost> {
         let Some(catch_up) = &mut self.catch_up else {
             return Ok(());
         };
         catch_up.waiting.extend(messages);
-        let Some(history) = catch_up.read.take() else {
-            if catch_up.waiting.len() > MAX_WAITING {
-                tracing::warn!(
-                    "too many messages wait for the history; it is read again, with them in it"
-                );
-                catch_up.waiting = Vec::new();
-                self.begin_catch_up();
+        let mut backlog = catch_up.backlog.take();
+        if let Some(backlog) = &mut backlog
+            && !backlog.gap_follows
+            && backlog.rest().len() <= self.limits.messages
+        {
+            backlog.append(std::mem::take(&mut catch_up.waiting));
+        }
+        if catch_up.waiting.len() > MAX_WAITING {
+            tracing::warn!(
+                "too many messages wait for the history; it is read again, with them in it"
+            );
+            catch_up.waiting = Vec::new();
+            match &mut backlog {
+                Some(backlog) => backlog.gap_follows = true,
+                None => self.begin_catch_up(),
+            }
+        }
+        match backlog {
+            Some(backlog) => self.apply_next(backlog).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Applies the next batch of a catch-up; after the last one the catch-up is over.
+    async fn apply_next(&mut self, mut backlog: Backlog) -> Result<(), Lost> {
+        let is_last = loop {
+            let messages = backlog.rest();
+            let end = batch_end(messages, self.limits.messages, self.max_users);
+            let is_last = end == messages.len();
+            let mut batch = self.plan(&messages[..end], Lines::OnePerUser);
+            let read = is_last.then_some(backlog.reached);
+            let reached = batch.last.max(read).max(self.applied);
+            let part = Part::CatchUp {
+                first: backlog.first,
+                is_last,
+            };
+            if batch.users.is_empty() && !is_last {
+                self.applied = reached;
+            } else if self.save_and_show(&mut batch, reached, part).await? == Committed::TooSlow {
+                continue;
+            }
+            backlog.applied += end;
+            backlog
+                .earners
+                .extend(batch.users.iter().map(|row| row.user));
+            break is_last;
+        };
+        if !is_last {
+            backlog.say_progress();
+            if let Some(catch_up) = &mut self.catch_up {
+                catch_up.backlog = Some(backlog);
             }
             return Ok(());
-        };
-        // What was written after the reading had begun may have been read in one channel
-        // and not in another. All of it comes live, and in order; or the session is lost
-        // once more, and the next reading begins where this one ends.
-        let mut messages = history.messages;
-        messages.retain(|seen| seen.message <= history.reached);
-        let missed = messages.len();
-        messages.append(&mut catch_up.waiting);
-        let known = |user| self.cache.get(user);
-        let mut batch = plan(
-            messages,
-            &self.cache.levels(),
-            self.zone,
-            Lines::OnePerUser,
-            known,
-        );
-        let reached = batch.last.max(Some(history.reached)).max(self.applied);
-        self.save_and_show(&mut batch, reached).await?;
-        self.catch_up = None;
-        if missed > 0 {
+        }
+        if backlog.missed > 0 {
             tracing::info!(
-                missed,
-                earned = batch.users.len(),
+                missed = backlog.missed,
+                earned = backlog.earners.len(),
                 "what was missed has been counted"
             );
+        }
+        // Lines may have waited for this.
+        self.outbox_filled.notify_one();
+        if backlog.gap_follows {
+            self.begin_catch_up();
+        } else {
+            self.catch_up = None;
         }
         Ok(())
     }
 
-    async fn apply(&mut self, messages: Vec<Seen>) -> Result<(), Lost> {
-        let known = |user| self.cache.get(user);
-        let mut batch = plan(messages, &self.cache.levels(), self.zone, Lines::All, known);
-        let reached = batch.last.max(self.applied);
-        if batch.users.is_empty() {
-            // Nothing to save but the frontier, which moves with the next batch that has
-            // something, or soon by itself.
-            self.applied = reached;
-            if self.applied > self.watermark.frontier {
-                self.follow_at.get_or_insert_with(|| Instant::now() + LAG);
+    async fn apply(&mut self, mut messages: Vec<Seen>) -> Result<(), Lost> {
+        messages.sort_unstable_by_key(|seen| seen.message);
+        let mut rest = messages.as_slice();
+        while !rest.is_empty() {
+            let end = batch_end(rest, self.limits.messages, self.max_users);
+            let mut batch = self.plan(&rest[..end], Lines::All);
+            let reached = batch.last.max(self.applied);
+            if batch.users.is_empty() {
+                // Nothing to save but the frontier, which moves with the next batch that has
+                // something, or soon by itself.
+                self.applied = reached;
+                if self.applied > self.watermark.frontier {
+                    self.follow_at.get_or_insert_with(|| Instant::now() + LAG);
+                }
+            } else if self.save_and_show(&mut batch, reached, Part::Live).await?
+                == Committed::TooSlow
+            {
+                continue;
             }
-            return Ok(());
+            rest = &rest[end..];
         }
-        self.save_and_show(&mut batch, reached).await
+        Ok(())
+    }
+
+    fn plan(&self, messages: &[Seen], lines: Lines) -> Batch {
+        let known = |user| self.cache.get(user);
+        plan(messages, &self.cache.levels(), self.zone, lines, known)
     }
 
     /// Commits a batch, then shows it to everyone.
@@ -319,73 +556,129 @@ impl Engine {
         &mut self,
         batch: &mut Batch,
         reached: Option<MessageId>,
-    ) -> Result<(), Lost> {
+        part: Part,
+    ) -> Result<Committed, Lost> {
         let Some(frontier) = reached else {
-            return Ok(());
+            return Ok(Committed::Saved);
         };
-        self.commit(batch, frontier).await?;
+        if self.commit(batch, frontier, part).await? == Committed::TooSlow {
+            self.max_users = batch.users.len() / 2;
+            tracing::warn!(
+                users = batch.users.len(),
+                "Postgres takes too long for so many users at once; half as many are saved at a time"
+            );
+            return Ok(Committed::TooSlow);
+        }
+        self.max_users = (self.max_users * 2).min(self.limits.users);
         self.applied = reached;
         self.follow_at = (!batch.users.is_empty()).then(|| Instant::now() + LAG);
         self.cache.apply(&batch.users);
         if !batch.level_ups.is_empty() {
             self.outbox_filled.notify_one();
         }
-        Ok(())
+        Ok(Committed::Saved)
     }
 
     /// Lets the stored frontier follow where nothing was earned. One attempt: nothing is
     /// lost if it comes later or never, so nobody is kept waiting for it.
     async fn follow(&mut self) -> Result<(), Lost> {
-        self.unanswered = self.unanswered.or(self.applied);
-        match tokio::time::timeout(PATIENCE, self.answer_for_frontier()).await {
+        let attempted = async {
+            self.resolve_doubt().await?;
+            match self.applied {
+                Some(frontier) => {
+                    let nobody = Batch::default();
+                    self.try_commit(&nobody, frontier, Part::Frontier).await
+                }
+                None => Ok(()),
+            }
+        };
+        match tokio::time::timeout(PATIENCE, attempted).await {
             Ok(Err(CommitError::Lost(lost))) => return Err(lost),
             Ok(Ok(())) => self.follow_at = None,
-            Ok(Err(CommitError::Store(_))) | Err(_) => self.follow_at = Some(Instant::now() + LAG),
+            Ok(Err(CommitError::Store(_) | CommitError::TooSlow(_))) | Err(_) => {
+                self.follow_at = Some(Instant::now() + LAG);
+            }
         }
         Ok(())
     }
 
-    async fn answer_for_frontier(&mut self) -> Result<(), CommitError> {
-        if let Some(frontier) = self.unanswered {
-            self.try_commit(&Batch::default(), Some(frontier)).await?;
-            self.unanswered = None;
+    /// Finds out what became of a commit that was not answered: whether it is saved. If it is
+    /// not, it never will be.
+    async fn resolve_doubt(&mut self) -> Result<bool, CommitError> {
+        let Some(frontier) = self.in_doubt else {
+            return Ok(false);
+        };
+        let mut session = self.take_session().await?;
+        let now = store::within(self.limits.timeout, async {
+            // A transaction whose COMMIT may be on its way holds the row: it is waited for.
+            let mut transaction = store::begin(&mut session).await?;
+            let now = store::watermark::lock(&mut transaction).await?;
+            store::roll_back(transaction).await?;
+            Ok(now)
+        });
+        let now = now.await?;
+        self.session = Some(session);
+        let saved = now != self.watermark;
+        if saved {
+            let outcome = self.watermark.outcome(Some(frontier), now);
+            outcome.map_err(CommitError::Lost)?;
+            self.watermark = now;
         }
-        Ok(())
+        self.in_doubt = None;
+        Ok(saved)
     }
 
-    /// Tries until the batch is in, whatever Postgres goes through meanwhile.
-    async fn commit(&mut self, batch: &mut Batch, frontier: MessageId) -> Result<(), Lost> {
+    /// Tries until the batch is in, whatever Postgres goes through meanwhile. Gives up only
+    /// where a smaller one may fit into its time.
+    async fn commit(
+        &mut self,
+        batch: &mut Batch,
+        frontier: MessageId,
+        part: Part,
+    ) -> Result<Committed, Lost> {
         let mut said = None::<Instant>;
+        let (mut sent, mut too_slow) = (false, false);
         for attempt in 0.. {
             let attempted = async {
-                self.answer_for_frontier().await?;
-                self.try_commit(batch, Some(frontier)).await
+                let saved = self.resolve_doubt().await?;
+                if sent && saved {
+                    return Ok(Committed::Saved);
+                }
+                if too_slow && batch.users.len() > 1 {
+                    return Ok(Committed::TooSlow);
+                }
+                sent = true;
+                self.try_commit(batch, frontier, part).await?;
+                Ok(Committed::Saved)
             };
-            match attempted.await {
-                Ok(()) => {
-                    if said.is_some() {
+            let error = match attempted.await {
+                Ok(committed) => {
+                    if said.is_some() && committed == Committed::Saved {
                         tracing::info!(
                             attempts = attempt + 1,
                             "the database is back and nothing was lost"
                         );
                     }
-                    return Ok(());
+                    return Ok(committed);
                 }
                 Err(CommitError::Lost(lost)) => return Err(lost),
-                Err(CommitError::Store(error)) => {
-                    if said.is_none_or(|last| last.elapsed() >= SAY_AGAIN) {
-                        said = Some(Instant::now());
-                        tracing::error!(%error, users = batch.users.len(), "XP could not be saved; it is kept and tried again");
-                    }
-                    if error.is_about_the_values() && batch.drop_profiles() {
-                        tracing::error!(
-                            "a name may be what Postgres refuses; XP is saved without the names"
-                        );
-                        continue;
-                    }
-                    tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+                Err(CommitError::TooSlow(error)) => {
+                    too_slow = true;
+                    error
                 }
+                Err(CommitError::Store(error)) => error,
+            };
+            if said.is_none_or(|last| last.elapsed() >= SAY_AGAIN) {
+                said = Some(Instant::now());
+                tracing::error!(%error, users = batch.users.len(), "XP could not be saved; it is kept and tried again");
             }
+            if error.is_about_the_values() && batch.drop_profiles() {
+                tracing::error!(
+                    "a name may be what Postgres refuses; XP is saved without the names"
+                );
+                continue;
+            }
+            tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
         }
         unreachable!("attempts are not counted out")
     }
@@ -393,24 +686,32 @@ impl Engine {
     async fn try_commit(
         &mut self,
         batch: &Batch,
-        frontier: Option<MessageId>,
+        frontier: MessageId,
+        part: Part,
     ) -> Result<(), CommitError> {
         let mut session = self.take_session().await?;
-        let outcome = store::within(COMMIT_TIMEOUT, async {
-            if self.save(&mut session, batch, frontier).await? {
+        self.in_doubt = Some(frontier);
+        let outcome = store::within(self.limits.timeout, async {
+            if self.save(&mut session, batch, frontier, part).await? {
                 return Ok(Ok(()));
             }
-            // The row was not where we left it. Either an earlier COMMIT went through
-            // although its answer was lost, or another bot has moved in, or Postgres has
+            // The row was not where we left it: another bot has moved in, or Postgres has
             // lost what it had.
             let now = store::watermark::read(&mut session).await?;
-            Ok(self.watermark.outcome(frontier, now))
+            Ok(self.watermark.outcome(Some(frontier), now))
         });
-        let saved = outcome.await?;
+        let saved = outcome.await.map_err(|error| {
+            if error.is_time_limit() {
+                CommitError::TooSlow(error)
+            } else {
+                CommitError::Store(error)
+            }
+        })?;
         self.session = Some(session);
         saved.map_err(CommitError::Lost)?;
+        self.in_doubt = None;
         self.watermark.batch_no += 1;
-        self.watermark.frontier = frontier;
+        self.watermark.frontier = Some(frontier);
         Ok(())
     }
 
@@ -428,10 +729,12 @@ impl Engine {
         &self,
         session: &mut Connection,
         batch: &Batch,
-        frontier: Option<MessageId>,
+        frontier: MessageId,
+        part: Part,
     ) -> store::Result<bool> {
         let mut transaction = store::begin(session).await?;
-        if !store::watermark::advance(&mut transaction, self.watermark, frontier).await? {
+        let (from, to) = (self.watermark, Some(frontier));
+        if !store::watermark::advance(&mut transaction, from, to, part.held_lines()).await? {
             return Ok(false);
         }
         if !batch.users.is_empty() {
@@ -446,7 +749,14 @@ impl Engine {
             store::role_work::ask_for_all(&mut transaction, &batch.newcomers).await?;
         }
         if !batch.level_ups.is_empty() {
-            store::outbox::add(&mut transaction, &batch.level_ups).await?;
+            let mut level_ups = batch.level_ups.clone();
+            if let Part::CatchUp { .. } = part {
+                merge_held(&mut transaction, &mut level_ups).await?;
+            }
+            store::outbox::add(&mut transaction, &level_ups).await?;
+        }
+        if let Part::CatchUp { is_last: true, .. } = part {
+            store::watermark::release_lines(&mut transaction).await?;
         }
         store::commit(transaction).await?;
         Ok(true)
@@ -486,7 +796,7 @@ impl Engine {
                     return Ok(());
                 }
                 Err(CommitError::Lost(lost)) => return Err(lost),
-                Err(CommitError::Store(error)) => error,
+                Err(CommitError::Store(error) | CommitError::TooSlow(error)) => error,
             };
             if attempt == 0 {
                 tracing::error!(%error, "a change could not be saved; it is tried again while somebody waits");
@@ -510,7 +820,7 @@ impl Engine {
         request: &ChangeRequest,
         ticket: &Ticket,
     ) -> Result<Result<Changed, ChangeError>, CommitError> {
-        self.answer_for_frontier().await?;
+        self.resolve_doubt().await?;
         let known = self.cache.get(request.user);
         let planned = plan_change(known, request, &self.cache.levels());
         if planned.is_empty() {
@@ -520,7 +830,7 @@ impl Engine {
         // there still is none.
         let frontier = self.applied;
         let mut session = self.take_session().await?;
-        let outcome = store::within(COMMIT_TIMEOUT, async {
+        let outcome = store::within(self.limits.timeout, async {
             if let Some(saved) = self
                 .save_change(&mut session, &planned, frontier, ticket)
                 .await?
@@ -560,7 +870,9 @@ impl Engine {
         ticket: &Ticket,
     ) -> store::Result<Option<Result<(), ChangeError>>> {
         let mut transaction = store::begin(session).await?;
-        if !store::watermark::advance(&mut transaction, self.watermark, frontier).await? {
+        let from = self.watermark;
+        let lines = HeldLines::Keep;
+        if !store::watermark::advance(&mut transaction, from, frontier, lines).await? {
             return Ok(None);
         }
         // The row is ours and stands where we left it, so that no earlier attempt is saved
@@ -580,6 +892,19 @@ impl Engine {
         store::commit(transaction).await?;
         Ok(Some(Ok(())))
     }
+}
+
+/// Has these level-ups take the place of those of the same users that earlier batches of the
+/// catch-up brought.
+async fn merge_held(transaction: &mut Connection, level_ups: &mut [LevelUp]) -> store::Result<()> {
+    let users: Vec<UserId> = level_ups.iter().map(|level_up| level_up.user).collect();
+    let risen_from = store::outbox::take_held(transaction, &users).await?;
+    for level_up in level_ups {
+        if let Some(&from) = risen_from.get(&level_up.user) {
+            level_up.from = from;
+        }
+    }
+    Ok(())
 }
 
 /// `false` if the request has made a change before.
@@ -622,6 +947,8 @@ async fn until(at: Option<Instant>) {
 enum CommitError {
     Lost(Lost),
     Store(store::Error),
+    /// It met a time limit.
+    TooSlow(store::Error),
 }
 
 impl From<store::Error> for CommitError {

@@ -12,6 +12,6 @@ mod ticket;
 pub use batch::{recompute, recompute_from};
 pub use cache::{Card, Row, XpCache};
 pub use change::{Account, Change, ChangeError, ChangeRequest, Changed};
-pub use engine::{Engine, EngineHandles, Gap};
+pub use engine::{CommitLimits, Engine, EngineHandles, Gap};
 pub use inbox::{History, Inbox, Seen};
 pub use level_names::{Alone, LevelNames};

@@ -1,13 +1,18 @@
-//! The engine by itself, over a real Postgres: a full inbox, and a fence.
+//! The engine by itself, over a real Postgres: a full inbox, a fence, and batches that are too
+//! large for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
-use wall_e::leveling::{ChannelId, MessageId, Timestamp, UserId};
+use wall_e::leveling::{ChannelId, LevelNumber, MessageId, Timestamp, UserId};
+use wall_e::store::outbox::{self, LevelUp};
 use wall_e::store::watermark::Lost;
-use wall_e::xp::{EngineHandles, History, Seen, recompute};
+use wall_e::store::{Database, watermark};
+use wall_e::xp::{CommitLimits, EngineHandles, Gap, History, Inbox, Seen, recompute};
 
-use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings};
+use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
 
 /// More than fits into the inbox.
 const TOO_MANY: u64 = 100_500;
@@ -153,4 +158,242 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
     assert_eq!(standings(&store).await, expected);
     end.cancel();
     assert_eq!(running.await.unwrap(), Ok(()));
+}
+
+/// So small that a catch-up of a thousand messages takes many batches.
+const SMALL: CommitLimits = CommitLimits {
+    messages: 50,
+    users: 20,
+    timeout: Duration::from_secs(20),
+};
+
+/// Enough for each of the fifty to rise several levels: one message a minute each.
+fn long_history() -> Vec<Seen> {
+    let messages = (0..50 * 40).map(|number| message(number + number / 50 * 25));
+    messages.collect()
+}
+
+/// No batch gets in from this number on.
+async fn stop_at_batch(database: &TestDatabase, number: u8) {
+    let sql = format!(
+        "create or replace function no_more() returns trigger language plpgsql as $$ begin
+            if new.batch_no > {number} then raise exception 'no more' using errcode = '53100'; end if;
+            return new; end $$;
+         create or replace trigger no_more before update on watermark
+            for each row when (new.batch_no > old.batch_no) execute function no_more()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .execute(&mut database.session().await)
+        .await
+        .unwrap();
+}
+
+async fn batches(database: &TestDatabase) -> i64 {
+    database.number("select batch_no from watermark").await
+}
+
+/// The lines that Discord may be told of.
+async fn due(store: &Database) -> Vec<LevelUp> {
+    let mut session = store.acquire().await.unwrap();
+    let due = outbox::due(&mut session, Utc::now(), 1_000).await.unwrap();
+    due.into_iter().map(|pending| pending.level_up).collect()
+}
+
+async fn frontier(store: &Database) -> Option<MessageId> {
+    let mut session = store.acquire().await.unwrap();
+    watermark::read(&mut session).await.unwrap().frontier
+}
+
+/// Has a gap opened and filled with these messages.
+async fn fill(inbox: &Inbox, gaps: &mut tokio::sync::watch::Receiver<Option<Gap>>, read: &[Seen]) {
+    inbox.session_began();
+    gaps.changed().await.expect("the engine finds the gap");
+    let gap = gaps.borrow_and_update().expect("it is open");
+    let messages = read.iter().filter(|seen| Some(seen.message) > gap.after);
+    inbox
+        .fill(History {
+            gap: gap.number,
+            messages: messages.cloned().collect(),
+            reached: read.last().unwrap().message,
+        })
+        .await;
+}
+
+/// What these messages come to, for everyone.
+async fn assert_counted(store: &Database, messages: Vec<Seen>) {
+    let expected = recompute(messages, &levels(store).await, ZONE).0;
+    let expected: BTreeMap<_, _> = expected
+        .into_iter()
+        .map(|row| (row.user, row.standing))
+        .collect();
+    assert_eq!(standings(store).await, expected);
+}
+
+/// One line for each of the fifty, from nothing to the level that they are at.
+async fn assert_one_line_each(store: &Database) {
+    let lines = due(store).await;
+    let mut users: Vec<_> = lines.iter().map(|line| line.user).collect();
+    users.sort_unstable();
+    users.dedup();
+    assert_eq!((lines.len(), users.len()), (50, 50));
+    let (levels, standings) = (levels(store).await, standings(store).await);
+    for line in lines {
+        let level = levels.level_at(standings[&line.user].points);
+        assert_eq!((line.from, line.level), (Some(LevelNumber(0)), level));
+        assert!(level > LevelNumber(1), "{level:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_catch_up_is_saved_in_parts_and_brings_each_member_one_line() {
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
+    let engine = engine.with_limits(SMALL);
+    let mut messages = long_history();
+    let (end, before) = (CancellationToken::new(), batches(&database).await);
+    let half = u8::try_from(before + 20).unwrap();
+    stop_at_batch(&database, half).await;
+    let running = tokio::spawn(engine.run(end.clone()));
+    fill(&inbox, &mut gaps, &messages).await;
+    wait("the parts that get in", async || {
+        (batches(&database).await == i64::from(half)).then_some(())
+    })
+    .await;
+    let reached = frontier(&store).await.expect("a part is saved");
+    assert!(reached < messages.last().unwrap().message, "and not all");
+    assert!(database.number("select count(*) from outbox").await > 0);
+    assert_eq!(due(&store).await, [], "the lines wait for the last part");
+    // What comes live belongs to the catch-up; a session that is lost does not undo it.
+    let live = message(50 * 60 + 7);
+    inbox.offer(live.clone());
+    messages.push(live.clone());
+    database.execute("drop trigger no_more on watermark").await;
+    assert!(inbox.settled(PATIENCE).await, "all of it is applied");
+    assert!(batches(&database).await > before + 40, "in many parts");
+    assert_eq!(frontier(&store).await, Some(live.message));
+    assert_counted(&store, messages).await;
+    assert_one_line_each(&store).await;
+    end.cancel();
+    assert_eq!(running.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_catch_up_that_a_crash_cut_off_goes_on_where_it_was() {
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let messages = long_history();
+    for stop in [Some(20), None] {
+        let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
+        let engine = engine.with_limits(SMALL);
+        let running = tokio::spawn(engine.run(CancellationToken::new()));
+        if let Some(number) = stop {
+            stop_at_batch(&database, number).await;
+        }
+        fill(&inbox, &mut gaps, &messages).await;
+        if let Some(number) = stop {
+            wait("the parts that get in", async || {
+                (batches(&database).await == i64::from(number)).then_some(())
+            })
+            .await;
+            running.abort();
+            let _ = running.await;
+            database.execute("drop trigger no_more on watermark").await;
+        } else {
+            let begun = gaps.borrow().expect("it was open").after;
+            assert!(begun > Some(messages[100].message), "it begins anew");
+            assert!(inbox.settled(PATIENCE).await, "the rest is applied");
+        }
+    }
+    assert_counted(&store, messages).await;
+    assert_one_line_each(&store).await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_lost_during_a_catch_up_is_a_gap_after_it() {
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
+    let engine = engine.with_limits(SMALL);
+    let messages = long_history();
+    let (read, unread) = messages.split_at(1_500);
+    stop_at_batch(&database, 10).await;
+    let running = tokio::spawn(engine.run(CancellationToken::new()));
+    fill(&inbox, &mut gaps, read).await;
+    wait("the parts that get in", async || {
+        (batches(&database).await == 10).then_some(())
+    })
+    .await;
+    inbox.session_began();
+    // It came in the new session, and not all before it did.
+    inbox.offer(messages.last().unwrap().clone());
+    database.execute("drop trigger no_more on watermark").await;
+    gaps.changed().await.expect("the engine finds the gap");
+    let gap = gaps.borrow_and_update().expect("it is open");
+    assert_eq!(gap.after, read.last().map(|seen| seen.message));
+    assert_counted(&store, read.to_vec()).await;
+    inbox
+        .fill(History {
+            gap: gap.number,
+            messages: unread.to_vec(),
+            reached: messages.last().unwrap().message,
+        })
+        .await;
+    assert!(inbox.settled(PATIENCE).await, "all of it is applied");
+    assert_counted(&store, messages).await;
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_batch_that_takes_postgres_too_long_is_split_until_it_gets_in() {
+    // As the server says it, and as the engine sees it when the server says nothing in time.
+    for (trigger, timeout) in [
+        (
+            "create function slow() returns trigger language plpgsql as $$ begin
+                if (select count(*) from added) > 3 then
+                    raise exception 'canceling statement due to statement timeout'
+                    using errcode = '57014';
+                end if; return null; end $$;
+             create trigger slow after insert on user_point
+                referencing new table as added for each statement execute function slow()",
+            PATIENCE,
+        ),
+        (
+            "create function slow() returns trigger language plpgsql as $$ begin
+                perform pg_sleep(0.02); return null; end $$;
+             create trigger slow after insert on user_point
+                for each row execute function slow()",
+            Duration::from_millis(400),
+        ),
+    ] {
+        for live in [true, false] {
+            let database = TestDatabase::migrated().await;
+            database.execute(trigger).await;
+            let store = database.store().await;
+            let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
+            let engine = engine.with_limits(CommitLimits {
+                timeout,
+                ..CommitLimits::default()
+            });
+            let end = CancellationToken::new();
+            let messages: Vec<Seen> = (0..50).map(message).collect();
+            let running = tokio::spawn(engine.run(end.clone()));
+            if live {
+                for seen in &messages {
+                    inbox.offer(seen.clone());
+                }
+            } else {
+                fill(&inbox, &mut gaps, &messages).await;
+            }
+            assert!(inbox.settled(PATIENCE).await, "{trigger}: it gets in");
+            assert_counted(&store, messages).await;
+            assert_eq!(
+                database.number("select count(*) from xp_day").await,
+                50,
+                "each once"
+            );
+            end.cancel();
+            assert_eq!(running.await.unwrap(), Ok(()));
+        }
+    }
 }

@@ -6,6 +6,7 @@ use discord_sim::{Fault, Method, Scope, Sim, World};
 use fault_lab::Position;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::MessageId;
+use wall_e::store::watermark::HeldLines;
 use wall_e::store::{self, lease, watermark};
 
 use crate::support::{Bot, Stage, TestDatabase, command, wait};
@@ -326,7 +327,7 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
         let mut batch = store::begin(&mut engine).await.unwrap();
         if in_a_transaction {
             let frontier = MessageId::new(1 << 40).unwrap();
-            let moved = watermark::advance(&mut batch, from, Some(frontier)).await;
+            let moved = watermark::advance(&mut batch, from, Some(frontier), HeldLines::Keep).await;
             assert!(moved.unwrap());
         }
         let started = Instant::now();
