@@ -2,6 +2,7 @@
 //!
 //! The name comes from whatever knows it: the command itself, Discord, the database.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use poise::serenity_prelude::User;
@@ -10,11 +11,13 @@ use super::target::Target;
 use super::{Context, Error};
 use crate::discord::{Repeat, RestError};
 use crate::error::UserError;
-use crate::leveling::{Profile, UserId, escape};
+use crate::leveling::{Profile, UserId, escape, escape_text};
 use crate::store::{self, Database};
 
 /// How long a name is asked for before the stored one will do.
 const NAME_PATIENCE: Duration = Duration::from_millis(1_200);
+/// Characters of a name in a list. Discord allows people as many; imported names may be longer.
+const LONGEST_NAME: usize = 32;
 
 /// Someone with a name to show.
 pub(super) struct Person {
@@ -124,6 +127,48 @@ async fn stored_profile(database: &Database, id: UserId) -> store::Result<Option
         store::user_point::profile(&mut *database.acquire().await?, id).await
     })
     .await
+}
+
+/// Stored names of several people, for lists. Discord draws a mention in an embed only for
+/// readers whose client knows the user already, so a list says the name as text too.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeMap<UserId, String>);
+
+impl Names {
+    /// Reads the names in one query. A database that does not answer in time costs the
+    /// names, not the list.
+    pub async fn read(database: &Database, users: &[UserId]) -> Self {
+        let read = store::within(NAME_PATIENCE, async {
+            store::user_point::profiles_of(&mut *database.acquire().await?, users).await
+        });
+        match read.await {
+            Ok(profiles) => profiles.into_iter().collect(),
+            Err(error) => {
+                tracing::warn!(%error, "a list is shown without names, which could not be read");
+                Self::default()
+            }
+        }
+    }
+
+    /// The name as text, at most as long as Discord lets names be, and the mention beside it.
+    pub fn with_mention(&self, user: UserId) -> String {
+        let name = self.0.get(&user).map_or("(name unknown)", String::as_str);
+        format!("{name} <@{user}>")
+    }
+}
+
+impl FromIterator<(UserId, Profile)> for Names {
+    fn from_iter<T: IntoIterator<Item = (UserId, Profile)>>(profiles: T) -> Self {
+        let name = |profile: &Profile| {
+            escape_text(profile.shown_name(), LONGEST_NAME).unwrap_or_else(|| "(no name)".into())
+        };
+        let named = profiles.into_iter();
+        Self(
+            named
+                .map(|(user, profile)| (user, name(&profile)))
+                .collect(),
+        )
+    }
 }
 
 /// Whoever ran the command.

@@ -175,7 +175,10 @@ impl Pressed<'_> {
     ) -> Result<Reply, Error> {
         let xp = &self.data.setting.xp;
         match list {
-            List::Ranks => Ok(ranks::draw(xp, caller, turned(from, to, ranks::pages(xp)))),
+            List::Ranks => {
+                let page = turned(from, to, ranks::pages(xp));
+                Ok(ranks::draw(self.data, caller, page).await)
+            }
             List::Levels => {
                 self.check(Right::Moderator, Wish::Turn { list, from, to })
                     .await?;

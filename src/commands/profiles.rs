@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use poise::serenity_prelude::CreateEmbed;
 
-use super::person::{Person, caller_id};
+use super::person::{Names, Person, caller_id};
 use super::rights::Right;
 use super::target::Someone;
 use super::{Context, Error, Manual, answer, defer};
 use crate::discord::buttons::{Look, Wish, row};
-use crate::discord::reply::{INFO, Reply};
+use crate::discord::reply::{INFO, Reply, fitting_lines};
 use crate::error::UserError;
 use crate::leveling::{UserId, escape, escape_text};
 use crate::profiles::MOST_ATTEMPTS;
@@ -42,9 +42,11 @@ pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
         Ok((queue, updated_user::failed(&mut session, SHOWN).await?))
     });
     let (queue, failed) = read.await?;
+    let users: Vec<UserId> = failed.iter().map(|failed| failed.user).collect();
+    let names = Names::read(database, &users).await;
     let embed = CreateEmbed::new()
         .title("Profiles")
-        .description(describe(&queue, &failed))
+        .description(describe(&queue, &failed, &names))
         .color(INFO);
     answer(ctx, Reply::embed(embed).private()).await
 }
@@ -129,7 +131,7 @@ pub(super) async fn reset_all(database: &Database, by: UserId) -> Result<Reply, 
     )))
 }
 
-fn describe(queue: &Queue, failed: &[Failed]) -> String {
+fn describe(queue: &Queue, failed: &[Failed], names: &Names) -> String {
     let Queue {
         unstored,
         pictures,
@@ -148,20 +150,20 @@ fn describe(queue: &Queue, failed: &[Failed]) -> String {
             oldest.timestamp()
         ));
     }
+    if *parked > 0 {
+        lines.push("`reset_attempts @user` tries a parked one again.".to_owned());
+    }
     lines.extend(failed.iter().map(|failed| {
         let why = failed.why.as_deref();
         let why = why.and_then(|why| escape_text(why, REASON));
         format!(
-            "<@{}>: {} attempts, {}",
-            failed.user,
+            "{}: {} attempts, {}",
+            names.with_mention(failed.user),
             failed.attempts,
             why.as_deref().unwrap_or("no reason was noted")
         )
     }));
-    if *parked > 0 {
-        lines.push("`reset_attempts @user` tries a parked one again.".to_owned());
-    }
-    lines.join("\n")
+    fitting_lines(lines)
 }
 
 #[cfg(test)]
@@ -169,6 +171,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::leveling::{Account, Profile};
 
     #[test]
     fn a_queue_is_described() {
@@ -184,16 +187,27 @@ mod tests {
             attempts: 15,
             why: Some("@everyone is **bold**".into()),
         }];
+        let alice = Account {
+            username: "al_ice".into(),
+            ..Account::default()
+        };
+        let profile = Profile {
+            account: alice,
+            ..Profile::default()
+        };
+        let names = Names::from_iter([(failed[0].user, profile)]);
         assert_eq!(
-            describe(&queue, &failed),
+            describe(&queue, &failed, &names),
             "Names to store: 1\n\
              Avatars to copy: 2, of which 1 have failed before\n\
              Parked after 15 attempts: 1\n\
              The oldest waits since <t:1700000000:R>\n\
-             <@7>: 15 attempts, @\u{200b}everyone is \\*\\*bold\\*\\*\n\
-             `reset_attempts @user` tries a parked one again."
+             `reset_attempts @user` tries a parked one again.\n\
+             al\\_ice <@7>: 15 attempts, @\u{200b}everyone is \\*\\*bold\\*\\*"
         );
-        let idle = describe(&Queue::default(), &[]);
+        let unnamed = describe(&queue, &failed, &Names::default());
+        assert!(unnamed.contains("(name unknown) <@7>: "), "{unnamed}");
+        let idle = describe(&Queue::default(), &[], &Names::default());
         assert_eq!(idle.lines().count(), 3);
     }
 }

@@ -5,10 +5,10 @@ use poise::serenity_prelude::{
 };
 use poise::{PopArgument, SlashArgError, SlashArgument};
 
-use super::person::{Person, caller_id};
+use super::person::{Names, Person, caller_id};
 use super::rights::Right;
 use super::target::Target;
-use super::{Context, Error, Manual, answer, settle};
+use super::{Context, Data, Error, Manual, answer, settle};
 use crate::discord::buttons::{self, List};
 use crate::discord::reply::{INFO, Reply};
 use crate::error::UserError;
@@ -41,16 +41,19 @@ pub(super) async fn ranks(
         (_, Some(Page(page))) => existing(page, pages(xp))?,
         (_, None) => 1,
     };
-    answer(ctx, draw(xp, caller_id(ctx)?, page)).await
+    answer(ctx, draw(ctx.data(), caller_id(ctx)?, page).await).await
 }
 
 /// One page, as it is now, with the row of `caller` marked.
-pub(super) fn draw(xp: &XpCache, caller: UserId, page: usize) -> Reply {
+pub(super) async fn draw(data: &Data, caller: UserId, page: usize) -> Reply {
+    let xp = &data.setting.xp;
     let rows = xp.page((page - 1) * ROWS + 1, ROWS);
-    let lines: Vec<String> = rows.iter().map(|row| line(row, caller)).collect();
-    if lines.is_empty() {
+    if rows.is_empty() {
         return Reply::text("Nobody has any XP yet.");
     }
+    let users: Vec<UserId> = rows.iter().map(|row| row.user).collect();
+    let names = Names::read(&data.setting.database, &users).await;
+    let lines: Vec<String> = rows.iter().map(|row| line(row, &names, caller)).collect();
     let footer = format!("{page}/{}", pages(xp));
     let embed = CreateEmbed::new()
         .title("Rank - User - Messages - XP - Level")
@@ -89,7 +92,7 @@ async fn standing_of(ctx: Context<'_>, target: Target) -> Result<Result<usize, S
     Ok(xp.rank_of(person.id).ok_or_else(|| person.has_none()))
 }
 
-fn line(row: &Row, caller: UserId) -> String {
+fn line(row: &Row, names: &Names, caller: UserId) -> String {
     let Row {
         rank,
         user,
@@ -97,7 +100,8 @@ fn line(row: &Row, caller: UserId) -> String {
         level,
     } = row;
     let (messages, points) = (standing.message_count, standing.points);
-    let line = format!("{rank} - <@{user}> - {messages} - {points} - {level}");
+    let who = names.with_mention(*user);
+    let line = format!("{rank} - {who} - {messages} - {points} - {level}");
     if *user == caller {
         format!("**{line}** ◀")
     } else {

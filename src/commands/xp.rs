@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use poise::serenity_prelude::CreateEmbed;
 
 use super::answering::AWAY;
-use super::person::{Person, caller_id};
+use super::person::{Names, Person, caller_id};
 use super::rights::Right;
 use super::target::Someone;
 use super::{Context, Error, Manual, answer, defer, settle};
-use crate::discord::reply::{INFO, Reply};
+use crate::discord::reply::{INFO, Reply, fitting_lines};
 use crate::error::UserError;
-use crate::leveling::{ChannelId, Points, RequestId, escape, escape_text};
+use crate::leveling::{ChannelId, Points, RequestId, UserId, escape, escape_text};
 use crate::store::{self, xp_change::XpChange};
 use crate::xp::{Change, ChangeError, ChangeRequest, Changed};
 
@@ -31,7 +31,7 @@ const SHOWN: u16 = 10;
 /// Characters of a reason.
 const REASON: usize = 300;
 /// And as many of it in the log as let ten of them fit, however many need an escape.
-const REASON_SHOWN: usize = 150;
+const REASON_SHOWN: usize = 110;
 
 /// Give someone XP, or take some away
 #[poise::command(
@@ -133,15 +133,19 @@ pub(super) async fn xp_log(
         let mut session = data.setting.database.acquire().await?;
         store::xp_change::of_user(&mut session, person.id, SHOWN).await
     });
-    let lines: Vec<String> = read.await?.iter().map(line).collect();
+    let changes = read.await?;
     let name = escape(&person.name);
-    if lines.is_empty() {
+    if changes.is_empty() {
         let sentence = format!("No moderator has changed {name}'s XP.");
         return answer(ctx, Reply::text(sentence).private()).await;
     }
+    let moderators: Vec<UserId> = changes.iter().map(|change| change.moderator).collect();
+    let names = Names::read(&data.setting.database, &moderators).await;
     let embed = CreateEmbed::new()
         .title(format!("Changes of {name}'s XP"))
-        .description(lines.join("\n"))
+        .description(fitting_lines(
+            changes.iter().map(|change| line(change, &names)),
+        ))
         .color(INFO);
     answer(ctx, Reply::embed(embed).private()).await
 }
@@ -245,15 +249,15 @@ fn say(person: &Person, changed: &Changed) -> Reply {
     ))
 }
 
-fn line(change: &XpChange) -> String {
+fn line(change: &XpChange, names: &Names) -> String {
     let (before, after) = (change.before.get(), change.after.get());
     let by = i128::from(after) - i128::from(before);
     let at = change.request.asked_at().millis() / 1_000;
     let reason = change.reason.as_deref();
     let reason = reason.and_then(|reason| escape_text(reason, REASON_SHOWN));
     format!(
-        "<t:{at}:f> <@{}>: {before} → {after} ({by:+}): {}",
-        change.moderator,
+        "<t:{at}:f> {}: {before} → {after} ({by:+}): {}",
+        names.with_mention(change.moderator),
         reason.as_deref().unwrap_or("no reason")
     )
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing said here ever pings: `allowed_mentions` is always empty.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -152,6 +153,31 @@ impl Reply {
     }
 }
 
+/// Whole lines, as many as an embed's description may hold; the last one then says how many
+/// are left out. A single line must be much shorter than a description.
+pub fn fitting_lines(lines: impl IntoIterator<Item = String>) -> String {
+    /// Discord's limit, less what the line on those left out needs.
+    const LONGEST: usize = 4_096 - 40;
+    let (mut text, mut length, mut left_out) = (String::new(), 0, 0_usize);
+    for line in lines {
+        // In UTF-16 units, since no other count of characters comes to more.
+        let added = line.encode_utf16().count() + 1;
+        if left_out > 0 || length + added > LONGEST {
+            left_out += 1;
+            continue;
+        }
+        if length > 0 {
+            text.push('\n');
+        }
+        length += added;
+        text.push_str(&line);
+    }
+    if left_out > 0 {
+        let _ = write!(text, "\n… and {left_out} more");
+    }
+    text
+}
+
 /// An embed's title, description and footer, as many whole lines as a message may have.
 fn in_plain_text(embed: &CreateEmbed) -> String {
     /// Discord's limit.
@@ -287,6 +313,16 @@ mod tests {
     use serenity::all::CreateEmbedFooter;
 
     use super::*;
+
+    #[test]
+    fn lines_that_do_not_fit_are_counted() {
+        let lines = |count: usize| vec!["😀".repeat(200); count];
+        assert_eq!(fitting_lines(lines(2)), lines(2).join("\n"));
+        let cut = fitting_lines(lines(12));
+        assert!(cut.ends_with("\n… and 2 more"), "{cut}");
+        assert!(cut.encode_utf16().count() <= 4_096);
+        assert_eq!(fitting_lines([]), "");
+    }
 
     #[test]
     fn what_may_not_be_an_embed_is_cut_at_a_line() {

@@ -2,6 +2,8 @@
 
 pub mod profiles;
 
+use std::collections::BTreeMap;
+
 use futures_util::TryStreamExt;
 
 use super::{Connection, Result, bigint, points, timestamp, timestamptz, user_id};
@@ -138,6 +140,29 @@ pub async fn profile(connection: &mut Connection, user: UserId) -> Result<Option
     .fetch_optional(connection)
     .await?;
     Ok(row.and_then(|row| profile_of!(row)))
+}
+
+/// The stored profiles of these users, in one query; those unknown or without a name are left out.
+pub async fn profiles_of(
+    connection: &mut Connection,
+    users: &[UserId],
+) -> Result<BTreeMap<UserId, Profile>> {
+    let ids: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
+    let rows = sqlx::query!(
+        "select user_id, username, display_name, nickname, avatar_hash, guild_avatar_hash
+         from user_point where user_id = any($1)",
+        &ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut found = BTreeMap::new();
+    for row in rows {
+        let user = user_id(TABLE, row.user_id)?;
+        if let Some(profile) = profile_of!(row) {
+            found.insert(user, profile);
+        }
+    }
+    Ok(found)
 }
 
 /// Saves the XP of a batch's users, each at most once, in one statement. `hidden` is never

@@ -76,12 +76,12 @@ async fn xp_is_given_taken_and_set_and_all_of_it_is_recorded() {
     assert_eq!(stage.database.standing(alice).await, Some((500, 5)));
     insta::assert_snapshot!(log(&stage, alice).await.replace('\u{200b}', "[zero width]"), @r"
     Changes of alice's XP
-    <@mod>: 500 → 500 (+0): by slash
-    <@mod>: 475 → 500 (+25): by slash
-    <@mod>: 0 → 475 (+475): moved here
-    <@mod>: 255 → 0 (-255): spam
-    <@mod>: 250 → 255 (+5): a little
-    <@mod>: 200 → 250 (+50): won  the \*\*raffle\*\* @[zero width]everyone
+    mod <@mod>: 500 → 500 (+0): by slash
+    mod <@mod>: 475 → 500 (+25): by slash
+    mod <@mod>: 0 → 475 (+475): moved here
+    mod <@mod>: 255 → 0 (-255): spam
+    mod <@mod>: 250 → 255 (+5): a little
+    mod <@mod>: 200 → 250 (+50): won  the \*\*raffle\*\* @[zero width]everyone
     ");
     assert!(
         stage

@@ -56,16 +56,16 @@ async fn a_page_has_ten_rows_and_the_callers_own_is_marked() {
         .replace(&points.to_string(), "POINTS");
     insta::assert_snapshot!(text, @r"
     Rank - User - Messages - XP - Level
-    **1 - <@ALICE> - 51 - POINTS - 79** ◀
-    2 - <@300000000000000001> - 1001 - 999999 - 79
-    3 - <@300000000000000002> - 1002 - 999998 - 79
-    4 - <@300000000000000003> - 1003 - 999997 - 79
-    5 - <@300000000000000004> - 1004 - 999996 - 79
-    6 - <@300000000000000005> - 1005 - 999995 - 79
-    7 - <@300000000000000006> - 1006 - 999994 - 79
-    8 - <@300000000000000007> - 1007 - 999993 - 79
-    9 - <@300000000000000008> - 1008 - 999992 - 79
-    10 - <@300000000000000009> - 1009 - 999991 - 79
+    **1 - alice <@ALICE> - 51 - POINTS - 79** ◀
+    2 - (name unknown) <@300000000000000001> - 1001 - 999999 - 79
+    3 - (name unknown) <@300000000000000002> - 1002 - 999998 - 79
+    4 - (name unknown) <@300000000000000003> - 1003 - 999997 - 79
+    5 - (name unknown) <@300000000000000004> - 1004 - 999996 - 79
+    6 - (name unknown) <@300000000000000005> - 1005 - 999995 - 79
+    7 - (name unknown) <@300000000000000006> - 1006 - 999994 - 79
+    8 - (name unknown) <@300000000000000007> - 1007 - 999993 - 79
+    9 - (name unknown) <@300000000000000008> - 1008 - 999992 - 79
+    10 - (name unknown) <@300000000000000009> - 1009 - 999991 - 79
     ");
     assert_eq!(footer(&page), "1/3");
     let slash = stage.slash("alice", "ranks", json!([])).await;
@@ -74,6 +74,52 @@ async fn a_page_has_ten_rows_and_the_callers_own_is_marked() {
     assert!(pings.users.is_empty(), "{pings:?}");
     // Nobody else's row is marked for bob.
     assert!(!stage.ask("bob", ".ranks").await.contains('◀'));
+}
+
+#[tokio::test]
+async fn every_row_says_the_stored_name_as_text() {
+    let world = World::new();
+    let alice = person(&world, "alice");
+    let database = TestDatabase::migrated().await;
+    database.make_up_users(12).await;
+    database.insert_user(alice, 2_000_000, 50).await;
+    let named = "update user_point set username = 'user_' || user_id % 100,
+        display_name = case when user_id % 100 = 2 then 'Second <@1> @everyone' end,
+        nickname = case when user_id % 100 = 3 then repeat('*', 300)
+                        when user_id % 100 = 4 then repeat('😀', 300)
+                        when user_id % 100 = 5 then '' end
+        where user_id between 300000000000000001 and 300000000000000010";
+    database.execute(named).await;
+    let stage = Stage::open_on(world, database).await;
+    let page = stage.reply("bob", ".ranks").await;
+    let rows = rows(&page);
+    let name = |at: usize| {
+        let (_, name) = rows[at].split_once(" - ").expect("a row");
+        name.split_once(" <@").expect("a mention").0.to_owned()
+    };
+    assert_eq!(name(1), r"user\_1");
+    assert_eq!(name(2), "Second \\<@\u{200b}1> @\u{200b}everyone");
+    assert_eq!(name(3), r"\*".repeat(32));
+    assert_eq!(name(4), "😀".repeat(32));
+    assert_eq!(name(5), "(no name)");
+    // The bot has seen her among the members.
+    assert_eq!(name(0), "alice");
+    let pings = stage.sim.pings(id_of(&page));
+    assert!(pings.users.is_empty() && !pings.everyone, "{pings:?}");
+    let second = stage.press("bob", &page, "⏩").await;
+    assert!(said(&second).contains("12 - (name unknown) <@"), "{second}");
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_costs_the_names_and_not_the_page() {
+    let (stage, gate) = Stage::open_gated().await;
+    stage.say("alice", "hello");
+    let alice = stage.sim.user("alice");
+    stage.database.wait_for_messages(alice, 1).await;
+    assert!(stage.ask("alice", ".ranks").await.contains("1 - alice <@"));
+    gate.set(fault_lab::Position::Shut);
+    let page = stage.slash("carol", "ranks", json!([])).await;
+    assert!(page.contains("1 - (name unknown) <@"), "{page}");
 }
 
 #[tokio::test]
@@ -148,7 +194,10 @@ async fn buttons_go_round_and_close() {
             assert_eq!(footer(&page), expected);
         }
         let first = rows(&page)[0].clone();
-        assert!(first.starts_with("1 - <@300000000000000001> - "), "{first}");
+        assert!(
+            first.starts_with("1 - (name unknown) <@300000000000000001> - "),
+            "{first}"
+        );
         let message = id_of(&page);
         stage
             .sim
@@ -259,7 +308,7 @@ async fn who_hides_is_on_no_page_and_leaves_no_gap() {
         let text = said(&page);
         assert!(!text.contains(&alice.to_string()), "{text}");
         assert!(
-            rows(&page)[0].starts_with("1 - <@300000000000000002>"),
+            rows(&page)[0].starts_with("1 - (name unknown) <@300000000000000002>"),
             "{text}"
         );
         assert!(rows(&page)[9].starts_with("10 - "), "{text}");
@@ -348,7 +397,8 @@ async fn trouble_at_discord_does_not_lose_a_page() {
             Fault::Status(status),
         );
         stage.say("bob", ".ranks");
-        stage.bot.logged("a command failed").await;
+        let met = || (stage.sim.faults().left() == 0).then_some(());
+        stage.sim.wait("the refusal", met).await;
         assert_eq!(footer(&stage.reply("bob", ".ranks").await), "1/3");
     }
 }

@@ -90,7 +90,7 @@ fn draw_embed(sim: &Sim, embed: &Value, lines: &mut Vec<String>) {
             line.trim_end().to_owned()
         }));
     };
-    let text = |value: &Value| shown(sim, value.as_str().unwrap_or_default());
+    let text = |value: &Value| shown_in_embed(sim, value.as_str().unwrap_or_default());
     inside(&text(&embed["author"]["name"]));
     inside(&text(&embed["title"]));
     inside(&text(&embed["description"]));
@@ -133,22 +133,49 @@ pub(crate) fn part_name(part: &Value) -> String {
     harmless([emoji, label].join(" ").trim())
 }
 
-/// A text as a client shows it: mentions by name.
+/// A message's text as a client shows it: mentions by name, since the message brings the
+/// accounts that it mentions.
 fn shown(sim: &Sim, text: &str) -> String {
+    let name = |id| {
+        let known = sim.display_name(id);
+        format!("@{}", known.unwrap_or_else(|| "unknown-user".into()))
+    };
+    with_names(sim, text, |found, id| match found {
+        Mention::User(_) => name(id),
+        Mention::Other(shown) => shown,
+    })
+}
+
+/// A text in an embed as a client shows it that has seen none of the guild's members yet:
+/// Discord sends no accounts along for embeds, so a member's mention stays as it was typed.
+/// Roles and channels are known to every client of the guild.
+fn shown_in_embed(sim: &Sim, text: &str) -> String {
+    with_names(sim, text, |found, _| match found {
+        Mention::User(typed) => typed,
+        Mention::Other(shown) => shown,
+    })
+}
+
+/// A mention in a text.
+enum Mention {
+    /// Of a user, as it was typed.
+    User(String),
+    /// Of a channel or role, as every client shows it.
+    Other(String),
+}
+
+fn with_names(sim: &Sim, text: &str, draw: impl Fn(Mention, crate::Id) -> String) -> String {
     let named = MENTION.replace_all(text, |found: &Captures<'_>| {
         let id = found["id"].parse().unwrap_or_default();
-        match &found["sign"] {
-            "#" => channel_name(sim, id),
-            "@&" => format!(
-                "@{}",
-                sim.role_name(id).unwrap_or_else(|| "unknown-role".into())
-            ),
-            _ => format!(
-                "@{}",
-                sim.display_name(id)
-                    .unwrap_or_else(|| "unknown-user".into())
-            ),
-        }
+        let mention = match &found["sign"] {
+            "#" => Mention::Other(channel_name(sim, id)),
+            "@&" => {
+                let name = sim.role_name(id).unwrap_or_else(|| "unknown-role".into());
+                Mention::Other(format!("@{name}"))
+            }
+            _ => Mention::User(found[0].to_owned()),
+        };
+        draw(mention, id)
     });
     harmless(&named)
 }
