@@ -155,6 +155,12 @@ impl Sim {
         id
     }
 
+    /// Somebody opens a post of this name in the forum that is the message's channel. Post and
+    /// message have one id, and as long as nobody answers, the post has no last message.
+    pub fn open_post(&self, name: &str, starter: Message) -> Id {
+        self.lock().open_post(name, starter)
+    }
+
     /// A thread is put away, as after some days of silence. No event tells.
     pub fn archive(&self, thread: Id) {
         let mut state = self.lock();

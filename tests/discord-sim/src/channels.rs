@@ -6,8 +6,10 @@ use serde_json::json;
 
 use crate::clock::Id;
 use crate::gateway::Event;
+use crate::message::Message;
 use crate::objects::text;
 use crate::state::{Channel, State};
+use crate::world::ChannelKind;
 
 impl State {
     /// Adds a channel below the others and tells of it.
@@ -18,6 +20,37 @@ impl State {
         let json = self.channel_object(&channel);
         self.channels.insert(channel.id, channel);
         self.dispatch(Event::in_guild("CHANNEL_CREATE", guild, json));
+    }
+
+    /// Opens a post in the forum that is the message's channel, with this message in it.
+    pub(crate) fn open_post(&mut self, name: &str, starter: Message) -> Id {
+        let id = starter.id.unwrap_or_else(|| self.clock.snowflake());
+        let forum = starter.channel;
+        let Some(found) = self.channels.get_mut(&forum) else {
+            panic!("there is no forum {forum}");
+        };
+        assert_eq!(found.kind, ChannelKind::Forum, "{} is no forum", found.name);
+        found.last_message = found.last_message.max(Some(id));
+        let guild = found.guild.unwrap_or_default();
+        let post = Channel {
+            guild: Some(guild),
+            parent: Some(forum),
+            ..Channel::new(id, ChannelKind::Thread, name)
+        };
+        let json = self.channel_object(&post);
+        self.channels.insert(id, post);
+        if !starter.quiet {
+            self.dispatch(Event::in_guild("THREAD_CREATE", guild, json));
+        }
+        let starter = Message {
+            channel: id,
+            ..starter.id(id)
+        };
+        self.post(starter);
+        if let Some(post) = self.channels.get_mut(&id) {
+            post.last_message = None;
+        }
+        id
     }
 
     /// Gives a channel or thread another name and tells of it; false if there is none.

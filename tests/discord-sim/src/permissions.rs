@@ -31,7 +31,8 @@ pub const SEND_MESSAGES_IN_THREADS: u64 = 1 << 38;
 /// Everything, everywhere.
 pub const ADMINISTRATOR: u64 = 1 << 3;
 const ADD_REACTIONS: u64 = 1 << 6;
-const CONNECT: u64 = 1 << 20;
+/// Join a voice channel, and read what is written in it.
+pub const CONNECT: u64 = 1 << 20;
 const SPEAK: u64 = 1 << 21;
 const CREATE_PUBLIC_THREADS: u64 = 1 << 35;
 /// Every bit that Discord has given a meaning.

@@ -24,6 +24,16 @@ impl Ledger {
         id
     }
 
+    /// Someone opens a post in a forum; the bot hears of it or does not.
+    pub fn open_post(&mut self, stage: &Stage, who: &str, forum: &str, heard: bool) -> u64 {
+        let (user, forum) = (stage.sim.user(who), stage.sim.channel(forum));
+        let starter = Message::new(forum, user, "who knows?");
+        let starter = if heard { starter } else { starter.quietly() };
+        let id = stage.sim.open_post("who-knows", starter);
+        self.0.push((user, id));
+        id
+    }
+
     /// Points and messages by user: the pure function of what was written.
     pub fn expected(&self) -> BTreeMap<u64, (i64, i64)> {
         let mut written = self.0.clone();

@@ -103,11 +103,12 @@ pub(crate) fn stamp<B>(response: &mut Response<B>, headers: &Headers) {
 }
 
 /// Discord does not publish these; they are what it was seen to use where a bot
-/// writes, and generous where it reads.
+/// writes or reads a channel's history, and generous elsewhere.
 fn limit_of(method: &Method, path: &str) -> (u32, Duration) {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (method.as_str(), segments.as_slice()) {
         ("POST", ["channels", _, "messages" | "typing"])
+        | ("GET", ["channels", _, "messages"])
         | ("PATCH", ["channels", _, "messages", _])
         | (_, ["webhooks", ..]) => (5, Duration::from_secs(5)),
         ("DELETE", ["channels", _, "messages", _]) => (5, Duration::from_secs(1)),
@@ -186,6 +187,23 @@ mod tests {
         assert_eq!(over.scope, Scope::User);
         assert!(over.retry_after <= Duration::from_secs(5));
         assert!(post(2).is_ok(), "another channel has its own limit");
+    }
+
+    #[test]
+    fn a_history_is_read_five_pages_in_five_seconds() {
+        let mut limits = Limits::default();
+        let path = "/channels/1/messages";
+        for _ in 0..5 {
+            let read = limits.take(&Method::GET, path, false);
+            read.expect("within the limit");
+        }
+        let over = limits.take(&Method::GET, path, false);
+        let over = over.expect_err("over the limit");
+        assert_eq!(over.scope, Scope::User);
+        let written = limits.take(&Method::POST, path, false);
+        assert!(written.is_ok(), "writing has a limit of its own");
+        let other = limits.take(&Method::GET, "/channels/2/messages", false);
+        assert!(other.is_ok(), "so has another channel");
     }
 
     #[test]

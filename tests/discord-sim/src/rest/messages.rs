@@ -6,11 +6,12 @@ use crate::attachments;
 use crate::clock::{Id, timestamp};
 use crate::message::message_object;
 use crate::objects::{self, id_in};
-use crate::permissions::{self, READ_MESSAGE_HISTORY, SEND_MESSAGES};
+use crate::permissions::{self, CONNECT, READ_MESSAGE_HISTORY, SEND_MESSAGES};
 use crate::rest::guilds::{limit, snowflake};
 use crate::rest::validate::{self, Draft, Form, nonce_text};
 use crate::rest::{Call, MISSING_PERMISSIONS, Outcome, Refusal, UNKNOWN_MESSAGE};
 use crate::state::{Channel, State, Stored};
+use crate::world::ChannelKind;
 
 const NOT_A_TEXT_CHANNEL: Refusal =
     Refusal::new(400, 50_008, "Cannot send messages in a non-text channel");
@@ -44,6 +45,9 @@ impl State {
             return Err(form.refusal());
         }
         let channel = self.own_channel(channel, 0)?;
+        if channel.kind == ChannelKind::Voice {
+            self.own_channel(channel.id, CONNECT)?;
+        }
         if !channel.holds_messages() {
             return Err(NOT_A_TEXT_CHANNEL);
         }
