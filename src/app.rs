@@ -25,6 +25,7 @@ use crate::discord::cdn::Cdn;
 use crate::discord::client::{self, Client};
 use crate::discord::council::Council;
 use crate::discord::gateway::Gateway;
+use crate::discord::history::ReadingMemory;
 use crate::discord::overheard::Overheard;
 use crate::discord::role_calls::RoleCalls;
 use crate::error::Stop;
@@ -337,6 +338,7 @@ async fn build(
             hours: settings.catch_up_hours,
             council,
             inbox,
+            memory: ReadingMemory::default(),
             said: Mutex::default(),
         },
         gaps,

@@ -51,6 +51,27 @@ pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestEr
         .collect())
 }
 
+/// Who owns the guild, and all its roles, in no order. An error if one of them is not
+/// understood: what a member may do is then unknown.
+pub async fn owner_and_roles(
+    rest: &Rest,
+    guild: GuildId,
+) -> Result<(UserId, Vec<GuildRole>), RestError> {
+    let asked = rest.call("asking for the guild", Repeat::Safe, PATIENCE, |http| {
+        let route = Route::Guild {
+            guild_id: guild.into(),
+        };
+        async move {
+            http.fire::<BareGuild>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    let BareGuild { owner_id, roles } = asked.await?;
+    let roles: Option<Vec<_>> = roles.into_iter().map(BareRole::read).collect();
+    let read = owner_id.try_into().ok().zip(roles);
+    read.ok_or_else(|| RestError::NotUnderstood("the guild was not understood".to_owned()))
+}
+
 /// The roles that the bot holds, without the one that everyone has.
 pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<RoleId>, RestError> {
     let asked = rest.call(
@@ -295,6 +316,12 @@ fn changing<'a>(route: Route<'a>, method: LightMethod, body: &Value, reason: &st
     Request::new(route, method)
         .body(Some(body))
         .headers(Some(headers))
+}
+
+#[derive(Debug, Deserialize)]
+struct BareGuild {
+    owner_id: serenity::all::UserId,
+    roles: Vec<BareRole>,
 }
 
 /// Only what levels need: a field that Discord adds or drops must not hide the roles.

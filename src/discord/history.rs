@@ -6,7 +6,9 @@
 //! are the only clock: how far back is counted from the guild's newest message.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -17,10 +19,14 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 use serenity::model::id as theirs;
 
+use super::guild;
+use super::permissions::{
+    CONNECT, Overwrite, PermissionHolder, READ_MESSAGE_HISTORY, VIEW_CHANNEL,
+};
 use super::rest::{Repeat, Rest, RestError};
 use super::wire::{self, BareChannel, BareChannels, BareMessage, BareThreads};
 use crate::backoff::backoff;
-use crate::leveling::{GuildId, MessageId, Timestamp};
+use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
 use crate::xp::{Seen, XpCache};
 
 /// Read again before the frontier: messages of different channels may have
@@ -37,6 +43,9 @@ const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 /// What Discord calls a text channel: the one kind that has private threads.
 const TEXT: u8 = 0;
+/// Whose messages only those read who may join.
+const VOICE: u8 = 2;
+const STAGE: u8 = 13;
 /// A line of progress for so many messages.
 const SAY_EVERY: usize = 10_000;
 
@@ -83,11 +92,70 @@ impl Why {
     }
 }
 
+/// What is remembered from one reading to the next.
+#[derive(Debug, Default)]
+pub struct ReadingMemory {
+    own_id: OnceLock<UserId>,
+    /// What Discord refused although the bot's permissions should do, and a hash of those
+    /// permissions. It is not asked for again until they change.
+    refused: Mutex<BTreeMap<HistorySource, u64>>,
+}
+
+impl ReadingMemory {
+    fn refused(&self) -> MutexGuard<'_, BTreeMap<HistorySource, u64>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the bot may read, as far as that can be computed.
+#[derive(Debug)]
+struct Access {
+    /// `None` if Discord did not say: then every channel is asked for.
+    bot: Option<PermissionHolder>,
+    overwrites: BTreeMap<theirs::ChannelId, Option<Vec<Overwrite>>>,
+}
+
+impl Access {
+    fn list(&mut self, channels: &[BareChannel]) {
+        let listed = channels.iter();
+        let listed = listed.map(|channel| (channel.id, channel.permission_overwrites.clone()));
+        self.overwrites = listed.collect();
+    }
+
+    /// What decides on a channel; `None` if it is not known whole.
+    fn inputs(&self, channel: &BareChannel) -> Option<(&PermissionHolder, &[Overwrite])> {
+        let of = if is_thread(channel) {
+            channel.parent_id?
+        } else {
+            channel.id
+        };
+        Some((self.bot.as_ref()?, self.overwrites.get(&of)?.as_deref()?))
+    }
+
+    /// `None` if that is unknown.
+    fn may_read(&self, channel: &BareChannel) -> Option<bool> {
+        let (bot, overwrites) = self.inputs(channel)?;
+        let needed = match channel.kind {
+            VOICE | STAGE => VIEW_CHANNEL | READ_MESSAGE_HISTORY | CONNECT,
+            _ => VIEW_CHANNEL | READ_MESSAGE_HISTORY,
+        };
+        Some(bot.in_channel(overwrites) & needed == needed)
+    }
+
+    /// Differs when something has changed that decides on the channel.
+    fn hash(&self, channel: &BareChannel) -> Option<u64> {
+        let mut hasher = DefaultHasher::new();
+        self.inputs(channel)?.hash(&mut hasher);
+        Some(hasher.finish())
+    }
+}
+
 /// Reads the guild's history, once.
 #[derive(Debug)]
 pub struct Reader<'a> {
     rest: &'a Rest,
     xp: &'a XpCache,
+    memory: &'a ReadingMemory,
     guild: GuildId,
     hours: u32,
     read_so_far: AtomicUsize,
@@ -126,10 +194,17 @@ fn by_id(threads: Vec<BareChannel>) -> Threads {
 impl<'a> Reader<'a> {
     /// Reads by `rest` the history of `guild`, up to so many hours back from its newest
     /// message; `xp` knows whose names are stored.
-    pub fn new(rest: &'a Rest, xp: &'a XpCache, guild: GuildId, hours: u32) -> Self {
+    pub fn new(
+        rest: &'a Rest,
+        xp: &'a XpCache,
+        memory: &'a ReadingMemory,
+        guild: GuildId,
+        hours: u32,
+    ) -> Self {
         Self {
             rest,
             xp,
+            memory,
             guild,
             hours,
             read_so_far: AtomicUsize::new(0),
@@ -146,10 +221,13 @@ impl<'a> Reader<'a> {
             return Ok(Missed::nothing(self.newest(None, &channels, &threads)));
         };
 
+        let mut access = self.access().await?;
+        access.list(&channels);
+
         // How far back is counted from the newest message, which may be in a thread that
         // has been archived since: the limit is put into effect when all are known.
         let margin = before(after, MARGIN_MS);
-        let (archived, closed) = self.archived_since(margin, &channels).await?;
+        let (archived, closed) = self.archived_since(margin, &channels, &access).await?;
         threads.extend(archived);
         // A message brings an archived thread back, and it is then in neither list if
         // that happened between the two: so the first is read once more.
@@ -160,6 +238,7 @@ impl<'a> Reader<'a> {
         // when it was listed, so that nobody would read it. What is listed from here on
         // does not count as reached, but shows everything up to there.
         let channels = self.channels().await?;
+        access.list(&channels);
 
         let cut = before(reached, i64::from(self.hours) * 3_600_000);
         let start = margin.max(cut);
@@ -167,9 +246,10 @@ impl<'a> Reader<'a> {
             let places = channels.iter().chain(threads.values());
             places.filter(move |channel| newer(channel, after)).cloned()
         };
+        let is_open = |channel: &BareChannel| !self.is_closed(messages_of, channel, &access);
         missed.cut_off = cut > after
             && self
-                .something_lost(after, cut, newer_than(after).collect())
+                .something_lost(after, cut, newer_than(after).filter(is_open).collect())
                 .await?;
         for (channel, why) in closed {
             if last_message(&channel).is_some_and(|last| last > start) {
@@ -177,10 +257,14 @@ impl<'a> Reader<'a> {
             }
         }
 
-        let everywhere: Vec<BareChannel> = newer_than(start).collect();
-        let mut reading = stream::iter(everywhere)
+        let (open, hidden): (Vec<_>, Vec<_>) = newer_than(start).partition(is_open);
+        for channel in hidden {
+            missed.pass_over(channel, Why::Forbidden);
+        }
+        let access = &access;
+        let mut reading = stream::iter(open)
             .map(|channel| async move {
-                let read = self.channel(channel.id, start).await?;
+                let read = self.channel(&channel, start, access).await?;
                 Ok::<_, RestError>((channel, read))
             })
             .buffer_unordered(AT_ONCE);
@@ -191,6 +275,63 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(missed)
+    }
+
+    /// What the bot may read. Without an answer nothing is known, and everything is asked
+    /// for: it only saves calls.
+    async fn access(&self) -> Result<Access, RestError> {
+        let asked = async {
+            let own_id = match self.memory.own_id.get() {
+                Some(id) => *id,
+                None => guild::own_id(self.rest).await?,
+            };
+            let _ = self.memory.own_id.set(own_id);
+            let (owner, roles) = guild::owner_and_roles(self.rest, self.guild).await?;
+            let held = guild::roles_of(self.rest, self.guild, own_id).await?;
+            Ok(PermissionHolder::new(
+                self.guild, owner, own_id, &held, &roles,
+            ))
+        };
+        let bot = match asked.await {
+            Ok(bot) => Some(bot),
+            Err(RestError::Revoked) => return Err(RestError::Revoked),
+            Err(error) => {
+                tracing::warn!(%error, "the bot's permissions are unknown; every channel's history is asked for");
+                None
+            }
+        };
+        Ok(Access {
+            bot,
+            overwrites: BTreeMap::new(),
+        })
+    }
+
+    /// Whether it is known that Discord does not show this to the bot: asking all the same
+    /// would be refused, and who is refused too often is banned.
+    fn is_closed(
+        &self,
+        source: impl Fn(ChannelId) -> HistorySource,
+        channel: &BareChannel,
+        access: &Access,
+    ) -> bool {
+        let was_refused = || {
+            let source = source(channel.id.try_into().ok()?);
+            let refused = self.memory.refused().get(&source).copied();
+            Some(refused? == access.hash(channel)?)
+        };
+        access.may_read(channel) == Some(false) || was_refused() == Some(true)
+    }
+
+    /// Remembers a refusal that the permissions do not explain.
+    fn note_refusal(
+        &self,
+        source: impl Fn(ChannelId) -> HistorySource,
+        channel: &BareChannel,
+        access: &Access,
+    ) {
+        if let (Ok(id), Some(hash)) = (channel.id.try_into(), access.hash(channel)) {
+            self.memory.refused().insert(source(id), hash);
+        }
     }
 
     async fn channels(&self) -> Result<Vec<BareChannel>, RestError> {
@@ -219,8 +360,7 @@ impl<'a> Reader<'a> {
         let newest = channels
             .iter()
             .chain(threads.values())
-            .filter(|channel| holds_messages(channel))
-            .filter_map(last_message)
+            .filter_map(newest_in)
             .max();
         // The guild's own id is a time before any message in it.
         newest
@@ -233,23 +373,25 @@ impl<'a> Reader<'a> {
     /// further.
     async fn channel(
         &self,
-        channel: theirs::ChannelId,
+        channel: &BareChannel,
         start: MessageId,
+        access: &Access,
     ) -> Result<(Vec<Seen>, Option<Why>), RestError> {
         let mut messages = Vec::new();
         let mut after = start;
         loop {
-            let page = match self.page(channel, Some(after), PAGE).await {
+            let page = match self.page(channel.id, after).await {
                 Ok(page) => page,
                 // Deleted meanwhile, and its messages with it.
                 Err(RestError::Refused { status: 404, .. }) => return Ok((messages, None)),
-                Err(error) => return Ok((messages, Some(Why::of(error)?))),
+                Err(error) => {
+                    let why = Why::of(error)?;
+                    if matches!(why, Why::Forbidden) {
+                        self.note_refusal(messages_of, channel, access);
+                    }
+                    return Ok((messages, Some(why)));
+                }
             };
-            // Without Read Message History Discord does not refuse: it shows nothing. If
-            // it shows an older message, the newest was only deleted.
-            if page.is_empty() && after == start && self.shows_nothing(channel).await? {
-                return Ok((messages, Some(Why::Forbidden)));
-            }
             self.say_progress(page.len());
             let next = next_page(&page, after);
             messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
@@ -257,14 +399,6 @@ impl<'a> Reader<'a> {
                 return Ok((messages, None));
             };
             after = next;
-        }
-    }
-
-    async fn shows_nothing(&self, channel: theirs::ChannelId) -> Result<bool, RestError> {
-        match self.page(channel, None, 1).await {
-            Ok(page) => Ok(page.is_empty()),
-            Err(RestError::Refused { .. }) => Ok(false),
-            Err(error) => Err(error),
         }
     }
 
@@ -284,15 +418,13 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// The messages that follow `after`, or the last ones, at most `limit`, newest first.
+    /// The messages that follow `after`, at most [`PAGE`], newest first.
     async fn page(
         &self,
         channel: theirs::ChannelId,
-        after: Option<MessageId>,
-        limit: usize,
+        after: MessageId,
     ) -> Result<Vec<Value>, RestError> {
-        let mut parameters = vec![("limit", limit.to_string())];
-        parameters.extend(after.map(|after| ("after", after.to_string())));
+        let parameters = vec![("limit", PAGE.to_string()), ("after", after.to_string())];
         let route = Route::ChannelMessages {
             channel_id: channel,
         };
@@ -305,10 +437,14 @@ impl<'a> Reader<'a> {
         &self,
         start: MessageId,
         channels: &[BareChannel],
+        access: &Access,
     ) -> Result<(Threads, Vec<(BareChannel, Why)>), RestError> {
         let (mut found, mut closed) = (Threads::new(), Vec::new());
-        let holders: Vec<_> = channels.iter().filter(|c| holds_threads(c)).collect();
-        let mut reading = stream::iter(holders.into_iter().cloned())
+        let is_open = |channel: &BareChannel| !self.is_closed(archive_of, channel, access);
+        let holders = channels.iter().filter(|c| holds_threads(c)).cloned();
+        let (open, hidden): (Vec<_>, Vec<_>) = holders.partition(is_open);
+        closed.extend(hidden.into_iter().map(|channel| (channel, Why::Forbidden)));
+        let mut reading = stream::iter(open)
             .map(|channel| async move {
                 let read = self.archived_in(&channel, start).await;
                 (channel, read)
@@ -318,7 +454,13 @@ impl<'a> Reader<'a> {
             match read {
                 Ok(threads) => found.extend(threads),
                 Err(RestError::Refused { status: 404, .. }) => {}
-                Err(error) => closed.push((channel, Why::of(error)?)),
+                Err(error) => {
+                    let why = Why::of(error)?;
+                    if matches!(why, Why::Forbidden) {
+                        self.note_refusal(archive_of, &channel, access);
+                    }
+                    closed.push((channel, why));
+                }
             }
         }
         Ok((found, closed))
@@ -402,7 +544,7 @@ impl<'a> Reader<'a> {
         cut: MessageId,
     ) -> Result<bool, RestError> {
         loop {
-            let page = match self.page(channel, Some(after), PAGE).await {
+            let page = match self.page(channel, after).await {
                 Ok(page) => page,
                 Err(RestError::Refused { .. }) => return Ok(false),
                 Err(error) => return Err(error),
@@ -473,13 +615,36 @@ fn last_message(channel: &BareChannel) -> Option<MessageId> {
     channel.last_message_id?.try_into().ok()
 }
 
+/// The newest id in a channel that holds messages; `None` for others. Its own id is one:
+/// the first message of a forum post has the post's id, and Discord names no last message of
+/// a post in which there is no other.
+fn newest_in(channel: &BareChannel) -> Option<MessageId> {
+    let own = MessageId::new(channel.id.get());
+    last_message(channel)
+        .max(own)
+        .filter(|_| holds_messages(channel))
+}
+
 fn newer(channel: &BareChannel, after: MessageId) -> bool {
-    holds_messages(channel) && last_message(channel).is_some_and(|last| last > after)
+    newest_in(channel).is_some_and(|newest| newest > after)
 }
 
 /// Text, voice, announcements, their threads, stages.
 fn holds_messages(channel: &BareChannel) -> bool {
-    matches!(channel.kind, 0 | 2 | 5 | 10 | 11 | 12 | 13)
+    matches!(channel.kind, TEXT | VOICE | 5 | STAGE) || is_thread(channel)
+}
+
+/// Threads of announcements, public and private ones.
+fn is_thread(channel: &BareChannel) -> bool {
+    matches!(channel.kind, 10..=12)
+}
+
+fn messages_of(channel: ChannelId) -> HistorySource {
+    HistorySource::Messages(channel)
+}
+
+fn archive_of(channel: ChannelId) -> HistorySource {
+    HistorySource::ArchivedThreads(channel)
 }
 
 /// Text, announcements, forums, media.

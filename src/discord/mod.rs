@@ -17,6 +17,7 @@ pub mod interaction;
 mod nonce;
 pub mod overheard;
 pub mod own_channel;
+pub mod permissions;
 pub mod reply;
 pub mod rest;
 pub mod role_calls;

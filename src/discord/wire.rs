@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
 
+use super::permissions::{Overwrite, lenient_overwrites};
 use crate::leveling::{self, Account, Membership, MessageFacts, Sighting, may_earn};
 use crate::xp::Seen;
 
@@ -106,6 +107,12 @@ pub struct BareChannel {
     pub name: Option<String>,
     /// Its newest message, which may have been deleted.
     pub last_message_id: Option<MessageId>,
+    /// Of a thread: the channel that it hangs on. Of a channel: its category.
+    pub parent_id: Option<ChannelId>,
+    /// Exceptions to what the guild's roles grant; `None` for threads, which have their
+    /// parent's, and where they are not understood.
+    #[serde(default, deserialize_with = "lenient_overwrites")]
+    pub permission_overwrites: Option<Vec<Overwrite>>,
     /// Of a thread.
     pub thread_metadata: Option<BareThread>,
 }
@@ -301,16 +308,21 @@ mod tests {
 
     fn channel(id: u64) -> Value {
         json!({
-            "id": id.to_string(), "type": 11, "name": "n", "last_message_id": "5",
+            "id": id.to_string(), "type": 11, "name": "n", "last_message_id": "5", "parent_id": "6",
+            "permission_overwrites": [{ "id": "7", "type": 0, "allow": "0", "deny": "1024" }],
             "thread_metadata": { "archive_timestamp": "2026-01-01T00:00:00+00:00" },
         })
     }
 
-    const OF_A_CHANNEL: [&str; 6] = [
+    const OF_A_CHANNEL: [&str; 10] = [
         "/id",
         "/type",
         "/name",
         "/last_message_id",
+        "/parent_id",
+        "/permission_overwrites",
+        "/permission_overwrites/0",
+        "/permission_overwrites/0/deny",
         "/thread_metadata",
         "/thread_metadata/archive_timestamp",
     ];

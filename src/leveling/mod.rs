@@ -10,6 +10,7 @@ mod board;
 pub mod buckets;
 mod earning;
 mod escape;
+mod history_source;
 mod ids;
 pub mod level_roles;
 mod levels;
@@ -23,6 +24,7 @@ pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
 pub use earning::{MessageFacts, may_earn};
 pub use escape::{escape, escape_text};
+pub use history_source::HistorySource;
 pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserId};
 pub use levels::{
     Level, LevelNumber, Levels, LevelsError, Points, Progress, mee6_points_to_next, mee6_total,

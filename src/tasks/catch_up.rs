@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::backoff::backoff;
 use crate::discord::council::Council;
-use crate::discord::history::{Missed, Reader, Unread, Why};
+use crate::discord::history::{Missed, Reader, ReadingMemory, Unread, Why};
 use crate::discord::{Rest, RestError};
 use crate::leveling::{GuildId, MessageId};
 use crate::xp::{Gap, History, Inbox, XpCache};
@@ -37,6 +37,8 @@ pub struct CatchUp {
     pub council: Arc<Council>,
     /// The way to the engine.
     pub inbox: Inbox,
+    /// What is remembered from one reading to the next.
+    pub memory: ReadingMemory,
     /// What was said, and what has yet to be.
     pub said: Mutex<Said>,
 }
@@ -89,7 +91,8 @@ impl CatchUp {
     async fn fill(&self, gap: Gap, news: &Notify) {
         let started = Instant::now();
         for attempt in 0.. {
-            let reader = Reader::new(&self.rest, &self.xp, self.guild, self.hours);
+            let (rest, xp) = (&self.rest, &self.xp);
+            let reader = Reader::new(rest, xp, &self.memory, self.guild, self.hours);
             match reader.read(gap.after).await {
                 Ok(mut missed) => {
                     let messages = std::mem::take(&mut missed.messages);

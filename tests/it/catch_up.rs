@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use discord_sim::permissions::{BOT, MANAGE_CHANNELS};
+use discord_sim::permissions::{BOT, CONNECT, MANAGE_CHANNELS, READ_MESSAGE_HISTORY, VIEW_CHANNEL};
 use discord_sim::{ChannelKind, Fault, Message, Method, Request, World};
 use serde_json::{Value, json};
 
@@ -13,8 +13,6 @@ const CHANNELS: &str = "/guilds/{}/channels";
 const MESSAGES: &str = "/channels/{}/messages";
 const ARCHIVED_THREADS: &str = "/channels/{}/threads/archived/public";
 const ACTIVE_THREADS: &str = "/guilds/{}/threads/active";
-const VIEW_CHANNEL: u64 = 1 << 10;
-const READ_MESSAGE_HISTORY: u64 = 1 << 16;
 
 /// A session ends and what was written quietly before never comes.
 async fn lose_the_session(stage: &Stage) {
@@ -663,6 +661,146 @@ async fn a_channel_that_was_closed_later_is_said_too() {
     ledger.comes_true(&stage).await;
     stage.bot.logged("may not be read").await;
     assert_eq!(not_to_be_read(&stage), ["random"]);
+}
+
+/// Misses a message in `general`, and whatever else was written quietly.
+async fn miss_and_catch_up(stage: &Stage, ledger: &mut Ledger) {
+    stage.rest();
+    ledger.write(stage, "bob", "general", false);
+    lose_the_session(stage).await;
+    ledger.comes_true(stage).await;
+}
+
+/// How often the bot has asked for a channel's messages and archived threads.
+fn asked_of(stage: &Stage, channel: &str) -> usize {
+    let channel = stage.sim.channel(channel);
+    let lists = [
+        "messages",
+        "threads/archived/public",
+        "users/@me/threads/archived/private",
+    ];
+    let asked = lists.map(|list| {
+        let path = format!("/channels/{channel}/{list}");
+        stage.sim.requests_to(&Method::GET, &path).len()
+    });
+    asked.iter().sum()
+}
+
+#[tokio::test]
+async fn a_channel_that_is_hidden_from_the_bot_is_not_asked_for() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    let (mod_, alice) = (stage.sim.user("mod"), stage.sim.user("alice"));
+    let (staff, lounge) = (stage.sim.channel("staff"), stage.sim.channel("lounge"));
+    // Whoever may not join a voice channel does not read what is written in it.
+    stage.sim.bot_permissions(lounge, 0, CONNECT);
+    stage.sim.clear_requests();
+    for _ in 0..2 {
+        stage.rest();
+        for (channel, who) in [(staff, mod_), (lounge, alice)] {
+            stage
+                .sim
+                .post(Message::new(channel, who, "unread").quietly());
+        }
+        miss_and_catch_up(&stage, &mut ledger).await;
+    }
+    for channel in ["staff", "lounge"] {
+        assert_eq!(asked_of(&stage, channel), 0, "{channel}");
+    }
+    stage.bot.logged("name=staff").await;
+    stage.bot.logged("name=lounge").await;
+    let mut named = not_to_be_read(&stage);
+    named.sort();
+    assert_eq!(named, ["lounge", "staff"], "each once");
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_until_permissions_change() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    let (random, alice) = (stage.sim.channel("random"), stage.sim.user("alice"));
+    let of_random = format!("/channels/{random}/messages");
+    let faults = stage.sim.faults();
+    faults.next(u32::MAX, Method::GET, &of_random, Fault::Status(403));
+    let threads = format!("/channels/{random}/threads/archived/public");
+    faults.next(u32::MAX, Method::GET, &threads, Fault::Status(403));
+    stage.sim.clear_requests();
+    for _ in 0..3 {
+        stage.rest();
+        stage
+            .sim
+            .post(Message::new(random, alice, "refused").quietly());
+        miss_and_catch_up(&stage, &mut ledger).await;
+    }
+    assert_eq!(asked_of(&stage, "random"), 2, "each list once");
+
+    stage.sim.faults().clear();
+    stage.rest();
+    ledger.write(&stage, "alice", "random", true);
+    ledger.comes_true(&stage).await;
+    stage.sim.bot_permissions(random, VIEW_CHANNEL, 0);
+    stage.rest();
+    ledger.write(&stage, "alice", "random", false);
+    miss_and_catch_up(&stage, &mut ledger).await;
+    assert!(asked_of(&stage, "random") > 2);
+}
+
+#[tokio::test]
+async fn a_channel_whose_messages_were_all_deleted_may_be_read() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    stage.rest();
+    let random = stage.sim.channel("random");
+    let regretted = Message::new(random, stage.sim.user("alice"), "regretted").quietly();
+    stage.sim.delete(random, stage.sim.post(regretted));
+    for _ in 0..2 {
+        miss_and_catch_up(&stage, &mut ledger).await;
+    }
+    assert_eq!(not_to_be_read(&stage), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_forum_post_that_nobody_has_answered_counts() {
+    let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
+    stage.bot.terminate().await;
+    stage.rest();
+    let active = ledger.open_post(&stage, "carol", "questions", false);
+    stage.rest();
+    let archived = ledger.open_post(&stage, "bob", "questions", false);
+    stage.sim.archive(archived);
+    let shown = channel_of(&stage, active).await;
+    assert_eq!(shown["last_message_id"], Value::Null, "as Discord has it");
+    stage.start_again().await;
+    ledger.comes_true(&stage).await;
+}
+
+async fn channel_of(stage: &Stage, channel: u64) -> Value {
+    let origin = stage.sim.proxy_url();
+    let answer = reqwest::Client::new()
+        .get(format!("{origin}/api/v10/channels/{channel}"))
+        .header("Authorization", format!("Bot {}", stage.sim.token()))
+        .send()
+        .await
+        .expect("the simulator answers");
+    serde_json::from_str(&answer.text().await.expect("a text")).expect("a channel")
+}
+
+#[tokio::test]
+async fn a_list_that_promises_more_and_shows_nothing_ends() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    let empty = json!({ "threads": [], "members": [], "has_more": true });
+    let faults = stage.sim.faults();
+    faults.next(
+        u32::MAX,
+        Method::GET,
+        ARCHIVED_THREADS,
+        Fault::Answer(empty),
+    );
+    stage.sim.clear_requests();
+    miss_and_catch_up(&stage, &mut ledger).await;
+    let channels = channel_list(&stage).await;
+    let pages = stage.sim.requests_to(&Method::GET, ARCHIVED_THREADS).len();
+    assert!(
+        pages <= channels.len(),
+        "{pages} pages, at most one a channel"
+    );
 }
 
 #[tokio::test]
