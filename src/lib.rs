@@ -94,7 +94,7 @@
 //! - The schema is brought up to date before the lease is held: migrations add, so that a
 //!   standby of the next version does not disturb the bot it waits for. Where one has to
 //!   change a key, the older bot keeps what it cannot save until it is replaced.
-//! - The lease is a beat on the watermark row, and the owner's database session beside it.
+//! - The lease is a beat on a row of its own, and the owner's database session beside it.
 //!   The session's end shows a crash at once; the missing beat shows a hang. Neither
 //!   needs a wall clock, and an advisory lock would say nothing of a hang.
 //! - A command waits on a marker that it sends through the inbox, not for its message's id

@@ -31,6 +31,13 @@ pub struct Dump {
 
 /// Gives a database without levels those of `fixtures/levels.json`.
 pub async fn seed_levels(database: &Database) -> anyhow::Result<()> {
+    // An import holds the row for minutes, and is not waited for where there is nothing to do.
+    if !level::all(&mut *database.acquire().await?)
+        .await?
+        .is_empty()
+    {
+        return Ok(());
+    }
     let mut transaction = database.begin().await?;
     // Two processes that start together must not both fill the table.
     watermark::lock(&mut transaction).await?;
@@ -72,6 +79,11 @@ async fn save_owned(
     epoch: i64,
 ) -> anyhow::Result<()> {
     let mut transaction = database.begin().await?;
+    // Held from here on: nobody can take over in the middle, and a batch of the bot before,
+    // however late, waits before it locks any user.
+    if watermark::lock(&mut transaction).await?.owner_epoch != epoch {
+        bail!("a wall_e has taken over this database meanwhile: stop it, then import again");
+    }
     if fresh_only && !user_point::is_empty(&mut transaction).await? {
         say_not_fresh();
         return Ok(());
@@ -81,9 +93,6 @@ async fn save_owned(
         completed,
         kept,
     } = write(&mut transaction, dump).await?;
-    if watermark::lock(&mut transaction).await?.owner_epoch != epoch {
-        bail!("a wall_e has taken over this database meanwhile: stop it, then import again");
-    }
     store::commit(transaction)
         .await
         .context("the import could not be committed")?;

@@ -1,10 +1,13 @@
 //! Who may write: the ownership of the database, held by one bot at a time.
 //!
-//! The owner beats on the watermark row from a session of its own. It is gone when
-//! that session has ended (a crash, a kill) or when the beat stops (a hang). Time
-//! is only ever measured by the watcher's own monotonic clock; no wall clock, here
-//! or in the database, is trusted. Whoever takes over raises `owner_epoch`, and
-//! from then on every write of the old owner is refused, however late it comes.
+//! The owner beats on the table `lease` from a session of its own, and waits for no row that a
+//! batch or anything else may hold. It is gone when that session has ended (a crash, a kill)
+//! or when the beat stops (a hang). Time is only ever measured by the watcher's own monotonic
+//! clock; no wall clock, here or in the database, is trusted. Whoever takes over raises the
+//! watermark's `owner_epoch`, and from then on every write of the old owner is refused,
+//! however late it comes.
+//!
+//! Versions before the table `lease` beat on the watermark: see the migration that adds it.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +15,7 @@ use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 
 use super::watermark::{self, Lost, Watermark, frontier};
-use super::{ANSWER_TIMEOUT, Connection, Database, Result, within};
+use super::{ANSWER_TIMEOUT, Connection, Database, Result, begin, commit, within};
 use crate::backoff::backoff;
 
 /// How often the owner beats.
@@ -25,6 +28,8 @@ const SILENCE_WITHOUT_SESSION: Duration = Duration::from_secs(2);
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a watcher looks.
 const LOOK: Duration = Duration::from_millis(250);
+/// A look that took longer says nothing of the owner, who may have been held up as well.
+const SLOW_LOOK: Duration = Duration::from_secs(1);
 
 /// The right to write, until someone else takes it.
 #[derive(Debug)]
@@ -37,7 +42,7 @@ pub struct Lease {
     heartbeat: i64,
 }
 
-/// The row as a watcher sees it.
+/// The owner as a watcher sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Holder {
     owner_epoch: i64,
@@ -46,6 +51,8 @@ struct Holder {
     free: bool,
     /// The owner's session is still there.
     alive: bool,
+    /// It beats on the lease; one of before the lease beats on the watermark.
+    on_lease: bool,
 }
 
 impl Holder {
@@ -65,11 +72,15 @@ impl Holder {
 pub async fn claim_if_free(database: &Database) -> Result<Option<(Lease, Watermark)>> {
     let mut session = database.connect_apart().await?;
     let first = look(&mut session).await?;
-    let started = Instant::now();
+    let mut started = Instant::now();
     let mut seen = first;
     while seen == first && !seen.alive && !seen.is_gone_after(started.elapsed()) {
         tokio::time::sleep(LOOK).await;
+        let asked = Instant::now();
         seen = look(&mut session).await?;
+        if asked.elapsed() > SLOW_LOOK {
+            started = Instant::now();
+        }
     }
     if seen == first && seen.is_gone_after(started.elapsed()) {
         return claim(database, session, seen).await;
@@ -96,7 +107,12 @@ async fn watch(database: &Database, mut stands_by: impl FnMut()) -> Result<(Leas
     let mut last: Option<(Holder, Instant)> = None;
     let mut away = false;
     loop {
+        let asked = Instant::now();
         let looked = look(&mut session).await;
+        if looked.is_err() || asked.elapsed() > SLOW_LOOK {
+            // Whatever held this up may hold up the owner's beat: it has its time again.
+            last = last.map(|(seen, _)| (seen, Instant::now()));
+        }
         let holder = match looked {
             Ok(holder) => holder,
             Err(error) => {
@@ -189,7 +205,12 @@ impl Lease {
 
     async fn give_free(&mut self) -> Result<()> {
         let released = sqlx::query!(
-            "update watermark set owner_pid = null where owner_epoch = $1",
+            "with before_the_lease as (
+                update watermark set owner_pid = null
+                where only_row in (select only_row from watermark
+                                   where owner_epoch = $1 for update skip locked)
+             )
+             update lease set owner_pid = null where owner_epoch = $1",
             self.owner_epoch
         );
         within(ANSWER_TIMEOUT, async {
@@ -203,9 +224,15 @@ impl Lease {
     /// already, says why.
     async fn beat(&mut self) -> Result<Option<Lost>> {
         let beat = sqlx::query!(
-            "update watermark set heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+            "with before_the_lease as (
+                update watermark set heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+                    owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
+                where only_row in (select only_row from watermark
+                                   where owner_epoch = $1 for update skip locked)
+             )
+             update lease set heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
                 owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
-             where owner_epoch = $1
+             where owner_epoch = $1 and exists (select from watermark where owner_epoch = $1)
              returning heartbeat",
             self.owner_epoch,
         );
@@ -233,12 +260,19 @@ async fn look(session: &mut Connection) -> Result<Holder> {
     // only the beat can tell.
     let holder = sqlx::query_as!(
         Holder,
-        r#"select owner_epoch, heartbeat, owner_pid is null as "free!", exists (
-               select from pg_stat_activity session
-               where session.pid = watermark.owner_pid
-                 and coalesce(session.backend_start = watermark.owner_started_at, true)
-           ) as "alive!"
-           from watermark"#
+        r#"select watermark.owner_epoch, lease.owner_epoch = watermark.owner_epoch as "on_lease!",
+               beat.heartbeat as "heartbeat!", beat.owner_pid is null as "free!", exists (
+                   select from pg_stat_activity session
+                   where session.pid = beat.owner_pid
+                     and coalesce(session.backend_start = beat.owner_started_at, true)
+               ) as "alive!"
+           from watermark, lease, lateral (
+               select lease.heartbeat, lease.owner_pid, lease.owner_started_at
+               where lease.owner_epoch = watermark.owner_epoch
+               union all
+               select watermark.heartbeat, watermark.owner_pid, watermark.owner_started_at
+               where lease.owner_epoch <> watermark.owner_epoch
+           ) beat"#
     );
     within(ANSWER_TIMEOUT, async {
         Ok(holder.fetch_one(session).await?)
@@ -246,44 +280,61 @@ async fn look(session: &mut Connection) -> Result<Holder> {
     .await
 }
 
-/// Takes the row as it was seen; `None` if it has moved since.
+/// Takes the database from the owner as it was seen; `None` if it has moved since.
 async fn claim(
     database: &Database,
     mut session: Connection,
     seen: Holder,
 ) -> Result<Option<(Lease, Watermark)>> {
-    // The step is drawn: two bots that take over on two sides of a failover, from the same
-    // row, must not come to the same epoch.
-    let claimed = sqlx::query!(
-        "update watermark set owner_epoch = owner_epoch + 1 + floor(random() * 1000000)::bigint,
-            heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
-            owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
-         where owner_epoch = $1 and heartbeat = $2
-         returning message_id, owner_epoch, batch_no, heartbeat",
-        seen.owner_epoch,
-        seen.heartbeat,
-    );
-    // A batch of the old owner that is being saved holds the row: it is waited for,
-    // and counts.
-    let Some(row) = within(CLAIM_TIMEOUT, async {
-        Ok(claimed.fetch_optional(&mut session).await?)
-    })
-    .await?
-    else {
-        return Ok(None);
+    let claiming = async {
+        let mut transaction = begin(&mut session).await?;
+        // A batch of the old owner that is being saved holds this row: it is waited for, and
+        // counts. The step is drawn: two bots that take over on two sides of a failover, from
+        // the same row, must not come to the same epoch.
+        let fenced = sqlx::query!(
+            "update watermark set owner_epoch = owner_epoch + 1 + floor(random() * 1000000)::bigint,
+                heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+                owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
+             where owner_epoch = $1 and ($3 or heartbeat = $2)
+             returning message_id, owner_epoch, batch_no",
+            seen.owner_epoch,
+            seen.heartbeat,
+            seen.on_lease,
+        );
+        let Some(row) = fenced.fetch_optional(&mut *transaction).await? else {
+            return Ok(None);
+        };
+        let watermark = Watermark {
+            frontier: frontier(row.message_id)?,
+            owner_epoch: row.owner_epoch,
+            batch_no: row.batch_no,
+        };
+        // The owner may have beaten while that was waited for.
+        let taken = sqlx::query!(
+            "update lease set owner_epoch = $4, heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+                owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
+             where not $3 or (owner_epoch = $1 and heartbeat = $2)
+             returning heartbeat",
+            seen.owner_epoch,
+            seen.heartbeat,
+            seen.on_lease,
+            watermark.owner_epoch,
+        );
+        let Some(row) = taken.fetch_optional(&mut *transaction).await? else {
+            return Ok(None);
+        };
+        commit(transaction).await?;
+        Ok(Some((watermark, row.heartbeat)))
     };
-    let watermark = Watermark {
-        frontier: frontier(row.message_id)?,
-        owner_epoch: row.owner_epoch,
-        batch_no: row.batch_no,
-    };
-    Ok(Some((
-        Lease {
+    // Its session ends with it, unless it is ours now.
+    let claimed = within(CLAIM_TIMEOUT, claiming).await?;
+    Ok(claimed.map(|(watermark, heartbeat)| {
+        let lease = Lease {
             database: database.clone(),
             session,
-            owner_epoch: row.owner_epoch,
-            heartbeat: row.heartbeat,
-        },
-        watermark,
-    )))
+            owner_epoch: watermark.owner_epoch,
+            heartbeat,
+        };
+        (lease, watermark)
+    }))
 }

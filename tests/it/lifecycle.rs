@@ -6,7 +6,7 @@ use discord_sim::{Fault, Method, Scope, Sim, World};
 use fault_lab::Position;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::MessageId;
-use wall_e::store::watermark::HeldLines;
+use wall_e::store::watermark::{HeldLines, Lost};
 use wall_e::store::{self, lease, watermark};
 
 use crate::support::{Bot, Stage, TestDatabase, command, wait};
@@ -38,7 +38,7 @@ async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
                 .await,
             3
         );
-        let free = "select count(*) from watermark where owner_pid is null";
+        let free = "select count(*) from lease where owner_pid is null";
         assert_eq!(
             stage.database.number(free).await,
             1,
@@ -346,6 +346,106 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
         );
         drop((batch, lease));
     }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_for_long_takes_the_database_from_no_healthy_owner() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    let second = Bot::launch(&stage.sim, &stage.database.url(), &[]);
+    second.logged("waiting to take over").await;
+    let (beats, epoch) = (
+        "select heartbeat from lease",
+        "select owner_epoch from watermark",
+    );
+    let owner = stage.database.number(epoch).await;
+    let mut session = stage.database.session().await;
+    // A row that is held up is no reason at all; and while nobody can ask after the owner,
+    // nobody can tell that it is silent.
+    for (hold, owner_beats) in [
+        (
+            "begin; select from watermark for update; select from user_point for update",
+            true,
+        ),
+        ("begin; lock table watermark", false),
+    ] {
+        sqlx::raw_sql(hold).execute(&mut session).await.unwrap();
+        stage.rest();
+        ledger.write(&stage, "alice", "general", true);
+        if owner_beats {
+            // Twice as long as it takes to take over.
+            let before = stage.database.number(beats).await;
+            wait("the owner to beat on", async || {
+                (stage.database.number(beats).await >= before + 7).then_some(())
+            })
+            .await;
+        } else {
+            stage.bot.logged("its ownership is asserted").await;
+        }
+        let release = sqlx::raw_sql("rollback").execute(&mut session).await;
+        release.unwrap();
+        ledger.comes_true(&stage).await;
+        assert_eq!(stage.database.number(epoch).await, owner, "{hold}");
+        assert_eq!(stage.sim.gateway().identifies(), 1);
+    }
+}
+
+/// What a bot of before the table `lease` does: it knows the watermark alone.
+mod before_the_lease {
+    pub const CLAIM: &str = "update watermark set owner_epoch = owner_epoch + 5,
+            heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+            owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())";
+    pub const BEAT: &str = "update watermark set heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
+            owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())";
+    pub const RELEASE: &str = "update watermark set owner_pid = null";
+}
+
+#[tokio::test]
+async fn a_bot_of_before_the_lease_keeps_the_database_until_it_ends() {
+    use before_the_lease::{BEAT, CLAIM, RELEASE};
+    for gives_free in [true, false] {
+        let database = TestDatabase::migrated().await;
+        let store = database.store().await;
+        let mut old = database.session().await;
+        sqlx::raw_sql(CLAIM).execute(&mut old).await.unwrap();
+        let epoch = database.number("select owner_epoch from watermark").await;
+        let cancel = CancellationToken::new();
+        let taking = tokio::spawn({
+            let (store, cancel) = (store.clone(), cancel.clone());
+            async move { lease::claim_when_free(&store, &cancel, || {}).await }
+        });
+        // It beats for longer than a silence may last.
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(5) {
+            sqlx::raw_sql(BEAT).execute(&mut old).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        assert!(!taking.is_finished(), "it lives");
+        assert!(lease::claim_if_free(&store).await.unwrap().is_none());
+        if gives_free {
+            sqlx::raw_sql(RELEASE).execute(&mut old).await.unwrap();
+        }
+        drop(old);
+        let (_lease, watermark) = taking.await.unwrap().unwrap().unwrap();
+        assert!(watermark.owner_epoch > epoch);
+        let agreed = "select count(*) from lease join watermark using (owner_epoch)";
+        assert_eq!(database.number(agreed).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_bot_of_before_the_lease_sees_the_beat_and_can_take_over() {
+    let database = TestDatabase::migrated().await;
+    let store = database.store().await;
+    let (lease, _) = lease::claim_if_free(&store).await.unwrap().unwrap();
+    let keeping = tokio::spawn(lease.keep(CancellationToken::new()));
+    let beats = "select heartbeat from watermark where owner_pid is not null";
+    let before = database.number(beats).await;
+    wait("a beat that it sees", async || {
+        (database.number(beats).await >= before + 2).then_some(())
+    })
+    .await;
+    database.execute(before_the_lease::CLAIM).await;
+    assert_eq!(keeping.await.unwrap(), Some(Lost::TakenOver));
 }
 
 #[tokio::test]

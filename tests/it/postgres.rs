@@ -250,13 +250,16 @@ async fn what_a_failover_or_a_restore_undid_is_read_again() {
             .execute(
                 "create schema aside; create table aside.user_point as table user_point;
                  create table aside.xp_day as table xp_day; create table aside.outbox as table outbox;
-                 create table aside.watermark as table watermark",
+                 create table aside.watermark as table watermark; create table aside.lease as table lease",
             )
             .await;
         if epochs > 0 {
             stage
                 .database
-                .execute("update aside.watermark set owner_epoch = owner_epoch - 1")
+                .execute(
+                    "update aside.watermark set owner_epoch = owner_epoch - 1;
+                     update aside.lease set owner_epoch = owner_epoch - 1",
+                )
                 .await;
         }
         for who in ["alice", "bob"] {
@@ -276,6 +279,7 @@ async fn what_a_failover_or_a_restore_undid_is_read_again() {
                 "begin read write;
                  update watermark set message_id = aside.message_id, batch_no = aside.batch_no,
                      heartbeat = aside.heartbeat, owner_epoch = aside.owner_epoch from aside.watermark aside;
+                 update lease set heartbeat = aside.heartbeat, owner_epoch = aside.owner_epoch from aside.lease aside;
                  delete from user_point; insert into user_point table aside.user_point;
                  delete from xp_day; insert into xp_day table aside.xp_day;
                  delete from outbox; insert into outbox table aside.outbox;

@@ -108,7 +108,7 @@ impl Scratch {
     pub async fn forget_everyone(&mut self) -> anyhow::Result<()> {
         self.execute(
             "truncate user_point, updated_user, xp_day, outbox, role_work;
-             update watermark set message_id = 0, owner_pid = null",
+             update watermark set message_id = 0, owner_pid = null; update lease set owner_pid = null",
         )
         .await
     }
