@@ -4,6 +4,7 @@
 //! likes, so nothing is done that its sender may not do anyway.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use poise::serenity_prelude::{self as serenity, ComponentInteraction};
@@ -11,8 +12,9 @@ use poise::serenity_prelude::{self as serenity, ComponentInteraction};
 use super::answering::Place;
 use super::levels::Listed;
 use super::naming::{self, Carried, Number, Scene, Wanted, id_of_bot};
+use super::profiles::AvatarReset;
 use super::rights::{Caller, Right, guild_roles};
-use super::{Data, Error, profiles, ranks, sentence_for};
+use super::{Data, Error, ranks, sentence_for};
 use crate::discord::RestError;
 use crate::discord::buttons::{self, Button, List, Turn, Wish, turned};
 use crate::discord::interaction::Asked;
@@ -21,6 +23,9 @@ use crate::error::UserError;
 use crate::leveling::UserId;
 use crate::roles::ALLOWED_FOR;
 use crate::store::verification;
+
+/// How often the answer says how far something long is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Does what the button asks for, or says why not. Never fails: what goes wrong is said to
 /// whoever pressed, and stands in the log.
@@ -100,7 +105,7 @@ impl Pressed<'_> {
                 let working = Reply::text("One moment …");
                 self.answer(self.asked().update(&data.rest, &working))
                     .await?;
-                let reply = profiles::reset_all(&data.setting.database, caller).await;
+                let reply = self.reset_profiles(caller).await;
                 let reply =
                     reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
                 self.asked().edit(&data.rest, &reply).await?;
@@ -134,6 +139,25 @@ impl Pressed<'_> {
             bot: id_of_bot(self.ctx.cache.current_user().id)?,
             caller,
         })
+    }
+
+    async fn reset_profiles(&self, caller: UserId) -> Result<Reply, Error> {
+        let setting = &self.data.setting;
+        let mut reset = AvatarReset::default();
+        let mut said_at = Instant::now();
+        while reset.step(&setting.database).await? {
+            if said_at.elapsed() < PROGRESS_INTERVAL {
+                continue;
+            }
+            said_at = Instant::now();
+            let (users, of) = (reset.users, setting.xp.len());
+            let working = format!("One moment … The avatars of {users} of {of} users are dropped.");
+            let working = Reply::text(working);
+            if let Err(error) = self.asked().edit(&self.data.rest, &working).await {
+                tracing::debug!(%error, "an answer could not say how far it is");
+            }
+        }
+        Ok(reset.done(caller))
     }
 
     /// What the council's buttons ask for.

@@ -20,8 +20,8 @@ use crate::store::{self, Database};
 
 /// How long the database may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it may take to drop everything.
-const RESET_PATIENCE: Duration = Duration::from_mins(1);
+/// Users whose avatars are dropped in one transaction: a batch of XP waits that long for them.
+const RESET_CHUNK: u16 = 2_000;
 /// Failed pictures that are listed.
 const SHOWN: u16 = 20;
 /// Of a reason.
@@ -115,20 +115,56 @@ pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
     answer(ctx, reply).await
 }
 
-/// Drops all avatars and buckets, and queues the pictures that are wanted again.
-pub(super) async fn reset_all(database: &Database, by: UserId) -> Result<Reply, Error> {
-    let reset = store::within(RESET_PATIENCE, async {
-        let mut transaction = database.begin().await?;
-        let users = profiles::reset_all(&mut transaction).await?;
-        let pictures = updated_user::want_missing_pictures(&mut transaction).await?;
-        store::commit(transaction).await?;
-        Ok((users, pictures))
-    });
-    let (users, pictures) = reset.await?;
-    tracing::warn!(%by, users, pictures, "all avatars and buckets were dropped");
-    Ok(Reply::text(format!(
-        "The avatars of {users} users are dropped. Avatars to copy: {pictures}; `profile_queue` shows how many are left."
-    )))
+/// Drops all avatars and buckets, and queues the pictures that are wanted again; some users at a
+/// time, by id. Cut off anywhere, another goes on where it was.
+#[derive(Debug, Default)]
+pub(super) struct AvatarReset {
+    /// How many users had something to drop so far.
+    pub users: usize,
+    /// How many pictures are wanted.
+    pictures: u64,
+    last: Option<UserId>,
+}
+
+impl AvatarReset {
+    /// Does the next part, in a transaction of its own; `false` if nothing was left to do.
+    pub async fn step(&mut self, database: &Database) -> Result<bool, Error> {
+        let reset = store::within(PATIENCE, async {
+            let mut transaction = database.begin().await?;
+            let users = profiles::reset_next(&mut transaction, self.last, RESET_CHUNK).await?;
+            let pictures = updated_user::want_pictures_anew(&mut transaction, &users).await?;
+            store::commit(transaction).await?;
+            Ok((users, pictures))
+        });
+        let (reset, pictures) = match reset.await {
+            Ok(reset) => reset,
+            Err(error) if self.users == 0 => return Err(error.into()),
+            Err(error) => {
+                let users = self.users;
+                tracing::error!(%error, users, "avatars were dropped, and not all of them");
+                let sentence = format!(
+                    "The avatars of {users} users are dropped, and then the database did not answer. \
+                     Type `reset_profiles` again to drop the rest."
+                );
+                return Err(UserError(sentence).into());
+            }
+        };
+        self.users += reset.len();
+        self.pictures += pictures;
+        self.last = reset.last().copied();
+        Ok(self.last.is_some())
+    }
+
+    /// What is said when all of it is done.
+    pub fn done(&self, by: UserId) -> Reply {
+        let Self {
+            users, pictures, ..
+        } = self;
+        tracing::warn!(%by, users, pictures, "all avatars and buckets were dropped");
+        Reply::text(format!(
+            "The avatars of {users} users are dropped. Avatars to copy: {pictures}; `profile_queue` shows how many are left."
+        ))
+    }
 }
 
 fn describe(queue: &Queue, failed: &[Failed], names: &Names) -> String {

@@ -135,7 +135,9 @@ async fn write(transaction: &mut Transaction<'_>, dump: Dump) -> anyhow::Result<
             "stored levels disagree with the points; the points decide"
         );
     }
-    let users: Vec<ImportedUser> = dump.users.into_iter().map(|(user, _)| user).collect();
+    let mut users: Vec<ImportedUser> = dump.users.into_iter().map(|(user, _)| user).collect();
+    // By id, as everyone locks them.
+    users.sort_unstable_by_key(|row| row.user);
     let mut total = Imported::default();
     let mut done = 0;
     let mut said = 0;

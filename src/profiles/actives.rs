@@ -100,6 +100,8 @@ impl Actives {
         }
         let users: Vec<UserId> = seen.iter().map(|seen| seen.ticket.user).collect();
         let shown = profiles::hold(&mut transaction, &users).await?;
+        let tickets: Vec<Ticket> = seen.iter().map(|seen| seen.ticket).collect();
+        updated_user::hold(&mut transaction, &tickets).await?;
         let is_full = seen.len() == usize::from(AT_ONCE);
         let Plan {
             store,

@@ -1,6 +1,14 @@
 //! The database. The only module that knows SQL; one file for each table.
 //!
 //! Functions take a connection, so that callers compose them in one transaction.
+//!
+//! No two transactions wait for each other in a circle, since all lock in one order. A
+//! transaction locks rows of several tables in the order `watermark`, `lease`, `user_point`,
+//! `xp_day`, `updated_user`, `role_work`, `outbox`, and of one table by ascending id, all that it
+//! needs of it at once. A statement that writes many rows says `order by`; where an update or a
+//! delete would follow the plan's order, its rows are locked first, `for no key update`, which
+//! leaves a row of `updated_user` free to refer to its user. `tests/it/tidy.rs` looks for it.
+//!
 //! Ids and counts become `bigint`s here and nowhere else. Nothing in here decides
 //! anything about XP.
 

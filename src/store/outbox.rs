@@ -56,7 +56,7 @@ pub async fn add(connection: &mut Connection, level_ups: &[LevelUp]) -> Result<(
     let levels: Vec<i32> = level_ups.iter().map(|row| row.level.0.into()).collect();
     sqlx::query!(
         "insert into outbox (message_id, user_id, channel_id, from_level, level)
-         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::integer[])
+         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::integer[]) order by 1, 2
          on conflict (message_id, user_id) do nothing",
         &messages,
         &users,

@@ -32,7 +32,7 @@ pub async fn ask(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -
 pub async fn ask_for_all(connection: &mut Connection, users: &[UserId]) -> Result<()> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
-        "insert into role_work (user_id, asked_at) select *, now() from unnest($1::bigint[])
+        "insert into role_work (user_id, asked_at) select *, now() from unnest($1::bigint[]) order by 1
          on conflict (user_id) do nothing",
         &users,
     )

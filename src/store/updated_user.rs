@@ -103,6 +103,7 @@ pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> R
          from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[])
               as seen (user_id, username, display_name, avatar_hash, member_seen, nickname, guild_avatar_hash)
          where exists (select from user_point where user_point.user_id = seen.user_id)
+         order by user_id
          on conflict (user_id) do update set
             version = excluded.version,
             username = excluded.username,
@@ -130,13 +131,31 @@ pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> R
 pub async fn want_pictures_of(connection: &mut Connection, users: &[UserId]) -> Result<()> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
-        "insert into updated_user (user_id, stored) select *, true from unnest($1::bigint[])
+        "insert into updated_user (user_id, stored) select *, true from unnest($1::bigint[]) order by 1
          on conflict (user_id) do update set version = excluded.version",
         &users,
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// The same for those of these users who show a picture of which no copy is relied upon, at
+/// once.
+pub async fn want_pictures_anew(connection: &mut Connection, users: &[UserId]) -> Result<u64> {
+    let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
+    let done = sqlx::query!(
+        "insert into updated_user (user_id, stored)
+         select user_id, true from user_point
+         where user_id = any($1) and avatar_copy_hash is null
+            and coalesce(guild_avatar_hash, avatar_hash) is not null
+         order by user_id
+         on conflict (user_id) do update set next_attempt_at = 'epoch'",
+        &users,
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// The same for everyone whose copy does not show what it should, at once. Who is gone has no
@@ -146,6 +165,7 @@ pub async fn want_missing_pictures(connection: &mut Connection) -> Result<u64> {
         "insert into updated_user (user_id, stored)
          select user_id, true from user_point
          where coalesce(guild_avatar_hash, avatar_hash) is distinct from avatar_copy_hash and gone_at is null
+         order by user_id
          on conflict (user_id) do update set next_attempt_at = 'epoch'",
     )
     .execute(connection)
@@ -186,16 +206,33 @@ pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<See
         .collect()
 }
 
+/// Locks these rows until the transaction ends, those that are finished and those that are left
+/// alike.
+pub async fn hold(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
+    let (users, _) = columns(rows);
+    sqlx::query!(
+        "select user_id from updated_user where user_id = any($1) order by user_id for no key update",
+        &users,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(())
+}
+
 /// What these rows say is stored; their pictures are left to do.
 pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) -> Result<()> {
     let tickets: Vec<Ticket> = rows.iter().map(|row| row.ticket).collect();
     let others: Vec<bool> = rows.iter().map(|row| row.other_picture).collect();
     let (users, versions) = columns(&tickets);
     sqlx::query!(
-        "update updated_user set stored = true,
+        "with held as (
+            select user_id from updated_user where user_id = any($1) order by user_id for no key update
+         )
+         update updated_user set stored = true,
             next_attempt_at = case when done.other then 'epoch' else next_attempt_at end,
             last_error = case when done.other then null else last_error end
          from unnest($1::bigint[], $2::bigint[], $3::boolean[]) as done (user_id, version, other)
+            join held using (user_id)
          where updated_user.user_id = done.user_id and updated_user.version = done.version",
         &users,
         &versions,
@@ -210,7 +247,11 @@ pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) ->
 pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
     let (users, versions) = columns(rows);
     sqlx::query!(
-        "delete from updated_user using unnest($1::bigint[], $2::bigint[]) as done (user_id, version)
+        "with held as (
+            select user_id from updated_user where user_id = any($1) order by user_id for update
+         )
+         delete from updated_user
+         using unnest($1::bigint[], $2::bigint[]) as done (user_id, version) join held using (user_id)
          where updated_user.user_id = done.user_id and updated_user.version = done.version",
         &users,
         &versions,
@@ -275,8 +316,11 @@ pub async fn claim(
 ) -> Result<()> {
     let (users, versions) = columns(rows);
     sqlx::query!(
-        "update updated_user set next_attempt_at = $3
-         from unnest($1::bigint[], $2::bigint[]) as taken (user_id, version)
+        "with held as (
+            select user_id from updated_user where user_id = any($1) order by user_id for no key update
+         )
+         update updated_user set next_attempt_at = $3
+         from unnest($1::bigint[], $2::bigint[]) as taken (user_id, version) join held using (user_id)
          where updated_user.user_id = taken.user_id and updated_user.version = taken.version",
         &users,
         &versions,

@@ -166,8 +166,7 @@ pub async fn profiles_of(
 }
 
 /// Saves the XP of a batch's users, each at most once, in one statement. `hidden` is never
-/// touched, a profile only where none is stored. Rows are written in the order
-/// given: sorted by id, so that no two writers wait for each other in a circle.
+/// touched, a profile only where none is stored.
 pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()> {
     let ids: Vec<i64> = users.iter().map(|row| bigint(row.user.get())).collect();
     let standings: Vec<_> = users.iter().map(|row| row.standing).collect();
@@ -178,7 +177,7 @@ pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()
             (user_id, points, message_count, last_awarded_at,
              username, display_name, nickname, avatar_hash, guild_avatar_hash)
          select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[],
-                              $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+                              $5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) order by 1
          on conflict (user_id) do update set
             points = excluded.points,
             message_count = excluded.message_count,
@@ -244,6 +243,7 @@ pub async fn import(connection: &mut Connection, users: &[ImportedUser]) -> Resu
          from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::boolean[],
                      $6::text[], $7::text[], $8::text[], $9::bigint[], $10::text[], $11::timestamptz[])
               as dump (id, points, messages, awarded, hidden, name, nick, hash, copy, link, expires)
+         order by id
          on conflict (user_id) do update set
             points = greatest(stored.points, excluded.points),
             message_count = greatest(stored.message_count, excluded.message_count),

@@ -47,7 +47,7 @@ pub async fn add(connection: &mut Connection, totals: &[DayTotal]) -> Result<()>
     let messages: Vec<i64> = totals.iter().map(|row| bigint(row.messages)).collect();
     sqlx::query!(
         "insert into xp_day as stored (user_id, day, points, messages)
-         select * from unnest($1::bigint[], $2::date[], $3::bigint[], $4::bigint[])
+         select * from unnest($1::bigint[], $2::date[], $3::bigint[], $4::bigint[]) order by 1, 2
          on conflict (user_id, day) do update set
             points = stored.points + excluded.points,
             messages = stored.messages + excluded.messages",

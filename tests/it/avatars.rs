@@ -586,6 +586,43 @@ async fn all_copies_are_dropped_and_made_anew_when_the_operator_presses_that() {
 }
 
 #[tokio::test]
+async fn a_reset_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
+    let database = TestDatabase::migrated().await;
+    database
+        .execute(
+            "insert into user_point (user_id, username, avatar_hash, avatar_copy_hash, avatar_message_id, avatar_link)
+             select n, 'user' || n, 'hash', 'hash', 100000 + n, 'http://link' from generate_series(1, 3000) n;
+             create function full_disk() returns trigger language plpgsql as $$ begin
+                 raise exception 'could not extend file' using errcode = '53100'; end $$;
+             create trigger full_disk before update of avatar_link on user_point for each row
+                 when (new.user_id = 2500 and new.avatar_link is null) execute function full_disk()",
+        )
+        .await;
+    let world = World::new().person("manager", &["Bot_manager"]);
+    let stage = Stage::open_on(world, database).await;
+    let copies = "select count(*) from user_point where avatar_link is not null";
+    let asked = stage.reply("manager", ".reset_profiles").await;
+    let failed = stage.press("manager", &asked, "Drop all avatars").await;
+    assert_eq!(
+        said(&failed),
+        "The avatars of 2000 users are dropped, and then the database did not answer. \
+         Type `reset_profiles` again to drop the rest."
+    );
+    assert_eq!(stage.database.number(copies).await, 1_000);
+    stage
+        .database
+        .execute("drop trigger full_disk on user_point")
+        .await;
+    let asked = stage.reply("manager", ".reset_profiles").await;
+    let done = stage.press("manager", &asked, "Drop all avatars").await;
+    assert!(
+        said(&done).contains("are dropped. Avatars to copy: "),
+        "{done}"
+    );
+    assert_eq!(stage.database.number(copies).await, 0);
+}
+
+#[tokio::test]
 async fn a_channel_that_was_deleted_is_made_again() {
     let stage = copied().await;
     let alice = stage.sim.user("alice");

@@ -16,6 +16,7 @@ mod level_names;
 mod level_ups;
 mod lifecycle;
 mod links;
+mod locks;
 mod lurkers;
 mod moderators;
 mod postgres;

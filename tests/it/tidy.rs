@@ -101,6 +101,53 @@ fn every_migration_is_numbered_and_says_why() {
     }
 }
 
+/// Tables whose rows several tasks write at the same time.
+const SHARED: [&str; 5] = [
+    "user_point",
+    "updated_user",
+    "xp_day",
+    "role_work",
+    "outbox",
+];
+/// What tells a statement that writes a single row: its key.
+const ONE_ROW: [&str; 3] = ["where user_id = $1", "where message_id = $1", "values ($1"];
+
+#[test]
+fn whoever_writes_many_rows_locks_them_in_order() {
+    let mut written = 0;
+    for path in files("src/store") {
+        let text = fs::read_to_string(&path).unwrap();
+        for statement in statements(&text) {
+            let writes = SHARED.iter().any(|table| {
+                ["insert into", "update", "delete from"]
+                    .iter()
+                    .any(|verb| words(&statement).contains(&format!("{verb} {table} ")))
+            });
+            if !writes || ONE_ROW.iter().any(|key| words(&statement).contains(key)) {
+                continue;
+            }
+            written += 1;
+            assert!(
+                statement.contains("order by"),
+                "{}: no order in which rows are locked: {statement}",
+                path.display()
+            );
+        }
+    }
+    assert!(written > 10, "{written} statements were found");
+}
+
+/// The texts of a file's queries.
+fn statements(text: &str) -> impl Iterator<Item = String> {
+    let after = text.split("query!(").skip(1);
+    after.filter_map(|rest| Some(rest.split('"').nth(1)?.to_owned()))
+}
+
+/// A text with single spaces.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ") + " "
+}
+
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|modules| modules.contains(&module))
 }

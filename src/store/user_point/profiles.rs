@@ -58,14 +58,13 @@ pub struct Link {
     pub expires_at: Option<Timestamp>,
 }
 
-/// What shows these users. Their rows are held until the transaction ends, in the order in
-/// which a batch of XP takes them, so that neither waits for the other in a circle.
+/// What shows these users. Their rows are held until the transaction ends.
 pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<Shown>> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     let rows = sqlx::query!(
         "select user_id, username, display_name, avatar_hash, nickname, guild_avatar_hash,
                 avatar_copy_hash, avatar_message_id
-         from user_point where user_id = any($1) order by user_id for update",
+         from user_point where user_id = any($1) order by user_id for no key update",
         &users,
     )
     .fetch_all(connection)
@@ -85,19 +84,23 @@ pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<S
         .collect()
 }
 
-/// Stores profiles, in one statement. Whoever has been seen is not gone.
+/// Stores profiles of users whose rows are held. Whoever has been seen is not gone.
 pub async fn store(connection: &mut Connection, profiles: &[NewProfile]) -> Result<()> {
     let users: Vec<i64> = profiles.iter().map(|new| bigint(new.user.get())).collect();
     let columns = ProfileColumns::new(&profiles.iter().map(|new| Some(&new.profile)));
     let others: Vec<bool> = profiles.iter().map(|new| new.other_picture).collect();
     sqlx::query!(
-        "update user_point set
+        "with held as (
+            select user_id from user_point where user_id = any($1) order by user_id for no key update
+         )
+         update user_point set
             username = seen.username, display_name = seen.display_name, avatar_hash = seen.avatar_hash,
             nickname = seen.nickname, guild_avatar_hash = seen.guild_avatar_hash,
             profile_attempts = case when seen.other then 0 else profile_attempts end,
             gone_at = null
          from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[])
               as seen (user_id, username, display_name, avatar_hash, nickname, guild_avatar_hash, other)
+            join held using (user_id)
          where user_point.user_id = seen.user_id",
         &users,
         &columns.usernames as &[Option<&str>],
@@ -168,18 +171,38 @@ pub async fn reset_attempts(connection: &mut Connection, user: UserId) -> Result
     row.map(|row| attempts(row.before)).transpose()
 }
 
-/// Drops every copy and every bucket; what failed is forgotten too. How many users that were:
-/// all but those who are gone, whose copies nobody could make again.
-pub async fn reset_all(connection: &mut Connection) -> Result<u64> {
-    let done = sqlx::query!(
-        "update user_point set
+/// Drops the copies and the buckets of the next users after that id, at most so many, and forgets
+/// what failed. Who they are, by id; passed over are those of whom there is nothing to drop any
+/// more, and those who are gone, whose copies nobody could make again.
+pub async fn reset_next(
+    connection: &mut Connection,
+    after: Option<UserId>,
+    limit: u16,
+) -> Result<Vec<UserId>> {
+    let rows = sqlx::query!(
+        "with held as (
+            select user_id from user_point
+            where user_id > $1 and gone_at is null
+                and (avatar_copy_hash is not null or avatar_message_id is not null or avatar_link is not null
+                     or bucket_number is not null or profile_attempts > 0)
+            order by user_id limit $2 for no key update
+         )
+         update user_point set
             avatar_copy_hash = null, avatar_message_id = null, avatar_link = null, avatar_link_expires_at = null,
             bucket_number = null, profile_attempts = 0
-         where gone_at is null",
+         from held where user_point.user_id = held.user_id
+         returning user_point.user_id",
+        after.map_or(0, |user| bigint(user.get())),
+        i64::from(limit),
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(done.rows_affected())
+    let mut users = rows
+        .into_iter()
+        .map(|row| user_id(TABLE, row.user_id))
+        .collect::<Result<Vec<_>>>()?;
+    users.sort_unstable();
+    Ok(users)
 }
 
 /// The account is no more.
@@ -267,9 +290,14 @@ pub async fn renew(connection: &mut Connection, links: &[(MessageId, Link)]) -> 
         .map(|(_, link)| link.expires_at.map(timestamptz))
         .collect();
     let done = sqlx::query!(
-        "update user_point set avatar_link = fresh.link, avatar_link_expires_at = fresh.expires_at
+        "with held as (
+            select user_id, avatar_message_id as message_id from user_point
+            where avatar_message_id = any($1) order by user_id for no key update
+         )
+         update user_point set avatar_link = fresh.link, avatar_link_expires_at = fresh.expires_at
          from unnest($1::bigint[], $2::text[], $3::timestamptz[]) as fresh (message_id, link, expires_at)
-         where avatar_message_id = fresh.message_id",
+            join held using (message_id)
+         where user_point.user_id = held.user_id and avatar_message_id = fresh.message_id",
         &messages,
         &urls as &[&str],
         &expiries as &[Option<_>],
@@ -300,9 +328,14 @@ pub async fn distrust(
 ) -> Result<Vec<UserId>> {
     let messages: Vec<i64> = messages.iter().map(|id| bigint(id.get())).collect();
     let rows = sqlx::query!(
-        "update user_point set avatar_copy_hash = null
-         where avatar_copy_hash is not null and avatar_message_id = any($1)
-         returning user_id",
+        "with held as (
+            select user_id from user_point
+            where avatar_copy_hash is not null and avatar_message_id = any($1)
+            order by user_id for no key update
+         )
+         update user_point set avatar_copy_hash = null
+         from held where user_point.user_id = held.user_id and avatar_message_id = any($1)
+         returning user_point.user_id",
         &messages,
     )
     .fetch_all(connection)
@@ -346,8 +379,11 @@ pub async fn put(connection: &mut Connection, users: &[(UserId, BucketNumber)]) 
     let ids: Vec<i64> = users.iter().map(|(user, _)| bigint(user.get())).collect();
     let buckets: Vec<i16> = users.iter().map(|(_, bucket)| smallint(*bucket)).collect();
     sqlx::query!(
-        "update user_point set bucket_number = spread.bucket
-         from unnest($1::bigint[], $2::smallint[]) as spread (user_id, bucket)
+        "with held as (
+            select user_id from user_point where user_id = any($1) order by user_id for no key update
+         )
+         update user_point set bucket_number = spread.bucket
+         from unnest($1::bigint[], $2::smallint[]) as spread (user_id, bucket) join held using (user_id)
          where user_point.user_id = spread.user_id",
         &ids,
         &buckets,
