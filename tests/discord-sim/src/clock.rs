@@ -34,11 +34,23 @@ pub fn timestamp(ms: u64) -> String {
         .to_rfc3339_opts(SecondsFormat::Micros, false)
 }
 
+/// A time, so many seconds later, as HTTP writes it.
+pub fn http_date(ms: u64, later_s: i64) -> String {
+    i64::try_from(ms)
+        .ok()
+        .and_then(|ms| DateTime::<Utc>::from_timestamp(ms / 1_000 + later_s, 0))
+        .unwrap_or_default()
+        .format("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string()
+}
+
 /// The machine's clock plus an offset, and the last id that was given out.
 #[derive(Debug, Default)]
 pub struct Clock {
     offset: Duration,
     last_id: Id,
+    /// What the next one thing is given instead of an id of its moment.
+    odd: Option<Id>,
 }
 
 impl Clock {
@@ -57,7 +69,12 @@ impl Clock {
 
     /// A new id: of this moment, and greater than every one before.
     pub fn snowflake(&mut self) -> Id {
-        self.snowflakes(1)
+        self.odd.take().unwrap_or_else(|| self.snowflakes(1))
+    }
+
+    /// Gives this id to whatever gets the next one by itself.
+    pub fn give_next(&mut self, id: Id) {
+        self.odd = Some(id);
     }
 
     /// The first of `count` new ids in a row.
@@ -78,6 +95,9 @@ mod tests {
         let first = clock.snowflake();
         let second = clock.snowflake();
         assert!(second > first);
+        clock.give_next(7);
+        assert_eq!(clock.snowflake(), 7);
+        assert!(clock.snowflake() > second);
         let before = clock.now_ms();
         clock.advance(Duration::from_secs(61));
         assert!(time_of(clock.snowflake()) >= before + 61_000);
@@ -88,6 +108,14 @@ mod tests {
         assert_eq!(
             timestamp(DISCORD_EPOCH_MS + 7),
             "2015-01-01T00:00:00.007000+00:00"
+        );
+        assert_eq!(
+            http_date(784_111_777_999, 0),
+            "Sun, 06 Nov 1994 08:49:37 GMT"
+        );
+        assert_eq!(
+            http_date(784_111_777_999, -38),
+            "Sun, 06 Nov 1994 08:48:59 GMT"
         );
     }
 }

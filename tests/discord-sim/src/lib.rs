@@ -86,7 +86,7 @@ pub use crate::flood::FloodReport;
 pub use crate::gateway::{GatewayControl, SessionInfo};
 pub use crate::message::Message;
 pub use crate::requests::Request;
-pub use crate::state::{Pings, Settings};
+pub use crate::state::{DateHeader, Pings, Settings};
 pub use crate::world::{BotSpec, ChannelKind, ChannelSpec, GuildSpec, PersonSpec, RoleSpec, World};
 pub use hyper::Method;
 
@@ -370,6 +370,11 @@ impl Sim {
     /// The world's time in Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.lock().clock.now_ms()
+    }
+
+    /// Gives this id to whatever gets the next one: an interaction, say, from the future.
+    pub fn give_next_id(&self, id: Id) {
+        self.lock().clock.give_next(id);
     }
 
     /// A new id of this moment.

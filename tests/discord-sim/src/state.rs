@@ -89,6 +89,19 @@ pub struct Settings {
     pub signed_attachments: bool,
     /// For how many seconds of the world's clock a signed link is good.
     pub attachment_seconds: u64,
+    /// What the `Date` header of REST's answers says.
+    pub date: DateHeader,
+}
+
+/// What the `Date` header of an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DateHeader {
+    /// The world's time, as Discord's does.
+    World,
+    /// So many seconds after it, or before it where that is below zero.
+    Off(i64),
+    /// Nothing: a proxy drops the header.
+    Missing,
 }
 
 /// An account.
@@ -212,6 +225,7 @@ impl Default for Settings {
             answer_within: Duration::from_secs(3),
             signed_attachments: true,
             attachment_seconds: 86_400,
+            date: DateHeader::World,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use discord_sim::{ChannelKind, Sim, World, members, permissions};
+use discord_sim::{ChannelKind, DateHeader, Sim, World, members, permissions};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -16,6 +16,30 @@ async fn both_listeners_answer() {
         assert_eq!((status, &body["url"]), (200, &json!(sim.gateway_url())));
     }
     assert!(!sim.requests()[0].by_proxy && sim.requests()[1].by_proxy);
+}
+
+#[tokio::test]
+async fn answers_say_what_time_it_is_in_the_world() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let date = async || {
+        let asked = rest.request(Method::GET, "/gateway").send().await;
+        let headers = asked.expect("an answer").headers().clone();
+        let date = headers.get("date")?.to_str().expect("a text").to_owned();
+        let date = chrono::DateTime::parse_from_rfc2822(&date).expect("a date");
+        Some(date.timestamp())
+    };
+    let now = || i64::try_from(sim.now_ms() / 1_000).expect("a time");
+    for (header, off_s) in [(DateHeader::World, 0), (DateHeader::Off(-7_200), -7_200)] {
+        sim.settings(|settings| settings.date = header);
+        for _ in 0..2 {
+            let (before, said) = (now(), date().await.expect("a date"));
+            assert!((before..=now()).contains(&(said - off_s)), "{header:?}");
+            sim.advance(Duration::from_hours(30));
+        }
+    }
+    sim.settings(|settings| settings.date = DateHeader::Missing);
+    assert_eq!(date().await, None);
 }
 
 #[tokio::test]

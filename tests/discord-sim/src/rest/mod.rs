@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -31,11 +31,11 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::Shared;
 use crate::attachments::MOST_BYTES;
-use crate::clock::Id;
+use crate::clock::{self, Id};
 use crate::faults::{self, Fault, Scope};
 use crate::objects::{self, text};
 use crate::requests::Request;
-use crate::state::State;
+use crate::state::{DateHeader, State};
 
 /// A request must not be longer.
 const MAX_BODY: usize = 25 << 20;
@@ -123,8 +123,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| answer(request, shared.clone(), by_proxy));
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // The header is the world's, not the machine's.
+    let mut server = hyper::server::conn::http1::Builder::new();
+    let connection = server
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(stream), service);
     // Broken connections are among the things that are simulated here.
     let _ = connection.await;
 }
@@ -194,7 +197,7 @@ async fn answer(
         let mut state = shared.lock();
         state.answer(&call, token.as_deref(), by_proxy)
     };
-    let response = match fault {
+    let mut response = match fault {
         None => work(),
         Some(Fault::Status(status)) => respond(status, &generic_body(status)),
         Some(Fault::Answer(body)) => respond(200, &body),
@@ -220,10 +223,24 @@ async fn answer(
         }
     };
     answered(&response);
+    shared.lock().stamp_date(&mut response);
     Ok(response)
 }
 
 impl State {
+    /// Says in an answer what time it is.
+    fn stamp_date(&self, response: &mut Response<Full<Bytes>>) {
+        let off = match self.settings.date {
+            DateHeader::World => 0,
+            DateHeader::Off(seconds) => seconds,
+            DateHeader::Missing => return,
+        };
+        let date = clock::http_date(self.clock.now_ms(), off);
+        if let Ok(date) = HeaderValue::from_str(&date) {
+            response.headers_mut().insert(DATE, date);
+        }
+    }
+
     fn answer(
         &mut self,
         call: &Call,
