@@ -26,8 +26,10 @@ use crate::discord::client::{self, Client};
 use crate::discord::council::Council;
 use crate::discord::gateway::Gateway;
 use crate::discord::history::ReadingMemory;
+use crate::discord::message_gate::MessageGate;
 use crate::discord::overheard::Overheard;
 use crate::discord::role_calls::RoleCalls;
+use crate::discord::time::{DiscordTime, TimeKeeper};
 use crate::error::Stop;
 use crate::import;
 use crate::leveling::GuildId;
@@ -42,7 +44,7 @@ use crate::tasks::Tasks;
 use crate::tasks::catch_up::CatchUp;
 use crate::tasks::close_buttons::CloseButtons;
 use crate::tasks::level_ups::LevelUps;
-use crate::xp::{Engine, EngineHandles, LevelNames, XpCache};
+use crate::xp::{self, Engine, EngineHandles, LevelNames, XpCache};
 
 /// Everything ends within this, or is left behind: service managers kill after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
@@ -183,6 +185,19 @@ async fn build(
     settings: config::Run,
     overheard: Overheard,
 ) -> Result<Ready, Stop> {
+    let revoked = CancellationToken::new();
+    let rest = client::rest(&settings.discord, &token, revoked.clone()).await?;
+    // Before anything is told by a time.
+    let time = DiscordTime::default();
+    time.find(&rest).await?;
+    let watermark = match time.clocks() {
+        Some(clocks) => {
+            let (hours, zone) = (settings.catch_up_hours, settings.zone);
+            xp::mend(database, watermark, clocks, hours, zone).await??
+        }
+        None => watermark,
+    };
+
     let started = Instant::now();
     let xp = Arc::new(load(database).await?);
     tracing::info!(
@@ -199,9 +214,9 @@ async fn build(
         watermark,
         Arc::clone(&outbox_filled),
     );
-    let (revoked, under_way) = (CancellationToken::new(), TaskTracker::new());
+    let gate = MessageGate::new(time.clone(), inbox.clone());
+    let under_way = TaskTracker::new();
     let (stop, stops) = mpsc::channel(4);
-    let rest = client::rest(&settings.discord, &token, revoked.clone()).await?;
     let council = Arc::new(Council::new(
         rest.clone(),
         database.clone(),
@@ -225,8 +240,13 @@ async fn build(
         verify.book.clone(),
         verify.calls.clone(),
     );
-    let (verifications, verifications_task) =
-        Verifications::new(verify, inbox.clone(), settings.verify_at, settings.zone);
+    let (verifications, verifications_task) = Verifications::new(
+        verify,
+        inbox.clone(),
+        time.clone(),
+        settings.verify_at,
+        settings.zone,
+    );
     let (tell_members, members) = mpsc::unbounded_channel();
     let role_work_filled = Arc::new(Notify::new());
     let commands = Arc::new(Commands::new(Setting {
@@ -239,7 +259,9 @@ async fn build(
         verifications: verifications.clone(),
         members: tell_members.clone(),
         inbox: inbox.clone(),
+        gate: gate.clone(),
         database: database.clone(),
+        time: time.clone(),
         revoked: revoked.clone(),
         under_way: under_way.clone(),
     }));
@@ -247,6 +269,8 @@ async fn build(
         guild,
         xp: Arc::clone(&xp),
         inbox: inbox.clone(),
+        gate: gate.clone(),
+        time: time.clone(),
         members: tell_members,
         sightings,
         verifications: verifications.clone(),
@@ -270,6 +294,12 @@ async fn build(
     )
     .await?;
     let tasks = Tasks {
+        time: time.clone(),
+        time_keeper: TimeKeeper {
+            time: time.clone(),
+            rest: rest.clone(),
+        },
+        gate,
         level_ups: LevelUps {
             database: database.clone(),
             xp: Arc::clone(&xp),
@@ -288,6 +318,7 @@ async fn build(
         register: Register {
             database: database.clone(),
             filled: Arc::clone(&role_work_filled),
+            time: time.clone(),
         },
         members,
         profile_register: profiles::Register {
@@ -334,6 +365,7 @@ async fn build(
         catch_up: CatchUp {
             rest,
             xp,
+            time,
             guild,
             hours: settings.catch_up_hours,
             council,

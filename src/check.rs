@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use chrono::Utc;
 use chrono_tz::Tz;
 
 use crate::discord::wire::BareMessage;
 use crate::import;
-use crate::leveling::{Levels, Points, Standing, Timestamp, UserId};
+use crate::leveling::discord_time::newest_believed;
+use crate::leveling::{Levels, MessageId, Points, Standing, Timestamp, UserId};
 use crate::store::xp_change;
 use crate::store::xp_day::{self, DayTotal};
 use crate::store::{self, Connection, Database};
@@ -37,10 +39,12 @@ pub async fn run(
     let levels = store::level::load(&mut snapshot).await?;
     let stored = Rows::load(&mut snapshot).await?;
     let by_moderators = xp_change::deltas(&mut snapshot).await?;
+    let frontier = store::watermark::read(&mut snapshot).await?.frontier;
     drop(snapshot);
     let differences = match replay {
         Some(path) => {
-            let expected = Rows::replayed(path, imported, &by_moderators, &levels, zone)?;
+            let log = messages(path, frontier)?;
+            let expected = Rows::replayed(log, imported, &by_moderators, &levels, zone);
             stored.differences_from(&expected)
         }
         None => stored.contradictions(&by_moderators),
@@ -70,27 +74,21 @@ impl Rows {
     }
 
     fn replayed(
-        path: &Path,
+        log: Vec<Seen>,
         mut users: BTreeMap<UserId, Standing>,
         by_moderators: &BTreeMap<UserId, i64>,
         levels: &Levels,
         zone: Tz,
-    ) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read", path.display()))?;
-        let (earned, days) = recompute_from(
-            |user| users.get(&user).copied(),
-            messages(&text).with_context(|| path.display().to_string())?,
-            levels,
-            zone,
-        );
+    ) -> Self {
+        let before = |user| users.get(&user).copied();
+        let (earned, days) = recompute_from(before, log, levels, zone);
         users.extend(earned.into_iter().map(|row| (row.user, row.standing)));
         for (user, delta) in by_moderators {
             let standing = users.entry(*user).or_default();
             standing.points = standing.points.changed_by(*delta);
         }
         users.retain(|_, standing| standing.is_tracked());
-        Ok(Self { users, days })
+        Self { users, days }
     }
 
     /// What is here and not there, there and not here, or not the same.
@@ -152,8 +150,27 @@ fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
         .collect())
 }
 
-/// The messages of a log that may earn XP.
-fn messages(text: &str) -> anyhow::Result<Vec<Seen>> {
+/// The messages of a log that may earn XP: none from the future, which the bot refuses. There
+/// is no Discord to ask what time it is: it is no earlier than the bot's frontier.
+#[expect(clippy::print_stdout, reason = "part of the answer of a command")]
+fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut messages = parse(&text).with_context(|| path.display().to_string())?;
+    let now = Timestamp::from_millis(Utc::now().timestamp_millis());
+    let now = now.max(frontier.map(MessageId::sent_at));
+    if let Some(newest) = now.map(newest_believed) {
+        let all = messages.len();
+        messages.retain(|seen| seen.message <= newest);
+        let left_out = all - messages.len();
+        if left_out > 0 {
+            println!("Left out, since their ids are from the future: {left_out} messages.");
+        }
+    }
+    Ok(messages)
+}
+
+fn parse(text: &str) -> anyhow::Result<Vec<Seen>> {
     let mut messages = Vec::new();
     for (number, line) in (1..)
         .zip(text.lines())

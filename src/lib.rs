@@ -66,6 +66,9 @@
 //! - **Rights are checked where a thing is done.** What Discord shows to whom, and what
 //!   stands in a button's id, gives nobody a right.
 //! - **The frontier never passes a message that was not applied.**
+//! - **Discord's time decides.** What is compared with times of Discord's (ids, links,
+//!   buttons) is compared by [`discord::time`], never by the machine's wall clock, and an id
+//!   from the future is refused at every door.
 //! - **One definition of rank**: [`leveling::Board`]. Hidden users are not on it.
 //! - **Nothing waits on the gateway's thread**: serenity gives no backpressure.
 //! - **`sqlx` is known to `store` only, serenity and poise to the Discord side only, the

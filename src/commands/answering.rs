@@ -92,7 +92,9 @@ pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
 
 /// Waits, for a short time, until what was written before the command counts.
 pub(super) async fn settle(ctx: Context<'_>) {
-    if !ctx.data().setting.inbox.settled(SETTLE).await {
+    let setting = &ctx.data().setting;
+    setting.gate.clear(SETTLE).await;
+    if !setting.inbox.settled(SETTLE).await {
         tracing::warn!("XP is being saved too slowly; a command is answered from what is known");
     }
 }
@@ -188,9 +190,16 @@ async fn remember_buttons(data: &Data, channel: serenity::ChannelId, message: se
     else {
         return;
     };
-    let closes_at = buttons::close_at(message);
+    let setting = &data.setting;
+    // Not a year from now, whatever Discord's id says.
+    let closes_at = buttons::close_at(
+        setting
+            .time
+            .newest_id()
+            .map_or(message, |now| message.min(now)),
+    );
     let noted = store::within(SETTLE, async {
-        let mut session = data.setting.database.acquire().await?;
+        let mut session = setting.database.acquire().await?;
         store::open_buttons::open(&mut session, message, channel, closes_at).await
     });
     if let Err(error) = noted.await {

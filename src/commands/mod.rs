@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::discord::Rest;
+use crate::discord::message_gate::MessageGate;
+use crate::discord::time::DiscordTime;
 use crate::leveling::{GuildId, UserId};
 use crate::roles::{RoleBook, Verifications};
 use crate::store::Database;
@@ -94,10 +96,14 @@ pub struct Setting {
     pub members: mpsc::UnboundedSender<UserId>,
     /// Knows when the messages before a command have been counted.
     pub inbox: Inbox,
+    /// Holds messages whose time is in doubt.
+    pub gate: MessageGate,
     /// Who may do what.
     pub rights: Rights,
     /// Names of those who left, the levels, and what moderators have changed.
     pub database: Database,
+    /// What time it is.
+    pub time: DiscordTime,
     /// Cancelled when Discord refuses the token.
     pub revoked: CancellationToken,
     /// Commands that are being answered.

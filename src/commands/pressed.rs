@@ -6,7 +6,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use poise::serenity_prelude::{self as serenity, ComponentInteraction};
 
 use super::answering::Place;
@@ -176,7 +175,7 @@ impl Pressed<'_> {
                 Ok(reply)
             }
             Wish::AllowRemovals { losing } => {
-                let until = Utc::now() + ALLOWED_FOR;
+                let until = self.data.setting.time.now() + ALLOWED_FOR;
                 let mut session = self.data.setting.database.acquire().await?;
                 let losing = u32::try_from(losing).unwrap_or(u32::MAX);
                 verification::allow(&mut session, losing, until).await?;

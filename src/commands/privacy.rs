@@ -57,7 +57,7 @@ async fn set(ctx: Context<'_>, target: Target, hidden: bool) -> Result<(), Error
         return Err(UserError("Bots do not earn any XP.".to_owned()).into());
     }
     let hide = ChangeRequest {
-        request: request_id(ctx)?,
+        request: request_id(ctx).await?,
         user: person.id,
         asker: caller,
         change: Change::Hide { hidden },

@@ -23,6 +23,8 @@ use crate::xp::{Change, ChangeError, ChangeRequest, Changed};
 const PATIENCE: Duration = Duration::from_millis(1_200);
 /// How long points wait for what was missed to be counted, as it is after every start.
 const CATCHING_UP: Duration = Duration::from_secs(5);
+/// How long Discord is given to say what time it is.
+const ASK_TIME: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// More than anybody has: a slip of the finger stops here.
 const MOST: i64 = 100_000_000;
@@ -186,9 +188,22 @@ pub(super) async fn change(ctx: Context<'_>, request: ChangeRequest) -> Result<C
     })
 }
 
-/// What makes a change happen once, however often Discord sends the command.
-pub(super) fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
-    RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is none"))
+/// What makes a change happen once, however often Discord sends the command. It is kept as the
+/// time of the change: an id from the future is refused.
+pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
+    let id = RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is none"))?;
+    let (time, as_message) = (&ctx.data().setting.time, id.as_message());
+    if time.believes(as_message) {
+        return Ok(id);
+    }
+    let fresh = time.ask(ASK_TIME).await;
+    if time.rules_out(as_message, fresh) {
+        time.refuse("a command", as_message);
+        let sentence =
+            "Discord gave this command a time in the future, so it was not carried out; try again.";
+        return Err(UserError(sentence.to_owned()).into());
+    }
+    Ok(id)
 }
 
 async fn carry_out(
@@ -210,7 +225,7 @@ async fn carry_out(
     }
     let caller = caller_id(ctx)?;
     let request = ChangeRequest {
-        request: request_id(ctx)?,
+        request: request_id(ctx).await?,
         user: person.id,
         asker: caller,
         change: wanted,

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub async fn find_gateway(rest: &Rest) -> Result<String, Stop> {
     tokio::time::sleep(session_pause(rest).await?).await;
     let what = "asking Discord for its gateway";
-    patiently(rest, what, |http| async move {
+    patiently(rest, what, PATIENCE, |http| async move {
         Ok(http.get_gateway().await?.url)
     })
     .await
@@ -32,7 +32,7 @@ pub async fn find_gateway(rest: &Rest) -> Result<String, Stop> {
 /// Whose token it is.
 pub async fn who_are_we(rest: &Rest) -> Result<String, Stop> {
     let what = "asking Discord who the bot is";
-    patiently(rest, what, |http| async move {
+    patiently(rest, what, PATIENCE, |http| async move {
         Ok(http.get_current_user().await?.name.clone())
     })
     .await
@@ -42,7 +42,8 @@ pub async fn who_are_we(rest: &Rest) -> Result<String, Stop> {
 /// How long Discord's daily limit of sessions asks to wait: a bot that crashes and is
 /// started again all day must not lose its token by it.
 pub async fn session_pause(rest: &Rest) -> Result<Duration, Stop> {
-    let asked = patiently(rest, "asking for the session limit", |http| async move {
+    let what = "asking for the session limit";
+    let asked = patiently(rest, what, PATIENCE, |http| async move {
         http.get_bot_gateway().await
     });
     match asked.await {
@@ -69,16 +70,17 @@ pub async fn session_pause(rest: &Rest) -> Result<Duration, Stop> {
 }
 
 /// Makes a call until Discord answers, with a line in the log for each failure.
-async fn patiently<T, F>(
+pub(super) async fn patiently<T, F>(
     rest: &Rest,
     what: &'static str,
+    patience: Duration,
     call: impl Fn(Arc<Http>) -> F,
 ) -> Result<T, RestError>
 where
     F: Future<Output = serenity::Result<T>>,
 {
     for attempt in 0.. {
-        match rest.call(what, Repeat::Safe, PATIENCE, &call).await {
+        match rest.call(what, Repeat::Safe, patience, &call).await {
             Err(error @ RestError::Unreachable(_)) => {
                 let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
                 tracing::warn!(%error, next_in_s = pause.as_secs_f32(), "Discord cannot be reached; trying again");

@@ -5,6 +5,7 @@
 
 use serenity::all::{ButtonStyle, CreateActionRow, CreateButton};
 
+use crate::leveling::discord_time::TOLERANCE_MS;
 use crate::leveling::{LevelNumber, MessageId, RoleId, Timestamp, UserId};
 
 /// In the place of whoever may press.
@@ -233,7 +234,9 @@ pub fn turned(from: usize, to: Turn, pages: usize) -> usize {
 /// Whether the buttons of `message` still work when they are pressed in `press`: ids of
 /// Discord, which hold its own time.
 pub fn still_work(message: MessageId, press: MessageId) -> bool {
-    press.sent_at() < close_at(message)
+    let (posted, pressed) = (message.sent_at().millis(), press.sent_at().millis());
+    // Nobody presses what is yet to come: one of the ids is wrong.
+    posted - pressed <= TOLERANCE_MS && press.sent_at() < close_at(message)
 }
 
 /// When the buttons of `message` stop working.
@@ -285,6 +288,8 @@ mod tests {
             (WORK_MS - 1, true),
             (WORK_MS, false),
             (86_400_000, false),
+            (-TOLERANCE_MS, true),
+            (-86_400_000, false),
         ] {
             assert_eq!(still_work(message, at(ms).unwrap()), work, "{ms}");
         }

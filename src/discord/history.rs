@@ -24,6 +24,7 @@ use super::permissions::{
     CONNECT, Overwrite, PermissionHolder, READ_MESSAGE_HISTORY, VIEW_CHANNEL,
 };
 use super::rest::{Repeat, Rest, RestError};
+use super::time::DiscordTime;
 use super::wire::{self, BareChannel, BareChannels, BareMessage, BareThreads};
 use crate::backoff::backoff;
 use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
@@ -156,6 +157,9 @@ pub struct Reader<'a> {
     rest: &'a Rest,
     xp: &'a XpCache,
     memory: &'a ReadingMemory,
+    time: &'a DiscordTime,
+    /// Whether Discord has just said what time it is.
+    time_is_fresh: bool,
     guild: GuildId,
     hours: u32,
     read_so_far: AtomicUsize,
@@ -193,11 +197,13 @@ fn by_id(threads: Vec<BareChannel>) -> Threads {
 
 impl<'a> Reader<'a> {
     /// Reads by `rest` the history of `guild`, up to so many hours back from its newest
-    /// message; `xp` knows whose names are stored.
+    /// message; `xp` knows whose names are stored. Ids from the future are passed over: with the
+    /// time goes whether Discord has just said it.
     pub fn new(
         rest: &'a Rest,
         xp: &'a XpCache,
         memory: &'a ReadingMemory,
+        (time, time_is_fresh): (&'a DiscordTime, bool),
         guild: GuildId,
         hours: u32,
     ) -> Self {
@@ -205,6 +211,8 @@ impl<'a> Reader<'a> {
             rest,
             xp,
             memory,
+            time,
+            time_is_fresh,
             guild,
             hours,
             read_so_far: AtomicUsize::new(0),
@@ -339,7 +347,7 @@ impl<'a> Reader<'a> {
             guild_id: self.guild.into(),
         };
         let list: BareChannels = self.get("reading the channels", route, Vec::new()).await?;
-        Ok(list.channels)
+        Ok(self.without_future(list.channels))
     }
 
     async fn active_threads(&self) -> Result<Threads, RestError> {
@@ -347,7 +355,21 @@ impl<'a> Reader<'a> {
             guild_id: self.guild.into(),
         };
         let list: BareThreads = self.get("reading the threads", route, Vec::new()).await?;
-        Ok(by_id(list.threads))
+        Ok(by_id(self.without_future(list.threads)))
+    }
+
+    /// A newest message from the future says nothing of the newest real one, which may have
+    /// been written just now.
+    fn without_future(&self, mut channels: Vec<BareChannel>) -> Vec<BareChannel> {
+        for channel in &mut channels {
+            if let Some(last) = last_message(channel)
+                && self.is_from_the_future(last)
+            {
+                self.time.refuse("a channel's newest message", last);
+                channel.last_message_id = self.time.newest_id().map(Into::into);
+            }
+        }
+        channels
     }
 
     /// The newest message of all.
@@ -361,6 +383,7 @@ impl<'a> Reader<'a> {
             .iter()
             .chain(threads.values())
             .filter_map(newest_in)
+            .filter(|newest| !self.is_from_the_future(*newest))
             .max();
         // The guild's own id is a time before any message in it.
         newest
@@ -393,7 +416,7 @@ impl<'a> Reader<'a> {
                 }
             };
             self.say_progress(page.len());
-            let next = next_page(&page, after);
+            let next = self.next_page(&page, after);
             messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
             let Some(next) = next else {
                 return Ok((messages, None));
@@ -412,10 +435,25 @@ impl<'a> Reader<'a> {
 
     fn seen(&self, message: Value) -> Option<Seen> {
         if let Ok(message) = BareMessage::deserialize(message) {
-            return message.seen(|user, _| self.xp.is_named(user));
+            let seen = message.seen(|user, _| self.xp.is_named(user))?;
+            if self.is_from_the_future(seen.message) {
+                self.time.refuse("a message of the history", seen.message);
+                return None;
+            }
+            return Some(seen);
         }
         tracing::error!("a message of the history could not be read at all; it earns nothing");
         None
+    }
+
+    /// Where the page after this one begins, if there is one: never behind an id from the
+    /// future, after which nothing is found.
+    fn next_page(&self, page: &[Value], after: MessageId) -> Option<MessageId> {
+        next_page(page, after, |id| !self.is_from_the_future(id))
+    }
+
+    fn is_from_the_future(&self, id: MessageId) -> bool {
+        self.time.rules_out(id, self.time_is_fresh)
     }
 
     /// The messages that follow `after`, at most [`PAGE`], newest first.
@@ -510,7 +548,7 @@ impl<'a> Reader<'a> {
                 .await?;
             before = list.threads.last().and_then(&before_it);
             let known = found.len();
-            found.extend(by_id(list.threads));
+            found.extend(by_id(self.without_future(list.threads)));
             // A page that brings nothing new would come for ever.
             if !list.has_more || before.is_none() || found.len() == known {
                 return Ok(found);
@@ -549,7 +587,7 @@ impl<'a> Reader<'a> {
                 Err(RestError::Refused { .. }) => return Ok(false),
                 Err(error) => return Err(error),
             };
-            let next = next_page(&page, after).filter(|next| *next < cut);
+            let next = self.next_page(&page, after).filter(|next| *next < cut);
             let mut earning = page.into_iter().filter_map(|message| self.seen(message));
             if earning.any(|seen| seen.message <= cut) {
                 return Ok(true);
@@ -604,9 +642,14 @@ fn before(message: MessageId, earlier_ms: i64) -> MessageId {
     at.and_then(MessageId::first_at).unwrap_or(FIRST)
 }
 
-/// Where the page after this one begins, if there is one.
-fn next_page(page: &[Value], after: MessageId) -> Option<MessageId> {
-    let last = page.iter().filter_map(id_of).max()?;
+/// Where the page after this one begins, if there is one, by those ids that are `believed`.
+fn next_page(
+    page: &[Value],
+    after: MessageId,
+    believed: impl Fn(MessageId) -> bool,
+) -> Option<MessageId> {
+    let ids = page.iter().filter_map(id_of);
+    let last = ids.filter(|id| believed(*id)).max()?;
     (page.len() == PAGE && last > after).then_some(last)
 }
 
@@ -696,7 +739,17 @@ mod tests {
             let page: Vec<Value> = ids
                 .map(|id| serde_json::json!({ "id": id.to_string() }))
                 .collect();
-            assert_eq!(next_page(&page, id(after)), next, "{first}, {count}");
+            assert_eq!(
+                next_page(&page, id(after), |_| true),
+                next,
+                "{first}, {count}"
+            );
+            let newest = next_page(&page, id(after), |one| one.get() < first + 99);
+            assert_eq!(
+                newest,
+                next.and(MessageId::new(first + 98))
+                    .filter(|one| *one > id(after))
+            );
         }
     }
 

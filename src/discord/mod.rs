@@ -14,6 +14,7 @@ pub mod guild;
 pub mod history;
 mod ids;
 pub mod interaction;
+pub mod message_gate;
 mod nonce;
 pub mod overheard;
 pub mod own_channel;
@@ -21,6 +22,7 @@ pub mod permissions;
 pub mod reply;
 pub mod rest;
 pub mod role_calls;
+pub mod time;
 mod watchdog;
 pub mod wire;
 

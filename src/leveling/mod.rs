@@ -8,6 +8,7 @@ mod avatar;
 mod award;
 mod board;
 pub mod buckets;
+pub mod discord_time;
 mod earning;
 mod escape;
 mod history_source;

@@ -15,7 +15,7 @@ pub(super) fn on_message(listeners: &Listeners, message: &Message) {
     if message.guild_id == Some(listeners.guild.into())
         && let Some(seen) = seen(message, |user, seen| notice(listeners, user, seen))
     {
-        listeners.inbox.offer(seen);
+        listeners.gate.offer(seen);
     }
 }
 
@@ -24,7 +24,7 @@ pub(super) fn on_bare_message(listeners: &Listeners, message: BareMessage) {
     if message.guild_id == Some(listeners.guild.into())
         && let Some(seen) = message.seen(|user, sighting| notice(listeners, user, sighting))
     {
-        listeners.inbox.offer(seen);
+        listeners.gate.offer(seen);
     }
 }
 

@@ -20,8 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
 use crate::discord::council::Council;
+use crate::discord::message_gate::MessageGate;
+use crate::discord::time::DiscordTime;
 use crate::error::Stop;
-use crate::leveling::{self, GuildId};
+use crate::leveling::{self, GuildId, MessageId};
 use crate::profiles::Sightings;
 use crate::roles::{RoleBook, Verifications};
 use crate::xp::{Inbox, XpCache};
@@ -35,6 +37,10 @@ pub struct Listeners {
     pub xp: Arc<XpCache>,
     /// The way to the engine.
     pub inbox: Inbox,
+    /// The same for messages.
+    pub gate: MessageGate,
+    /// Hears ids, which tell the time.
+    pub time: DiscordTime,
     /// Has a member's roles looked at.
     pub members: mpsc::UnboundedSender<leveling::UserId>,
     /// Takes what is seen of users.
@@ -69,6 +75,9 @@ impl RawEventHandler for Listeners {
                 }
             }
             Event::InteractionCreate(event) => {
+                if let Some(id) = MessageId::new(event.interaction.id().get()) {
+                    self.time.hear(id);
+                }
                 let event = FullEvent::InteractionCreate {
                     interaction: event.interaction,
                 };

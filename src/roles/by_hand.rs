@@ -2,11 +2,11 @@
 //!
 //! Speaks to nobody but whoever typed it: the council is left to the bot.
 
-use chrono::Utc;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::verify::{Difference, Found, Progress, Report, VerifyRoles};
+use crate::discord::time::DiscordTime;
 use crate::leveling::RoleId;
 use crate::leveling::level_roles::{Renamed, Step, Trouble};
 
@@ -25,7 +25,9 @@ pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyh
         );
     } else {
         let (progress, _nobody_looks) = watch::channel(Progress::default());
-        let report = verify.run(Utc::now(), true, &progress).await?;
+        let time = DiscordTime::default();
+        time.look(&verify.rest).await;
+        let report = verify.run(time.now(), true, &progress).await?;
         println!(
             "{}",
             if as_json {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::verify::{Progress, Report, VerifyRoles};
 use crate::backoff::backoff;
+use crate::discord::time::DiscordTime;
 use crate::leveling::schedule::is_due;
 use crate::store::verification;
 use crate::xp::Inbox;
@@ -48,6 +49,7 @@ enum Wanted {
 pub struct VerificationsTask {
     verify: VerifyRoles,
     inbox: Inbox,
+    time: DiscordTime,
     at: NaiveTime,
     zone: Tz,
     wanted: mpsc::UnboundedReceiver<Wanted>,
@@ -55,11 +57,12 @@ pub struct VerificationsTask {
 }
 
 impl Verifications {
-    /// A task that verifies every day at `at` in `zone`, and the way to ask it. What stands in
-    /// `inbox` is waited for.
+    /// A task that verifies every day at `at` in `zone`, by Discord's time, and the way to ask
+    /// it. What stands in `inbox` is waited for.
     pub fn new(
         verify: VerifyRoles,
         inbox: Inbox,
+        time: DiscordTime,
         at: NaiveTime,
         zone: Tz,
     ) -> (Self, VerificationsTask) {
@@ -68,6 +71,7 @@ impl Verifications {
         let task = VerificationsTask {
             verify,
             inbox,
+            time,
             at,
             zone,
             wanted,
@@ -128,7 +132,7 @@ impl VerificationsTask {
                 () = tick => {
                     // One that has failed is tried again at its own time.
                     let waits = !connected || retry_at.is_some();
-                    if waits || !self.is_due(&mut last, Utc::now()).await {
+                    if waits || !self.is_due(&mut last, self.time.now()).await {
                         continue;
                     }
                 }
@@ -152,7 +156,7 @@ impl VerificationsTask {
             while let Ok(wanted) = self.wanted.try_recv() {
                 asked.push(wanted);
             }
-            let now = Utc::now();
+            let now = self.time.now();
             let outcome = self.verify(now, caught_up).await;
             match &outcome {
                 Ok(_) => {

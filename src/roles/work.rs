@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
 
 use super::book::RoleBook;
 use crate::backoff::backoff;
 use crate::discord::role_calls::RoleCalls;
+use crate::discord::time::DiscordTime;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::{GuildId, UserId};
 use crate::store::{self, Database, role_work};
@@ -22,8 +23,8 @@ use crate::xp::XpCache;
 const PAGE: u16 = 50;
 const RETRY_LEAST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_mins(5);
-/// After that the next verification is soon enough.
-const GIVE_UP_AFTER: TimeDelta = TimeDelta::hours(1);
+/// About an hour; after that the next verification is soon enough.
+const MOST_ATTEMPTS: u32 = 20;
 const REASON: &str = "level roles come back with the member";
 
 /// Writes down whose roles are to be looked at.
@@ -33,6 +34,8 @@ pub struct Register {
     pub database: Database,
     /// Notified when there is something to do.
     pub filled: Arc<Notify>,
+    /// When it was asked for.
+    pub time: DiscordTime,
 }
 
 impl Register {
@@ -53,7 +56,8 @@ impl Register {
     }
 
     async fn write(&self, user: UserId) -> store::Result<()> {
-        role_work::ask(&mut *self.database.acquire().await?, user, Utc::now()).await
+        let now = self.time.now();
+        role_work::ask(&mut *self.database.acquire().await?, user, now).await
     }
 }
 
@@ -89,7 +93,7 @@ impl RoleWork {
                             .await?;
                     }
                     Err(RestError::Revoked) => return Err(RestError::Revoked.into()),
-                    unfinished if now - asked_at > GIVE_UP_AFTER => {
+                    unfinished if attempts + 1 >= MOST_ATTEMPTS => {
                         tracing::error!(%user, ?unfinished, "a member's level roles could not be given back for an hour; the next verification does it");
                         role_work::drop(&mut *self.database.acquire().await?, user, asked_at)
                             .await?;

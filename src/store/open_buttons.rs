@@ -2,12 +2,15 @@
 //!
 //! Knows when, and nothing of what the buttons do.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Connection, Result, bigint, channel_id, message_id, timestamptz};
 use crate::leveling::{ChannelId, MessageId, Timestamp};
 
 const TABLE: &str = "open_buttons";
+
+/// Longer than any buttons work.
+const LATEST: TimeDelta = TimeDelta::hours(1);
 
 /// Remembers that a message shows buttons until `closes_at`. For one that is remembered
 /// already the later call counts.
@@ -30,7 +33,8 @@ pub async fn open(
     Ok(())
 }
 
-/// At most `limit` messages whose buttons are to be taken off at `now`, oldest first.
+/// At most `limit` messages whose buttons are to be taken off at `now`, oldest first; and
+/// those that would stay for longer than any may, where an id said so.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -38,8 +42,9 @@ pub async fn due(
 ) -> Result<Vec<(MessageId, ChannelId)>> {
     let rows = sqlx::query!(
         "select message_id, channel_id from open_buttons
-         where closes_at <= $1 order by closes_at, message_id limit $2",
+         where closes_at <= $1 or closes_at > $2 order by closes_at, message_id limit $3",
         now,
+        now + LATEST,
         i64::from(limit),
     )
     .fetch_all(connection)

@@ -203,6 +203,47 @@ pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()
     Ok(())
 }
 
+/// Users whose last award is later than `at`, by id.
+pub async fn awarded_after(connection: &mut Connection, at: Timestamp) -> Result<Vec<UserId>> {
+    let ids = sqlx::query_scalar!(
+        "select user_id from user_point where last_awarded_at > $1 order by user_id",
+        timestamptz(at),
+    )
+    .fetch_all(connection)
+    .await?;
+    ids.into_iter().map(|id| user_id(TABLE, id)).collect()
+}
+
+/// The newest award of all that is no later than `at`.
+pub async fn newest_award(connection: &mut Connection, at: Timestamp) -> Result<Option<Timestamp>> {
+    let newest = sqlx::query_scalar!(
+        "select max(last_awarded_at) from user_point where last_awarded_at <= $1",
+        timestamptz(at),
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(newest.and_then(timestamp))
+}
+
+/// Sets these users' last awards, sorted by id.
+pub async fn put_awards_back(
+    connection: &mut Connection,
+    awards: &[(UserId, Timestamp)],
+) -> Result<()> {
+    let users: Vec<i64> = awards.iter().map(|(user, _)| bigint(user.get())).collect();
+    let times: Vec<_> = awards.iter().map(|(_, at)| timestamptz(*at)).collect();
+    sqlx::query!(
+        "update user_point set last_awarded_at = award.at
+         from unnest($1::bigint[], $2::timestamptz[]) as award (user_id, at)
+         where user_point.user_id = award.user_id",
+        &users,
+        &times,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Remembers whether a user is hidden, one who has earned nothing as well. What they have
 /// earned, and their names, are never touched.
 pub async fn hide(connection: &mut Connection, user: UserId, hidden: bool) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The table `xp_day`: what each user earned on each day.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 
 use super::{Connection, Result, bigint, read, user_id};
@@ -35,6 +37,26 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<DayTotal>> {
                 messages: read(TABLE, "messages", row.messages, Some)?,
             })
         })
+        .collect()
+}
+
+/// The last day, up to `until`, on which each of these users earned something.
+pub async fn last_days(
+    connection: &mut Connection,
+    users: &[UserId],
+    until: NaiveDate,
+) -> Result<BTreeMap<UserId, NaiveDate>> {
+    let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
+    let rows = sqlx::query!(
+        r#"select user_id, max(day) as "day!" from xp_day
+           where user_id = any($1) and day <= $2 and messages > 0 group by user_id"#,
+        &users,
+        until,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((user_id(TABLE, row.user_id)?, row.day)))
         .collect()
 }
 

@@ -13,12 +13,15 @@ use tokio::sync::{Notify, watch};
 use crate::backoff::backoff;
 use crate::discord::council::Council;
 use crate::discord::history::{Missed, Reader, ReadingMemory, Unread, Why};
+use crate::discord::time::DiscordTime;
 use crate::discord::{Rest, RestError};
-use crate::leveling::{GuildId, MessageId};
+use crate::leveling::{GuildId, MessageId, Timestamp};
 use crate::xp::{Gap, History, Inbox, XpCache};
 
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
+/// How long Discord is given to say what time it is.
+const TIME_PATIENCE: Duration = Duration::from_secs(30);
 /// Nobody is in a hurry to read it.
 const TELL_MOST: Duration = Duration::from_mins(5);
 
@@ -29,6 +32,8 @@ pub struct CatchUp {
     pub rest: Rest,
     /// Knows whose names are stored.
     pub xp: Arc<XpCache>,
+    /// Tells what is from the future.
+    pub time: DiscordTime,
     /// The guild served.
     pub guild: GuildId,
     /// How far back missed messages are read, in hours.
@@ -91,9 +96,20 @@ impl CatchUp {
     async fn fill(&self, gap: Gap, news: &Notify) {
         let started = Instant::now();
         for attempt in 0.. {
-            let (rest, xp) = (&self.rest, &self.xp);
-            let reader = Reader::new(rest, xp, &self.memory, self.guild, self.hours);
-            match reader.read(gap.after).await {
+            // A machine that has slept would take what was written meanwhile for the future.
+            let fresh = self.time.ask(TIME_PATIENCE).await;
+            let after = gap
+                .after
+                .map(|after| self.not_from_the_future(after, fresh));
+            let reader = Reader::new(
+                &self.rest,
+                &self.xp,
+                &self.memory,
+                (&self.time, fresh),
+                self.guild,
+                self.hours,
+            );
+            match reader.read(after).await {
                 Ok(mut missed) => {
                     let messages = std::mem::take(&mut missed.messages);
                     if !messages.is_empty() {
@@ -124,6 +140,21 @@ impl CatchUp {
                 }
             }
         }
+    }
+
+    /// From where to read: as far back as is allowed, where the frontier is from the future.
+    fn not_from_the_future(&self, after: MessageId, fresh: bool) -> MessageId {
+        if !self.time.rules_out(after, fresh) {
+            return after;
+        }
+        tracing::error!(
+            frontier = %after,
+            "the frontier in the database is from the future: restart the bot, which puts it right; \
+             until then each reading goes back as far as it may"
+        );
+        let now = self.time.timestamp().millis();
+        let start = Timestamp::from_millis(now - i64::from(self.hours) * 3_600_000);
+        start.and_then(MessageId::first_at).unwrap_or(after)
     }
 
     fn say_unread(&self, missed: &Missed) {

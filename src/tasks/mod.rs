@@ -1,7 +1,7 @@
 //! The work that comes round by itself: one visible table, one file each.
 //!
 //! Each task has a `run_once(now)` that can be repeated without harm; the loop here
-//! only decides when. A deadline is a row in the database, never a long sleep.
+//! only decides when, and `now` is Discord's time. A deadline is a row in the database, never a long sleep.
 
 pub mod catch_up;
 pub mod close_buttons;
@@ -17,6 +17,8 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::discord::message_gate::MessageGate;
+use crate::discord::time::{DiscordTime, TimeKeeper};
 use crate::leveling::{Sighting, UserId};
 use crate::profiles::{self, Actives, Links, Lurkers};
 use crate::roles::{Register, RoleWork, VerificationsTask};
@@ -49,6 +51,12 @@ const AFTER_PANIC: Duration = Duration::from_secs(5);
 /// Every task, with what wakes it besides its cadence.
 #[derive(Debug)]
 pub struct Tasks {
+    /// Discord's time, which is the time of every task.
+    pub time: DiscordTime,
+    /// Keeps it.
+    pub time_keeper: TimeKeeper,
+    /// Decides on messages from the future.
+    pub gate: MessageGate,
     /// Every 5 s, and after each commit that brought a level.
     pub level_ups: LevelUps,
     /// Notified after such a commit.
@@ -88,6 +96,9 @@ impl Tasks {
     /// taken up again from what the database and Discord hold.
     pub fn spawn(self, tracker: &TaskTracker, cancel: &CancellationToken) {
         let Self {
+            time,
+            time_keeper,
+            gate,
             level_ups,
             outbox_filled,
             close_buttons,
@@ -105,7 +116,20 @@ impl Tasks {
             catch_up,
             gaps,
         } = self;
-        let rounds = Rounds { tracker, cancel };
+        let rounds = Rounds {
+            tracker,
+            cancel,
+            time: time.clone(),
+        };
+        let time_keeper = Arc::new(time_keeper);
+        spawn(tracker, cancel, "discord-time", move || {
+            let time_keeper = Arc::clone(&time_keeper);
+            async move { time_keeper.run().await }
+        });
+        spawn(tracker, cancel, "message-gate", move || {
+            let gate = gate.clone();
+            async move { gate.run().await }
+        });
         let level_ups = Arc::new(level_ups);
         rounds.add("level-ups", LEVEL_UPS_EVERY, outbox_filled, move |now| {
             let level_ups = Arc::clone(&level_ups);
@@ -114,7 +138,15 @@ impl Tasks {
         let close_buttons = Arc::new(close_buttons);
         rounds.add("close-buttons", CLOSE_BUTTONS_EVERY, nobody(), move |now| {
             let close_buttons = Arc::clone(&close_buttons);
-            async move { close_buttons.run_once(now).await }
+            // By the machine's clock alone they could go at once: whoever presses one that is
+            // late is told so all the same.
+            let is_known = time.is_known();
+            async move {
+                if is_known {
+                    close_buttons.run_once(now).await?;
+                }
+                Ok(())
+            }
         });
         let role_work = Arc::new(role_work);
         rounds.add("role-work", ROLE_WORK_EVERY, role_work_filled, move |now| {
@@ -164,6 +196,7 @@ impl Tasks {
 struct Rounds<'a> {
     tracker: &'a TaskTracker,
     cancel: &'a CancellationToken,
+    time: DiscordTime,
 }
 
 impl Rounds<'_> {
@@ -177,10 +210,13 @@ impl Rounds<'_> {
     ) where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let shared = Arc::new((wake, work));
+        let shared = Arc::new((wake, work, self.time.clone()));
         spawn(self.tracker, self.cancel, name, move || {
             let shared = Arc::clone(&shared);
-            async move { every(name, cadence, &shared.0, || shared.1(Utc::now())).await }
+            async move {
+                let (wake, work, time) = &*shared;
+                every(name, cadence, wake, || work(time.now())).await;
+            }
         });
     }
 }

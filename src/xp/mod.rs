@@ -7,6 +7,7 @@ mod change;
 mod engine;
 mod inbox;
 mod level_names;
+mod mend;
 mod ticket;
 
 pub use batch::{recompute, recompute_from};
@@ -15,3 +16,4 @@ pub use change::{Account, Change, ChangeError, ChangeRequest, Changed};
 pub use engine::{CommitLimits, Engine, EngineHandles, Gap};
 pub use inbox::{History, Inbox, Seen};
 pub use level_names::{Alone, LevelNames};
+pub use mend::{Clocks, mend};

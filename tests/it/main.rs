@@ -9,6 +9,7 @@ mod changes;
 mod check;
 mod council;
 mod engine;
+mod future_ids;
 mod gateway;
 mod help;
 mod import;

@@ -1,0 +1,173 @@
+//! Puts right, before the engine starts, what ids from the future have left in the database:
+//! a frontier behind which nothing is ever missed, and awards after which nothing is earned.
+//!
+//! Counts nothing twice: the history may be read from anywhere, since an award is refused to
+//! whoever has earned at that time or later; and nobody's last award is put before one that
+//! may have been.
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono_tz::Tz;
+
+use crate::leveling::discord_time::{TOLERANCE_MS, newest_believed};
+use crate::leveling::{MessageId, Timestamp, UserId};
+use crate::store::watermark::{self, HeldLines, Lost, Watermark};
+use crate::store::{self, Database, user_point, xp_day};
+
+/// What time it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// By Discord.
+    pub discord: Timestamp,
+    /// By the machine.
+    pub machine: Timestamp,
+}
+
+/// Puts right what stands at `watermark` and in the users' rows, and says so in the log. With
+/// what it leaves, up to `hours` are read back. Where the engine goes on from.
+pub async fn mend(
+    database: &Database,
+    watermark: Watermark,
+    clocks: Clocks,
+    hours: u32,
+    zone: Tz,
+) -> store::Result<Result<Watermark, Lost>> {
+    let mut transaction = database.begin().await?;
+    let newest = newest_believed(clocks.discord);
+    let poisoned = watermark.frontier.filter(|frontier| *frontier > newest);
+    // Two clocks must agree before anybody's award is put back: the frontier may be put back
+    // without harm, and this may not.
+    let later = clocks.discord.max(clocks.machine).millis() + TOLERANCE_MS;
+    let later = Timestamp::from_millis(later).unwrap_or(clocks.discord);
+    let users = user_point::awarded_after(&mut transaction, later).await?;
+    if poisoned.is_none() && users.is_empty() {
+        return Ok(Ok(watermark));
+    }
+
+    let last_days =
+        xp_day::last_days(&mut transaction, &users, today(clocks.discord, zone)).await?;
+    let awards: Vec<(UserId, Timestamp)> = users
+        .iter()
+        .map(|user| {
+            (
+                *user,
+                latest_award(last_days.get(user).copied(), zone, clocks.discord),
+            )
+        })
+        .collect();
+    user_point::put_awards_back(&mut transaction, &awards).await?;
+    let newest_award = user_point::newest_award(&mut transaction, clocks.discord).await?;
+    let frontier = match poisoned {
+        None => watermark.frontier,
+        Some(_) => read_from(newest_award, clocks.discord, hours),
+    };
+    if !watermark::advance(&mut transaction, watermark, frontier, HeldLines::Keep).await? {
+        return Ok(Err(Lost::TakenOver));
+    }
+    store::commit(transaction).await?;
+    if let Some(poisoned) = poisoned {
+        tracing::error!(
+            frontier = %poisoned,
+            hours,
+            "the frontier in the database was from the future (an id that Discord cannot have \
+             given was counted), so nothing that was missed was read: so many hours are read \
+             again, and nothing counts twice; to have more read, set WALLE_CATCH_UP_HOURS \
+             higher before the next start after a gap"
+        );
+    }
+    if !users.is_empty() {
+        let first = users.first().map(|user| user.get());
+        tracing::error!(
+            users = users.len(),
+            first,
+            "these users' last award was in the future, so their messages earned nothing: they \
+             earn again, from the end of the last day on which they had earned"
+        );
+    }
+    Ok(Ok(Watermark {
+        frontier,
+        batch_no: watermark.batch_no + 1,
+        ..watermark
+    }))
+}
+
+/// From where the history is read: as far back as it is at most, or from the newest award where
+/// the bot was away for longer, which moderators are then told.
+fn read_from(newest_award: Option<Timestamp>, now: Timestamp, hours: u32) -> Option<MessageId> {
+    let earliest = Timestamp::from_millis(now.millis() - i64::from(hours) * 3_600_000)?;
+    let from = newest_award.map_or(earliest, |award| award.min(earliest));
+    MessageId::first_at(from)
+}
+
+/// When somebody can have earned last whose last day with an award is this one. None of it may
+/// be counted again, so it is the day's end.
+fn latest_award(last_day: Option<NaiveDate>, zone: Tz, now: Timestamp) -> Timestamp {
+    let end = last_day.and_then(|day| day.succ_opt()).map(|next| {
+        let midnight = next.and_time(NaiveTime::MIN);
+        let end = zone.from_local_datetime(&midnight).latest();
+        // Where there is no midnight, half a day later is after it everywhere.
+        end.map_or_else(
+            || midnight.and_utc() + chrono::TimeDelta::hours(26),
+            |end| end.to_utc(),
+        )
+    });
+    let end = end.and_then(|end| Timestamp::from_millis(end.timestamp_millis()));
+    end.map_or(now, |end| end.min(now))
+}
+
+fn today(now: Timestamp, zone: Tz) -> NaiveDate {
+    let now = DateTime::<Utc>::from_timestamp_millis(now.millis()).unwrap_or_default();
+    now.with_timezone(&zone).date_naive()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_750_000_000_000;
+    const HOUR: i64 = 3_600_000;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
+    }
+
+    #[test]
+    fn the_history_is_read_as_far_back_as_it_may_be() {
+        for (newest_award, from) in [
+            (None, NOW - 24 * HOUR),
+            (Some(NOW - HOUR), NOW - 24 * HOUR),
+            (Some(NOW - 30 * HOUR), NOW - 30 * HOUR),
+        ] {
+            let read = read_from(newest_award.map(at), at(NOW), 24).unwrap();
+            assert_eq!(read.sent_at(), at(from), "{newest_award:?}");
+        }
+    }
+
+    #[test]
+    fn an_award_is_never_put_before_one_that_may_have_been() {
+        let day = |text: &str| Some(text.parse::<NaiveDate>().unwrap());
+        let time = |text: &str| at(text.parse::<DateTime<Utc>>().unwrap().timestamp_millis());
+        // 2025-06-15T15:06:40Z
+        for (last_day, zone, expected) in [
+            (None, Tz::UTC, at(NOW)),
+            (day("2025-06-15"), Tz::UTC, at(NOW)),
+            (day("2025-06-13"), Tz::UTC, time("2025-06-14T00:00:00Z")),
+            (
+                day("2025-06-13"),
+                Tz::Canada__Pacific,
+                time("2025-06-14T07:00:00Z"),
+            ),
+            // 2018-11-04 had no midnight there.
+            (
+                day("2018-11-03"),
+                Tz::America__Sao_Paulo,
+                time("2018-11-05T02:00:00Z"),
+            ),
+        ] {
+            assert_eq!(
+                latest_award(last_day, zone, at(NOW)),
+                expected,
+                "{last_day:?}"
+            );
+        }
+    }
+}
