@@ -36,6 +36,30 @@ pub struct Pending {
     pub attempts: u32,
     /// Whether the roles that it brings have been given.
     pub roles_given: bool,
+    /// The message of the first one of those that it is told with, if it is.
+    pub told_with: Option<MessageId>,
+}
+
+/// Which rows are meant, by the time of their messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// All.
+    Any,
+    /// Of messages from this id on.
+    From(MessageId),
+    /// Of messages before this id.
+    Before(MessageId),
+}
+
+impl Age {
+    /// The first id that is meant, and the first that is not any more.
+    fn ids(self) -> (i64, i64) {
+        match self {
+            Self::Any => (0, i64::MAX),
+            Self::From(message) => (bigint(message.get()), i64::MAX),
+            Self::Before(message) => (0, bigint(message.get())),
+        }
+    }
 }
 
 /// Adds the level-ups of a batch.
@@ -113,15 +137,20 @@ pub async fn take_held(
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
+    age: Age,
     limit: u16,
 ) -> Result<Vec<Pending>> {
+    let (from, before) = age.ids();
     let rows = sqlx::query!(
-        "select message_id, user_id, channel_id, from_level, level, attempts, roles_given
+        "select message_id, user_id, channel_id, from_level, level, attempts, roles_given, told_with
          from outbox where (next_attempt_at <= $1 or next_attempt_at > $2)
             and message_id < (select coalesce(lines_held_from, 9223372036854775807) from watermark)
-         order by message_id, user_id limit $3",
+            and message_id >= $3 and message_id < $4
+         order by message_id, user_id limit $5",
         now,
         now + LATEST,
+        from,
+        before,
         i64::from(limit),
     )
     .fetch_all(connection)
@@ -143,6 +172,10 @@ pub async fn due(
                     u32::try_from(count).ok()
                 })?,
                 roles_given: row.roles_given,
+                told_with: row
+                    .told_with
+                    .map(|message| message_id(TABLE, message))
+                    .transpose()?,
             })
         })
         .collect()
@@ -193,4 +226,65 @@ pub async fn postpone(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Remembers that these rows, by message and user, are told together with the one of this
+/// message.
+pub async fn tell_together(
+    connection: &mut Connection,
+    rows: &[(MessageId, UserId)],
+    told_with: MessageId,
+) -> Result<()> {
+    let (messages, users) = columns(rows);
+    sqlx::query!(
+        "update outbox set told_with = $3
+         from unnest($1::bigint[], $2::bigint[]) as told (message_id, user_id)
+         where outbox.message_id = told.message_id and outbox.user_id = told.user_id",
+        &messages,
+        &users,
+        bigint(told_with.get()),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Forgets rows, all or none of them.
+pub async fn remove_all(connection: &mut Connection, rows: &[(MessageId, UserId)]) -> Result<()> {
+    let (messages, users) = columns(rows);
+    sqlx::query!(
+        "delete from outbox using unnest($1::bigint[], $2::bigint[]) as told (message_id, user_id)
+         where outbox.message_id = told.message_id and outbox.user_id = told.user_id",
+        &messages,
+        &users,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Tries rows again at `next`, all of them together.
+pub async fn postpone_all(
+    connection: &mut Connection,
+    rows: &[(MessageId, UserId)],
+    next: DateTime<Utc>,
+) -> Result<()> {
+    let (messages, users) = columns(rows);
+    sqlx::query!(
+        "update outbox set attempts = attempts + 1, next_attempt_at = $3
+         from unnest($1::bigint[], $2::bigint[]) as put_off (message_id, user_id)
+         where outbox.message_id = put_off.message_id and outbox.user_id = put_off.user_id",
+        &messages,
+        &users,
+        next,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn columns(rows: &[(MessageId, UserId)]) -> (Vec<i64>, Vec<i64>) {
+    let ids = rows.iter();
+    ids.map(|(message, user)| (bigint(message.get()), bigint(user.get())))
+        .unzip()
 }

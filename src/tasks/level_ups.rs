@@ -2,21 +2,25 @@
 //!
 //! A row leaves the outbox when its line is posted, or when it never can be. The
 //! message's id is the nonce, so that a line posted twice is one line.
+//!
+//! Levels that were reached long ago (the bot was away, or Discord was) ping nobody and are
+//! told together, one message in each channel for as many as fit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 
 use crate::backoff::backoff;
+use crate::discord::announce::LateLevelUp;
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, announce};
-use crate::leveling::{MessageId, RolePlan, UserId};
+use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
 use crate::roles::{RoleBook, Verifications};
-use crate::store::Database;
-use crate::store::outbox::{self, LevelUp, Pending};
+use crate::store::outbox::{self, Age, LevelUp, Pending};
+use crate::store::{self, Database, user_point};
 use crate::xp::XpCache;
 
 const REASON: &str = "a level was reached";
@@ -24,6 +28,11 @@ const REASON: &str = "a level was reached";
 const ROLE_ATTEMPTS: u32 = 3;
 /// Rows taken at a time.
 const PAGE: u16 = 50;
+/// A level that was reached longer ago is told without a ping, together with others.
+const LATE: TimeDelta = TimeDelta::hours(1);
+/// Late rows taken at a time: about what one message holds, since each may need a role first,
+/// and what happens meanwhile waits.
+const LATE_PAGE: u16 = 64;
 /// Lines posted side by side: a channel that does not answer holds up no other.
 const AT_ONCE: usize = 4;
 const RETRY_LEAST: Duration = Duration::from_secs(2);
@@ -60,36 +69,39 @@ enum Outcome {
 }
 
 impl LevelUps {
-    /// Delivers everything that is due at `now`.
+    /// Delivers everything that is due at `now`, what has just happened first.
     pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let late = Timestamp::from_millis((now - LATE).timestamp_millis());
+        let late = late.and_then(MessageId::first_at);
         loop {
-            let due = outbox::due(&mut *self.database.acquire().await?, now, PAGE).await?;
+            let age = late.map_or(Age::Any, Age::From);
+            let due = self.due(now, age, PAGE).await?;
+            if !due.is_empty() {
+                let delivering = stream::iter(due).map(|pending| self.deliver(pending, now));
+                // All of them to their end: one that fails must not cut off another whose line
+                // is on its way, and which would be posted again.
+                let outcomes: Vec<_> = delivering.buffer_unordered(AT_ONCE).collect().await;
+                outcomes.into_iter().collect::<anyhow::Result<()>>()?;
+                continue;
+            }
+            let Some(late) = late else { return Ok(()) };
+            let due = self.due(now, Age::Before(late), LATE_PAGE).await?;
             if due.is_empty() {
                 return Ok(());
             }
-            let delivering = stream::iter(due).map(|pending| self.deliver(pending, now));
-            // All of them to their end: one that fails must not cut off another whose line
-            // is on its way, and which would be posted again.
-            let outcomes: Vec<_> = delivering.buffer_unordered(AT_ONCE).collect().await;
-            outcomes.into_iter().collect::<anyhow::Result<()>>()?;
+            self.deliver_late(due, now).await?;
         }
+    }
+
+    async fn due(&self, now: DateTime<Utc>, age: Age, limit: u16) -> store::Result<Vec<Pending>> {
+        outbox::due(&mut *self.database.acquire().await?, now, age, limit).await
     }
 
     async fn deliver(&self, pending: Pending, now: DateTime<Utc>) -> anyhow::Result<()> {
         let LevelUp { message, user, .. } = pending.level_up;
-        let outcome = match self.give_roles(&pending).await? {
-            Ok(name) => self.post(&pending, name.as_deref()).await,
-            Err(error) if pending.attempts < ROLE_ATTEMPTS => {
-                if pending.attempts == 0 {
-                    tracing::warn!(%error, %user, "a level's role could not be given; it is tried again");
-                }
-                Outcome::Again
-            }
-            // The line need not wait for longer; the verification gives the role.
-            Err(_) => {
-                self.verifications.soon();
-                self.post(&pending, None).await
-            }
+        let outcome = match self.before_the_line(&pending).await? {
+            Some(role) => self.post(&pending, role.as_deref()).await,
+            None => Outcome::Again,
         };
         match outcome {
             Outcome::Done => {
@@ -101,6 +113,153 @@ impl LevelUps {
                 let next = now + backoff(pending.attempts, RETRY_LEAST, RETRY_MOST);
                 outbox::postpone(&mut *self.database.acquire().await?, message, user, next).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Gives the roles, as far as that is possible now: the role that the line is to speak of,
+    /// or `None` where the line is to wait for it.
+    async fn before_the_line(&self, pending: &Pending) -> anyhow::Result<Option<Option<String>>> {
+        match self.give_roles(pending).await? {
+            Ok(name) => Ok(Some(name)),
+            Err(error) if pending.attempts < ROLE_ATTEMPTS => {
+                if pending.attempts == 0 {
+                    let user = pending.level_up.user;
+                    tracing::warn!(%error, %user, "a level's role could not be given; it is tried again");
+                }
+                Ok(None)
+            }
+            // The line need not wait for longer; the verification gives the role.
+            Err(_) => {
+                self.verifications.soon();
+                Ok(Some(None))
+            }
+        }
+    }
+
+    /// Gives the roles of levels that were reached long ago, and tells of these together.
+    async fn deliver_late(&self, due: Vec<Pending>, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let preparing = stream::iter(due).map(|pending| async move {
+            let role = self.before_the_line(&pending).await;
+            (pending, role)
+        });
+        let prepared: Vec<_> = preparing.buffer_unordered(AT_ONCE).collect().await;
+        let (mut again, mut untold, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        for (pending, role) in prepared {
+            let LevelUp { message, user, .. } = pending.level_up;
+            match role? {
+                None => again.push(pending),
+                Some(_) if self.is_untold(message, user) => untold.push(pending),
+                Some(role) => told.push((pending, role)),
+            }
+        }
+        self.remove_all(&untold).await?;
+        // They stay together.
+        self.postpone_all(&again, now).await?;
+        for (channel, key, group) in self.grouped(told).await? {
+            let (rows, levels): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+            match self.post_late(channel, key, &rows, &levels).await {
+                Outcome::Done => {
+                    self.posted().extend(keys(&rows));
+                    self.remove_all(&rows).await?;
+                }
+                Outcome::Again => self.postpone_all(&rows, now).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Which levels are told in one message, which is written down before it is posted: the
+    /// channel, the message's key, and the levels.
+    async fn grouped(&self, told: Vec<(Pending, Option<String>)>) -> anyhow::Result<Vec<Group>> {
+        let mut session = self.database.acquire().await?;
+        let users: Vec<UserId> = told.iter().map(|(row, _)| row.level_up.user).collect();
+        let profiles = user_point::profiles_of(&mut session, &users).await?;
+        let mut together: BTreeMap<_, Vec<(Pending, LateLevelUp)>> = BTreeMap::new();
+        for (pending, role) in told {
+            let LevelUp {
+                user,
+                channel,
+                level,
+                ..
+            } = pending.level_up;
+            let name = profiles
+                .get(&user)
+                .map(|profile| profile.shown_name().to_owned());
+            let name = name.unwrap_or_else(|| format!("User {user}"));
+            let group = together.entry((channel, pending.told_with)).or_default();
+            group.push((pending, LateLevelUp { name, level, role }));
+        }
+        let mut groups = Vec::new();
+        for ((channel, told_with), mut rows) in together {
+            rows.sort_unstable_by_key(|(row, _)| (row.level_up.message, row.level_up.user));
+            if let Some(key) = told_with {
+                groups.push((channel, key, rows));
+                continue;
+            }
+            while !rows.is_empty() {
+                let levels: Vec<_> = rows.iter().map(|(_, level)| level.clone()).collect();
+                let later = rows.split_off(announce::fitting(&levels).clamp(1, rows.len()));
+                let key = rows[0].0.level_up.message;
+                let pending: Vec<Pending> = rows.iter().map(|(row, _)| *row).collect();
+                outbox::tell_together(&mut session, &keys(&pending), key).await?;
+                groups.push((channel, key, rows));
+                rows = later;
+            }
+        }
+        Ok(groups)
+    }
+
+    async fn post_late(
+        &self,
+        channel: ChannelId,
+        key: MessageId,
+        rows: &[Pending],
+        levels: &[LateLevelUp],
+    ) -> Outcome {
+        let (count, attempts) = (rows.len(), attempts(rows));
+        match announce::late_level_ups(&self.rest, channel, key, levels).await {
+            Ok(()) => Outcome::Done,
+            Err(error @ RestError::Refused { .. }) => {
+                tracing::warn!(%error, count, %channel, "late level-up lines may not be posted; they are left out");
+                Outcome::Done
+            }
+            Err(error) if attempts + 1 >= MOST_ATTEMPTS => {
+                tracing::error!(%error, count, %channel, "late level-up lines could not be posted; they are left out");
+                Outcome::Done
+            }
+            Err(error) => {
+                if attempts == 0 {
+                    tracing::warn!(%error, count, %channel, "late level-up lines could not be posted; they are tried again");
+                }
+                Outcome::Again
+            }
+        }
+    }
+
+    /// Whether there is no line to post: there is one, or there must be none.
+    fn is_untold(&self, message: MessageId, user: UserId) -> bool {
+        self.posted().contains(&(message, user))
+            || self.xp.get(user).is_some_and(|user| user.hidden)
+    }
+
+    async fn remove_all(&self, rows: &[Pending]) -> anyhow::Result<()> {
+        if !rows.is_empty() {
+            let keys = keys(rows);
+            outbox::remove_all(&mut *self.database.acquire().await?, &keys).await?;
+            let mut posted = self.posted();
+            for key in keys {
+                posted.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    async fn postpone_all(&self, rows: &[Pending], now: DateTime<Utc>) -> anyhow::Result<()> {
+        if !rows.is_empty() {
+            let next = now + backoff(attempts(rows), RETRY_LEAST, RETRY_MOST);
+            let mut session = self.database.acquire().await?;
+            outbox::postpone_all(&mut session, &keys(rows), next).await?;
         }
         Ok(())
     }
@@ -199,4 +358,18 @@ impl LevelUps {
     fn posted(&self) -> std::sync::MutexGuard<'_, BTreeSet<(MessageId, UserId)>> {
         self.posted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is told in one message: the channel, the message's key, and the levels.
+type Group = (ChannelId, MessageId, Vec<(Pending, LateLevelUp)>);
+
+fn keys(rows: &[Pending]) -> Vec<(MessageId, UserId)> {
+    let rows = rows.iter();
+    rows.map(|row| (row.level_up.message, row.level_up.user))
+        .collect()
+}
+
+/// How often the one of these that has failed most has failed.
+fn attempts(rows: &[Pending]) -> u32 {
+    rows.iter().map(|row| row.attempts).max().unwrap_or(0)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{ChannelId, LevelNumber, MessageId, Timestamp, UserId};
-use wall_e::store::outbox::{self, LevelUp};
+use wall_e::store::outbox::{self, Age, LevelUp};
 use wall_e::store::watermark::Lost;
 use wall_e::store::{Database, watermark};
 use wall_e::xp::{CommitLimits, EngineHandles, Gap, History, Inbox, Seen, recompute};
@@ -195,7 +195,9 @@ async fn batches(database: &TestDatabase) -> i64 {
 /// The lines that Discord may be told of.
 async fn due(store: &Database) -> Vec<LevelUp> {
     let mut session = store.acquire().await.unwrap();
-    let due = outbox::due(&mut session, Utc::now(), 1_000).await.unwrap();
+    let due = outbox::due(&mut session, Utc::now(), Age::Any, 1_000)
+        .await
+        .unwrap();
     due.into_iter().map(|pending| pending.level_up).collect()
 }
 

@@ -13,6 +13,7 @@ mod future_ids;
 mod gateway;
 mod help;
 mod import;
+mod late_lines;
 mod level_names;
 mod level_ups;
 mod lifecycle;

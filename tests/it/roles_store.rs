@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use wall_e::leveling::{ChannelId, LevelNumber, MessageId, RoleId, UserId};
-use wall_e::store::outbox::{LevelUp, Pending};
+use wall_e::store::outbox::{Age, LevelUp, Pending};
 use wall_e::store::{level, outbox, role_work, verification};
 
 use crate::support::TestDatabase;
@@ -121,6 +121,7 @@ async fn one_message_may_bring_levels_to_two() {
         level_up,
         attempts,
         roles_given,
+        told_with: None,
     };
     let author = level_up(50, 1, Some(0), 1);
     let other = level_up(50, 2, None, 9);
@@ -129,7 +130,7 @@ async fn one_message_may_bring_levels_to_two() {
     outbox::add(&mut session, &[other]).await.unwrap();
     // A batch that is saved again.
     outbox::add(&mut session, &[author, other]).await.unwrap();
-    let due = outbox::due(&mut session, at(0), 9).await.unwrap();
+    let due = outbox::due(&mut session, at(0), Age::Any, 9).await.unwrap();
     let expected = [author, other, later].map(|level_up| pending(level_up, 0, false));
     assert_eq!(due, expected);
 
@@ -139,22 +140,30 @@ async fn one_message_may_bring_levels_to_two() {
     outbox::postpone(&mut session, message(50), user(1), at(30))
         .await
         .unwrap();
-    let due = outbox::due(&mut session, at(29), 9).await.unwrap();
+    let due = outbox::due(&mut session, at(29), Age::Any, 9)
+        .await
+        .unwrap();
     assert_eq!(due, [pending(other, 0, true), pending(later, 0, false)]);
-    let due = outbox::due(&mut session, at(30), 2).await.unwrap();
+    let due = outbox::due(&mut session, at(30), Age::Any, 2)
+        .await
+        .unwrap();
     assert_eq!(due, [pending(author, 1, false), pending(other, 0, true)]);
 
     outbox::remove(&mut session, message(50), user(2))
         .await
         .unwrap();
-    let due = outbox::due(&mut session, at(30), 9).await.unwrap();
+    let due = outbox::due(&mut session, at(30), Age::Any, 9)
+        .await
+        .unwrap();
     assert_eq!(due, [pending(author, 1, false), pending(later, 0, false)]);
 
     // As the version before wrote it.
     database
         .execute("insert into outbox (message_id, user_id, channel_id, level) values (70, 4, 7, 2)")
         .await;
-    let due = outbox::due(&mut session, at(30), 9).await.unwrap();
+    let due = outbox::due(&mut session, at(30), Age::Any, 9)
+        .await
+        .unwrap();
     assert_eq!(due[2], pending(level_up(70, 4, None, 2), 0, false));
 }
 
