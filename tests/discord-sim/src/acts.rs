@@ -13,6 +13,7 @@ use crate::clock::{Id, timestamp};
 use crate::invoke::Offered;
 use crate::message::Message;
 use crate::objects;
+use crate::roles::stored_name;
 use crate::state::{Manager, Member, Role, User};
 
 /// What people do.
@@ -238,7 +239,7 @@ impl Sim {
 
     /// A human renames a role.
     pub fn rename_role(&self, role: Id, name: &str) {
-        self.change_role(role, |role| name.clone_into(&mut role.name));
+        self.change_role(role, |role| role.name = stored_name(name));
     }
 
     /// A human changes what a role permits.

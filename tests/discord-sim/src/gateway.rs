@@ -92,6 +92,8 @@ pub(crate) struct Gateway {
     pub refuse_identifies: bool,
     /// Whether READY comes without its application.
     pub spoil_ready: bool,
+    /// Whether sessions begin without their guilds, as in an outage.
+    pub withhold_guilds: bool,
     pub mute_acks: bool,
     pub refuse_resumes: u32,
     /// When all members of a guild were last asked for.
@@ -224,7 +226,7 @@ impl State {
             ready["application"] = Value::Null;
         }
         session.push("READY", &ready, 1, limit);
-        if session.intents & GUILDS != 0 {
+        if session.intents & GUILDS != 0 && !self.gateway.withhold_guilds {
             for guild in &creates {
                 session.push("GUILD_CREATE", guild, 1, limit);
             }
@@ -507,6 +509,24 @@ impl GatewayControl<'_> {
     /// as any, but a strict client cannot read what is said of it.
     pub fn spoil_ready(&self, spoil: bool) {
         self.shared.lock().gateway.spoil_ready = spoil;
+    }
+
+    /// Begins sessions without their guilds from now on.
+    pub fn withhold_guilds(&self) {
+        self.shared.lock().gateway.withhold_guilds = true;
+    }
+
+    /// Shows every session its guilds, now and at its beginning.
+    pub fn show_guilds(&self) {
+        let mut state = self.shared.lock();
+        state.gateway.withhold_guilds = false;
+        let guilds = state.guilds.values().filter(|guild| guild.bot_is_in);
+        let shown: Vec<Event> = guilds
+            .map(|guild| Event::in_guild("GUILD_CREATE", guild.id, state.guild_create(guild)))
+            .collect();
+        for event in shown {
+            state.dispatch(event);
+        }
     }
 
     /// Puts all events aside, until `release`.

@@ -427,6 +427,12 @@ impl Sim {
         self.lock().listener = Some((to, std::collections::BTreeSet::new()));
     }
 
+    /// The links and invites of which clients show a preview below a message.
+    pub fn unfurled(&self, message: Id) -> Vec<String> {
+        let message = self.message(message);
+        message.as_ref().map(shown::unfurled).unwrap_or_default()
+    }
+
     /// Whom a message pinged.
     pub fn pings(&self, message: Id) -> Pings {
         let state = self.lock();

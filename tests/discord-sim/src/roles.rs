@@ -21,7 +21,7 @@ impl Role {
     pub fn new(id: Id, name: &str, permissions: u64) -> Self {
         Self {
             id,
-            name: name.to_owned(),
+            name: stored_name(name),
             permissions,
             position: 1,
             color: 0,
@@ -33,6 +33,14 @@ impl Role {
 
     pub fn rank(&self) -> Rank {
         (self.position, Reverse(self.id))
+    }
+}
+
+/// A role's name as Discord stores it: without the white space around it, and never empty.
+pub(crate) fn stored_name(name: &str) -> String {
+    match name.trim() {
+        "" => "new role".to_owned(),
+        name => name.to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::objects::{self, id_in, text};
 use crate::permissions::{self, MANAGE_ROLES};
 use crate::rest::validate::{Form, items, permission_bits};
 use crate::rest::{Call, MISSING_PERMISSIONS, Outcome, Refusal, UNKNOWN_MEMBER, unknown_route};
+use crate::roles::stored_name;
 use crate::state::{Guild, Role, State};
 
 pub(crate) const UNKNOWN_ROLE: Refusal = Refusal::not_found(10_011, "Unknown Role");
@@ -199,9 +200,8 @@ impl Wanted {
             form.refuse("color", "NUMBER_TYPE_MAX", message);
         }
         form.check()?;
-        let name = body["name"].as_str().map(|name| name.trim().to_owned());
         Ok(Self {
-            name: name.filter(|name| !name.is_empty()),
+            name: body["name"].as_str().map(stored_name),
             permissions,
             color,
             hoist: body["hoist"].as_bool(),
