@@ -1,5 +1,6 @@
 //! The command line: parses it, starts the log, runs what was asked for.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -7,6 +8,10 @@ use clap::Parser;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::{RecordFields, VisitOutput as _};
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
@@ -112,7 +117,7 @@ fn start_log(log: &Log) -> Overheard {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
     let lines = match log.format {
-        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Text => lines.fmt_fields(OneLine).with_target(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
     let (ear, overheard) = overhear();
@@ -123,11 +128,106 @@ fn start_log(log: &Log) -> Overheard {
     overheard
 }
 
+/// Writes fields as tracing does, on one line: names, and whatever Discord, Postgres or a file
+/// says, can hold line breaks and characters that a terminal obeys. (JSON has its own way.)
+#[derive(Clone, Copy, Debug)]
+struct OneLine;
+
+impl<'writer> FormatFields<'writer> for OneLine {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = OneLineVisitor(DefaultVisitor::new(writer, true));
+        fields.record(&mut visitor);
+        visitor.0.finish()
+    }
+}
+
+struct OneLineVisitor<'a>(DefaultVisitor<'a>);
+
+impl Visit for OneLineVisitor<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.record_debug(field, &format_args!("{value}"));
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        if text.contains(is_unprintable) {
+            let text = escaped(&text);
+            self.0.record_debug(field, &format_args!("{text}"));
+        } else {
+            self.0.record_debug(field, value);
+        }
+    }
+}
+
+/// Control characters, other line breaks, and what changes the order of the text.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
+}
+
+/// As Rust writes them in a string.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => safe.extend(c.escape_default()),
+            c if is_unprintable(c) => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Result, Write};
+    use std::sync::{Arc, Mutex};
+
     use rustix::process::{dumpable_behavior, getrlimit};
 
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_breaks_a_log_line() {
+        let hostile = "a\nERROR forged\r\u{1b}[31m\u{85}\u{2028}\u{202e}b";
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .fmt_fields(OneLine);
+        tracing::subscriber::with_default(Registry::default().with(layer), || {
+            let error = std::io::Error::other(hostile);
+            let span = tracing::error_span!("span", name = %hostile);
+            let _entered = span.enter();
+            tracing::info!(shown = %hostile, quoted = hostile, ?hostile, %error, "{hostile}");
+            tracing::info!(error = &error as &dyn std::error::Error, number = 5, plain = %"é 👩‍👧", "plain");
+        });
+        let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(said.lines().count(), 2, "{said:?}");
+        assert!(!said.replace('\n', "").contains(is_unprintable), "{said:?}");
+        let shown = "a\\nERROR forged\\r\\u{1b}[31m\\u{85}\\u{2028}\\u{202e}b";
+        assert!(said.contains(&format!("shown={shown}")), "{said}");
+        assert!(said.contains("number=5 plain=é 👩‍👧"), "{said}");
+    }
 
     #[test]
     fn memory_is_sealed() {

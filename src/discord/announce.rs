@@ -6,7 +6,7 @@ use std::time::Duration;
 use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage};
 
 use super::nonce;
-use super::reply::send;
+use super::reply::{plain, send};
 use super::rest::{Rest, RestError};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId, escape};
 
@@ -28,7 +28,7 @@ pub async fn level_up(
     role: Option<&str>,
 ) -> Result<(), RestError> {
     let new_role = new_role(role);
-    let line = CreateMessage::new()
+    let line = plain(CreateMessage::new())
         .content(format!("<@{user}> reached **level {level}**!{new_role}"))
         .allowed_mentions(CreateAllowedMentions::new().users([theirs::UserId::from(user)]));
     send(
@@ -82,7 +82,7 @@ pub async fn late_level_ups(
         }
         left = later;
         let lines: String = now.iter().map(late_line).collect();
-        let message = CreateMessage::new()
+        let message = plain(CreateMessage::new())
             .content(format!("{HEADING}{lines}"))
             .allowed_mentions(CreateAllowedMentions::new());
         let (key, part) = (key.to_string(), part.to_string());

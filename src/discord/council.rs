@@ -16,8 +16,9 @@ use serenity::all::{CreateActionRow, CreateAllowedMentions, CreateMessage};
 
 use super::nonce::nonce;
 use super::own_channel::{NoChannel, OwnChannel, find_or_create};
-use super::reply::{edit, id_of, post};
+use super::reply::{SUPPRESS_EMBEDS, edit, id_of, plain, post};
 use super::rest::{Rest, RestError};
+use super::right_roles::RightRoles;
 use crate::leveling::{ChannelId, GuildId, MessageId};
 use crate::store::council_notice::CouncilNotice;
 use crate::store::{Database, council_notice};
@@ -233,6 +234,7 @@ impl Council {
             "content": text,
             "components": buttons.as_slice(),
             "allowed_mentions": { "parse": [] },
+            "flags": SUPPRESS_EMBEDS,
         });
         let what = "rewriting a word to the council";
         match edit(&self.rest, what, channel.into(), message.into(), &body).await {
@@ -252,7 +254,7 @@ impl Council {
         nonce: String,
         place: &mut Place,
     ) -> anyhow::Result<Told> {
-        let word = CreateMessage::new()
+        let word = plain(CreateMessage::new())
             .content(text)
             .components(buttons.cloned().into_iter().collect())
             .allowed_mentions(CreateAllowedMentions::new());

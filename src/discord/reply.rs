@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use serenity::all::{
     ChannelId, CreateActionRow, CreateAllowedMentions, CreateAttachment, CreateEmbed,
-    CreateMessage, LightMethod, Message, MessageId, Nonce,
+    CreateMessage, LightMethod, Message, MessageFlags, MessageId, Nonce,
 };
 use serenity::http::{Multipart, MultipartUpload, Request, Route};
 
@@ -16,6 +16,9 @@ use super::rest::{Repeat, Rest, RestError};
 
 /// Discord's flag of a message that only one person sees.
 pub(super) const EPHEMERAL: u64 = 1 << 6;
+/// Discord's flag of a message in which no link is unfurled. It hides the message's own
+/// embeds as well.
+pub(super) const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// The colour of answers that inform.
 pub const INFO: u32 = 0x00_bf_bd;
 
@@ -82,8 +85,17 @@ impl Reply {
             "embeds": self.embed.as_slice(),
             "components": self.buttons.as_slice(),
             "allowed_mentions": { "parse": [] },
-            "flags": if self.private { EPHEMERAL } else { 0 },
+            "flags": if self.private { EPHEMERAL } else { 0 } | self.suppression(),
         })
+    }
+
+    /// Where it has no embed of its own, nothing in it is to be unfurled: it may hold names.
+    fn suppression(&self) -> u64 {
+        if self.embed.is_some() {
+            0
+        } else {
+            SUPPRESS_EMBEDS
+        }
     }
 
     /// Answers a text command, referring to it. The message's id, if Discord told it. Where the bot may not refer or embed it
@@ -133,9 +145,8 @@ impl Reply {
         message: MessageId,
     ) -> Result<(), RestError> {
         let mut body = self.body();
-        if let Some(body) = body.as_object_mut() {
-            body.remove("flags");
-        }
+        // An edit changes no other flag.
+        body["flags"] = self.suppression().into();
         edit(rest, "completing an answer", channel, message, &body).await
     }
 
@@ -147,8 +158,8 @@ impl Reply {
             Some(embed) if embeds => create
                 .content(self.content.clone().unwrap_or_default())
                 .embed(embed.clone()),
-            Some(embed) => create.content(in_plain_text(embed)),
-            None => create.content(self.content.clone().unwrap_or_default()),
+            Some(embed) => plain(create).content(in_plain_text(embed)),
+            None => plain(create).content(self.content.clone().unwrap_or_default()),
         }
     }
 }
@@ -176,6 +187,11 @@ pub fn fitting_lines(lines: impl IntoIterator<Item = String>) -> String {
         let _ = write!(text, "\n… and {left_out} more");
     }
     text
+}
+
+/// A message in which no link is unfurled: for those that hold names and no embed.
+pub(super) fn plain(message: CreateMessage) -> CreateMessage {
+    message.flags(MessageFlags::SUPPRESS_EMBEDS)
 }
 
 /// An embed's title, description and footer, as many whole lines as a message may have.

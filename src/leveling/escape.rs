@@ -1,11 +1,25 @@
 //! How a name, or any text of people's, is shown: only ever as text.
+//!
+//! Two means make text inert in Discord. A backslash before a punctuation character takes its
+//! meaning away, and is not shown. Mentions, links and invites are found by patterns that know
+//! no backslash: a zero-width space (U+200B) within one breaks the pattern, and nobody sees it.
 
 /// Shown of a name: as long as a role's may be. A person's has 32 at most, imported data
 /// may hold anything.
 const LONGEST: usize = 100;
+/// Characters in a row that show nothing: as many as between two emoji that are joined.
+const MAX_UNSEEN: usize = 2;
+/// Tags in a row: as many as the longest flag that is made of them.
+const MAX_TAGS: usize = 6;
+/// Marks on one character: more than any language needs, and too few to reach the next line.
+const MAX_MARKS: usize = 3;
+const ZERO_WIDTH_SPACE: char = '\u{200b}';
+/// Around text that is written from right to left: what follows keeps its place.
+const ISOLATE: char = '\u{2068}';
+const END_ISOLATE: char = '\u{2069}';
 
-/// A name made safe to stand in a message: nothing in it formats, links, pings,
-/// reorders the text around it or breaks the line. The name itself stays readable.
+/// A name made safe to stand in a message: nothing in it formats, links, pings, reorders the
+/// text around it, reaches over other lines or breaks its own. The name itself stays readable.
 pub fn escape(name: &str) -> String {
     escape_text(name, LONGEST).unwrap_or_else(|| "(no name)".to_owned())
 }
@@ -13,40 +27,105 @@ pub fn escape(name: &str) -> String {
 /// The same for any text of people's, cut off after so many characters; `None` if there is
 /// nothing to see.
 pub fn escape_text(text: &str, longest: usize) -> Option<String> {
-    let name: String = text
-        .trim()
-        .chars()
-        .filter(|c| !reorders(*c))
-        .take(longest)
-        .collect();
-    if is_blank(&name) {
+    let chars = bounded(text.trim(), longest);
+    if chars.iter().copied().all(is_invisible) {
         return None;
     }
-    let mut safe = String::with_capacity(name.len());
-    let mut rest = name.chars();
-    while let Some(c) = rest.next() {
+    let mut safe = String::with_capacity(chars.len());
+    let isolates = chars.iter().copied().any(is_right_to_left);
+    safe.extend(isolates.then_some(ISOLATE));
+    let mut before = Before::default();
+    for (at, &c) in chars.iter().enumerate() {
+        let rest = &chars[at + 1..];
         match c {
             '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '[' | ']' => safe.extend(['\\', c]),
-            // A quote, a heading or a list, where the name begins the line.
-            '>' | '#' | '-' if safe.is_empty() => safe.extend(['\\', c]),
-            // A mention or a link; a zero-width space in it makes it plain text.
-            '@' => safe.extend([c, '\u{200b}']),
-            ':' if rest.as_str().starts_with("//") => safe.extend([c, '\u{200b}']),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => safe.push(' '),
+            // A quote, a heading, smaller text or a list, where the name begins the line.
+            '>' | '#' | '-' if !before.seen => safe.extend(['\\', c]),
+            '.' | ')' if before.only_digits && rest.first().is_none_or(|c| c.is_whitespace()) => {
+                safe.extend(['\\', c]);
+            }
+            '@' => safe.extend([c, ZERO_WIDTH_SPACE]),
+            // Any link with a scheme.
+            ':' if rest.starts_with(&['/', '/']) => safe.extend([c, ZERO_WIDTH_SPACE]),
+            // Links and invites without one: `discord.gg/…`, `www.…`.
+            '/' if before.dot_in_word => safe.extend([ZERO_WIDTH_SPACE, c]),
+            '.' if before.word.eq_ignore_ascii_case("www") => safe.extend([c, ZERO_WIDTH_SPACE]),
+            c if breaks_line(c) => safe.push(' '),
             c => safe.push(c),
         }
+        before.then(c);
     }
+    safe.extend(isolates.then_some(END_ISOLATE));
     Some(safe)
+}
+
+/// What stands before a character.
+#[derive(Default)]
+struct Before {
+    /// Anything that can be seen.
+    seen: bool,
+    /// Digits, and nothing else that can be seen.
+    only_digits: bool,
+    /// The last letters of the word, as many as are of interest.
+    word: String,
+    dot_in_word: bool,
+}
+
+impl Before {
+    fn then(&mut self, c: char) {
+        if !is_invisible(c) {
+            self.only_digits = c.is_ascii_digit() && (self.only_digits || !self.seen);
+            self.seen = true;
+        }
+        if c.is_whitespace() {
+            self.dot_in_word = false;
+        }
+        self.dot_in_word |= matches!(c, '.' | '．' | '。' | '｡');
+        if c.is_alphanumeric() && self.word.len() < "www.".len() {
+            self.word.push(c);
+        } else if !c.is_alphanumeric() {
+            self.word.clear();
+        }
+    }
+}
+
+/// As much of a text as is shown: without what reorders, and without what is too much of
+/// characters that show nothing or stand on top of others.
+fn bounded(text: &str, longest: usize) -> Vec<char> {
+    let (mut unseen, mut tags, mut marks) = (0, 0, 0);
+    let fits = |c: &char| {
+        let run = |run: &mut usize, is_one: bool| {
+            *run = if is_one { *run + 1 } else { 0 };
+            *run
+        };
+        run(&mut unseen, is_unseen(*c)) <= MAX_UNSEEN
+            && run(&mut tags, is_tag(*c)) <= MAX_TAGS
+            && run(&mut marks, is_mark(*c)) <= MAX_MARKS
+    };
+    let chars = text.chars().filter(|c| !reorders(*c));
+    chars.filter(fits).take(longest).collect()
 }
 
 /// Whether there is nothing to see.
 pub(super) fn is_blank(name: &str) -> bool {
-    name.chars().all(is_unseen)
+    name.chars().all(is_invisible)
 }
 
 /// Characters that change the order of what is around them.
 fn reorders(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
+}
+
+/// Letters that are written from right to left, and draw the digits after them along.
+fn is_right_to_left(c: char) -> bool {
+    matches!(c,
+        '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefe}'
+            | '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}'
+    )
+}
+
+fn breaks_line(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 /// Characters that show nothing. A joiner between two emoji is one of these, and is
@@ -62,6 +141,29 @@ fn is_unseen(c: char) -> bool {
         )
 }
 
+/// Characters that show nothing but in the flags of England, Scotland and Wales.
+fn is_tag(c: char) -> bool {
+    matches!(c, '\u{e0000}'..='\u{e01ef}')
+}
+
+/// Whether nobody sees this character.
+pub(super) fn is_invisible(c: char) -> bool {
+    is_unseen(c) || is_tag(c)
+}
+
+/// Marks that stand above or below another character. Not all that Unicode has: those that
+/// fonts stack.
+fn is_mark(c: char) -> bool {
+    matches!(c,
+        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}'
+            | '\u{64b}'..='\u{65f}' | '\u{6d6}'..='\u{6dc}' | '\u{6df}'..='\u{6e4}' | '\u{e31}'
+            | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}' | '\u{eb1}' | '\u{eb4}'..='\u{ebc}'
+            | '\u{ec8}'..='\u{ecd}' | '\u{f71}'..='\u{f84}' | '\u{1ab0}'..='\u{1aff}'
+            | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{a66f}'..='\u{a672}'
+            | '\u{fe20}'..='\u{fe2f}'
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -72,30 +174,137 @@ mod tests {
     fn hostile_names_are_only_text() {
         for (name, shown) in [
             ("Alice", "Alice"),
+            ("lena.k-2", "lena.k-2"),
+            ("and/or", "and/or"),
             ("**bold**", r"\*\*bold\*\*"),
             ("<@1>", "\\<@\u{200b}1>"),
             ("@everyone", "@\u{200b}everyone"),
             ("[x](https://evil)", "\\[x\\](https:\u{200b}//evil)"),
+            (
+                "https://evil.example/x",
+                "https:\u{200b}//evil.example\u{200b}/x",
+            ),
+            ("discord.gg/abc", "discord.gg\u{200b}/abc"),
+            (
+                "x Discord.com/invite/abc",
+                "x Discord.com\u{200b}/invite\u{200b}/abc",
+            ),
+            ("www.evil.example", "www.\u{200b}evil.example"),
+            ("(WWW.evil", "(WWW.\u{200b}evil"),
+            ("awww. so", "awww. so"),
+            ("<:pepe:1>", "\\<:pepe:1>"),
+            ("<t:1700000000:R>", "\\<t:1700000000:R>"),
+            ("</rank:1>", "\\</rank:1>"),
             ("# Anne-Marie: #1", "\\# Anne-Marie: #1"),
+            ("\u{200b}# x", "\u{200b}\\# x"),
+            ("-# small", "\\-# small"),
+            (">>> quote", "\\>>> quote"),
+            ("- item", "\\- item"),
+            ("1. item", "1\\. item"),
+            ("12) item", "12\\) item"),
+            ("1.5", "1.5"),
+            ("a 1. b", "a 1. b"),
             ("a\nb", "a b"),
+            ("a\r\n\n\n\n\u{2028}b", "a  b"),
             ("\u{202e}eve", "eve"),
+            ("אבג 12", "\u{2068}אבג 12\u{2069}"),
             ("\u{200b}\u{200d}\u{3164}", "(no name)"),
+            ("\u{e0061}\u{e007f}", "(no name)"),
             ("", "(no name)"),
             ("👩‍👩‍👧", "👩‍👩‍👧"),
+            (
+                "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+                "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            ),
+            ("Việt", "Việt"),
         ] {
             assert_eq!(escape(name), shown, "{name:?}");
         }
+        let zalgo = format!("Z{}a", "\u{335}".repeat(40));
+        assert_eq!(escape(&zalgo), "Z\u{335}\u{335}\u{335}a");
+        let padded = format!("a{}b", "\u{3164}".repeat(40));
+        assert_eq!(escape(&padded), "a\u{3164}\u{3164}b");
+    }
+
+    /// The characters that no backslash takes the meaning of.
+    fn unescaped(shown: &str) -> Vec<char> {
+        let mut bare = Vec::new();
+        let mut chars = shown.chars();
+        while let Some(c) = chars.next() {
+            if c == '\\' {
+                chars.next();
+            } else {
+                bare.push(c);
+            }
+        }
+        bare
+    }
+
+    /// Whether a client would make a link of this: `HOST.TLD/PATH` or a scheme.
+    fn has_link(shown: &str) -> bool {
+        shown.contains("://")
+            || shown.to_lowercase().split_whitespace().any(|word| {
+                let invites = [
+                    "discord.gg/",
+                    "discord.com/",
+                    "discordapp.com/",
+                    "discord.gift/",
+                ];
+                word.starts_with("www.") && !word.starts_with("www.\u{200b}")
+                    || invites.iter().any(|invite| word.contains(invite))
+            })
+    }
+
+    fn longest_run(shown: &str, is_one: impl Fn(char) -> bool) -> usize {
+        let runs = shown.chars().scan(0, |run, c| {
+            *run = if is_one(c) { *run + 1 } else { 0 };
+            Some(*run)
+        });
+        runs.max().unwrap_or(0)
     }
 
     proptest! {
         #[test]
-        fn nothing_pings_or_breaks_the_line(name in "\\PC{0,40}|[@<>#&!a-z0-9]{0,40}") {
+        fn nothing_that_discord_would_act_on_is_left(
+            name in "\\PC{0,40}|[@<>#&!a-z0-9]{0,40}|(\\PC{0,3}(https?://|www\\.|discord\\.gg/|discord\\.com/invite/|<t:1>|<:a:1>|@here|\\n# |\\n> |\\[a\\]\\(|\\*\\*|[.:/\\\\wW]){0,4}){0,5}",
+        ) {
             let shown = escape(&name);
-            for hostile in ["@everyone", "@here", "://", "\n", "\r"] {
+            prop_assert!(!shown.is_empty());
+            prop_assert!(!has_link(&shown), "{:?}", shown);
+            for hostile in ["@everyone", "@here", "\n", "\r"] {
                 prop_assert!(!shown.contains(hostile), "{:?}", shown);
             }
-            prop_assert!(!shown.replace("\\<", "").contains('<'), "{:?}", shown);
-            prop_assert!(!shown.is_empty());
+            prop_assert!(!shown.chars().any(breaks_line), "{:?}", shown);
+            let bare = unescaped(&shown);
+            for c in ['*', '_', '~', '`', '|', '<', '[', ']'] {
+                prop_assert!(!bare.contains(&c), "{:?}", shown);
+            }
+            for pair in bare.windows(2) {
+                prop_assert!(pair[0] != '@' || pair[1] == ZERO_WIDTH_SPACE, "{:?}", shown);
+            }
+            let first = bare.iter().find(|c| !is_invisible(**c) && **c != ISOLATE);
+            let begins = shown.trim_start_matches(|c| is_invisible(c) || c == ISOLATE);
+            prop_assert!(
+                begins.starts_with('\\') || !first.is_some_and(|c| ['>', '#', '-'].contains(c)),
+                "{:?}", shown
+            );
+        }
+
+        #[test]
+        fn nothing_reorders_or_swamps_the_rest_of_the_line(
+            name in "([a-z]|א|\u{202e}|\u{2067}|\u{2069}|\u{335}|\u{200b}|\u{3164}|\u{e0061}|\\n){0,200}",
+        ) {
+            let shown = escape(&name);
+            let isolates = shown.matches(ISOLATE).count();
+            prop_assert_eq!(isolates, shown.matches(END_ISOLATE).count());
+            prop_assert!(isolates <= 1);
+            let inner = shown.trim_start_matches(ISOLATE).trim_end_matches(END_ISOLATE);
+            prop_assert!(!inner.chars().any(reorders), "{:?}", shown);
+            prop_assert_eq!(isolates == 1, inner.chars().any(is_right_to_left));
+            prop_assert!(inner.chars().count() <= LONGEST);
+            prop_assert!(longest_run(inner, is_unseen) <= MAX_UNSEEN);
+            prop_assert!(longest_run(inner, is_mark) <= MAX_MARKS);
+            prop_assert!(longest_run(inner, is_tag) <= MAX_TAGS);
         }
     }
 }

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Stage, TestDatabase, is_private, person, said};
 
+/// Discord's flag of a message in which no link is unfurled.
+const SUPPRESS_EMBEDS: u64 = 1 << 2;
+
 fn change(user: u64, amount: i64, reason: &str) -> Value {
     json!([
         { "name": "user", "type": 6, "value": user.to_string() },
@@ -304,9 +307,7 @@ async fn moderators_commands_are_for_moderators() {
     // Rights follow the roles at once.
     stage.sim.grant(alice, stage.sim.role("Moderator"));
     assert_ne!(stage.ask("alice", ".levels").await, only);
-    stage
-        .sim
-        .rename_role(stage.sim.role("Moderator"), "Retired");
+    stage.sim.revoke(alice, stage.sim.role("Moderator"));
     assert_eq!(stage.ask("alice", ".levels").await, only);
 }
 
@@ -359,6 +360,10 @@ async fn names_are_only_text_in_every_answer() {
             "\\*\\*b\\*\\* \\<@\u{200b}1> @\u{200b}everyone",
         ),
         ("\u{202e}live", "live"),
+        (
+            "https://evil.example/x discord.gg/abc",
+            "https:\u{200b}//evil.example\u{200b}/x discord.gg\u{200b}/abc",
+        ),
         (emoji.as_str(), ""),
         (long.as_str(), ""),
         ("\u{200b}", "(no name)"),
@@ -388,6 +393,17 @@ async fn names_are_only_text_in_every_answer() {
             );
             assert!(text.chars().count() < 4_096, "{command}");
             assert!(!text.contains("**b**"), "{command}: {text}");
+            let links = stage.sim.unfurled(crate::support::id_of(&told));
+            assert_eq!(links, Vec::<String>::new(), "{command}: {text}");
+            let has_embeds = told["embeds"]
+                .as_array()
+                .is_some_and(|embeds| !embeds.is_empty());
+            let flags = told["flags"].as_u64().unwrap_or(0);
+            assert_eq!(
+                flags & SUPPRESS_EMBEDS == 0,
+                has_embeds,
+                "{command}: {told}"
+            );
         }
     }
     let pinged = stage.sim.bot_messages(general).iter().any(|message| {
