@@ -286,9 +286,14 @@ read_settings() {
     local file=$1 line key value number=0
     [[ -e $file ]] || return 0
     [[ $file != .env ]] || keep_private "$file"
+    case $(head -c 2 -- "$file" | od -An -tx1) in
+        ' ff fe' | ' fe ff') fail 1 "$file is UTF-16, as PowerShell writes it: save it as UTF-8." ;;
+    esac
     while IFS= read -r line || [[ $line ]]; do
         number=$((number + 1))
         line=${line%$'\r'}
+        # A byte order mark, as Windows' editors write it.
+        ((number > 1)) || line=${line#$'\xEF\xBB\xBF'}
         [[ $line =~ ^[[:space:]]*(#|$) ]] && continue
         # The line itself is not shown: it may hold the token.
         [[ $line =~ ^[[:space:]]*(export[[:space:]]+)?([A-Za-z_][A-Za-z_0-9]*)[[:space:]]*=[[:space:]]*(.*)$ ]] ||
@@ -355,7 +360,7 @@ write_setting() {
     export "$1=$2"
     file=$(realpath .env)
     new=$(umask 077 && mktemp "$file.XXXXXX")
-    { [[ ! -e $file ]] || grep -vE "^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=" "$file" || true; } >"$new"
+    { [[ ! -e $file ]] || sed $'1s/^\xEF\xBB\xBF//' -- "$file" | grep -vE "^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=" || true; } >"$new"
     printf '%s=%s\n' "$1" "$2" >>"$new"
     mv -- "$new" "$file"
     say "Written to .env."

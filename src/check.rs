@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use chrono::Utc;
 use chrono_tz::Tz;
 
@@ -19,6 +19,7 @@ use crate::leveling::{Levels, MessageId, Points, Standing, Timestamp, UserId};
 use crate::store::xp_change;
 use crate::store::xp_day::{self, DayTotal};
 use crate::store::{self, Connection, Database};
+use crate::text_file::{self, TextFile};
 use crate::xp::{Seen, recompute_from};
 
 /// Rows printed at most; the rest is only counted.
@@ -154,9 +155,10 @@ fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
 /// is no Discord to ask what time it is: it is no earlier than the bot's frontier.
 #[expect(clippy::print_stdout, reason = "part of the answer of a command")]
 fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    let mut messages = parse(&text).with_context(|| path.display().to_string())?;
+    let TextFile { text, encoding } =
+        text_file::read(path).map_err(|error| anyhow!("{} {error}", path.display()))?;
+    let mut messages =
+        parse(&text).with_context(|| format!("{}, read as {encoding}", path.display()))?;
     let now = Timestamp::from_millis(Utc::now().timestamp_millis());
     let now = now.max(frontier.map(MessageId::sent_at));
     if let Some(newest) = now.map(newest_believed) {
@@ -176,8 +178,11 @@ fn parse(text: &str) -> anyhow::Result<Vec<Seen>> {
         .zip(text.lines())
         .filter(|(_, line)| !line.trim().is_empty())
     {
-        let message: BareMessage = serde_json::from_str(line)
-            .with_context(|| format!("line {number} is not a message of Discord"))?;
+        let message: BareMessage = serde_json::from_str(line).map_err(|error| {
+            // Each line is its own document to serde, which counts them from 1.
+            let why = text_file::json_error(&error).replace(" at line 1 column ", " at column ");
+            anyhow!("line {number} is not a message of Discord: {why}")
+        })?;
         messages.extend(message.seen(|_, _| true));
     }
     Ok(messages)

@@ -22,6 +22,7 @@ use secrecy::SecretString;
 
 use crate::error::Stop;
 use crate::leveling::GuildId;
+use crate::text_file::{self, TextError};
 
 /// A self-hosted Discord leveling bot.
 #[derive(Debug, Parser)]
@@ -279,18 +280,23 @@ impl Discord {
         let given = match (&self.token, given(self.token_file.as_deref())) {
             (Some(token), _) if !token.expose_secret().is_empty() => token.clone(),
             (_, Some(file)) => {
-                let text = std::fs::read_to_string(file).map_err(|error| {
-                    Stop::NoToken(if error.kind() == ErrorKind::NotFound {
-                        "; the file that WALLE_TOKEN_FILE names is not there"
-                    } else {
-                        "; the file that WALLE_TOKEN_FILE names cannot be read"
+                let read = text_file::read(file).map_err(|error| {
+                    Stop::NoToken(match error {
+                        TextError::Io(error) if error.kind() == ErrorKind::NotFound => {
+                            "; the file that WALLE_TOKEN_FILE names is not there"
+                        }
+                        TextError::Io(_) => "; the file that WALLE_TOKEN_FILE names cannot be read",
+                        TextError::Malformed { .. } | TextError::Utf32 => {
+                            "; the file that WALLE_TOKEN_FILE names is neither UTF-8 nor UTF-16"
+                        }
                     })
                 })?;
-                SecretString::from(text)
+                SecretString::from(read.text)
             }
             _ => return Err(Stop::NoToken("")),
         };
-        let token = given.expose_secret().trim();
+        // An editor may have put a byte order mark before it.
+        let token = given.expose_secret().trim_start_matches('\u{feff}').trim();
         // A token that could not stand in a header would be quoted in an error.
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Stop::NoToken("; what is set there is not a token"));

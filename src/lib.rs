@@ -3,7 +3,8 @@
 //! In reading order, each module using only those before it:
 //!
 //! - [`leveling`] the rules, pure: ids, the curve, what a message earns, ranks, names
-//! - [`backoff`] how long to wait before trying again
+//! - [`backoff`] how long to wait before trying again; [`text_file`] files in the encodings
+//!   that people's tools write
 //! - [`store`] Postgres: one file for each table, and the [lease](store::lease) on the whole
 //! - [`xp`] the cache everyone reads and the engine, the one task that writes XP
 //! - [`error`] who is told what; [`config`] flags and environment
@@ -148,4 +149,5 @@ pub mod profiles;
 pub mod roles;
 pub mod store;
 pub mod tasks;
+pub mod text_file;
 pub mod xp;

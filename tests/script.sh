@@ -62,8 +62,19 @@ EOF
     none_of grep secret out
 }
 
+test_settings_may_be_written_on_windows() {
+    printf '\xEF\xBB\xBFWALLE_TOKEN=secret\r\nWALLE_GUILD_ID=%s\r\n' "$guild" >.env
+    DATABASE_URL=postgres://mine expect 0 ./run_walle.sh
+    bot_saw 'WALLE_TOKEN=secret'
+    bot_saw "WALLE_GUILD_ID=$guild"
+    printf 'WALLE_TOKEN=secret\n' | iconv -t UTF-16 >.env
+    expect 1 ./run_walle.sh
+    says ".env is UTF-16"
+    none_of grep secret out
+}
+
 test_the_terminal_is_asked_and_env_is_written() {
-    echo 'WALLE_PREFIX="!"' >.env
+    printf '\xEF\xBB\xBFWALLE_PREFIX="!"\n' >.env
     printf '%s\n' 'a b' 'to-ken_1.x' 12 "$guild" | on_a_terminal env DATABASE_URL=postgres://mine ./run_walle.sh
     [[ $(cat .env) == "WALLE_PREFIX=\"!\""$'\n'"WALLE_TOKEN=to-ken_1.x"$'\n'"WALLE_GUILD_ID=$guild" ]]
     [[ $(stat -c %a .env) == 600 ]]

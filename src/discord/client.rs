@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use serenity::all::{ClientBuilder, GatewayIntents, RawEventHandler};
@@ -18,6 +18,7 @@ use super::overheard::Overheard;
 use super::rest::Rest;
 use crate::config::{Discord, Origin};
 use crate::error::Stop;
+use crate::text_file;
 
 /// Time limit of one HTTP exchange.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -130,14 +131,15 @@ async fn http(settings: &Discord, token: &SecretString) -> anyhow::Result<Http> 
 pub(super) fn trusting(settings: &Discord) -> anyhow::Result<reqwest::ClientBuilder> {
     let mut client = reqwest::Client::builder();
     if let Some(path) = settings.ca() {
-        let pem = std::fs::read(path)
-            .with_context(|| format!("WALLE_DISCORD_CA: {} cannot be read", path.display()))?;
-        let certificate = reqwest::Certificate::from_pem(&pem).with_context(|| {
-            format!(
-                "WALLE_DISCORD_CA: {} is not a PEM certificate",
-                path.display()
-            )
-        })?;
+        let pem = text_file::read(path)
+            .map_err(|error| anyhow!("WALLE_DISCORD_CA: {} {error}", path.display()))?;
+        let certificate =
+            reqwest::Certificate::from_pem(pem.text.as_bytes()).with_context(|| {
+                format!(
+                    "WALLE_DISCORD_CA: {} is not a PEM certificate",
+                    path.display()
+                )
+            })?;
         client = client.add_root_certificate(certificate);
     }
     Ok(client)

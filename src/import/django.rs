@@ -1,8 +1,8 @@
 //! Reads what Django's `dumpdata` writes of the Python wall_e's models.
 //!
 //! Only reads and checks: whoever holds a [`Dump`] holds one that can be saved.
-//! A record that cannot be is refused by its file, its number and its field;
-//! fields and models that we do not know are passed over.
+//! A record that cannot be is refused by its file, its number and its field, and what it
+//! holds is not repeated; fields and models that we do not know are passed over.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ use crate::leveling::{
     Timestamp, UserId,
 };
 use crate::store::user_point::{AvatarCopy, ImportedUser};
+use crate::text_file::{self, Encoding, TextFile, json_error};
 
 const LEVEL: &str = "wall_e_models.level";
 const USER_POINT: &str = "wall_e_models.userpoint";
@@ -30,9 +31,13 @@ const LATEST_SECOND: f64 = 253_402_300_799.0;
 pub fn read(paths: &[PathBuf]) -> anyhow::Result<Dump> {
     let mut files = Vec::with_capacity(paths.len());
     for path in paths {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read", path.display()))?;
-        files.push((path.display().to_string(), text));
+        let TextFile { text, encoding } =
+            text_file::read(path).map_err(|error| anyhow!("{} {error}", path.display()))?;
+        let name = match encoding {
+            Encoding::Utf8 => path.display().to_string(),
+            other => format!("{}, read as {other}", path.display()),
+        };
+        files.push((name, text));
     }
     parse(
         files
@@ -48,13 +53,15 @@ pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow:
     let mut first_seen: HashMap<UserId, String> = HashMap::new();
     let mut passed_over = 0;
     for (file, text) in files {
-        let records: Vec<&RawValue> = serde_json::from_str(text)
-            .with_context(|| format!("{file} is not a whole JSON list of Django records"))?;
+        let records: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
+            let why = json_error(&error);
+            anyhow!("{file} is not a whole JSON list of Django records: {why}")
+        })?;
         for (number, record) in (1..).zip(records) {
-            let Record { model, fields } =
-                serde_json::from_str(record.get()).with_context(|| {
-                    format!("{file}, record {number}: must have a model and fields")
-                })?;
+            let Record { model, fields } = serde_json::from_str(record.get()).map_err(|error| {
+                let why = json_error(&error);
+                anyhow!("{file}, record {number}: must have a model and fields: {why}")
+            })?;
             let place = || format!("{file}, record {number} ({model})");
             let fields = Fields(&fields);
             if model.eq_ignore_ascii_case(LEVEL) {
@@ -226,22 +233,21 @@ impl Fields<'_> {
         };
         let whole = value
             .as_u64()
-            .ok_or_else(|| anyhow!("{name}: must be a whole number from 0 on, not {value}"))?;
+            .ok_or_else(|| anyhow!("{name}: must be a whole number from 0 on"))?;
         Ok(Some(whole))
     }
 
     fn points(&self, name: &str) -> anyhow::Result<Points> {
         let value = self.whole(name)?;
-        Points::new(value)
-            .ok_or_else(|| anyhow!("{name}: must be at most {}, not {value}", i64::MAX))
+        Points::new(value).ok_or_else(|| anyhow!("{name}: must be at most {}", i64::MAX))
     }
 
     fn optional_id<T>(&self, name: &str, parse: fn(u64) -> Option<T>) -> anyhow::Result<Option<T>> {
         let Some(value) = self.optional_whole(name)? else {
             return Ok(None);
         };
-        let id = parse(value)
-            .ok_or_else(|| anyhow!("{name}: must be an id from 1 to {}, not {value}", i64::MAX))?;
+        let id =
+            parse(value).ok_or_else(|| anyhow!("{name}: must be an id from 1 to {}", i64::MAX))?;
         Ok(Some(id))
     }
 
@@ -252,7 +258,7 @@ impl Fields<'_> {
         };
         let text = value
             .as_str()
-            .ok_or_else(|| anyhow!("{name}: must be a text, not {value}"))?;
+            .ok_or_else(|| anyhow!("{name}: must be a text"))?;
         if text.contains('\0') {
             bail!("{name}: holds a NUL character, which Postgres cannot store");
         }
@@ -265,7 +271,7 @@ impl Fields<'_> {
         };
         value
             .as_bool()
-            .ok_or_else(|| anyhow!("{name}: must be true or false, not {value}"))
+            .ok_or_else(|| anyhow!("{name}: must be true or false"))
     }
 
     /// Seconds since 1970, whole or not; 0 is Django's default and means never.
@@ -276,8 +282,7 @@ impl Fields<'_> {
         let seconds = value
             .as_f64()
             .filter(|seconds| (0.0..=LATEST_SECOND).contains(seconds));
-        let seconds =
-            seconds.ok_or_else(|| anyhow!("{name}: must be seconds since 1970, not {value}"))?;
+        let seconds = seconds.ok_or_else(|| anyhow!("{name}: must be seconds since 1970"))?;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "checked to be in range above"
@@ -289,9 +294,8 @@ impl Fields<'_> {
         let Some(text) = self.text(name)? else {
             return Ok(None);
         };
-        let date = DateTime::parse_from_rfc3339(&text).map_err(|_| {
-            anyhow!("{name}: must be a date such as 2024-02-29T12:00:00Z, not {text:?}")
-        })?;
+        let date = DateTime::parse_from_rfc3339(&text)
+            .map_err(|_| anyhow!("{name}: must be a date such as 2024-02-29T12:00:00Z"))?;
         Ok(Timestamp::from_millis(date.timestamp_millis()))
     }
 }

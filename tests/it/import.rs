@@ -276,3 +276,60 @@ async fn nothing_is_imported_while_a_bot_holds_the_database() {
     assert!(taken.status.success(), "{}", said(&taken));
     assert_eq!(stage.database.standing(1).await, Some((5, 0)));
 }
+
+fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    format!("\u{feff}{text}")
+        .encode_utf16()
+        .flat_map(unit)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_dump_from_windows_is_read_and_what_is_no_text_is_named() {
+    let dump = json!([user(1, 4_000, 9)]).to_string();
+    for (id, bytes) in [
+        (1, format!("\u{feff}{dump}\r\n").into_bytes()),
+        (2, utf16(&dump, u16::to_le_bytes)),
+        (3, utf16(&dump, u16::to_be_bytes)),
+    ] {
+        let database = TestDatabase::migrated().await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let output = import(&database, &[file.path().to_path_buf()], &[]).await;
+        assert!(output.status.success(), "{id}: {}", said(&output));
+        assert_eq!(database.standing(1).await, Some((4_000, 200)), "{id}");
+    }
+    let database = TestDatabase::migrated().await;
+    let secret = dump.replace("4000", "\"a secret\"");
+    for (bytes, part) in [
+        (b"[\n\"Ren\xe9\"]".to_vec(), "line 2 is not UTF-8"),
+        (
+            utf16(&dump[..dump.len() - 5], u16::to_le_bytes),
+            "read as UTF-16 (little-endian) is not a whole JSON list",
+        ),
+        (
+            secret.into_bytes(),
+            "record 1 (wall_e_models.userpoint): points: must be a whole number",
+        ),
+        (
+            br#"["a secret"]"#.to_vec(),
+            "record 1: must have a model and fields: expected",
+        ),
+        (
+            br#"{"a secret": "a secret"}"#.to_vec(),
+            "is not a whole JSON list of Django records: expected a sequence",
+        ),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let name = file.path().display().to_string();
+        let output = import(&database, &[file.path().to_path_buf()], &[]).await;
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains(part) && text.contains(&name),
+            "{part}: {text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
+}

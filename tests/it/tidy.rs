@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the inside out: each may use itself and those before it.
 const LAYERS: [&[&str]; 10] = [
-    &["leveling", "backoff"],
+    &["leveling", "backoff", "text_file"],
     &["store"],
     &["error", "xp"],
     &["config"],
