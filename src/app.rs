@@ -26,8 +26,10 @@ use crate::discord::client::{self, Client};
 use crate::discord::council::Council;
 use crate::discord::gateway::Gateway;
 use crate::discord::history::ReadingMemory;
+use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::overheard::Overheard;
+use crate::discord::right_roles::RightRoles;
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::time::{DiscordTime, TimeKeeper};
 use crate::error::Stop;
@@ -44,6 +46,7 @@ use crate::tasks::Tasks;
 use crate::tasks::catch_up::CatchUp;
 use crate::tasks::close_buttons::CloseButtons;
 use crate::tasks::level_ups::LevelUps;
+use crate::tasks::right_roles::WatchRightRoles;
 use crate::xp::{self, Engine, EngineHandles, LevelNames, XpCache};
 
 /// Everything ends within this, or is left behind: service managers kill after 10 s.
@@ -217,19 +220,21 @@ async fn build(
     let gate = MessageGate::new(time.clone(), inbox.clone());
     let under_way = TaskTracker::new();
     let (stop, stops) = mpsc::channel(4);
+    let known_guild = KnownGuild::new(rest.clone(), guild);
+    let right_roles =
+        RightRoles::load(settings.rights, known_guild.clone(), database.clone()).await?;
     let council = Arc::new(Council::new(
         rest.clone(),
         database.clone(),
         guild,
         settings.council,
-        settings.rights.moderators.0.clone(),
+        Some(right_roles.clone()),
     ));
-    let rights = Rights::new(settings.rights);
     let (sightings, seen) = Sightings::new(Arc::clone(&xp));
     let verify = VerifyRoles {
         council: Some(Arc::clone(&council)),
         sightings: Some(sightings.clone()),
-        ..verifier(database, &xp, rest.clone(), guild, &rights)
+        ..verifier(database, &xp, rest.clone(), guild, &right_roles)
     };
     let profiles_changed = Arc::new(Notify::new());
     let avatars = AvatarChannel::new(rest.clone(), database.clone(), guild, settings.avatars);
@@ -252,7 +257,8 @@ async fn build(
     let commands = Arc::new(Commands::new(Setting {
         guild,
         prefix: settings.prefix.clone(),
-        rights,
+        known_guild: known_guild.clone(),
+        rights: Rights::new(right_roles.clone()),
         xp: Arc::clone(&xp),
         names,
         book: book.clone(),
@@ -275,6 +281,7 @@ async fn build(
         sightings,
         verifications: verifications.clone(),
         book: book.clone(),
+        known_guild: known_guild.clone(),
         commands: Arc::clone(&commands),
         council: Arc::clone(&council),
         revoked: revoked.clone(),
@@ -313,6 +320,12 @@ async fn build(
         close_buttons: CloseButtons {
             database: database.clone(),
             rest: rest.clone(),
+        },
+        right_roles: WatchRightRoles {
+            guild: known_guild,
+            roles: right_roles,
+            council: Arc::clone(&council),
+            logged: Mutex::default(),
         },
         verifications: verifications_task,
         register: Register {
@@ -391,17 +404,17 @@ fn verifier(
     xp: &Arc<XpCache>,
     rest: Rest,
     guild: GuildId,
-    rights: &Rights,
+    rights: &RightRoles,
 ) -> VerifyRoles {
     VerifyRoles {
         database: database.clone(),
         xp: Arc::clone(xp),
         names: LevelNames::new(database.clone(), Arc::clone(xp)),
-        book: RoleBook::new(rest.clone(), guild, Arc::clone(xp), &rights.all_names()),
+        book: RoleBook::new(rest.clone(), guild, Arc::clone(xp), rights.clone()),
         calls: RoleCalls::new(rest.clone(), guild),
         rest,
         guild,
-        rights: rights.all_names(),
+        rights: rights.clone(),
         council: None,
         sightings: None,
     }
@@ -424,7 +437,8 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = Database::connect(&settings.database.database_url).await?;
     let rest = client::rest(&settings.discord, &token, cancel.child_token()).await?;
-    let rights = Rights::new(settings.rights);
+    let known_guild = KnownGuild::new(rest.clone(), guild);
+    let rights = RightRoles::load(settings.rights, known_guild, database.clone()).await?;
     let verifying = async {
         let xp = Arc::new(load(&database).await?);
         let verify = verifier(&database, &xp, rest, guild, &rights);

@@ -21,7 +21,7 @@ use rustix::process::Pid;
 use secrecy::SecretString;
 
 use crate::error::Stop;
-use crate::leveling::GuildId;
+use crate::leveling::{GuildId, RoleEntry};
 use crate::text_file::{self, TextError};
 
 /// A self-hosted Discord leveling bot.
@@ -183,41 +183,61 @@ impl Guild {
     }
 }
 
-/// Who may do what: names of roles, with commas between them.
+/// Who may do what: names or ids of roles, with commas between them.
 #[derive(Clone, Debug, Args)]
 pub struct Rights {
-    /// Roles that may run moderator commands
+    /// Roles that may run moderator commands: names or ids, with commas between them. A name
+    /// gives rights once a single role bears it, which is then followed by its id
     #[arg(
         long = "moderator-roles",
         env = "WALLE_MODERATOR_ROLES",
         default_value = "Minions,Moderator",
         hide_env_values = true,
-        value_parser = Setting(role_names)
+        value_parser = Setting(role_list)
     )]
-    pub moderators: RoleNames,
-    /// Roles that may hide or show someone else's XP
+    pub moderators: RoleList,
+    /// Roles that may hide or show someone else's XP: names or ids
     #[arg(
         long = "privacy-roles",
         env = "WALLE_PRIVACY_ROLES",
         default_value = "Minions",
         hide_env_values = true,
-        value_parser = Setting(role_names)
+        value_parser = Setting(role_list)
     )]
-    pub privacy: RoleNames,
-    /// Roles that may reset attempts and profiles
+    pub privacy: RoleList,
+    /// Roles that may reset attempts and profiles: names or ids
     #[arg(
         long = "operator-roles",
         env = "WALLE_OPERATOR_ROLES",
         default_value = "Bot_manager",
         hide_env_values = true,
-        value_parser = Setting(role_names)
+        value_parser = Setting(role_list)
     )]
-    pub operators: RoleNames,
+    pub operators: RoleList,
 }
 
-/// Names of roles, as they stand in the guild.
+/// Roles, by their names as they stand in the guild, or by their ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RoleNames(pub Vec<String>);
+pub struct RoleList(pub Vec<RoleEntry>);
+
+impl Rights {
+    /// All that the settings name, some perhaps more than once.
+    pub fn entries(&self) -> impl Iterator<Item = &RoleEntry> {
+        let lists = [&self.moderators, &self.privacy, &self.operators];
+        lists.into_iter().flat_map(|list| &list.0)
+    }
+
+    /// The variables of the settings that hold an entry.
+    pub fn holding(&self, entry: &RoleEntry) -> Vec<&'static str> {
+        let lists = [
+            ("WALLE_MODERATOR_ROLES", &self.moderators),
+            ("WALLE_PRIVACY_ROLES", &self.privacy),
+            ("WALLE_OPERATOR_ROLES", &self.operators),
+        ];
+        let holding = lists.into_iter().filter(|(_, list)| list.0.contains(entry));
+        holding.map(|(name, _)| name).collect()
+    }
+}
 
 /// What it takes to listen.
 #[derive(Clone, Debug, Args)]
@@ -457,10 +477,9 @@ fn prefix(text: &str) -> Result<String, &'static str> {
 
 /// A list that is set to nothing is empty: only administrators have that right then.
 #[expect(clippy::unnecessary_wraps, reason = "the shape of a setting's reader")]
-fn role_names(text: &str) -> Result<RoleNames, &'static str> {
-    let names = text.split(',').map(str::trim);
-    let names = names.filter(|name| !name.is_empty()).map(str::to_owned);
-    Ok(RoleNames(names.collect()))
+fn role_list(text: &str) -> Result<RoleList, &'static str> {
+    let entries = text.split(',').filter_map(RoleEntry::parse);
+    Ok(RoleList(entries.collect()))
 }
 
 fn time_of_day(text: &str) -> Result<NaiveTime, &'static str> {
@@ -580,7 +599,7 @@ mod tests {
         assert_eq!(log_filter("").as_deref(), Ok(LOG_FILTER));
         assert_eq!(log_format(""), Ok(LogFormat::Text));
         assert!(log_filter("wall_e=a.secret=x").is_err());
-        assert_eq!(role_names(""), Ok(RoleNames::default()));
+        assert_eq!(role_list(""), Ok(RoleList::default()));
         assert_eq!(time_of_day(""), time_of_day("05:00"));
         assert!(time_of_day("25:00").is_err() && time_of_day("5").is_err());
         assert_eq!(hours(""), Ok(24));
@@ -612,9 +631,12 @@ mod tests {
     }
 
     #[test]
-    fn names_of_roles_stand_between_commas() {
-        let names = role_names(" Minions, Bot manager ,,").unwrap();
-        assert_eq!(names.0, ["Minions", "Bot manager"]);
+    fn roles_stand_between_commas() {
+        let roles = role_list(" Minions, Bot manager ,,175928847299117063").unwrap();
+        let expected = ["Minions", "Bot manager", "175928847299117063"];
+        let expected = expected.map(|entry| RoleEntry::parse(entry).unwrap());
+        assert_eq!(roles.0, expected);
+        assert!(matches!(roles.0[2], RoleEntry::Id(_)));
     }
 
     #[test]

@@ -116,8 +116,12 @@
 //!   role through the same table as those who come back.
 //! - All role calls pass one gate in the order in which they came, instead of a worker with a
 //!   queue: a level-up waits for one call of a verification, not for its end.
-//! - Who may do what is told by the cache of serenity, which the gateway keeps current; what
-//!   is done to roles is decided on what REST says in that moment.
+//! - Who may do what is told by the guild's owner and roles, which events keep current and REST
+//!   where there are none ([`discord::known_guild`]); what is done to roles is decided on what
+//!   REST says in that moment.
+//! - A name in the settings is pinned to the one role that bears it ([`discord::right_roles`]).
+//!   When that role is deleted, the only other of its name takes its place, and the council is
+//!   told: to make one takes Manage Roles. An id in the settings means its role only.
 //! - What the council's channel shows is told by the database, and Discord is not asked, so
 //!   that the same problems cost no call. What people delete there is heard from the gateway;
 //!   a message deleted while nobody listened is posted anew only when its problem changes.

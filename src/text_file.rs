@@ -89,7 +89,7 @@ fn utf8(bytes: Vec<u8>) -> Result<TextFile, TextError> {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         TextError::Malformed {
             found: Encoding::Utf8,
-            line: 1 + valid.iter().filter(|byte| **byte == b'\n').count(),
+            line: valid.split(|byte| *byte == b'\n').count(),
         }
     })?;
     let encoding = Encoding::Utf8;

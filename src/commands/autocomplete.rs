@@ -28,14 +28,14 @@ pub(super) async fn named_levels(ctx: Context<'_>, typed: &str) -> CreateAutocom
 /// Roles of the guild that a level may carry, as far as can be told without asking.
 pub(super) async fn roles(ctx: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
     let data = ctx.data();
-    let rights = data.setting.rights.all_names();
+    let rights = data.setting.rights.protected();
     let levels = data.setting.xp.levels();
-    let roles = guild_roles(data, ctx.cache()).await.map(|(roles, _)| roles);
+    let roles = guild_roles(data).await;
     let may_be_one = |role: &GuildRole| {
         !role.managed
             && !role.moderates()
             && role.id.get() != data.setting.guild.get()
-            && !rights.contains(&role.name)
+            && !rights.covers(role)
             && levels.carrying(role.id).is_none()
     };
     let mut names: Vec<String> = roles

@@ -22,11 +22,12 @@ pub(super) async fn help(
     let setting = &ctx.data().setting;
     let (prefix, rights) = (&setting.prefix, &setting.rights);
     let commands = &ctx.framework().options().commands;
+    let caller = rights.caller(ctx).await;
     let embed = match command
         .as_deref()
         .map(|name| name.trim().trim_start_matches(prefix.as_str()))
     {
-        None | Some("") => overview(prefix, commands, rights, &Caller::of(ctx).await?),
+        None | Some("") => overview(prefix, commands, rights, &caller),
         Some(name) => {
             let same = |command: &&Command| command.name.eq_ignore_ascii_case(name);
             let command = commands.iter().find(same).ok_or_else(|| {
@@ -34,7 +35,7 @@ pub(super) async fn help(
                     "There is no such command. `{prefix}help` lists those there are."
                 ))
             })?;
-            details(prefix, command, rights)
+            details(prefix, command, rights, &caller)
         }
     };
     answer(ctx, Reply::embed(embed.color(INFO)).private()).await
@@ -42,11 +43,20 @@ pub(super) async fn help(
 
 /// What the caller may run.
 fn overview(prefix: &str, commands: &[Command], rights: &Rights, caller: &Caller) -> CreateEmbed {
+    let mut is_unknown = false;
     let lines: Vec<String> = commands
         .iter()
         .filter_map(|command| {
-            let manual = manual(command).filter(|manual| rights.allow(manual.right, caller));
-            let Manual { usage, example, .. } = manual?;
+            let Manual {
+                usage,
+                example,
+                right,
+            } = manual(command)?;
+            let allowed = rights.allow(right, caller);
+            is_unknown |= allowed.is_err();
+            if !allowed.unwrap_or(false) {
+                return None;
+            }
             let description = command.description.as_deref().unwrap_or_default();
             Some(format!(
                 "`{prefix}{usage}`\n{description}. Example: `{prefix}{example}`"
@@ -54,12 +64,17 @@ fn overview(prefix: &str, commands: &[Command], rights: &Rights, caller: &Caller
         })
         .collect();
     CreateEmbed::new().title("Commands").description(format!(
-        "{}\n\nEach works as a slash command too, such as `/help`.",
-        lines.join("\n\n")
+        "{}\n\nEach works as a slash command too, such as `/help`.{}",
+        lines.join("\n\n"),
+        if is_unknown {
+            " I can't tell just now whether you may run more than these; please try again shortly."
+        } else {
+            ""
+        }
     ))
 }
 
-fn details(prefix: &str, command: &Command, rights: &Rights) -> CreateEmbed {
+fn details(prefix: &str, command: &Command, rights: &Rights, caller: &Caller) -> CreateEmbed {
     let mut parts = vec![format!(
         "{}.",
         command.description.as_deref().unwrap_or_default()
@@ -74,7 +89,7 @@ fn details(prefix: &str, command: &Command, rights: &Rights) -> CreateEmbed {
             "Usage: `{prefix}{usage}`\nExample: `{prefix}{example}`"
         ));
         if right != Right::Anyone {
-            parts.push(rights.refusal(right).0);
+            parts.push(rights.refusal(right, caller).0);
         }
     }
     CreateEmbed::new()

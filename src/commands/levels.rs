@@ -25,7 +25,7 @@ pub(super) async fn levels(
     page: Option<Page>,
 ) -> Result<(), Error> {
     settle(ctx).await;
-    let (roles, _) = guild_roles(ctx.data(), ctx.cache()).await?;
+    let roles = guild_roles(ctx.data()).await?;
     let list = Listed::new(&ctx.data().setting.xp, &roles);
     let page = match page {
         Some(Page(page)) => existing(page, list.pages())?,
@@ -103,7 +103,7 @@ impl Listed {
 
 /// The role that a level carries: by its id, or, where none has been seen yet, by its name.
 fn role_of<'a>(level: &Level, roles: &'a [GuildRole]) -> Option<&'a GuildRole> {
-    let named = |role: &&GuildRole| Some(&role.name) == level.role_name.as_ref();
+    let named = |role: &&GuildRole| Some(&*role.name) == level.stored_name();
     match level.role_id {
         Some(_) => level.role_in(roles),
         None => roles.iter().find(named),

@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::discord::Rest;
+use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::DiscordTime;
 use crate::leveling::{GuildId, UserId};
@@ -96,6 +97,8 @@ pub struct Setting {
     pub members: mpsc::UnboundedSender<UserId>,
     /// Knows when the messages before a command have been counted.
     pub inbox: Inbox,
+    /// The guild's roles.
+    pub known_guild: KnownGuild,
     /// Holds messages whose time is in doubt.
     pub gate: MessageGate,
     /// Who may do what.

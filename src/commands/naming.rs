@@ -16,7 +16,7 @@ use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{
     GuildRole, Height, Level, LevelNumber, Levels, Naming, Refusal, RoleId, RoleName, UserId,
-    escape, may_be_changed, name_level, take_role,
+    carry_role, escape, may_be_changed, name_level, take_role,
 };
 use crate::xp::Alone;
 
@@ -51,6 +51,8 @@ pub(super) fn id_of_bot(id: serenity::UserId) -> Result<UserId, Error> {
 
 /// The role that a level is to carry.
 pub(super) enum Wanted {
+    /// This very one, which was mentioned.
+    Pointed(RoleId),
     /// One of this name, there or not.
     Named {
         /// A role that is called exactly this, as the suggestions are, is the one.
@@ -116,7 +118,7 @@ pub(super) async fn carry(
     let alone = data.setting.names.alone().await?;
     let (roles, reach) = roles_and_reach(scene).await?;
     let levels = data.setting.xp.levels();
-    let rights = data.setting.rights.all_names();
+    let rights = data.setting.rights.protected();
     let Some(level) = levels.find(number.value) else {
         return Err(no_level(&levels, &number.typed).into());
     };
@@ -126,6 +128,12 @@ pub(super) async fn carry(
             let name = exact.map_or_else(|| name.clone(), RoleName::of);
             let decided = name_level(&levels, &roles, reach, &rights, level, &name);
             (name, decided)
+        }
+        Wanted::Pointed(id) => {
+            let role = roles.iter().find(|role| role.id == *id);
+            let role = role.ok_or_else(|| no_role(*id))?;
+            let decided = carry_role(&levels, reach, &rights, level, role);
+            (RoleName::of(role), decided)
         }
         Wanted::Confirmed(id) => {
             let role = roles.iter().find(|role| role.id == *id);
@@ -207,7 +215,7 @@ pub(super) async fn restore(scene: &Scene<'_>, level: LevelNumber) -> Result<Don
         return Err(UserError(format!("Level {level} has no role any more.")).into());
     };
     let wanted = Wanted::Named {
-        name: RoleName::parse(&name).map_err(|error| UserError(error.to_string()))?,
+        name: RoleName::of_level(&name),
         typed: name,
     };
     match carry(scene, &Number::from(level), &wanted).await? {
@@ -284,15 +292,11 @@ async fn deletable(scene: &Scene<'_>, id: RoleId) -> Result<GuildRole, Error> {
     if let Err(refusal) = may_be_changed(role, reach) {
         return Err(UserError(out_of_hand(&refusal)).into());
     }
-    if gives_rights(scene, role) || role.moderates() {
+    if scene.data.setting.rights.protected().covers(role) || role.moderates() {
         let sentence = format!("{name} gives rights to whoever holds it; delete it by hand.");
         return Err(UserError(sentence).into());
     }
     Ok(role.clone())
-}
-
-fn gives_rights(scene: &Scene<'_>, role: &GuildRole) -> bool {
-    scene.data.setting.rights.all_names().contains(&role.name)
 }
 
 async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>, Height), Error> {
@@ -492,6 +496,12 @@ fn out_of_hand(refusal: &Refusal<'_>) -> String {
         ),
         _ => "I cannot change that role.".to_owned(),
     }
+}
+
+fn no_role(id: RoleId) -> UserError {
+    UserError(format!(
+        "There is no role with the id {id} in this server. Type the role's name, or mention the role."
+    ))
 }
 
 fn no_level(levels: &Levels, typed: &str) -> UserError {

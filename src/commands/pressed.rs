@@ -12,7 +12,7 @@ use super::answering::Place;
 use super::levels::Listed;
 use super::naming::{self, Carried, Number, Scene, Wanted, id_of_bot};
 use super::profiles::AvatarReset;
-use super::rights::{Caller, Right, guild_roles};
+use super::rights::{Right, guild_roles};
 use super::{Data, Error, ranks, sentence_for};
 use crate::discord::RestError;
 use crate::discord::buttons::{self, Button, List, Turn, Wish, turned};
@@ -205,7 +205,7 @@ impl Pressed<'_> {
             List::Levels => {
                 self.check(Right::Moderator, Wish::Turn { list, from, to })
                     .await?;
-                let (roles, _) = guild_roles(self.data, &self.ctx.cache).await?;
+                let roles = guild_roles(self.data).await?;
                 let list = Listed::new(xp, &roles);
                 Ok(list.draw(caller, turned(from, to, list.pages())))
             }
@@ -215,14 +215,14 @@ impl Pressed<'_> {
     /// Whether whoever pressed has the right, now.
     async fn check(&self, right: Right, wish: Wish) -> Result<(), Error> {
         let member = self.press.member.as_ref();
-        let caller = Caller::of_member(self.data, &self.ctx.cache, member).await?;
         let rights = &self.data.setting.rights;
-        if rights.allow(right, &caller) {
+        let caller = rights.caller_of_member(self.data, member).await;
+        if rights.allow(right, &caller)? {
             return Ok(());
         }
         let user = self.press.user.id;
         tracing::warn!(%user, ?wish, "someone without the right pressed a button");
-        Err(rights.refusal(right).into())
+        Err(rights.refusal(right, &caller).into())
     }
 
     /// By the time in Discord's own ids.

@@ -1,7 +1,7 @@
 //! `.hide_xp` and `.show_xp`: who may see someone's XP.
 
 use super::person::{Person, caller_id};
-use super::rights::{Caller, Right};
+use super::rights::Right;
 use super::target::Target;
 use super::xp::{change, request_id};
 use super::{Context, Error, Manual, answer};
@@ -37,20 +37,10 @@ pub(super) async fn show_xp(
 }
 
 async fn set(ctx: Context<'_>, target: Target, hidden: bool) -> Result<(), Error> {
-    let data = ctx.data();
     let caller = caller_id(ctx)?;
     let own = target.id().is_none_or(|id| id == caller);
-    if !own
-        && !data
-            .setting
-            .rights
-            .allow(Right::Privacy, &Caller::of(ctx).await?)
-    {
-        tracing::warn!(user = %caller, hidden, "someone without the right tried to change another's privacy");
-        let holders = data.setting.rights.holders(Right::Privacy);
-        let verb = if hidden { "hide" } else { "show" };
-        let sentence = format!("Only {holders} can {verb} someone else's XP.");
-        return Err(UserError(sentence).into());
+    if !own {
+        check_privacy(ctx, hidden).await?;
     }
     let person = Person::find(ctx, target).await?;
     if person.is_bot() {
@@ -85,4 +75,19 @@ async fn set(ctx: Context<'_>, target: Target, hidden: bool) -> Result<(), Error
         tracing::info!(user = %person.id, by = %caller, hidden, "someone's privacy was changed for them");
     }
     answer(ctx, Reply::text(sentence).private()).await
+}
+
+/// An error for the caller unless they may change another's privacy.
+async fn check_privacy(ctx: Context<'_>, hidden: bool) -> Result<(), Error> {
+    let rights = &ctx.data().setting.rights;
+    let caller = rights.caller(ctx).await;
+    if rights.allow(Right::Privacy, &caller)? {
+        return Ok(());
+    }
+    let user = ctx.author().id;
+    tracing::warn!(%user, hidden, "someone without the right tried to change another's privacy");
+    let holders = rights.holders(Right::Privacy, &caller);
+    let verb = if hidden { "hide" } else { "show" };
+    let sentence = format!("Only {holders} can {verb} someone else's XP.");
+    Err(UserError(sentence).into())
 }

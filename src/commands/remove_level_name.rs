@@ -26,6 +26,6 @@ pub(super) async fn remove_level_name(
 ) -> Result<(), Error> {
     defer(ctx).await?;
     let scene = Scene::of(ctx)?;
-    let (roles, _) = guild_roles(ctx.data(), ctx.cache()).await?;
+    let roles = guild_roles(ctx.data()).await?;
     answer(ctx, naming::take_off(&scene, &level, &roles).await?).await
 }

@@ -1,17 +1,23 @@
-//! Who may run what: by the names of their roles, or as an administrator of the guild.
+//! Who may run what: by the ids of their roles, or as an administrator of the guild.
 //!
-//! Checked here whenever something is run, whatever Discord showed to whom.
+//! Checked here whenever something is run, whatever Discord showed to whom. Where it cannot be
+//! told, the caller is asked to try again, and never told no.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use poise::serenity_prelude as serenity;
 
 use super::answering::is_still_typed;
 use super::{Context, Data, Error, manual};
-use crate::config;
-use crate::discord::guild;
+use crate::config::RoleList;
+use crate::discord::RestError;
+use crate::discord::known_guild::GuildFacts;
+use crate::discord::right_roles::{FoundRoles, RightRoles};
 use crate::error::UserError;
-use crate::leveling::GuildRole;
+use crate::leveling::{GuildRole, ProtectedRoles, RoleEntry, RoleId, UserId, escape};
+
+/// Said where nobody can tell yet who may do what.
+const NOT_NOW: &str = "I can't tell just now who may do that. Please try again shortly.";
 
 /// What someone must be to do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +31,18 @@ pub(super) enum Right {
     Operator,
 }
 
-/// The guild's administrators, and whoever holds a role of one of these names.
+/// The guild's administrators, and whoever holds one of the roles that are set.
 #[derive(Clone, Debug)]
-pub struct Rights(Arc<config::Rights>);
+pub struct Rights(RightRoles);
 
 /// Whoever wants to do something.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Caller {
-    /// The names of their roles.
-    pub roles: Vec<String>,
-    pub administrator: bool,
+    /// Their roles, the one that everyone holds among them.
+    held: BTreeSet<RoleId>,
+    administrator: bool,
+    /// What the settings mean; `None` if that cannot be told now.
+    found: Option<FoundRoles>,
 }
 
 /// Whether the command may run. Other guilds are ignored, whatever is typed there; whoever
@@ -45,7 +53,12 @@ pub(super) async fn check(ctx: Context<'_>) -> Result<bool, Error> {
         return Ok(false);
     }
     let right = manual(ctx.command()).map_or(Right::Anyone, |manual| manual.right);
-    if right == Right::Anyone || data.setting.rights.allow(right, &Caller::of(ctx).await?) {
+    if right == Right::Anyone {
+        return Ok(true);
+    }
+    let rights = &data.setting.rights;
+    let caller = rights.caller(ctx).await;
+    if rights.allow(right, &caller)? {
         return Ok(true);
     }
     if !is_still_typed(ctx) {
@@ -55,169 +68,165 @@ pub(super) async fn check(ctx: Context<'_>) -> Result<bool, Error> {
             "someone without the right tried a command"
         );
     }
-    Err(data.setting.rights.refusal(right).into())
+    Err(rights.refusal(right, &caller).into())
 }
 
 impl Rights {
-    /// The rights that are set.
-    pub fn new(settings: config::Rights) -> Self {
-        Self(Arc::new(settings))
+    /// The rights that these roles give.
+    pub fn new(roles: RightRoles) -> Self {
+        Self(roles)
     }
 
-    pub(super) fn allow(&self, right: Right, caller: &Caller) -> bool {
-        right == Right::Anyone
-            || caller.administrator
-            || caller
-                .roles
-                .iter()
-                .any(|role| self.names(right).contains(role))
-    }
-
-    /// Who has the right, in words.
-    pub(super) fn holders(&self, right: Right) -> String {
-        match self.names(right) {
-            [] => "administrators".to_owned(),
-            [only] => only.clone(),
-            [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    /// Whether the caller has the right; an error is for them, and says that it cannot be
+    /// told now.
+    pub(super) fn allow(&self, right: Right, caller: &Caller) -> Result<bool, UserError> {
+        let Some(list) = self.list(right) else {
+            return Ok(true);
+        };
+        if caller.administrator {
+            return Ok(true);
         }
+        let not_now = || UserError(NOT_NOW.to_owned());
+        let found = caller.found.as_ref().ok_or_else(not_now)?;
+        if found.roles(list).any(|role| caller.held.contains(&role)) {
+            return Ok(true);
+        }
+        if found.is_unsettled(list) {
+            return Err(not_now());
+        }
+        Ok(false)
+    }
+
+    /// Who has the right, in words: roles as they are called now.
+    pub(super) fn holders(&self, right: Right, caller: &Caller) -> String {
+        let found = caller.found.as_ref();
+        let list = self.list(right).map_or(&[][..], |list| &list.0);
+        let names = list.iter().filter_map(|entry| name_of(entry, found));
+        in_words(&names.collect::<Vec<_>>())
     }
 
     /// Said to whoever lacks the right.
-    pub(super) fn refusal(&self, right: Right) -> UserError {
-        UserError(format!(
-            "Only {} can use this command.",
-            self.holders(right)
-        ))
+    pub(super) fn refusal(&self, right: Right, caller: &Caller) -> UserError {
+        let holders = self.holders(right, caller);
+        UserError(format!("Only {holders} can use this command."))
     }
 
-    /// All names that give a right: no level role may have one of these.
-    pub fn all_names(&self) -> Vec<String> {
-        let config::Rights {
-            moderators,
-            privacy,
-            operators,
-        } = &*self.0;
-        [&moderators.0[..], &privacy.0, &operators.0].concat()
+    /// The roles that give a right: no level may carry one of these.
+    pub(super) fn protected(&self) -> ProtectedRoles {
+        self.0.protected()
     }
 
-    fn names(&self, right: Right) -> &[String] {
-        match right {
-            Right::Anyone => &[],
-            Right::Moderator => &self.0.moderators.0,
-            Right::Privacy => &self.0.privacy.0,
-            Right::Operator => &self.0.operators.0,
-        }
-    }
-}
-
-impl Caller {
     /// Whoever ran the command.
-    pub async fn of(ctx: Context<'_>) -> Result<Self, Error> {
-        let (data, cache, user) = (ctx.data(), ctx.cache(), ctx.author().id);
+    pub(super) async fn caller(&self, ctx: Context<'_>) -> Caller {
         match ctx {
             Context::Prefix(ctx) => {
                 let member = ctx.msg.member.as_deref();
                 let roles = member.map_or(&[][..], |member| &member.roles);
-                Self::with(data, cache, user, roles, None).await
+                self.caller_with(ctx.data(), ctx.msg.author.id, roles, None)
+                    .await
             }
             Context::Application(ctx) => {
-                Self::of_member(data, cache, ctx.interaction.member.as_deref()).await
+                self.caller_of_member(ctx.data(), ctx.interaction.member.as_deref())
+                    .await
             }
         }
     }
 
     /// Whoever pressed a button.
-    pub async fn of_member(
+    pub(super) async fn caller_of_member(
+        &self,
         data: &Data,
-        cache: &serenity::Cache,
         member: Option<&serenity::Member>,
-    ) -> Result<Self, Error> {
+    ) -> Caller {
         let Some(member) = member else {
-            return Ok(Self::default());
+            return Caller::default();
         };
         let (user, roles) = (member.user.id, &member.roles);
-        Self::with(data, cache, user, roles, member.permissions).await
+        self.caller_with(data, user, roles, member.permissions)
+            .await
     }
 
-    /// `permissions` are what Discord says of an interaction's caller; of a message's
-    /// author it says nothing.
-    async fn with(
+    /// `permissions` are what Discord says of an interaction's caller, the owner included; of
+    /// a message's author it says nothing.
+    async fn caller_with(
+        &self,
         data: &Data,
-        cache: &serenity::Cache,
         user: serenity::UserId,
         held: &[serenity::RoleId],
         permissions: Option<serenity::Permissions>,
-    ) -> Result<Self, Error> {
-        let (roles, owner) = guild_roles(data, cache).await?;
-        let everyone = data.setting.guild.get();
-        let holds = |role: &&GuildRole| {
-            role.id.get() == everyone || held.iter().any(|id| id.get() == role.id.get())
+    ) -> Caller {
+        let is_told = permissions.is_some_and(serenity::Permissions::administrator);
+        let found = match self.0.find().await {
+            Ok(found) => Some(found),
+            Err(error) => {
+                tracing::warn!(%error, "who has which rights cannot be told now");
+                None
+            }
         };
-        let administrates = |bits: u64| bits & serenity::Permissions::ADMINISTRATOR.bits() != 0;
-        let own = || roles.iter().filter(holds);
-        Ok(Self {
-            administrator: owner == Some(user)
-                || permissions.is_some_and(|granted| administrates(granted.bits()))
-                || own().any(|role| administrates(role.permissions)),
-            roles: own().map(|role| role.name.clone()).collect(),
-        })
+        let everyone = RoleId::new(data.setting.guild.get());
+        let held = held.iter().filter_map(|role| RoleId::try_from(*role).ok());
+        let held: BTreeSet<RoleId> = held.chain(everyone).collect();
+        let administrates = |guild: &GuildFacts| {
+            UserId::try_from(user) == Ok(guild.owner)
+                || guild.roles.iter().any(|role| gives_all(role, &held))
+        };
+        let administrator = is_told
+            || found
+                .as_ref()
+                .is_some_and(|found| administrates(&found.guild));
+        Caller {
+            held,
+            administrator,
+            found,
+        }
+    }
+
+    /// `None` for what anyone may do.
+    fn list(&self, right: Right) -> Option<&RoleList> {
+        let settings = self.0.settings();
+        match right {
+            Right::Anyone => None,
+            Right::Moderator => Some(&settings.moderators),
+            Right::Privacy => Some(&settings.privacy),
+            Right::Operator => Some(&settings.operators),
+        }
     }
 }
 
-/// The roles as the gateway tells of them, and the guild's owner; asked for where it has
-/// not told yet.
-pub(super) async fn guild_roles(
-    data: &Data,
-    cache: &serenity::Cache,
-) -> Result<(Vec<GuildRole>, Option<serenity::UserId>), Error> {
-    let told = cache.guild(serenity::GuildId::from(data.setting.guild));
-    let told = told.map(|guild| {
-        let roles = guild.roles.values().filter_map(guild::from_theirs);
-        (roles.collect(), Some(guild.owner_id))
-    });
-    match told {
-        Some(told) => Ok(told),
-        None => Ok((guild::roles(&data.rest, data.setting.guild).await?, None)),
+fn gives_all(role: &GuildRole, held: &BTreeSet<RoleId>) -> bool {
+    let administrator = serenity::Permissions::ADMINISTRATOR.bits();
+    role.permissions & administrator != 0 && held.contains(&role.id)
+}
+
+/// What a role that is set is called now; as it is set where there is no such role.
+fn name_of(entry: &RoleEntry, found: Option<&FoundRoles>) -> Option<String> {
+    let role = found.and_then(|found| found.name(found.role(entry)?));
+    match (role, entry) {
+        // The operator's own words.
+        (Some(name), RoleEntry::Name(set)) if name == set => Some(set.clone()),
+        (Some(name), _) => Some(escape(name)),
+        (None, RoleEntry::Name(set)) => Some(set.clone()),
+        (None, RoleEntry::Id(_)) => None,
     }
+}
+
+fn in_words(names: &[String]) -> String {
+    match names {
+        [] => "administrators".to_owned(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// The guild's roles as the gateway tells of them; asked for where it has not told yet.
+pub(super) async fn guild_roles(data: &Data) -> Result<Vec<GuildRole>, RestError> {
+    let told = data.setting.known_guild.facts().await?;
+    Ok(told.facts.roles.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::RoleNames;
-
-    fn rights(moderators: &[&str], privacy: &[&str]) -> Rights {
-        let names = |names: &[&str]| RoleNames(names.iter().map(|name| (*name).into()).collect());
-        Rights::new(config::Rights {
-            moderators: names(moderators),
-            privacy: names(privacy),
-            operators: names(&["Bot_manager"]),
-        })
-    }
-
-    #[test]
-    fn a_right_comes_with_a_role_or_with_everything() {
-        let rights = rights(&["Minions", "Moderator"], &["Minions"]);
-        let caller = |roles: &[&str], administrator| Caller {
-            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
-            administrator,
-        };
-        for (caller, moderates, hides) in [
-            (caller(&[], false), false, false),
-            (caller(&["@everyone", "minions"], false), false, false),
-            (caller(&["Moderator"], false), true, false),
-            (caller(&["x", "Minions"], false), true, true),
-            (caller(&[], true), true, true),
-        ] {
-            assert!(rights.allow(Right::Anyone, &caller));
-            assert_eq!(
-                rights.allow(Right::Moderator, &caller),
-                moderates,
-                "{caller:?}"
-            );
-            assert_eq!(rights.allow(Right::Privacy, &caller), hides, "{caller:?}");
-        }
-    }
 
     #[test]
     fn who_has_a_right_is_said_in_words() {
@@ -227,7 +236,8 @@ mod tests {
             (&["Minions"], "Minions"),
             (&[], "administrators"),
         ] {
-            assert_eq!(rights(names, &[]).holders(Right::Moderator), words);
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            assert_eq!(in_words(&names), words);
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use super::answering::answer_at;
 use super::naming::{self, Carried, Number, Scene, Wanted};
-use super::rights::Right;
+use super::rights::{Right, guild_roles};
 use super::{Context, Error, Manual, answer, autocomplete, defer};
 use crate::error::UserError;
-use crate::leveling::RoleName;
+use crate::leveling::{RoleArgument, RoleId, trim_role_name};
 
 /// Give a level its role: a new one, one that is there, or another name
 #[poise::command(
@@ -25,7 +25,7 @@ pub(super) async fn set_level_name(
     #[min = 0]
     #[max = 100]
     level: Number,
-    #[description = "The role's name: 1 to 100 characters"]
+    #[description = "The role's name, 1 to 100 characters, or a mention of the role"]
     #[autocomplete = "autocomplete::roles"]
     #[min_length = 1]
     #[max_length = 100]
@@ -33,10 +33,18 @@ pub(super) async fn set_level_name(
     name: String,
 ) -> Result<(), Error> {
     let typed = name;
-    let name = RoleName::parse(&typed).map_err(|error| UserError(error.to_string()))?;
+    let wanted = match RoleArgument::parse(&typed) {
+        Ok(RoleArgument::Id(role)) => Wanted::Pointed(role),
+        Ok(RoleArgument::Name(name)) => Wanted::Named { typed, name },
+        // Whatever people may type: a role that is called so can be taken.
+        Err(error) => match only_role_called(ctx, &typed).await {
+            Some(role) => Wanted::Pointed(role),
+            None => return Err(UserError(error.to_string()).into()),
+        },
+    };
     defer(ctx).await?;
     let scene = Scene::of(ctx)?;
-    match naming::carry(&scene, &level, &Wanted::Named { typed, name }).await? {
+    match naming::carry(&scene, &level, &wanted).await? {
         Carried::Asked(question) => answer(ctx, *question).await,
         Carried::Done(done) => {
             let place = answer_at(ctx, &done.reply()).await?;
@@ -44,4 +52,16 @@ pub(super) async fn set_level_name(
             Ok(())
         }
     }
+}
+
+/// The one role of this very name, as far as can be told without waiting. Everyone's is none.
+async fn only_role_called(ctx: Context<'_>, typed: &str) -> Option<RoleId> {
+    let data = ctx.data();
+    let roles = guild_roles(data).await.ok()?;
+    let name = trim_role_name(typed);
+    let mut called = roles
+        .iter()
+        .filter(|role| role.name == name && role.id.get() != data.setting.guild.get());
+    let only = called.next()?;
+    called.next().is_none().then_some(only.id)
 }

@@ -217,13 +217,14 @@ impl AvatarChannel {
             purpose: "avatars",
             setting: "WALLE_AVATAR_CHANNEL",
             name: &self.name,
-            seen_by: &[],
+            seen_by: None,
             topic: TOPIC,
         };
         let found = find_or_create(&self.rest, &self.database, self.guild, wanted);
         let channel = found.await.map_err(|error| match error {
             NoChannel::NotCreated { .. } => ChannelError::Closed(error.to_string()),
             NoChannel::Discord(error) => refused(error),
+            error @ NoChannel::Unsettled => ChannelError::Passing(error.into()),
             NoChannel::Database(error) => ChannelError::Passing(error.into()),
         })?;
         Ok(*place.insert(channel))

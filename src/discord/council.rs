@@ -50,7 +50,7 @@ pub struct Council {
     database: Database,
     guild: GuildId,
     name: String,
-    seen_by: Vec<String>,
+    seen_by: Option<RightRoles>,
     /// Held while something is told: two at a time would post twice, or make two channels.
     turn: tokio::sync::Mutex<()>,
     /// What only the log was told, by scope and key: it is said there once.
@@ -74,13 +74,13 @@ enum Told {
 
 impl Council {
     /// In the channel of this name, found or made when there is something to say. A new one
-    /// is seen by the roles of these names.
+    /// is seen by the roles of moderators that `seen_by` finds.
     pub fn new(
         rest: Rest,
         database: Database,
         guild: GuildId,
         name: String,
-        seen_by: Vec<String>,
+        seen_by: Option<RightRoles>,
     ) -> Self {
         Self {
             rest,
@@ -322,7 +322,7 @@ impl Council {
                 purpose: "council",
                 setting: "WALLE_COUNCIL_CHANNEL",
                 name: &self.name,
-                seen_by: &self.seen_by,
+                seen_by: self.seen_by.as_ref(),
                 topic: TOPIC,
             };
             let found = find_or_create(&self.rest, &self.database, self.guild, wanted);
@@ -333,6 +333,7 @@ impl Council {
                     Place::Nowhere(refusal(&error))
                 }
                 Err(NoChannel::Discord(error)) => return Err(error.into()),
+                Err(error @ NoChannel::Unsettled) => return Err(error.into()),
                 Err(NoChannel::Database(error)) => return Err(error.into()),
             };
         }

@@ -51,13 +51,14 @@ pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestEr
         .collect())
 }
 
-/// Who owns the guild, and all its roles, in no order. An error if one of them is not
-/// understood: what a member may do is then unknown.
+/// Who owns the guild, and all its roles, in no order; Discord has `timeout` to say it. An
+/// error if one of them is not understood: what a member may do is then unknown.
 pub async fn owner_and_roles(
     rest: &Rest,
     guild: GuildId,
+    timeout: Duration,
 ) -> Result<(UserId, Vec<GuildRole>), RestError> {
-    let asked = rest.call("asking for the guild", Repeat::Safe, PATIENCE, |http| {
+    let asked = rest.call("asking for the guild", Repeat::Safe, timeout, |http| {
         let route = Route::Guild {
             guild_id: guild.into(),
         };

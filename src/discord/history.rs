@@ -39,6 +39,8 @@ const PAGE: usize = 100;
 const AT_ONCE: usize = 4;
 /// For one call, waits for rate limits included.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long Discord is asked what the bot may read.
+const ACCESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between calls while Discord is away.
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
@@ -294,7 +296,8 @@ impl<'a> Reader<'a> {
                 None => guild::own_id(self.rest).await?,
             };
             let _ = self.memory.own_id.set(own_id);
-            let (owner, roles) = guild::owner_and_roles(self.rest, self.guild).await?;
+            let (owner, roles) =
+                guild::owner_and_roles(self.rest, self.guild, ACCESS_TIMEOUT).await?;
             let held = guild::roles_of(self.rest, self.guild, own_id).await?;
             Ok(PermissionHolder::new(
                 self.guild, owner, own_id, &held, &roles,

@@ -12,6 +12,7 @@ use serenity::http::{Request, Route};
 
 use super::guild;
 use super::rest::{Repeat, Rest, RestError};
+use super::right_roles::RightRoles;
 use super::wire;
 use crate::backoff::backoff;
 use crate::leveling::{ChannelId, GuildId, GuildRole, RoleId, UserId};
@@ -53,8 +54,8 @@ pub struct OwnChannel<'a> {
     pub setting: &'static str,
     /// Its name while it is not remembered, and when it is created.
     pub name: &'a str,
-    /// Names of the roles that are to see it, besides the bot and the administrators.
-    pub seen_by: &'a [String],
+    /// Whose moderator roles are to see it, besides the bot and the administrators.
+    pub seen_by: Option<&'a RightRoles>,
     /// What it is for, in the words of its topic.
     pub topic: &'a str,
 }
@@ -75,6 +76,9 @@ pub enum NoChannel {
         /// What is in the way; goes on with what else helps.
         why: String,
     },
+    /// It must not be made before it is known who is to see it.
+    #[error("it cannot be told yet which roles may see the channel")]
+    Unsettled,
     /// Trouble with Discord that may pass.
     #[error(transparent)]
     Discord(#[from] RestError),
@@ -181,11 +185,21 @@ async fn create(
             "the bot lacks {missing}; give its role that, or"
         )));
     }
+    let seen_by = match wanted.seen_by {
+        Some(roles) => {
+            let (found, moderators) = (roles.find().await?, &roles.settings().moderators);
+            if found.is_unsettled(moderators) {
+                return Err(NoChannel::Unsettled);
+            }
+            found.roles(moderators).collect()
+        }
+        None => Vec::new(),
+    };
     let body = json!({
         "name": wanted.name,
         "type": TEXT,
         "topic": wanted.topic,
-        "permission_overwrites": overwrites(guild, bot, held, &roles, wanted.seen_by),
+        "permission_overwrites": overwrites(guild, bot, held, &roles, &seen_by),
     });
     let made = rest.call("creating a channel", Repeat::Never, PATIENCE, |http| {
         let body = &body;
@@ -224,7 +238,7 @@ fn overwrites(
     bot: UserId,
     held: u64,
     roles: &[GuildRole],
-    seen_by: &[String],
+    seen_by: &[RoleId],
 ) -> Vec<Value> {
     const ROLE: u8 = 0;
     const MEMBER: u8 = 1;
@@ -239,7 +253,7 @@ fn overwrites(
     let shown = roles
         .iter()
         // Whatever is set, the channel is not everyone's.
-        .filter(|role| role.id.get() != guild.get() && seen_by.contains(&role.name))
+        .filter(|role| role.id.get() != guild.get() && seen_by.contains(&role.id))
         .map(|role| overwrite(role.id.get(), ROLE, FOR_THE_ROLES, 0));
     [hidden, own].into_iter().chain(shown).collect()
 }
@@ -306,7 +320,7 @@ mod tests {
         ];
         let held = held(&roles, &[RoleId::new(2).unwrap()], guild);
         assert_eq!(held & (ADMINISTRATOR | ATTACH_FILES | EMBED_LINKS), 0);
-        let seen_by = ["@everyone".to_owned(), "Minions".to_owned()];
+        let seen_by = [1, 3].map(|id| RoleId::new(id).unwrap());
         let few = (VIEW_CHANNEL | SEND_MESSAGES | READ_MESSAGE_HISTORY).to_string();
         assert_eq!(
             overwrites(guild, bot, held, &roles, &seen_by),

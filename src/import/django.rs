@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 
 use super::Dump;
 use crate::leveling::{
-    Account, Level, LevelNumber, Levels, Membership, MessageId, Points, Profile, RoleId, Standing,
-    Timestamp, UserId,
+    Account, Level, LevelNumber, Levels, Membership, MessageId, Points, Profile, RoleId, RoleName,
+    Standing, Timestamp, UserId,
 };
 use crate::store::user_point::{AvatarCopy, ImportedUser};
 use crate::text_file::{self, Encoding, TextFile, json_error};
@@ -98,18 +98,16 @@ fn level(fields: &Fields) -> anyhow::Result<Level> {
     let number = fields.whole("number")?;
     let number =
         u16::try_from(number).map_err(|_| anyhow!("number: {number} is too high for a level"))?;
-    let role_name = fields.text("role_name")?;
-    if let Some(name) = &role_name
-        && name.chars().count() > 100
-    {
-        bail!("role_name: Discord allows 100 characters");
-    }
+    let role_name = match fields.text("role_name")? {
+        Some(name) => RoleName::imported(&name).map_err(|error| anyhow!("role_name: {error}"))?,
+        None => None,
+    };
     Ok(Level {
         number: LevelNumber(number),
         total_points_required: fields.points("total_points_required")?,
         points_to_next_level: fields.points("xp_needed_to_level_up_to_next_level")?,
         role_id: fields.optional_id("role_id", RoleId::new)?,
-        role_name,
+        role_name: role_name.map(|name| name.to_string()),
     })
 }
 
@@ -444,6 +442,21 @@ mod tests {
             ),
             (
                 level_records(|records| {
+                    records[0]["fields"]["role_name"] = json!("Kernel");
+                    records[2]["fields"]["role_name"] = json!(" Kernel\u{a0}");
+                }),
+                "record 3 (wall_e_models.level): role_name: \"Kernel\" belongs to level 0",
+            ),
+            (
+                level_records(field(1, "role_name", json!("x".repeat(101)))),
+                "record 2 (wall_e_models.level): role_name: A role's name needs 1 to 100 characters; this one has 101.",
+            ),
+            (
+                level_records(field(1, "role_name", json!("<@&175928847299117063>"))),
+                "record 2 (wall_e_models.level): role_name: A mention cannot be a role's name",
+            ),
+            (
+                level_records(|records| {
                     records[0]["fields"]["role_id"] = json!(7);
                     records[2]["fields"]["role_id"] = json!(7);
                 }),
@@ -453,6 +466,9 @@ mod tests {
             let said = refusal(&records);
             assert!(said.contains(expected), "{said}");
         }
+        let spaced = level_records(field(1, "role_name", json!(" Kernel ")));
+        let levels = parse_one(&spaced).unwrap().levels.unwrap();
+        assert_eq!(levels.rows()[1].role_name.as_deref(), Some("Kernel"));
         assert_eq!(
             parse_one(&level_records(|_| {}))
                 .unwrap()

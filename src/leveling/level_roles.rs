@@ -6,8 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use super::naming::gives_rights;
-use super::{GuildRole, Height, LevelNumber, Levels, RoleId, may_be_changed};
+use super::{
+    GuildRole, Height, LevelNumber, Levels, ProtectedRoles, RoleId, may_be_changed, trim_role_name,
+};
 
 /// What makes the levels agree with the guild, to be done in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,14 +142,14 @@ pub fn after(levels: &Levels, steps: &[Step]) -> Levels {
 
 /// What it takes for the levels to agree with the guild's roles, and what stands in the
 /// way. `unseen` are the levels whose role's id was imported and has never been seen in
-/// the guild; `reach` is how high the bot's own highest role stands; `rights` are the
-/// names of the roles that the settings give rights to.
+/// the guild; `reach` is how high the bot's own highest role stands; `rights` are the roles
+/// that the settings give rights to.
 pub fn reconcile(
     levels: &Levels,
     unseen: &BTreeSet<LevelNumber>,
     roles: &[GuildRole],
     reach: Height,
-    rights: &[String],
+    rights: &ProtectedRoles,
 ) -> (Vec<Step>, Vec<Trouble>) {
     let mut rows: Vec<_> = levels
         .rows()
@@ -188,7 +189,12 @@ pub fn reconcile(
                 let level = row.level;
                 troubles.push(Trouble::Missing { level, name });
             }
+            // A blank name has no role: Discord would make "new role" of it.
+            (None, _, Some(name)) if trim_role_name(name).is_empty() => {}
             (None, _, Some(name)) => match find_role(&rows, row, name, roles, reach, rights) {
+                // Two levels whose names differ only in white space: the lower one's role is
+                // made, and it is in the other's way at the next look.
+                Ok(Step::Create { name, .. }) if is_made(&creates, &name) => {}
                 Ok(step @ Step::Create { .. }) => creates.push(step),
                 Ok(step) => steps.push(step),
                 Err(trouble) => troubles.push(trouble),
@@ -212,7 +218,8 @@ struct Row<'a> {
 impl Row<'_> {
     /// Whether no other level may have this name: it is this one's, or its role's.
     fn claims(&self, name: &str) -> bool {
-        self.name == Some(name) || self.role.is_some_and(|role| role.name == name)
+        self.name.map(trim_role_name) == Some(name)
+            || self.role.is_some_and(|role| role.name == name)
     }
 }
 
@@ -228,11 +235,15 @@ type Followers<'a> = Vec<(usize, &'a GuildRole)>;
 
 /// A level whose role was renamed by hand to what a level may be called and no other is; or
 /// a ring of such levels, in which each takes the name that the one after it leaves.
-fn next_to_follow<'a>(rows: &[Row<'a>], rights: &[String]) -> Option<Followers<'a>> {
+fn next_to_follow<'a>(rows: &[Row<'a>], rights: &ProtectedRoles) -> Option<Followers<'a>> {
     (0..rows.len()).find_map(|start| followers_from(rows, start, rights))
 }
 
-fn followers_from<'a>(rows: &[Row<'a>], start: usize, rights: &[String]) -> Option<Followers<'a>> {
+fn followers_from<'a>(
+    rows: &[Row<'a>],
+    start: usize,
+    rights: &ProtectedRoles,
+) -> Option<Followers<'a>> {
     let mut followers: Followers<'a> = Vec::new();
     let mut at = start;
     loop {
@@ -258,9 +269,9 @@ fn followers_from<'a>(rows: &[Row<'a>], start: usize, rights: &[String]) -> Opti
 }
 
 /// The role of a level, if it was renamed by hand to what a level may be called.
-fn renamed<'a>(row: &Row<'a>, rights: &[String]) -> Option<&'a GuildRole> {
+fn renamed<'a>(row: &Row<'a>, rights: &ProtectedRoles) -> Option<&'a GuildRole> {
     row.role
-        .filter(|role| row.name != Some(&role.name) && !gives_rights(rights, &role.name))
+        .filter(|role| row.name != Some(&role.name) && !rights.covers(role))
 }
 
 /// What is wrong with the role that a level carries. It stays the level's all the same.
@@ -269,10 +280,10 @@ fn troubles_of(
     row: &Row<'_>,
     role: &GuildRole,
     reach: Height,
-    rights: &[String],
+    rights: &ProtectedRoles,
 ) -> Vec<Trouble> {
     let (level, name) = (row.level, role.name.clone());
-    let name_trouble = if gives_rights(rights, &name) {
+    let name_trouble = if rights.covers(role) {
         Some(Trouble::GivesRights { level, name })
     } else if row.name == Some(&name) {
         None
@@ -295,10 +306,10 @@ fn find_role(
     name: &str,
     roles: &[GuildRole],
     reach: Height,
-    rights: &[String],
+    rights: &ProtectedRoles,
 ) -> Result<Step, Trouble> {
-    let (level, name) = (row.level, name.to_owned());
-    if gives_rights(rights, &name) {
+    let (level, name) = (row.level, trim_role_name(name).to_owned());
+    if rights.covers_name(&name) {
         return Err(Trouble::GivesRights { level, name });
     }
     let mut namesakes = roles.iter().filter(|role| role.name == name);
@@ -308,6 +319,9 @@ fn find_role(
     let count = 1 + namesakes.count();
     if count > 1 {
         return Err(Trouble::Several { level, name, count });
+    }
+    if rights.covers(role) {
+        return Err(Trouble::GivesRights { level, name });
     }
     if let Some(other) = claimed_by(rows, level, &name) {
         let role = role.id;
@@ -326,6 +340,11 @@ fn find_role(
             name,
         }),
     }
+}
+
+fn is_made(creates: &[Step], wanted: &str) -> bool {
+    let makes = |step: &Step| matches!(step, Step::Create { name, .. } if name == wanted);
+    creates.iter().any(makes)
 }
 
 /// Why this role should not be, or stay, a level's. For one that the bot cannot give, that
@@ -353,7 +372,7 @@ mod tests {
     use proptest::sample::subsequence;
 
     use super::*;
-    use crate::leveling::{Level, Points, mee6_points_to_next, mee6_total};
+    use crate::leveling::{Level, Points, RoleEntry, mee6_points_to_next, mee6_total};
 
     const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
 
@@ -383,8 +402,10 @@ mod tests {
         Levels::new(rows.collect()).unwrap()
     }
 
-    fn rights() -> Vec<String> {
-        vec!["Minions".to_owned()]
+    /// The Minions, by that name and as the role 88.
+    fn rights() -> ProtectedRoles {
+        let minions = RoleEntry::Name("Minions".to_owned());
+        ProtectedRoles::new([&minions], &[("Minions".to_owned(), id(88))].into())
     }
 
     fn told_of(renamed: &[Renamed]) -> String {
@@ -446,6 +467,8 @@ mod tests {
                 position: 0,
                 ..role(18, "@everyone")
             },
+            // The Minions, by another name.
+            role(88, "Guards"),
         ];
         for (carried, unseen, step, trouble) in [
             ((None, None), false, "", ""),
@@ -461,6 +484,12 @@ mod tests {
             // It would be a way to rights if it were made.
             ((None, Some("Minions")), false, "", "0 rights Minions"),
             ((None, Some("@everyone")), false, "", "0 rights @everyone"),
+            ((None, Some("Guards")), false, "", "0 rights Guards"),
+            // White space that Discord does not store.
+            ((None, Some("Plain ")), false, "0 links 11 Plain", ""),
+            ((None, Some("\u{a0}New ")), false, "0 creates New", ""),
+            ((None, Some(" ")), false, "", ""),
+            ((Some(11), Some("Plain ")), false, "0 follows 11 Plain", ""),
             // Imported, and never seen here.
             ((Some(99), Some("Plain")), true, "0 links 11 Plain", ""),
             ((Some(99), Some("New")), true, "0 creates New", ""),
@@ -494,6 +523,7 @@ mod tests {
             ((Some(17), Some("Old")), false, "", "0 rights minions"),
             ((Some(17), Some("minions")), false, "", "0 rights minions"),
             ((Some(18), Some("Old")), false, "", "0 rights @everyone"),
+            ((Some(88), Some("Old")), false, "", "0 rights Guards"),
             // Deleted by hand, whatever else has its name by now.
             ((Some(99), Some("Old")), false, "", "0 misses Old"),
             ((Some(99), Some("Plain")), false, "", "0 misses Plain"),
@@ -519,6 +549,19 @@ mod tests {
         assert_eq!(
             (steps.as_slice(), troubles),
             (&expected.map(str::to_owned)[..], vec![])
+        );
+    }
+
+    #[test]
+    fn names_that_differ_in_white_space_are_one_name() {
+        let levels = levels([(None, Some("Kernel")), (None, Some("Kernel "))]);
+        let made = (vec!["0 creates Kernel".to_owned()], vec![]);
+        assert_eq!(told(&levels, &[], &[]), made);
+        let (steps, troubles) = told(&levels, &[], &[role(11, "Kernel")]);
+        assert_eq!(steps, Vec::<String>::new());
+        assert_eq!(
+            troubles,
+            ["0 wants 11 Kernel of 1", "1 wants 11 Kernel of 0"]
         );
     }
 
@@ -794,7 +837,7 @@ mod tests {
                     Step::Seen { .. } => vec![],
                 };
                 for name in names {
-                    prop_assert!(!gives_rights(&rights(), name), "{step:?}");
+                    prop_assert!(!rights().covers_name(name), "{step:?}");
                 }
                 if let Step::Link { role, .. } = step {
                     let role = world.roles.iter().find(|other| other.id == role).unwrap();

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::RoleId;
-use super::naming::GuildRole;
+use super::naming::{GuildRole, trim_role_name};
 
 /// A user's XP in all. Never above `i64::MAX`, which is what Postgres holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +76,12 @@ impl Level {
     pub fn role_in<'a>(&self, roles: &'a [GuildRole]) -> Option<&'a GuildRole> {
         let id = self.role_id?;
         roles.iter().find(|role| role.id == id)
+    }
+
+    /// The name as Discord stores it; `None` if nothing is left of it then.
+    pub fn stored_name(&self) -> Option<&str> {
+        let name = trim_role_name(self.role_name.as_deref()?);
+        Some(name).filter(|name| !name.is_empty())
     }
 }
 

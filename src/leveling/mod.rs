@@ -17,6 +17,7 @@ pub mod level_roles;
 mod levels;
 mod naming;
 mod profile;
+mod right_roles;
 mod role_plan;
 pub mod schedule;
 
@@ -31,8 +32,9 @@ pub use levels::{
     Level, LevelNumber, Levels, LevelsError, Points, Progress, mee6_points_to_next, mee6_total,
 };
 pub use naming::{
-    GuildRole, Height, Naming, NotARoleName, Refusal, RoleName, may_be_changed, name_level,
-    take_role,
+    GuildRole, Height, Naming, NotARoleName, Refusal, RoleArgument, RoleName, carry_role,
+    may_be_changed, name_level, take_role, trim_role_name,
 };
 pub use profile::{Account, Fingerprint, Membership, Profile, Sighting};
+pub use right_roles::{ProtectedRoles, RoleEntry, RoleMatches, RolePins, RoleProblem, match_roles};
 pub use role_plan::{LevelRoles, RolePlan};

@@ -6,7 +6,8 @@
 use std::cmp::Reverse;
 use std::fmt;
 
-use super::{Level, LevelNumber, Levels, RoleId};
+use super::escape::{is_blank, is_invisible};
+use super::{Level, LevelNumber, Levels, ProtectedRoles, RoleId};
 
 /// A role of the guild, as far as levels care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ const MODERATION: u64 = 1 << 1
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleName(String);
 
-/// Why a text is not a role's name.
+/// Why a text is not a role's name. Each says what to type instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotARoleName {
     /// Nothing is left of it.
@@ -75,38 +76,96 @@ pub enum NotARoleName {
     /// Discord's limit.
     #[error("A role's name needs 1 to 100 characters; this one has {0}.")]
     TooLong(usize),
-    /// Discord's own words.
+    /// Discord's own words, however they are disguised.
     #[error("`@everyone` and `@here` cannot be names of roles.")]
     Everyone,
+    /// Of a user, a channel or a command, or of a role among other words.
+    #[error(
+        "A mention cannot be a role's name: type the name itself, or mention one role and nothing else."
+    )]
+    Mention,
+    /// A custom emoji or a timestamp: Discord shows what stands behind them in messages only.
+    #[error("A role's name cannot hold custom emoji or timestamps: type it without them.")]
+    Markup,
+    /// A quote at one end only.
+    #[error("A quote is missing: type the name between two quotes, or without any.")]
+    Unbalanced,
+}
+
+/// A role as somebody types it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleArgument {
+    /// This very role: it was mentioned, or its id was typed.
+    Id(RoleId),
+    /// A role of this name, there or not.
+    Name(RoleName),
+}
+
+impl RoleArgument {
+    /// A mention of a role or a role's id, in quotes or not; else a name.
+    pub fn parse(text: &str) -> Result<Self, NotARoleName> {
+        if let Some(id) = unquoted(text.trim()).ok().and_then(role_id) {
+            return Ok(Self::Id(id));
+        }
+        RoleName::parse(text).map(Self::Name)
+    }
+}
+
+/// `<@&id>` or an id of 17 to 20 digits.
+pub(super) fn role_id(text: &str) -> Option<RoleId> {
+    let text = text.trim();
+    let mention = text
+        .strip_prefix("<@&")
+        .and_then(|text| text.strip_suffix('>'));
+    let digits = mention.unwrap_or(text);
+    let is_id = (17..=20).contains(&digits.len()) && digits.bytes().all(|c| c.is_ascii_digit());
+    let id = digits.parse().ok().filter(|_| is_id)?;
+    RoleId::new(id)
+}
+
+/// A role's name as Discord stores it: without the white space around it, which it takes off
+/// without a word. (Observed for spaces; taken to hold for all of Unicode's `White_Space`.)
+/// What is empty then would become "new role".
+pub fn trim_role_name(name: &str) -> &str {
+    name.trim()
 }
 
 impl RoleName {
     /// Takes quotes off, and makes one space of each run of spaces and line breaks, so
     /// that what is stored is what Discord will say.
     pub fn parse(text: &str) -> Result<Self, NotARoleName> {
-        const LONGEST: usize = 100;
         let text: String = text.chars().filter(|c| *c != '\0').collect();
-        let name = unquoted(text.trim())
+        let name = unquoted(text.trim())?
             .split(|c: char| c.is_whitespace() || c.is_control())
             .filter(|word| !word.is_empty())
             .collect::<Vec<_>>()
             .join(" ");
-        let length = name.chars().count();
-        if super::escape::is_blank(&name) {
-            return Err(NotARoleName::Empty);
-        }
-        if length > LONGEST {
-            return Err(NotARoleName::TooLong(length));
-        }
-        if ["@everyone", "@here"].contains(&name.to_lowercase().as_str()) {
-            return Err(NotARoleName::Everyone);
-        }
+        check(&name)?;
         Ok(Self(name))
+    }
+
+    /// A name that comes from another bot's data: as Discord stores it, and refused where
+    /// nobody could have typed it. `None` if nothing is left of it.
+    pub fn imported(text: &str) -> Result<Option<Self>, NotARoleName> {
+        let name = trim_role_name(text);
+        if name.is_empty() {
+            return Ok(None);
+        }
+        check(name)?;
+        if unquoted(name).is_err() {
+            return Err(NotARoleName::Unbalanced);
+        }
+        Ok(Some(Self(name.to_owned())))
     }
 
     /// What a role is called already, whatever people may type.
     pub fn of(role: &GuildRole) -> Self {
         Self(role.name.clone())
+    }
+
+    /// A name that a level has already, as Discord stores it.
+    pub fn of_level(name: &str) -> Self {
+        Self(trim_role_name(name).to_owned())
     }
 
     /// The name.
@@ -121,16 +180,86 @@ impl fmt::Display for RoleName {
     }
 }
 
-fn unquoted(text: &str) -> &str {
-    for (open, close) in [('"', '"'), ('“', '”'), ('„', '“'), ('\'', '\'')] {
-        if let Some(inner) = text
-            .strip_prefix(open)
-            .and_then(|text| text.strip_suffix(close))
-        {
-            return inner;
+fn check(name: &str) -> Result<(), NotARoleName> {
+    const LONGEST: usize = 100;
+    let length = name.chars().count();
+    let plain = undisguised(name);
+    if is_blank(name) {
+        Err(NotARoleName::Empty)
+    } else if length > LONGEST {
+        Err(NotARoleName::TooLong(length))
+    } else if plain.contains("@everyone") || plain.contains("@here") {
+        Err(NotARoleName::Everyone)
+    } else {
+        match markup(name) {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
-    text
+}
+
+/// Whether this is Discord's own name for everyone, however it is disguised.
+pub(super) fn is_everyone(name: &str) -> bool {
+    ["@everyone", "@here"].contains(&undisguised(name).trim())
+}
+
+/// In lower case, without what cannot be seen, and with plain characters in the place of
+/// fullwidth and small ones.
+fn undisguised(name: &str) -> String {
+    const FULLWIDTH: std::ops::RangeInclusive<u32> = 0xff01..=0xff5e;
+    let plain = |c: char| match c {
+        '\u{fe6b}' => '@',
+        c if FULLWIDTH.contains(&u32::from(c)) => {
+            char::from_u32(u32::from(c) - 0xff01 + 0x21).unwrap_or(c)
+        }
+        c => c,
+    };
+    let seen = name.chars().filter(|c| *c == ' ' || !is_invisible(*c));
+    seen.map(plain).collect::<String>().to_lowercase()
+}
+
+/// What in a name Discord would show as something else in a message. Ids have 17 to 20
+/// digits: what looks like a mention and has fewer is only text, unless it is the whole name.
+fn markup(name: &str) -> Option<NotARoleName> {
+    let whole = name.starts_with('<') && name.find('>') == Some(name.len() - 1);
+    name.match_indices('<').find_map(|(at, _)| {
+        let inner = name[at + 1..].split_once('>')?.0;
+        let is_id = |id: &str| {
+            let long_enough = if whole { 1 } else { 17 };
+            id.len() >= long_enough && id.bytes().all(|digit| digit.is_ascii_digit())
+        };
+        let mention = ["@!", "@&", "@", "#"]
+            .into_iter()
+            .find_map(|sigil| inner.strip_prefix(sigil));
+        if mention.is_some_and(is_id) {
+            return Some(NotARoleName::Mention);
+        }
+        let (kind, rest) = inner.split_once(':')?;
+        let last = rest.rsplit(':').next().unwrap_or_default();
+        match kind {
+            "" | "a" if rest.contains(':') && is_id(last) => Some(NotARoleName::Markup),
+            "t" if rest.starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
+                Some(NotARoleName::Markup)
+            }
+            _ if kind.starts_with('/') && is_id(last) => Some(NotARoleName::Mention),
+            _ => None,
+        }
+    })
+}
+
+/// The text without the pair of quotes around it. Single quotes may be apostrophes: one of
+/// these alone is part of the name.
+fn unquoted(text: &str) -> Result<&str, NotARoleName> {
+    const DOUBLE: [char; 8] = ['"', '“', '”', '„', '‟', '«', '»', '＂'];
+    const SINGLE: [char; 4] = ['\'', '‘', '’', '‚'];
+    let inner = |quotes: &[char]| text.strip_prefix(quotes)?.strip_suffix(quotes);
+    if let Some(inner) = inner(&DOUBLE).or_else(|| inner(&SINGLE)) {
+        return Ok(inner);
+    }
+    if text.starts_with(DOUBLE) || text.ends_with(DOUBLE) {
+        return Err(NotARoleName::Unbalanced);
+    }
+    Ok(text)
 }
 
 /// What gives a level its role.
@@ -162,28 +291,24 @@ pub enum Refusal<'a> {
 }
 
 /// What it takes for `level` to carry a role called `name`. `reach` is how high the
-/// bot's own highest role stands; `rights` are the names of the roles that the settings
-/// give rights to.
+/// bot's own highest role stands; `rights` are the roles that the settings give rights to.
 pub fn name_level<'a>(
     levels: &Levels,
     roles: &'a [GuildRole],
     reach: Height,
-    rights: &[String],
+    rights: &ProtectedRoles,
     level: &Level,
     name: &RoleName,
 ) -> Result<Naming<'a>, Refusal<'a>> {
     let carried = level.role_in(roles);
-    let namesake = |other: &&Level| other.role_name.as_deref() == Some(name.as_str());
+    let namesake = |other: &&Level| other.stored_name() == Some(name.as_str());
     let mut namesakes = roles.iter().filter(|role| role.name == name.as_str());
     let count = namesakes.clone().count();
     match (namesakes.next(), carried) {
         (Some(_), _) if count > 1 => Err(Refusal::Several(count)),
         // A rename by hand, or one that was cut off: what the level carries has the name.
         (Some(role), Some(own)) if role.id == own.id => {
-            if level.role_name.as_deref() == Some(name.as_str()) {
-                return Err(Refusal::BelongsTo(level.number));
-            }
-            take_role(levels, reach, rights, level, role)
+            carry_role(levels, reach, rights, level, role)
         }
         (Some(role), _) => take_role(levels, reach, rights, level, role),
         (None, own) => {
@@ -193,7 +318,7 @@ pub fn name_level<'a>(
             {
                 return Err(Refusal::BelongsTo(other.number));
             }
-            if gives_rights(rights, name.as_str()) {
+            if rights.covers_name(name.as_str()) {
                 return Err(Refusal::GivesRights);
             }
             match own {
@@ -204,22 +329,36 @@ pub fn name_level<'a>(
     }
 }
 
+/// What it takes for `level` to carry this very role, which somebody has pointed at.
+pub fn carry_role<'a>(
+    levels: &Levels,
+    reach: Height,
+    rights: &ProtectedRoles,
+    level: &Level,
+    role: &'a GuildRole,
+) -> Result<Naming<'a>, Refusal<'a>> {
+    if level.role_id == Some(role.id) && level.role_name.as_ref() == Some(&role.name) {
+        return Err(Refusal::BelongsTo(level.number));
+    }
+    take_role(levels, reach, rights, level, role)
+}
+
 /// Whether `level` may carry this very role.
 pub fn take_role<'a>(
     levels: &Levels,
     reach: Height,
-    rights: &[String],
+    rights: &ProtectedRoles,
     level: &Level,
     role: &'a GuildRole,
 ) -> Result<Naming<'a>, Refusal<'a>> {
     let is_theirs = |other: &&Level| {
         other.number != level.number
-            && (other.role_id == Some(role.id) || other.role_name.as_ref() == Some(&role.name))
+            && (other.role_id == Some(role.id) || other.stored_name() == Some(&role.name))
     };
     if let Some(other) = levels.rows().iter().find(is_theirs) {
         return Err(Refusal::BelongsTo(other.number));
     }
-    if gives_rights(rights, &role.name) {
+    if rights.covers(role) {
         return Err(Refusal::GivesRights);
     }
     may_be_changed(role, reach)?;
@@ -227,14 +366,6 @@ pub fn take_role<'a>(
         return Err(Refusal::Moderates(role));
     }
     Ok(Naming::Take(role))
-}
-
-/// Whether who holds a role of this name may do more than others by the settings; Discord's
-/// own name for everybody is nobody's to give either.
-pub(super) fn gives_rights(rights: &[String], name: &str) -> bool {
-    let lowercase = name.to_lowercase();
-    RoleName::parse(name) == Err(NotARoleName::Everyone)
-        || rights.iter().any(|right| right.to_lowercase() == lowercase)
 }
 
 /// Whether the bot can give, rename and delete a role.
@@ -253,7 +384,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leveling::{Points, mee6_points_to_next, mee6_total};
+    use crate::leveling::{Points, RoleEntry, mee6_points_to_next, mee6_total};
 
     const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
 
@@ -311,8 +442,12 @@ mod tests {
             mods.clone(),
             role(77, "Twin", 1),
             role(78, "Twin", 1),
+            // The Minions, by another name.
+            role(88, "Guards", 1),
         ];
-        let rights = ["Minions".to_owned()];
+        let minions = RoleEntry::Name("Minions".to_owned());
+        let pins = [("Minions".to_owned(), RoleId::new(88).unwrap())].into();
+        let rights = ProtectedRoles::new([&minions], &pins);
         for (number, name, expected) in [
             (5, "New", Ok(Naming::Create)),
             (5, "Free", Ok(Naming::Take(&free))),
@@ -327,6 +462,7 @@ mod tests {
             (5, "One", Err(Refusal::BelongsTo(LevelNumber(1)))),
             (5, "Two", Err(Refusal::BelongsTo(LevelNumber(2)))),
             (5, "minions", Err(Refusal::GivesRights)),
+            (5, "Guards", Err(Refusal::GivesRights)),
             (5, "Twin", Err(Refusal::Several(2))),
             (5, "Bot", Err(Refusal::Managed(&bot))),
             (5, "High", Err(Refusal::OutOfReach(&high))),
@@ -348,7 +484,14 @@ mod tests {
             let name = RoleName::parse(name).unwrap();
             let levels = levels();
             let level = levels.find(number).unwrap();
-            name_level(&levels, &roles, REACH, &[], level, &name)
+            name_level(
+                &levels,
+                &roles,
+                REACH,
+                &ProtectedRoles::default(),
+                level,
+                &name,
+            )
         };
         let belongs = Err(Refusal::BelongsTo(LevelNumber(1)));
         assert_eq!(decide(5, "Renamed"), belongs);
@@ -368,10 +511,35 @@ mod tests {
             (&long, Err(NotARoleName::TooLong(101))),
             ("", Err(NotARoleName::Empty)),
             ("\"\"", Err(NotARoleName::Empty)),
-            ("\"", Ok("\"")),
             ("\u{200b}\u{3164}", Err(NotARoleName::Empty)),
             ("@Everyone", Err(NotARoleName::Everyone)),
             ("\"@here\"", Err(NotARoleName::Everyone)),
+            ("@\u{200b}everyone", Err(NotARoleName::Everyone)),
+            ("＠everyone", Err(NotARoleName::Everyone)),
+            ("﹫ｈｅｒｅ", Err(NotARoleName::Everyone)),
+            ("Hello @ever\u{2060}yone!", Err(NotARoleName::Everyone)),
+            ("everyone here", Ok("everyone here")),
+            ("\"", Err(NotARoleName::Unbalanced)),
+            ("\"Missing Semicolon", Err(NotARoleName::Unbalanced)),
+            ("Missing Semicolon”", Err(NotARoleName::Unbalanced)),
+            ("“Missing Semicolon\"", Ok("Missing Semicolon")),
+            ("«Missing Semicolon »", Ok("Missing Semicolon")),
+            ("The \"Missing\" Semicolon", Ok("The \"Missing\" Semicolon")),
+            ("‘Dogs’", Ok("Dogs")),
+            ("Dogs'", Ok("Dogs'")),
+            ("\u{a0}\u{2003}Kernel\u{3000} ", Ok("Kernel")),
+            ("<@1>", Err(NotARoleName::Mention)),
+            ("<@!175928847299117063>", Err(NotARoleName::Mention)),
+            ("<#175928847299117063>", Err(NotARoleName::Mention)),
+            ("Hello <@175928847299117063>", Err(NotARoleName::Mention)),
+            ("<@&175928847299117063> x", Err(NotARoleName::Mention)),
+            ("</rank:175928847299117063>", Err(NotARoleName::Mention)),
+            ("<:pepe:175928847299117063>", Err(NotARoleName::Markup)),
+            ("hi <a:pepe:175928847299117063>", Err(NotARoleName::Markup)),
+            ("<t:1700000000:R>", Err(NotARoleName::Markup)),
+            ("a <@1> b", Ok("a <@1> b")),
+            ("<3", Ok("<3")),
+            ("<Vec<u8>>", Ok("<Vec<u8>>")),
         ] {
             let parsed = RoleName::parse(text);
             let parsed = parsed.as_ref().map(RoleName::as_str);
@@ -379,13 +547,62 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_mention_of_a_role_is_that_role() {
+        let role = |id| RoleArgument::Id(RoleId::new(id).unwrap());
+        let name = |name| RoleArgument::Name(RoleName::parse(name).unwrap());
+        for (text, expected) in [
+            ("<@&175928847299117063>", Ok(role(175_928_847_299_117_063))),
+            (
+                " \"<@&175928847299117063>\" ",
+                Ok(role(175_928_847_299_117_063)),
+            ),
+            ("175928847299117063", Ok(role(175_928_847_299_117_063))),
+            ("2024", Ok(name("2024"))),
+            ("<@&99999999999999999999>", Err(NotARoleName::Mention)),
+            ("<@&1>", Err(NotARoleName::Mention)),
+            ("<@&>", Ok(name("<@&>"))),
+            ("<@175928847299117063>", Err(NotARoleName::Mention)),
+            (
+                "<@&175928847299117063> <@&175928847299117063>",
+                Err(NotARoleName::Mention),
+            ),
+            ("\"<@&175928847299117063>", Err(NotARoleName::Unbalanced)),
+        ] {
+            assert_eq!(RoleArgument::parse(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_imported_name_is_what_discord_stores() {
+        let long = "x".repeat(101);
+        for (text, expected) in [
+            (" Kernel \n", Ok(Some("Kernel"))),
+            ("Missing   Semicolon", Ok(Some("Missing   Semicolon"))),
+            ("\"Quoted\"", Ok(Some("\"Quoted\""))),
+            (" \u{2003}", Ok(None)),
+            (&long, Err(NotARoleName::TooLong(101))),
+            ("\u{200b}", Err(NotARoleName::Empty)),
+            ("\"Half", Err(NotARoleName::Unbalanced)),
+            ("<@&175928847299117063>", Err(NotARoleName::Mention)),
+            ("＠here", Err(NotARoleName::Everyone)),
+        ] {
+            let name = RoleName::imported(text);
+            let name = name
+                .as_ref()
+                .map(|name| name.as_ref().map(RoleName::as_str));
+            assert_eq!(name, expected.as_ref().map(|name| *name), "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn a_name_is_short_and_stays_what_it_is(text in "\\PC{0,120}|[\\s\"a@]{0,20}") {
+        fn a_name_is_short_and_stays_what_it_is(text in "\\PC{0,120}|[\\s\"a@]{0,20}|[<@#&!:>0-9ta/]{0,30}") {
             if let Ok(name) = RoleName::parse(&text) {
                 prop_assert!((1..=100).contains(&name.as_str().chars().count()));
                 prop_assert!(!name.as_str().contains(char::is_control));
-                prop_assert!(!name.as_str().starts_with(' ') && !name.as_str().ends_with(' '));
+                prop_assert_eq!(trim_role_name(name.as_str()), name.as_str());
+                prop_assert!(!undisguised(name.as_str()).contains("@everyone"));
             }
         }
     }

@@ -3,8 +3,10 @@
 //! Pure: the levels, the guild's roles and the member are given, what to change is
 //! returned. Never names a role that is not a level's.
 
-use super::naming::gives_rights;
-use super::{GuildRole, Height, LevelNumber, Levels, Points, RoleId, Standing, may_be_changed};
+use super::{
+    GuildRole, Height, LevelNumber, Levels, Points, ProtectedRoles, RoleId, Standing,
+    may_be_changed,
+};
 
 /// What to change for one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,9 +46,14 @@ struct LevelRole {
 impl LevelRoles {
     /// The roles that levels carry and that are in the guild. `reach` is how high the bot's
     /// own highest role stands: what stands there or above, or is held by an integration, is
-    /// only ever reported; and so is what lets its holders moderate, or has one of the names
-    /// `rights`, since nobody must get that by talking.
-    pub fn new(levels: &Levels, roles: &[GuildRole], reach: Height, rights: &[String]) -> Self {
+    /// only ever reported; and so is what lets its holders moderate, or gives them rights by
+    /// the settings, since nobody must get that by talking.
+    pub fn new(
+        levels: &Levels,
+        roles: &[GuildRole],
+        reach: Height,
+        rights: &ProtectedRoles,
+    ) -> Self {
         let carried = levels.rows().iter().filter_map(|level| {
             let role = level.role_in(roles)?;
             Some(LevelRole {
@@ -55,7 +62,7 @@ impl LevelRoles {
                 role: role.id,
                 blocked: may_be_changed(role, reach).is_err()
                     || role.moderates()
-                    || gives_rights(rights, &role.name),
+                    || rights.covers(role),
             })
         });
         Self(carried.collect())
@@ -158,7 +165,7 @@ mod tests {
     }
 
     fn level_roles() -> LevelRoles {
-        LevelRoles::new(&levels(), &roles(), REACH, &[])
+        LevelRoles::new(&levels(), &roles(), REACH, &ProtectedRoles::default())
     }
 
     fn standing(points: u64, message_count: u64) -> Standing {
@@ -260,7 +267,7 @@ mod tests {
             roles.without(id(role));
         }
         assert!(roles.is_empty());
-        assert!(LevelRoles::new(&levels(), &[], REACH, &[]).is_empty());
+        assert!(LevelRoles::new(&levels(), &[], REACH, &ProtectedRoles::default()).is_empty());
     }
 
     fn any_held() -> impl Strategy<Value = Vec<RoleId>> {

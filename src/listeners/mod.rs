@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
 use crate::discord::council::Council;
+use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::DiscordTime;
 use crate::error::Stop;
@@ -49,6 +50,8 @@ pub struct Listeners {
     pub verifications: Verifications,
     /// Forgets level roles when something about roles changes.
     pub book: RoleBook,
+    /// The guild's roles and its owner, kept current.
+    pub known_guild: KnownGuild,
     /// Whoever runs commands.
     pub commands: Arc<Commands>,
     /// What moderators were told.
@@ -102,9 +105,12 @@ impl RawEventHandler for Listeners {
             }
             Event::GuildMemberRemove(event) => member::on_remove(self, &event),
             Event::GuildMembersChunk(event) => member::on_chunk(self, &event),
-            Event::GuildRoleCreate(_) => self.book.forget(),
+            Event::GuildRoleCreate(event) => role::on_create(self, &event.role),
             Event::GuildRoleUpdate(event) => role::on_update(self, &event.role),
-            Event::GuildRoleDelete(event) => role::on_delete(self, event.role_id),
+            Event::GuildRoleDelete(event) => {
+                role::on_delete(self, event.guild_id, event.role_id);
+            }
+            Event::GuildUpdate(event) => role::on_guild_update(self, &event.guild),
             Event::MessageDelete(event) => {
                 deleted::on_messages(self, event.guild_id, &[event.message_id]).await;
             }
@@ -112,7 +118,10 @@ impl RawEventHandler for Listeners {
                 deleted::on_messages(self, event.guild_id, &event.ids).await;
             }
             Event::ChannelDelete(event) => deleted::on_channel(self, &event.channel).await,
-            Event::GuildCreate(event) => deleted::on_guild(self, &event.guild).await,
+            Event::GuildCreate(event) => {
+                role::on_guild(self, &event.guild);
+                deleted::on_guild(self, &event.guild).await;
+            }
             Event::GuildDelete(event) => ready::on_guild_delete(self, &event).await,
             Event::Unknown(event) => unknown::on_unknown(self, event),
             _ => {}

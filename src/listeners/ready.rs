@@ -20,6 +20,7 @@ pub(super) async fn on_ready(listeners: &Listeners, ctx: &Context, ready: &Ready
         let _ = listeners.stop.try_send(Stop::NotInGuild(listeners.guild));
         return;
     }
+    listeners.known_guild.is_in_doubt();
     // Before anything is awaited: what comes after this event waits for the history.
     listeners.inbox.session_began();
     listeners.verifications.soon();
@@ -55,6 +56,7 @@ pub(super) async fn on_guild_delete(listeners: &Listeners, event: &GuildDeleteEv
     if event.guild.id != GuildId::from(listeners.guild) {
         return;
     }
+    listeners.known_guild.is_in_doubt();
     if event.guild.unavailable {
         tracing::warn!("Discord has trouble with the guild; it will send it again");
     } else {

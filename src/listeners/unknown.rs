@@ -52,7 +52,10 @@ pub(super) fn on_unknown(listeners: &Listeners, event: UnknownEvent) {
                 member::on_bare_member(listeners, event, joins);
             }
         }
+        "GUILD_CREATE" | "GUILD_UPDATE" | "GUILD_DELETE" | "GUILD_ROLE_CREATE"
+        | "GUILD_ROLE_UPDATE" | "GUILD_ROLE_DELETE" => listeners.known_guild.is_in_doubt(),
         "READY" => {
+            listeners.known_guild.is_in_doubt();
             // Events come all the same, and what came before them was missed.
             listeners.inbox.session_began();
             listeners.verifications.soon();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashSet;
 
+use crate::discord::right_roles::RightRoles;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, UserId};
 use crate::xp::XpCache;
@@ -15,7 +16,7 @@ pub struct RoleBook {
     rest: Rest,
     guild: GuildId,
     xp: Arc<XpCache>,
-    rights: Arc<[String]>,
+    rights: RightRoles,
     known: Arc<Mutex<Known>>,
     /// Members who have joined and not passed the screening yet, as far as was heard or seen.
     pub(super) pending: Arc<DashSet<UserId>>,
@@ -29,14 +30,14 @@ struct Known {
 }
 
 impl RoleBook {
-    /// A book with nothing in it. `rights` are the names of roles that give rights, which
-    /// nobody gets by talking.
-    pub fn new(rest: Rest, guild: GuildId, xp: Arc<XpCache>, rights: &[String]) -> Self {
+    /// A book with nothing in it. `rights` are the roles that give rights, which nobody gets
+    /// by talking.
+    pub fn new(rest: Rest, guild: GuildId, xp: Arc<XpCache>, rights: RightRoles) -> Self {
         Self {
             rest,
             guild,
             xp,
-            rights: rights.into(),
+            rights,
             known: Arc::default(),
             pending: Arc::default(),
         }
@@ -59,7 +60,7 @@ impl RoleBook {
 
     /// The level roles among these.
     pub(super) fn level_roles_of(&self, roles: &[GuildRole], reach: Height) -> LevelRoles {
-        LevelRoles::new(&self.xp.levels(), roles, reach, &self.rights)
+        LevelRoles::new(&self.xp.levels(), roles, reach, &self.rights.protected())
     }
 
     /// The level roles; read from Discord where they are not known.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::book::RoleBook;
 use super::troubles::{self, Withheld};
 use crate::discord::council::{Council, Notice};
+use crate::discord::right_roles::RightRoles;
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
@@ -55,8 +56,8 @@ pub struct VerifyRoles {
     pub calls: RoleCalls,
     /// The guild served.
     pub guild: GuildId,
-    /// Names of roles that give rights, which no level may carry.
-    pub rights: Vec<String>,
+    /// The roles that give rights, which no level may carry.
+    pub rights: RightRoles,
     /// Who is told of what a person must do; nobody but the log without it.
     pub council: Option<Arc<Council>>,
     /// Shown everyone who is read: their names and avatars come with their roles.
@@ -126,7 +127,7 @@ impl VerifyRoles {
         let (steps, troubles) = self.compare_levels(&roles, reach).await?;
         // As they will be: an imported level carries no role yet.
         let levels = after(&self.xp.levels(), &steps);
-        let level_roles = LevelRoles::new(&levels, &roles, reach, &self.rights);
+        let level_roles = LevelRoles::new(&levels, &roles, reach, &self.rights.protected());
         let (members, differences) = self.read_members(&level_roles, |_| {}).await?;
         let losing = losing(&differences);
         Ok(Found {
@@ -273,7 +274,7 @@ impl VerifyRoles {
             &unseen,
             roles,
             reach,
-            &self.rights,
+            &self.rights.protected(),
         ))
     }
 

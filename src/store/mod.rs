@@ -19,6 +19,7 @@ pub mod level;
 pub mod open_buttons;
 pub mod outbox;
 pub mod profile_bucket;
+pub mod role_pin;
 pub mod role_work;
 pub mod updated_user;
 pub mod user_point;

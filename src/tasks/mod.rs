@@ -6,6 +6,7 @@
 pub mod catch_up;
 pub mod close_buttons;
 pub mod level_ups;
+pub mod right_roles;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -26,12 +27,16 @@ use crate::xp::Gap;
 use catch_up::CatchUp;
 use close_buttons::CloseButtons;
 use level_ups::LevelUps;
+use right_roles::WatchRightRoles;
 
 /// How often the outbox is looked at when nobody says that there is something in it.
 const LEVEL_UPS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often buttons are looked for that have stopped working.
 const CLOSE_BUTTONS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the settings name roles that there are.
+const RIGHT_ROLES_EVERY: Duration = Duration::from_mins(1);
 
 /// How often members are looked for whose roles could not be put right at once.
 const ROLE_WORK_EVERY: Duration = Duration::from_secs(5);
@@ -63,6 +68,8 @@ pub struct Tasks {
     pub outbox_filled: Arc<Notify>,
     /// Every 5 s.
     pub close_buttons: CloseButtons,
+    /// Every minute, and when the guild's roles change.
+    pub right_roles: WatchRightRoles,
     /// Every day, at every session, and when asked.
     pub verifications: VerificationsTask,
     /// As members come.
@@ -102,6 +109,7 @@ impl Tasks {
             level_ups,
             outbox_filled,
             close_buttons,
+            right_roles,
             verifications,
             register,
             members,
@@ -147,6 +155,12 @@ impl Tasks {
                 }
                 Ok(())
             }
+        });
+        let roles_changed = right_roles.guild.changes();
+        let right_roles = Arc::new(right_roles);
+        rounds.add("right-roles", RIGHT_ROLES_EVERY, roles_changed, move |_| {
+            let right_roles = Arc::clone(&right_roles);
+            async move { right_roles.run_once().await }
         });
         let role_work = Arc::new(role_work);
         rounds.add("role-work", ROLE_WORK_EVERY, role_work_filled, move |now| {

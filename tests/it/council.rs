@@ -13,7 +13,7 @@ use serenity::all::{CreateActionRow, CreateButton};
 use wall_e::discord::council::{Council, Notice};
 use wall_e::leveling::{GuildId, MessageId};
 
-use crate::support::{Bot, TestDatabase, id_of, overhear, rest, said, wait};
+use crate::support::{Bot, TestDatabase, id_of, overhear, rest, right_roles, said, wait};
 
 const CHANNELS: &str = "/guilds/{}/channels";
 const MESSAGES: &str = "/channels/{}/messages";
@@ -90,7 +90,7 @@ async fn council(sim: &Sim, database: &TestDatabase, name: &str) -> Council {
         database.store().await,
         GuildId::new(sim.guild_id()).unwrap(),
         name.to_owned(),
-        vec!["Minions".to_owned(), "@everyone".to_owned()],
+        Some(right_roles(sim, database, "Minions,@everyone").await),
     )
 }
 

@@ -199,6 +199,31 @@ async fn numbers_and_names_that_are_none_are_answered() {
             "`@everyone` and `@here` cannot be names of roles.".to_owned(),
         ),
         (
+            "5 \"@\u{200b}everyone",
+            "A quote is missing: type the name between two quotes, or without any.".to_owned(),
+        ),
+        (
+            "5 ＠everyone",
+            "`@everyone` and `@here` cannot be names of roles.".to_owned(),
+        ),
+        (
+            &format!("5 <@{}>", stage.sim.user("alice")),
+            "A mention cannot be a role's name: type the name itself, or mention one role and nothing else.".to_owned(),
+        ),
+        (
+            &format!("5 fans of <#{}>", 175_928_847_299_117_063_u64),
+            "A mention cannot be a role's name: type the name itself, or mention one role and nothing else.".to_owned(),
+        ),
+        (
+            &format!("5 <:pepe:{}>", 175_928_847_299_117_063_u64),
+            "A role's name cannot hold custom emoji or timestamps: type it without them.".to_owned(),
+        ),
+        (
+            "5 <@&175928847299117063>",
+            "There is no role with the id 175928847299117063 in this server. Type the role's name, or mention the role."
+                .to_owned(),
+        ),
+        (
             &format!("0 {longest}"),
             format!("Level 0 now carries the role {longest}. It was just created."),
         ),
@@ -907,4 +932,69 @@ async fn levels_and_roles_are_suggested_while_a_moderator_types() {
         suggested("set_level_name", name, "name").await,
         ["\"Witches\" = \"Witches\"", "\"Wizards\" = \"Wizards\""]
     );
+}
+
+#[tokio::test]
+async fn a_mentioned_role_is_the_one_that_is_meant() {
+    let stage = Stage::open().await;
+    let veterans = stage.sim.create_role("Veterans", 0);
+    let mention = format!("<@&{veterans}>");
+    let taken = "Level 39 now carries the role Veterans. It was in the guild already.";
+    let answer = answer_of(&stage, "mod", &format!(".set_level_name 39 {mention}")).await;
+    assert_eq!(answer, taken);
+    assert_eq!(carried(&stage, 39).await.0, Some(veterans));
+    let answer = answer_of(&stage, "mod", &format!(".set_level_name 39 {veterans}")).await;
+    assert_eq!(answer, "Veterans already belongs to level 39.");
+    let answer = answer_of(&stage, "mod", &format!(".set_level_name 40 \"{mention}\"")).await;
+    assert_eq!(answer, "Veterans already belongs to level 39.");
+    // By slash a mention arrives as the same text, and all that stops a name stops it too.
+    let helpers = stage.sim.create_role("Helpers", MANAGE_MESSAGES);
+    let minions = stage.sim.role("Minions");
+    for (role, part) in [
+        (helpers, "has moderation permissions"),
+        (minions, "gives rights to whoever holds it"),
+        (stage.sim.guild_id(), "gives rights to whoever holds it"),
+    ] {
+        let told = stage
+            .slash("mod", "set_level_name", options(40, &format!("<@&{role}>")))
+            .await;
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(carried(&stage, 40).await, (None, None));
+    assert!(
+        stage
+            .sim
+            .role_names()
+            .iter()
+            .all(|name| !name.contains("<@"))
+    );
+}
+
+#[tokio::test]
+async fn names_with_white_space_around_them_are_healed_and_make_no_twin() {
+    let world = World::new().role("Kernel", 0);
+    let database = TestDatabase::migrated().await;
+    for (level, name) in [(5, "Kernel "), (6, "\u{a0}Shell"), (7, "  ")] {
+        sqlx::query("update level set role_name = $1 where number = $2")
+            .bind(name)
+            .bind(level)
+            .execute(&mut database.session().await)
+            .await
+            .unwrap();
+    }
+    let stage = Stage::open_on(world, database).await;
+    let (kernel, shell) = (stage.sim.role("Kernel"), stage.sim.role("Shell"));
+    assert_eq!(
+        carried(&stage, 5).await,
+        (Some(kernel), Some("Kernel".to_owned()))
+    );
+    assert_eq!(
+        carried(&stage, 6).await,
+        (Some(shell), Some("Shell".to_owned()))
+    );
+    assert_eq!(carried(&stage, 7).await.0, None);
+    for name in ["Kernel", "Shell"] {
+        assert_eq!(count(&stage.sim, name), 1, "{name}");
+    }
+    assert_eq!(count(&stage.sim, "new role"), 0);
 }

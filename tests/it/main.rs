@@ -26,6 +26,7 @@ mod privacy;
 mod profiles;
 mod rank;
 mod ranks;
+mod rights;
 mod roles;
 mod roles_store;
 mod settings;

@@ -117,7 +117,7 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         store.clone(),
         guild,
         "council".to_owned(),
-        Vec::new(),
+        None,
     );
     let links = Links {
         database: store.clone(),

@@ -92,8 +92,8 @@ pub(crate) struct Gateway {
     pub refuse_identifies: bool,
     /// Whether READY comes without its application.
     pub spoil_ready: bool,
-    /// Whether sessions begin without their guilds, as in an outage.
-    pub withhold_guilds: bool,
+    /// When a new session is shown its guilds.
+    pub guilds_shown: GuildsShown,
     pub mute_acks: bool,
     pub refuse_resumes: u32,
     /// When all members of a guild were last asked for.
@@ -104,6 +104,16 @@ pub(crate) struct Gateway {
     swap: u32,
     /// The first of two neighbours that are being swapped.
     swapped: Option<Event>,
+}
+
+/// When a new session is shown its guilds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum GuildsShown {
+    /// Behind READY.
+    #[default]
+    AtOnce,
+    /// When [`GatewayControl::show_guilds`] says so, as in an outage.
+    Later,
 }
 
 impl Gateway {
@@ -226,7 +236,7 @@ impl State {
             ready["application"] = Value::Null;
         }
         session.push("READY", &ready, 1, limit);
-        if session.intents & GUILDS != 0 && !self.gateway.withhold_guilds {
+        if session.intents & GUILDS != 0 && self.gateway.guilds_shown == GuildsShown::AtOnce {
             for guild in &creates {
                 session.push("GUILD_CREATE", guild, 1, limit);
             }
@@ -513,13 +523,13 @@ impl GatewayControl<'_> {
 
     /// Begins sessions without their guilds from now on.
     pub fn withhold_guilds(&self) {
-        self.shared.lock().gateway.withhold_guilds = true;
+        self.shared.lock().gateway.guilds_shown = GuildsShown::Later;
     }
 
     /// Shows every session its guilds, now and at its beginning.
     pub fn show_guilds(&self) {
         let mut state = self.shared.lock();
-        state.gateway.withhold_guilds = false;
+        state.gateway.guilds_shown = GuildsShown::AtOnce;
         let guilds = state.guilds.values().filter(|guild| guild.bot_is_in);
         let shown: Vec<Event> = guilds
             .map(|guild| Event::in_guild("GUILD_CREATE", guild.id, state.guild_create(guild)))

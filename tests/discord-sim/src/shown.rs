@@ -2,7 +2,7 @@
 //!
 //! A message is stored as it was written. Whenever it is shown, its author and
 //! those it mentions are who they are by then, and the links to its files are
-//! signed anew. In a message with the flag SUPPRESS_EMBEDS nobody sees an embed.
+//! signed anew. In a message with the flag `SUPPRESS_EMBEDS` nobody sees an embed.
 
 use serde_json::Value;
 

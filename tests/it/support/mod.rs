@@ -20,7 +20,7 @@ pub use engine::{ZONE, engine, levels, standings};
 pub use ledger::Ledger;
 pub use overhear::overhear;
 pub use parts::{Parts, now};
-pub use rest::{cdn, rest};
+pub use rest::{cdn, rest, right_roles};
 
 /// How long anything may take that is waited for: long, for slow machines.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -35,7 +35,7 @@ impl Parts {
             database.clone(),
             guild,
             "council".to_owned(),
-            Vec::new(),
+            None,
         );
         let council = Arc::new(council);
         Self {

@@ -5,7 +5,12 @@ use discord_sim::Sim;
 use tokio_util::sync::CancellationToken;
 use wall_e::config::{Cli, Command, Run};
 use wall_e::discord::cdn::Cdn;
+use wall_e::discord::known_guild::KnownGuild;
+use wall_e::discord::right_roles::RightRoles;
 use wall_e::discord::{Rest, client};
+use wall_e::leveling::{GuildId, RoleEntry};
+
+use super::TestDatabase;
 
 /// Calls with the simulator's token, under the bot's policy.
 pub async fn rest(sim: &Sim) -> Rest {
@@ -13,6 +18,16 @@ pub async fn rest(sim: &Sim) -> Rest {
     let token = settings.token().expect("a token");
     let rest = client::rest(&settings, &token, CancellationToken::new());
     rest.await.expect("a client")
+}
+
+/// The roles whose holders are moderators by this setting.
+pub async fn right_roles(sim: &Sim, database: &TestDatabase, moderators: &str) -> RightRoles {
+    let mut rights = settings(sim).rights;
+    rights.moderators.0 = moderators.split(',').filter_map(RoleEntry::parse).collect();
+    let guild = GuildId::new(sim.guild_id()).expect("an id");
+    let guild = KnownGuild::new(rest(sim).await, guild);
+    let roles = RightRoles::load(rights, guild, database.store().await);
+    roles.await.expect("the pins can be read")
 }
 
 /// The simulator's CDN.

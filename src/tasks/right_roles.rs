@@ -1,0 +1,153 @@
+//! Looks whether the settings name roles that there are, and tells moderators where they do
+//! not. Changes nobody's rights: what a setting means is decided where it is asked.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::discord::council::{Council, Notice};
+use crate::discord::known_guild::KnownGuild;
+use crate::discord::right_roles::{FoundRoles, RightRoles};
+use crate::leveling::{RoleEntry, RoleId, RoleProblem, escape};
+
+const SCOPE: &str = "right-roles";
+/// Ids in a notice at most.
+const MAX_IDS: usize = 5;
+
+/// Whoever looks.
+#[derive(Debug)]
+pub struct WatchRightRoles {
+    /// The guild; its changes wake this task.
+    pub guild: KnownGuild,
+    /// What the settings mean in it.
+    pub roles: RightRoles,
+    /// Who is told.
+    pub council: Arc<Council>,
+    /// What the log was told: each problem is said there once.
+    pub logged: Mutex<BTreeSet<String>>,
+}
+
+impl WatchRightRoles {
+    /// Looks once.
+    pub async fn run_once(&self) -> anyhow::Result<()> {
+        if !self.guild.is_connected() {
+            return Ok(());
+        }
+        let found = self.roles.find().await?;
+        let notices: Vec<Notice> = found
+            .problems
+            .iter()
+            .map(|problem| self.notice(problem, &found))
+            .collect();
+        self.log(&notices);
+        let moved = self.roles.take_moved();
+        let told = async {
+            for (name, role) in &moved {
+                let key = format!("role-moved:{name}:{role}");
+                self.council.say(&key, &self.moved(name, *role)).await?;
+            }
+            self.council.tell(SCOPE, &notices).await
+        };
+        let told = told.await;
+        if told.is_err() {
+            // Discord drops what it has been told already.
+            self.roles.put_back_moved(moved);
+        }
+        told
+    }
+
+    fn notice(&self, problem: &RoleProblem, found: &FoundRoles) -> Notice {
+        let entry = problem.entry();
+        let settings = self.settings_of(&entry);
+        let (key, text) = match problem {
+            RoleProblem::Missing(RoleEntry::Id(id)) => (
+                id.to_string(),
+                format!(
+                    "{settings} names the role with the id {id}, but this server has no such role, so it gives nobody \
+                     rights. Correct the setting and restart the bot."
+                ),
+            ),
+            RoleProblem::Missing(RoleEntry::Name(name)) => (
+                name.clone(),
+                format!(
+                    "{settings} names the role {}, but this server has no role of that name, so it gives nobody rights. \
+                     Create the role, or correct the setting and restart the bot.",
+                    escape(name)
+                ),
+            ),
+            RoleProblem::Ambiguous { name, roles } => (
+                name.clone(),
+                format!(
+                    "{settings} names the role {}, but {} roles have that name (ids {}), so none of them gives rights. \
+                     Rename or delete all but one of them, or put the id of the right one into the setting and restart \
+                     the bot.",
+                    escape(name),
+                    roles.len(),
+                    ids(roles)
+                ),
+            ),
+            RoleProblem::Namesakes { name, role, others } => {
+                let called = found.name(*role).unwrap_or(name);
+                let called = if called == name {
+                    String::new()
+                } else {
+                    format!(", which is called {} now", escape(called))
+                };
+                (
+                    name.clone(),
+                    format!(
+                        "{settings} names the role {}. That is the role with the id {role}{called}. {} of the same name \
+                         (ids {}) give nobody rights. Rename or delete them, so that nobody mistakes them for it.",
+                        escape(name),
+                        match others.len() {
+                            1 => "Another role".to_owned(),
+                            count => format!("{count} other roles"),
+                        },
+                        ids(others)
+                    ),
+                )
+            }
+        };
+        Notice {
+            key: format!("right-role:{key}"),
+            text,
+            buttons: None,
+        }
+    }
+
+    fn moved(&self, name: &str, role: RoleId) -> String {
+        let settings = self.settings_of(&RoleEntry::Name(name.to_owned()));
+        format!(
+            "The role {} that {settings} names was deleted. The only other role of that name, with the id {role}, gives \
+             its rights from now on. If that is wrong, rename it, or put the id of the right role into the setting and \
+             restart the bot.",
+            escape(name)
+        )
+    }
+
+    /// The settings that hold an entry, in words.
+    fn settings_of(&self, entry: &RoleEntry) -> String {
+        self.roles.settings().holding(entry).join(" and ")
+    }
+
+    fn log(&self, notices: &[Notice]) {
+        let texts: BTreeSet<String> = notices.iter().map(|notice| notice.text.clone()).collect();
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        for problem in texts.difference(&logged) {
+            tracing::warn!(
+                problem,
+                "a role that the settings name gives no rights as it should"
+            );
+        }
+        *logged = texts;
+    }
+}
+
+fn ids(roles: &[RoleId]) -> String {
+    let shown: Vec<String> = roles
+        .iter()
+        .take(MAX_IDS)
+        .map(ToString::to_string)
+        .collect();
+    let more = if roles.len() > MAX_IDS { ", …" } else { "" };
+    shown.join(", ") + more
+}
