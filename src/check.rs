@@ -166,7 +166,7 @@ fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen
         messages.retain(|seen| seen.message <= newest);
         let left_out = all - messages.len();
         if left_out > 0 {
-            println!("Left out, since their ids are from the future: {left_out} messages.");
+            println!("Messages left out, since their ids are from the future: {left_out}.");
         }
     }
     Ok(messages)

@@ -95,8 +95,8 @@ impl DiscordTime {
     }
 
     /// Whether an id is certainly from the future: by Discord's time, and not by the machine's
-    /// clock alone. Where Discord could not be asked of late (`fresh` is false), by both: the
-    /// machine may have slept, and its steady clock with it.
+    /// clock alone, which could rule out real messages. Where Discord could not be asked of late
+    /// (`fresh` is false), by both: the machine may have slept, and its steady clock with it.
     pub fn rules_out(&self, id: MessageId, fresh: bool) -> bool {
         let not_by_the_machine = || id > newest_believed(timestamp(Utc::now()));
         self.is_known() && !self.believes(id) && (fresh || not_by_the_machine())

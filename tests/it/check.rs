@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use discord_sim::{Sim, World};
+use discord_sim::{Message, Sim, World};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
@@ -80,6 +80,24 @@ async fn a_replay_agrees_row_by_row_or_shows_what_does_not() {
         "a day differs too: {}",
         printed(&lacking)
     );
+}
+
+#[tokio::test]
+async fn a_replay_leaves_out_what_is_from_the_future_as_the_bot_does() {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    let year_ms = 365 * 86_400_000;
+    let general = stage.sim.channel("general");
+    let from_the_future = Message::new(general, stage.sim.user("alice"), "hello");
+    let id = discord_sim::clock::first_id_at(stage.sim.now_ms() + year_ms);
+    stage.sim.post(from_the_future.id(id));
+    ledger.write(&stage, "bob", "general", true);
+    ledger.comes_true(&stage).await;
+    let log = stage.sim.messages(general);
+    assert_eq!(log.len(), 3);
+    let agrees = check(&stage, Some(&log)).await;
+    assert!(agrees.status.success(), "{}", printed(&agrees));
+    let said = printed(&agrees);
+    assert!(said.contains("from the future: 1"), "{said}");
 }
 
 #[tokio::test]

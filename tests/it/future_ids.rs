@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use discord_sim::clock::first_id_at;
-use discord_sim::{Message, Sim, World};
+use discord_sim::{DateHeader, Message, Sim, World};
 use serde_json::json;
 
-use crate::support::{Stage, said, wait};
+use crate::support::{Bot, Ledger, Stage, TestDatabase, said, wait};
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
@@ -99,6 +99,31 @@ async fn a_bot_that_has_slept_takes_nothing_for_the_future() {
     let card = stage.ask("carol", ".rank").await;
     assert!(card.contains("carol's Stat Card"), "{card}");
     assert!(!stage.bot.log().contains(REFUSED), "{}", stage.bot.log());
+}
+
+#[tokio::test]
+async fn where_discord_tells_no_time_an_id_from_the_future_counts_nothing_either() {
+    let sim = Sim::start(World::new())
+        .await
+        .expect("the simulator starts");
+    sim.settings(|settings| settings.date = DateHeader::Missing);
+    let database = TestDatabase::migrated().await;
+    let bot = Bot::start(&sim, &database.url()).await;
+    // What was there before has been read.
+    bot.logged("roles are verified").await;
+    let stage = Stage { bot, database, sim };
+    let mut ledger = Ledger::default();
+    ledger.write(&stage, "alice", "general", true);
+    stage.rest();
+    stage.sim.post(poison(&stage, "general", YEAR));
+    ledger.write(&stage, "alice", "random", true);
+    ledger.comes_true(&stage).await;
+    assert!(frontier(&stage).await < id_after(&stage.sim, DAY / 24));
+    // Ids tell the time as well, when there are enough of them.
+    for _ in 0..10 {
+        stage.say("bob", "hello");
+    }
+    stage.bot.logged(REFUSED).await;
 }
 
 #[tokio::test]
