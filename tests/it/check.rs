@@ -269,3 +269,32 @@ async fn a_replay_can_begin_with_the_dump_that_was_imported() {
     let missing = check(&[&directory.path().join("nowhere")]).await;
     assert_eq!(missing.status.code(), Some(1));
 }
+
+#[tokio::test]
+async fn a_log_from_windows_is_read_and_what_is_wrong_in_it_is_named() {
+    let database = TestDatabase::migrated().await;
+    let sim = Sim::start(World::new()).await.unwrap();
+    let general = sim.channel("general");
+    sim.say(sim.user("beep"), general, "a bot earns nothing");
+    let good = lines(&sim.messages(general)).replace('\n', "\r\n");
+    let bad = format!("{good}{{\"id\":\"a secret\"}}\r\n");
+    for (text, said) in [
+        (&good, "nothing is wrong"),
+        (
+            &bad,
+            "read as UTF-16 (little-endian): line 2 is not a message of Discord: ",
+        ),
+    ] {
+        let bytes = format!("\u{feff}{text}");
+        let bytes: Vec<u8> = bytes.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut check = command();
+        check.args(["check", "--replay"]).arg(file.path());
+        let output = check.env("DATABASE_URL", database.url()).output().await;
+        let output = output.unwrap();
+        let all = printed(&output) + &String::from_utf8_lossy(&output.stderr);
+        assert!(all.contains(said), "{all}");
+        assert!(!all.contains("secret"), "{all}");
+    }
+}

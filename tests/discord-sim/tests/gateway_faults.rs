@@ -202,3 +202,18 @@ async fn events_are_held_lost_repeated_swapped_and_made_up() {
         .raw_dispatch("MESSAGE_CREATE", json!({ "id": [] }));
     assert_eq!(client.event("MESSAGE_CREATE").await, json!({ "id": [] }));
 }
+
+#[tokio::test]
+async fn a_session_can_begin_without_its_guilds() {
+    let sim = simulation().await;
+    sim.gateway().withhold_guilds();
+    let mut client = Client::connect(&sim).await;
+    client.identify(&sim.token(), INTENTS).await;
+    let ready = client.event("READY").await;
+    assert_eq!(ready["guilds"][0]["unavailable"], true);
+    chat(&sim, "before the guild");
+    assert_eq!(client.next().await["t"], "MESSAGE_CREATE");
+    sim.gateway().show_guilds();
+    let shown = client.event("GUILD_CREATE").await;
+    assert_eq!(shown["id"], sim.guild_id().to_string());
+}

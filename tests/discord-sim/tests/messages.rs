@@ -302,3 +302,35 @@ async fn forms_carry_files() {
     assert_eq!(sent["attachments"][0]["size"], 3);
     assert_eq!(sim.requests()[0].files, ["a.png"]);
 }
+
+#[tokio::test]
+async fn links_are_unfurled_unless_that_is_suppressed() {
+    const SUPPRESS_EMBEDS: u64 = 1 << 2;
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    for (content, links) in [
+        (
+            "see https://evil.example/x now",
+            &["https://evil.example/x"][..],
+        ),
+        ("DISCORD.gg/abc", &["DISCORD.gg/abc"]),
+        (
+            "https:\u{200b}//evil.example discord.gg\u{200b}/abc discord.gg",
+            &[],
+        ),
+    ] {
+        let (_, sent) = rest
+            .post(&general(&sim), &json!({ "content": content }))
+            .await;
+        assert_eq!(sim.unfurled(id(&sent)), links, "{content}");
+        let embed = json!([{ "title": "a card" }]);
+        let body = json!({ "content": content, "embeds": embed, "flags": SUPPRESS_EMBEDS });
+        let (_, sent) = rest.post(&general(&sim), &body).await;
+        assert_eq!(sim.unfurled(id(&sent)), Vec::<String>::new(), "{content}");
+        assert_eq!(
+            sent["embeds"],
+            json!([]),
+            "the message's own are hidden too"
+        );
+    }
+}

@@ -306,3 +306,33 @@ async fn bans_are_heard_by_moderators_alone() {
     let heard = moderator.event("GUILD_BAN_ADD").await;
     assert_eq!(heard["user"]["username"], "eve", "who was never there");
 }
+
+#[tokio::test]
+async fn names_are_stored_without_the_white_space_around_them() {
+    let (sim, rest, mut client, roles) = connected().await;
+    for (wanted, stored) in [
+        (" Level 5\u{a0}", "Level 5"),
+        ("Missing  Semicolon", "Missing  Semicolon"),
+        ("\u{2003} ", "new role"),
+        ("", "new role"),
+    ] {
+        let (status, made) = rest.post(&roles, &json!({ "name": wanted })).await;
+        assert_eq!((status, &made["name"]), (200, &json!(stored)), "{wanted:?}");
+        let heard = client.event("GUILD_ROLE_CREATE").await;
+        assert_eq!(heard["role"]["name"], stored, "{wanted:?}");
+        let role = sim.create_role("before", 0);
+        client.event("GUILD_ROLE_CREATE").await;
+        sim.rename_role(role, wanted);
+        assert_eq!(sim.role_name(role).as_deref(), Some(stored), "by a human");
+        client.event("GUILD_ROLE_UPDATE").await;
+        let path = format!("{roles}/{}", id(&made));
+        let body = json!({ "name": wanted });
+        let (status, changed) = rest.send(Method::PATCH, &path, &body).await;
+        assert_eq!(
+            (status, &changed["name"]),
+            (200, &json!(stored)),
+            "{wanted:?}"
+        );
+        client.event("GUILD_ROLE_UPDATE").await;
+    }
+}
