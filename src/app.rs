@@ -336,6 +336,7 @@ async fn build(
         members,
         profile_register: profiles::Register {
             database: database.clone(),
+            xp: Arc::clone(&xp),
             filled: Arc::clone(&profiles_changed),
         },
         sightings: seen,
@@ -487,7 +488,8 @@ pub async fn listen(
 ) -> Result<(), Stop> {
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = open_database(&settings.database).await?;
-    let (sightings, mut seen) = Sightings::new(Arc::new(load(&database).await?));
+    let xp = Arc::new(load(&database).await?);
+    let (sightings, mut seen) = Sightings::new(Arc::clone(&xp));
     let (revoked, (stop, mut stops)) = (CancellationToken::new(), mpsc::channel(4));
     let listener = Onlooker {
         guild,
@@ -496,6 +498,7 @@ pub async fn listen(
     };
     let register = profiles::Register {
         database: database.clone(),
+        xp,
         filled: Arc::default(),
     };
     let client = Client::new(

@@ -183,7 +183,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<Seen>> {
             let why = text_file::json_error(&error).replace(" at line 1 column ", " at column ");
             anyhow!("line {number} is not a message of Discord: {why}")
         })?;
-        messages.extend(message.seen(|_, _| true));
+        messages.extend(message.seen(|_, _| None));
     }
     Ok(messages)
 }

@@ -31,8 +31,10 @@
 //! # How a face becomes current
 //!
 //! An event or a list that is read anyway → [`profiles::Sightings`] compares it with the short
-//! form in the cache → a row of the queue → [`profiles::Actives`]: names, many at a time; then
-//! pictures, each fetched, posted, and pointed to in one transaction before the old one goes.
+//! form in the cache → [`xp::UnsavedProfiles`] → if it is the author of a message that earns, the
+//! transaction that saves the XP; else a row of the queue → [`profiles::Actives`]: names, many at
+//! a time; then pictures, each fetched, posted, and pointed to in one transaction before the old
+//! one goes.
 //! Everyone is looked up once in two weeks by [`profiles::Lurkers`]; [`profiles::Links`] renews what
 //! expires.
 //!
@@ -62,6 +64,8 @@
 //!   is never touched, and nothing is decided for a human who deleted a role.
 //! - **Unseen is not empty.** What somebody was not seen with (a message of the history has no
 //!   nickname) stays as it is; and a list that was asked for before an event never undoes it.
+//! - **One task at a time saves what was observed of a user**, and looks at it with the user's
+//!   row held: an older observation never overwrites a newer one.
 //! - **Whoever had a picture has one.** A copy is pointed to before the old one is deleted, a
 //!   link stays until there is another, and who is gone keeps the last of both.
 //! - **Rights are checked where a thing is done.** What Discord shows to whom, and what

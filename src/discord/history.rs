@@ -438,7 +438,7 @@ impl<'a> Reader<'a> {
 
     fn seen(&self, message: Value) -> Option<Seen> {
         if let Ok(message) = BareMessage::deserialize(message) {
-            let seen = message.seen(|user, _| self.xp.is_named(user))?;
+            let seen = message.seen(|user, sighting| (!self.xp.is_named(user)).then_some(sighting))?;
             if self.is_from_the_future(seen.message) {
                 self.time.refuse("a message of the history", seen.message);
                 return None;

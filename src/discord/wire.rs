@@ -169,7 +169,10 @@ pub fn id_of(object: &Value) -> Option<u64> {
 
 impl BareMessage {
     /// What the engine needs of it; `None` if it earns nothing. `notice` is as for [`seen`].
-    pub fn seen(self, notice: impl FnOnce(leveling::UserId, &Sighting) -> bool) -> Option<Seen> {
+    pub fn seen(
+        self,
+        notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
+    ) -> Option<Seen> {
         const FORWARD: u8 = 1;
         let Self {
             id,
@@ -195,10 +198,10 @@ impl BareMessage {
     }
 }
 
-/// A message for the engine, if it may earn XP. `notice` is shown its author, and says
-/// whether a name is stored for them: else the profile goes with the message.
+/// A message for the engine, if it may earn XP. `notice` is given its author, and gives back
+/// what goes with the message.
 pub fn seen(
-    notice: impl FnOnce(leveling::UserId, &Sighting) -> bool,
+    notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
     facts: MessageFacts,
     (message, channel, user): (MessageId, ChannelId, UserId),
     sighting: impl FnOnce() -> Sighting,
@@ -209,13 +212,12 @@ pub fn seen(
     let message = leveling::MessageId::try_from(message).ok()?;
     let channel = leveling::ChannelId::try_from(channel).ok()?;
     let user = leveling::UserId::try_from(user).ok()?;
-    let sighting = storable(sighting());
-    let named = notice(user, &sighting);
+    let profile = notice(user, storable(sighting())).map(Box::new);
     Some(Seen {
         message,
         channel,
         user,
-        profile: (!named).then(|| sighting.into()),
+        profile,
     })
 }
 
@@ -330,9 +332,10 @@ mod tests {
     #[test]
     fn what_discord_sends_is_read_whole() {
         let message: BareMessage = serde_json::from_value(message()).unwrap();
-        let seen = message.seen(|_, _| false).unwrap();
+        let seen = message.seen(|_, sighting| Some(sighting)).unwrap();
         assert_eq!((seen.channel.get(), seen.user.get()), (7, 9));
-        assert_eq!(seen.profile.unwrap().member.nickname.as_deref(), Some("al"));
+        let member = seen.profile.unwrap().member.unwrap();
+        assert_eq!(member.nickname.as_deref(), Some("al"));
         for field in OF_A_CHANNEL {
             assert!(channel(1).pointer(field).is_some(), "{field}");
         }
@@ -348,7 +351,7 @@ mod tests {
             for field in ["/id", "/channel_id", "/author/id"] {
                 let message = with_one_odd(message(), &[field], 0, id.into());
                 let message = BareMessage::deserialize(message);
-                let seen = message.ok().and_then(|message| message.seen(|_, _| true));
+                let seen = message.ok().and_then(|message| message.seen(|_, _| None));
                 assert_eq!(seen.is_some(), earns, "{field} {id}");
             }
         }
@@ -360,7 +363,7 @@ mod tests {
             for message in [odd.clone(), with_one_odd(message(), &OF_A_MESSAGE, which, odd)] {
                 id_of(&message);
                 if let Ok(message) = BareMessage::deserialize(message) {
-                    message.seen(|_, _| named);
+                    message.seen(|_, sighting| (!named).then_some(sighting));
                 }
             }
         }

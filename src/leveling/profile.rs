@@ -5,6 +5,7 @@
 //! seen is not empty: whoever sees a message in the history learns nothing of nicknames.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU32;
 
 /// What is known of a user's names and avatars.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,8 @@ pub struct Sighting {
 /// of a hash. A change goes unnoticed once in four billion, until the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    account: u32,
+    /// Not zero, so that the cache keeps an `Option` of the whole in 8 bytes for each user.
+    account: NonZeroU32,
     member: u32,
 }
 
@@ -74,7 +76,7 @@ impl Profile {
     /// Its short form.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint {
-            account: short(&self.account),
+            account: short_account(&self.account),
             member: short(&self.member),
         }
     }
@@ -91,7 +93,7 @@ impl Sighting {
     /// The short form of a profile after this sighting, if that makes a difference. `known` is
     /// what it was before, if anything was known.
     pub fn news(&self, known: Option<Fingerprint>) -> Option<Fingerprint> {
-        let account = short(&self.account);
+        let account = short_account(&self.account);
         let member = self.member.as_ref().map(short);
         let unseen = || known.map_or_else(|| short(&Membership::default()), |known| known.member);
         let after = Fingerprint {
@@ -99,6 +101,15 @@ impl Sighting {
             member: member.unwrap_or_else(unseen),
         };
         (known != Some(after)).then_some(after)
+    }
+
+    /// This and what was observed after it, as one observation.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            account: later.account,
+            member: later.member.or(self.member),
+        }
     }
 }
 
@@ -115,6 +126,10 @@ impl Account {
                 !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
             })
     }
+}
+
+fn short_account(account: &Account) -> NonZeroU32 {
+    NonZeroU32::new(short(account)).unwrap_or(NonZeroU32::MIN)
 }
 
 /// The same for the same content on every machine and in every process of this version.
@@ -204,6 +219,15 @@ mod tests {
             let profile = Profile { account: first, member: before.clone() };
             let seen = Sighting { account: account.clone(), member: None };
             prop_assert_eq!(profile.after(seen), Profile { account, member: before });
+        }
+
+        #[test]
+        fn two_observations_as_one_come_to_the_same(
+            account in account(), member in membership(), first in sighting(), second in sighting()
+        ) {
+            let before = Profile { account, member };
+            let one_by_one = before.clone().after(first.clone()).after(second.clone());
+            prop_assert_eq!(before.after(first.then(second)), one_by_one);
         }
 
         #[test]

@@ -17,7 +17,7 @@ pub(super) fn on_add(listeners: &Listeners, event: &GuildMemberAddEvent) {
     if event.member.guild_id == GuildId::from(listeners.guild)
         && let Some((user, seen)) = of_added(event)
     {
-        listeners.sightings.heard(user, &seen);
+        listeners.sightings.heard(user, seen);
         joined(listeners, user, event.member.pending);
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn on_update(listeners: &Listeners, event: &GuildMemberUpdateEvent) {
     if event.guild_id == GuildId::from(listeners.guild)
         && let Some((user, seen)) = of_updated(event)
     {
-        listeners.sightings.heard(user, &seen);
+        listeners.sightings.heard(user, seen);
         changed(listeners, user, event.pending);
     }
 }
@@ -39,7 +39,7 @@ pub(super) fn on_bare_member(listeners: &Listeners, event: BareMemberEvent, join
         return;
     }
     if let Some((user, seen)) = event.seen() {
-        listeners.sightings.heard(user, &seen);
+        listeners.sightings.heard(user, seen);
         if joins {
             joined(listeners, user, pending);
         } else {
@@ -61,7 +61,7 @@ pub(super) fn on_remove(listeners: &Listeners, event: &GuildMemberRemoveEvent) {
 pub(super) fn on_chunk(listeners: &Listeners, event: &GuildMembersChunkEvent) {
     if event.guild_id == GuildId::from(listeners.guild) {
         for (user, seen) in in_chunk(event) {
-            listeners.sightings.heard(user, &seen);
+            listeners.sightings.heard(user, seen);
         }
     }
 }

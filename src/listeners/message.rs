@@ -28,10 +28,10 @@ pub(super) fn on_bare_message(listeners: &Listeners, message: BareMessage) {
     }
 }
 
-/// What the engine needs of a message, if it may earn XP. `notice` is shown its author.
+/// What the engine needs of a message, if it may earn XP. `notice` is given its author.
 pub(super) fn seen(
     message: &Message,
-    notice: impl FnOnce(UserId, &Sighting) -> bool,
+    notice: impl FnOnce(UserId, Sighting) -> Option<Sighting>,
 ) -> Option<Seen> {
     let reference = message.message_reference.as_ref();
     let facts = MessageFacts {
@@ -46,8 +46,8 @@ pub(super) fn seen(
     wire::seen(notice, facts, ids, || of_author(message))
 }
 
-/// Whether a name is stored for an author; whether it is still theirs is looked at first.
-fn notice(listeners: &Listeners, user: UserId, sighting: &Sighting) -> bool {
-    listeners.sightings.heard(user, sighting);
-    listeners.xp.is_named(user)
+/// The engine finds the author among the unsaved profiles: nothing goes with the message.
+fn notice(listeners: &Listeners, user: UserId, sighting: Sighting) -> Option<Sighting> {
+    listeners.sightings.wrote(user, sighting);
+    None
 }

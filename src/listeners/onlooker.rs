@@ -77,13 +77,13 @@ impl Onlooker {
 
     fn hear(&self, seen: Option<(UserId, Sighting)>) {
         if let Some((user, seen)) = seen {
-            self.sightings.heard(user, &seen);
+            self.sightings.heard(user, seen);
         }
     }
 
-    /// `true`: nobody's profile is needed for anything but this.
-    fn hears(&self, user: UserId, seen: &Sighting) -> bool {
+    /// Nothing is left for a message to carry.
+    fn hears(&self, user: UserId, seen: Sighting) -> Option<Sighting> {
         self.sightings.heard(user, seen);
-        true
+        None
     }
 }

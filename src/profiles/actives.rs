@@ -216,6 +216,7 @@ mod tests {
             }),
             copied: copied.map(Into::into),
             copy: copied.and(MessageId::new(9)),
+            gone: false,
         }
     }
 

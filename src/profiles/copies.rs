@@ -212,10 +212,16 @@ impl Copies {
         }
         match with_no_guild_avatar(found, picture, wanted) {
             Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
-                let mut session = self.database.acquire().await?;
-                updated_user::mark(&mut session, &[(user, seen.clone())]).await?;
+                let mut transaction = self.database.begin().await?;
+                // Whoever saves something newer has done so by now, or waits for this.
+                profiles::hold(&mut transaction, &[user]).await?;
+                updated_user::mark(&mut transaction, &[(user, seen.clone())]).await?;
+                if self.xp.seen(user) != known {
+                    return Ok(store::roll_back(transaction).await?);
+                }
+                store::commit(transaction).await?;
                 // Else a change back to what was seen before would be no news.
-                self.xp.notice(user, &seen);
+                self.xp.note_looked_up(user, known, &seen);
                 Ok(())
             }
             Found::There(_) => {

@@ -130,27 +130,32 @@ impl Lurkers {
         };
         // Heard of meanwhile: what was asked for may be older.
         let found = found.filter(|_| self.xp.seen(user) == known);
-        let mut transaction = self.database.begin().await?;
         let seen = match &found {
             Some(Found::There(seen)) => seen.news(known).is_some().then_some(seen),
             _ => None,
         };
+        let gone = found == Some(Found::Gone);
+        let mut transaction = self.database.begin().await?;
+        if seen.is_some() || gone {
+            // Whoever saves something newer has done so by now, or waits for this.
+            profiles::hold(&mut transaction, &[user]).await?;
+        }
         if let Some(seen) = seen {
             updated_user::mark(&mut transaction, &[(user, seen.clone())]).await?;
         }
-        if found == Some(Found::Gone) {
+        if gone {
             profiles::mark_gone(&mut transaction, user, now).await?;
         }
         profile_bucket::save(&mut transaction, done).await?;
-        if seen.is_some() && self.xp.seen(user) != known {
+        if (seen.is_some() || gone) && self.xp.seen(user) != known {
             // Heard of just now, and perhaps waiting for the row: it is looked up again.
             return Ok(store::roll_back(transaction).await?);
         }
         store::commit(transaction).await?;
         if let Some(seen) = seen {
-            self.xp.notice(user, seen);
+            self.xp.note_looked_up(user, known, seen);
         }
-        if found == Some(Found::Gone) {
+        if gone {
             self.xp.forget_profile(user);
             tracing::info!(%user, "an account is no more; its last name and avatar are kept");
         }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::book::RoleBook;
 use super::troubles::{self, Withheld};
@@ -285,13 +284,13 @@ impl VerifyRoles {
         mut seen: impl FnMut(Progress),
     ) -> anyhow::Result<(u64, Vec<Difference>)> {
         let (mut members, mut differences) = (0, Vec::new());
-        let since = Instant::now();
+        let started = self.sightings.as_ref().map(Sightings::list_starts);
         guild::each_member(&self.rest, self.guild, |member| {
             members += 1;
-            if let (Some(sightings), Some(seen), false) =
-                (&self.sightings, &member.seen, member.bot)
+            if let (Some(sightings), Some(started), Some(seen), false) =
+                (&self.sightings, started, member.seen, member.bot)
             {
-                sightings.listed(member.user, seen, since);
+                sightings.listed(member.user, seen, started);
             }
             // Who has not passed the screening yet would pass it by getting a role.
             if member.pending {

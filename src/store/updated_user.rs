@@ -127,6 +127,21 @@ pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> R
     Ok(())
 }
 
+/// Which of these users have a row.
+pub async fn queued(connection: &mut Connection, users: &[UserId]) -> Result<Vec<UserId>> {
+    let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
+    let rows = sqlx::query!(
+        r#"select user_id as "user_id!" from unnest($1::bigint[]) as asked (user_id)
+           join updated_user using (user_id)"#,
+        &users,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| user_id(TABLE, row.user_id))
+        .collect()
+}
+
 /// Has the pictures of these users looked at, who are in `user_point`.
 pub async fn want_pictures_of(connection: &mut Connection, users: &[UserId]) -> Result<()> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();

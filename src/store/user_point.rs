@@ -52,7 +52,7 @@ pub struct SavedUser {
     pub user: UserId,
     /// What they have earned, this batch included.
     pub standing: Standing,
-    /// The profile last seen; stored if none was yet.
+    /// What a user who was not known was observed with.
     pub profile: Option<Profile>,
 }
 
@@ -165,13 +165,18 @@ pub async fn profiles_of(
     Ok(found)
 }
 
-/// Saves the XP of a batch's users, each at most once, in one statement. `hidden` is never
-/// touched, a profile only where none is stored.
-pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()> {
+/// Saves the XP of a batch's users, each at most once, in one statement, and these profiles,
+/// where there is one. `hidden` is never touched.
+pub async fn save(
+    connection: &mut Connection,
+    users: &[SavedUser],
+    profiles: &BTreeMap<UserId, Profile>,
+) -> Result<()> {
     let ids: Vec<i64> = users.iter().map(|row| bigint(row.user.get())).collect();
     let standings: Vec<_> = users.iter().map(|row| row.standing).collect();
     let columns = StandingColumns::new(&standings);
-    let profiles = ProfileColumns::new(&users.iter().map(|row| row.profile.as_ref()));
+    let profiles: Vec<_> = users.iter().map(|row| profiles.get(&row.user)).collect();
+    let profiles = ProfileColumns::new(&profiles.iter().copied());
     sqlx::query!(
         "insert into user_point as stored
             (user_id, points, message_count, last_awarded_at,
@@ -182,12 +187,12 @@ pub async fn save(connection: &mut Connection, users: &[SavedUser]) -> Result<()
             points = excluded.points,
             message_count = excluded.message_count,
             last_awarded_at = excluded.last_awarded_at,
-            username = coalesce(stored.username, excluded.username),
-            display_name = case when stored.username is null then excluded.display_name else stored.display_name end,
-            nickname = case when stored.username is null then excluded.nickname else stored.nickname end,
-            avatar_hash = case when stored.username is null then excluded.avatar_hash else stored.avatar_hash end,
-            guild_avatar_hash = case when stored.username is null then excluded.guild_avatar_hash
-                                else stored.guild_avatar_hash end",
+            username = coalesce(excluded.username, stored.username),
+            display_name = case when excluded.username is null then stored.display_name else excluded.display_name end,
+            nickname = case when excluded.username is null then stored.nickname else excluded.nickname end,
+            avatar_hash = case when excluded.username is null then stored.avatar_hash else excluded.avatar_hash end,
+            guild_avatar_hash = case when excluded.username is null then stored.guild_avatar_hash
+                                else excluded.guild_avatar_hash end",
         &ids,
         &columns.points,
         &columns.message_counts,

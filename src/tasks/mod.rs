@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::{DiscordTime, TimeKeeper};
-use crate::leveling::{Sighting, UserId};
+use crate::leveling::UserId;
 use crate::profiles::{self, Actives, Links, Lurkers};
 use crate::roles::{Register, RoleWork, VerificationsTask};
 use crate::xp::Gap;
@@ -76,8 +76,8 @@ pub struct Tasks {
     pub register: Register,
     /// As profiles are seen that have changed.
     pub profile_register: profiles::Register,
-    /// What was seen of them.
-    pub sightings: mpsc::UnboundedReceiver<(UserId, Sighting)>,
+    /// Whose these are.
+    pub sightings: mpsc::UnboundedReceiver<UserId>,
     /// Every 2 s, and when such a profile was written down.
     pub actives: Actives,
     /// Notified then.

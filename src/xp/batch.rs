@@ -2,14 +2,18 @@
 //!
 //! Pure: the standings before are given, the standings after are returned.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
 use super::inbox::Seen;
-use crate::leveling::{Levels, MessageId, Picture, Profile, Standing, Timestamp, UserId, award};
+use super::unsaved::Observed;
+use crate::leveling::{
+    CopyPlan, Levels, MessageId, Profile, Sighting, Standing, Timestamp, UserId, award, copy_plan,
+};
 use crate::store::outbox::LevelUp;
+use crate::store::user_point::profiles::Shown;
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::xp_day::DayTotal;
 
@@ -24,28 +28,71 @@ pub(super) struct Batch {
     pub days: Vec<DayTotal>,
     /// Levels reached, in the order of the messages.
     pub level_ups: Vec<LevelUp>,
+    /// What was observed of those who earned, sorted by user.
+    pub observed: Vec<AuthorProfile>,
+    /// Authors of whom something was observed, and who have not earned.
+    pub observed_only: Vec<UserId>,
     /// Users who have earned for the first time, if the lowest level carries a role.
     pub newcomers: Vec<UserId>,
 }
 
-impl Batch {
-    /// Users of whom a first name is stored, and who have chosen a picture.
-    pub(super) fn pictured(&self) -> Vec<UserId> {
-        let has_picture = |row: &&SavedUser| row.profile.as_ref().and_then(Picture::of).is_some();
-        self.users
-            .iter()
-            .filter(has_picture)
-            .map(|row| row.user)
-            .collect()
-    }
+/// What was observed of somebody who earned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct AuthorProfile {
+    pub user: UserId,
+    pub sighting: Sighting,
+    /// Which state of the unsaved profile this is; `None` if the history showed it.
+    pub version: Option<u32>,
+}
 
-    /// Leaves the names to a later message. Whether there were any.
-    pub(super) fn drop_profiles(&mut self) -> bool {
-        let had = self.users.iter().any(|row| row.profile.is_some());
+/// How a transaction saves what was observed of those who earn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ProfilePlan {
+    /// Saved with the XP.
+    pub saved: BTreeMap<UserId, Profile>,
+    /// Left to the queue, sorted by user.
+    pub queued: Vec<(UserId, Sighting)>,
+    /// Users whose picture is to be copied, or its copy dropped.
+    pub pictures: Vec<UserId>,
+}
+
+impl Batch {
+    /// Gives the profiles up. Whose they were, and as of which version.
+    pub(super) fn drop_profiles(&mut self) -> Vec<(UserId, Option<u32>)> {
         for row in &mut self.users {
             row.profile = None;
         }
-        had
+        let dropped = self.observed.drain(..);
+        dropped.map(|one| (one.user, one.version)).collect()
+    }
+
+    /// How the profiles are saved of users who are shown like this, those without a row left
+    /// out. Who is in the queue of changed profiles already, and who was gone, is left to it.
+    pub(super) fn plan_profiles(
+        &self,
+        shown: Vec<Shown>,
+        queued: &BTreeSet<UserId>,
+    ) -> ProfilePlan {
+        let mut shown: BTreeMap<UserId, Shown> =
+            shown.into_iter().map(|row| (row.user, row)).collect();
+        let mut plan = ProfilePlan::default();
+        for AuthorProfile { user, sighting, .. } in &self.observed {
+            let sighting = sighting.clone();
+            let row = shown.remove(user);
+            if queued.contains(user) || row.as_ref().is_some_and(|row| row.gone) {
+                plan.queued.push((*user, sighting));
+                continue;
+            }
+            let (before, copied, has_copy) = row.map_or_else(Default::default, |row| {
+                (row.profile, row.copied, row.copy.is_some())
+            });
+            let profile = before.unwrap_or_default().after(sighting);
+            if copy_plan(&profile, copied.as_deref(), has_copy) != CopyPlan::Keep {
+                plan.pictures.push(*user);
+            }
+            plan.saved.insert(*user, profile);
+        }
+        plan
     }
 }
 
@@ -76,7 +123,9 @@ pub fn recompute_from(
         })
     };
     messages.sort_unstable_by_key(|seen| seen.message);
-    let Batch { users, days, .. } = plan(&messages, levels, zone, Lines::OnePerUser, known);
+    let nothing = |_| None;
+    let Batch { users, days, .. } =
+        plan(&messages, levels, zone, Lines::OnePerUser, known, nothing);
     (users, days)
 }
 
@@ -105,12 +154,14 @@ pub(super) fn batch_end(messages: &[Seen], max_messages: usize, max_users: usize
 }
 
 /// Applies messages that are sorted by id. One that is there twice counts once.
+/// `known` is how a user stands before, `observed` what the engine is to save of their profile.
 pub(super) fn plan(
     messages: &[Seen],
     levels: &Levels,
     zone: Tz,
     lines: Lines,
     known: impl Fn(UserId) -> Option<CachedUser>,
+    observed: impl Fn(UserId) -> Option<Observed>,
 ) -> Batch {
     debug_assert!(messages.is_sorted_by_key(|seen| seen.message));
     let mut users: BTreeMap<UserId, Author> = BTreeMap::new();
@@ -129,7 +180,7 @@ pub(super) fn plan(
         } = seen;
         let author = users
             .entry(user)
-            .or_insert_with(|| Author::new(known(user)));
+            .or_insert_with(|| Author::new(known(user), observed(user)));
         let Some(award) = award(&author.standing, message) else {
             continue;
         };
@@ -141,7 +192,9 @@ pub(super) fn plan(
         author.standing = author.standing.with(award);
         author.earned = true;
         if !author.named && author.profile.is_none() {
-            author.profile.clone_from(profile);
+            author.profile = profile
+                .as_ref()
+                .map(|sighting| (Sighting::clone(sighting), None));
         }
         let level = levels.level_at(author.standing.points);
         if level > before {
@@ -160,15 +213,29 @@ pub(super) fn plan(
     if lines == Lines::OnePerUser {
         batch.level_ups = merged(&batch.level_ups);
     }
-    batch.users = users
-        .into_iter()
-        .filter(|(_, author)| author.earned)
-        .map(|(user, author)| SavedUser {
+    for (user, author) in users {
+        let Author {
+            standing, profile, ..
+        } = author;
+        if !author.earned {
+            batch.observed_only.extend(profile.map(|_| user));
+            continue;
+        }
+        batch.users.push(SavedUser {
             user,
-            standing: author.standing,
-            profile: author.profile,
-        })
-        .collect();
+            standing,
+            profile: profile
+                .as_ref()
+                .map(|(sighting, _)| Profile::from(sighting.clone())),
+        });
+        batch
+            .observed
+            .extend(profile.map(|(sighting, version)| AuthorProfile {
+                user,
+                sighting,
+                version,
+            }));
+    }
     batch.days = days
         .into_iter()
         .map(|((user, day), (points, messages))| DayTotal {
@@ -199,16 +266,17 @@ fn merged(level_ups: &[LevelUp]) -> Vec<LevelUp> {
 struct Author {
     standing: Standing,
     named: bool,
-    profile: Option<Profile>,
+    /// What was observed of them, and as of which version.
+    profile: Option<(Sighting, Option<u32>)>,
     earned: bool,
 }
 
 impl Author {
-    fn new(known: Option<CachedUser>) -> Self {
+    fn new(known: Option<CachedUser>, observed: Option<Observed>) -> Self {
         Self {
             standing: known.map(|user| user.standing).unwrap_or_default(),
             named: known.is_some_and(|user| user.named),
-            profile: None,
+            profile: observed.map(|observed| (observed.sighting, Some(observed.version))),
             earned: false,
         }
     }
@@ -227,7 +295,7 @@ mod tests {
 
     use super::*;
     use crate::leveling::{
-        Account, ChannelId, Level, LevelNumber, Points, mee6_points_to_next, mee6_total,
+        Account, ChannelId, Level, LevelNumber, Membership, Points, mee6_points_to_next, mee6_total,
     };
 
     const T: i64 = 1_700_000_000_000;
@@ -249,25 +317,20 @@ mod tests {
             message: MessageId::new(first.get() + user).unwrap(),
             channel: ChannelId::new(7).unwrap(),
             user: UserId::new(user).unwrap(),
-            profile: Some(Profile {
+            profile: Some(Box::new(Sighting {
                 account: Account {
                     username: format!("user{user}"),
                     ..Account::default()
                 },
-                ..Profile::default()
-            }),
+                member: None,
+            })),
         }
     }
 
     fn plan_new(mut messages: Vec<Seen>) -> Batch {
         messages.sort_by_key(|seen| seen.message);
-        plan(
-            &messages,
-            &levels(),
-            Tz::Canada__Pacific,
-            Lines::All,
-            |_| None,
-        )
+        let zone = Tz::Canada__Pacific;
+        plan(&messages, &levels(), zone, Lines::All, |_| None, |_| None)
     }
 
     #[test]
@@ -301,15 +364,126 @@ mod tests {
             named: true,
             seen: None,
         };
-        let batch = plan(&[seen(1, 10)], &levels(), Tz::UTC, Lines::All, |_| {
-            Some(cooling)
-        });
+        let known = |_| Some(cooling);
+        let message = [seen(1, 10)];
+        let batch = plan(&message, &levels(), Tz::UTC, Lines::All, known, |_| None);
         assert_eq!(
             batch,
             Batch {
                 last: Some(seen(1, 10).message),
                 ..Batch::default()
             }
+        );
+        let observed = |_| Some(observed("al", Some(3)));
+        let batch = plan(&message, &levels(), Tz::UTC, Lines::All, known, observed);
+        assert_eq!(batch.observed_only, [cooling.user]);
+        assert_eq!((batch.users, batch.observed), (Vec::new(), Vec::new()));
+    }
+
+    fn observed(nickname: &str, version: Option<u32>) -> Observed {
+        Observed {
+            sighting: Sighting {
+                account: Account {
+                    username: "observed".to_owned(),
+                    ..Account::default()
+                },
+                member: Some(Membership {
+                    nickname: Some(nickname.to_owned()),
+                    avatar_hash: None,
+                }),
+            },
+            version: version.unwrap_or_default(),
+        }
+    }
+
+    #[test]
+    fn what_was_heard_live_goes_before_what_the_history_shows() {
+        let heard = |user: UserId| (user.get() == 1).then(|| observed("al", Some(3)));
+        let messages = vec![seen(1, 0), seen(2, 0)];
+        let levels = levels();
+        let batch = plan(&messages, &levels, Tz::UTC, Lines::All, |_| None, heard);
+        let profiles: Vec<_> = batch
+            .observed
+            .iter()
+            .map(|one| (one.sighting.account.username.as_str(), one.version))
+            .collect();
+        assert_eq!(profiles, [("observed", Some(3)), ("user2", None)]);
+        for (row, one) in batch.users.iter().zip(&batch.observed) {
+            assert_eq!(row.user, one.user);
+            assert_eq!(row.profile, Some(Profile::from(one.sighting.clone())));
+        }
+    }
+
+    #[test]
+    fn names_are_saved_with_the_xp_and_only_work_for_pictures_is_queued() {
+        let author = |user: u64, avatar: Option<&str>| AuthorProfile {
+            user: UserId::new(user).unwrap(),
+            sighting: Sighting {
+                account: Account {
+                    username: "now".to_owned(),
+                    avatar_hash: avatar.map(Into::into),
+                    ..Account::default()
+                },
+                member: None,
+            },
+            version: None,
+        };
+        let row = |user: u64, copied: Option<&str>, gone: bool| Shown {
+            user: UserId::new(user).unwrap(),
+            profile: Some(Profile {
+                account: Account::default(),
+                member: Membership {
+                    nickname: Some("nick".to_owned()),
+                    avatar_hash: None,
+                },
+            }),
+            copied: copied.map(Into::into),
+            copy: copied.and(MessageId::new(9)),
+            gone,
+        };
+        let batch = Batch {
+            observed: vec![
+                author(1, Some("a")),
+                author(2, Some("b")),
+                author(3, None),
+                author(4, None),
+                author(5, Some("a")),
+                author(6, Some("a")),
+                // Not stored yet.
+                author(7, Some("a")),
+                author(8, None),
+            ],
+            ..Batch::default()
+        };
+        let shown = vec![
+            row(1, Some("a"), false),
+            row(2, Some("a"), false),
+            row(3, Some("a"), false),
+            row(4, None, false),
+            row(5, Some("a"), false),
+            row(6, Some("a"), true),
+        ];
+        let plan = batch.plan_profiles(shown, &BTreeSet::from([UserId::new(5).unwrap()]));
+        let queued: Vec<u64> = plan.queued.iter().map(|(user, _)| user.get()).collect();
+        assert_eq!(queued, [5, 6]);
+        let pictures: Vec<u64> = plan.pictures.iter().map(|user| user.get()).collect();
+        assert_eq!(pictures, [2, 3, 7]);
+        let saved: Vec<_> = plan
+            .saved
+            .iter()
+            .map(|(user, profile)| (user.get(), profile.member.nickname.as_deref()))
+            .collect();
+        let (stays, none) = (Some("nick"), None);
+        assert_eq!(
+            saved,
+            [
+                (1, stays),
+                (2, stays),
+                (3, stays),
+                (4, stays),
+                (7, none),
+                (8, none)
+            ]
         );
     }
 
@@ -331,6 +505,7 @@ mod tests {
             Tz::UTC,
             Lines::All,
             |_| Some(almost),
+            |_| None,
         );
         let LevelUp {
             message,
@@ -362,7 +537,7 @@ mod tests {
                 seen: None,
             })
         };
-        let play = |lines| plan(&messages, &levels(), Tz::UTC, lines, known).level_ups;
+        let play = |lines| plan(&messages, &levels(), Tz::UTC, lines, known, |_| None).level_ups;
         let (all, one) = (play(Lines::All), play(Lines::OnePerUser));
         assert!(all.len() > 4 && all.is_sorted_by_key(|level_up| level_up.message));
         assert_eq!(one.len(), 2);
@@ -466,7 +641,7 @@ mod tests {
                 let mut users: BTreeMap<UserId, CachedUser> = BTreeMap::new();
                 let mut points_by_day = BTreeMap::new();
                 for part in messages.chunks(size) {
-                    let batch = plan(part, &levels(), Tz::UTC, Lines::All, |user| users.get(&user).copied());
+                    let batch = plan(part, &levels(), Tz::UTC, Lines::All, |user| users.get(&user).copied(), |_| None);
                     for SavedUser { user, standing, .. } in batch.users {
                         users.insert(user, CachedUser { user, standing, hidden: false, named: true, seen: None });
                     }

@@ -18,7 +18,7 @@
 //! into a transaction only while somebody waits for it, and no further attempt is made
 //! before it is known that the one before came to nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,14 +27,17 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, Lines, batch_end, plan};
+use super::batch::{AuthorProfile, Batch, Lines, ProfilePlan, batch_end, plan};
 use super::cache::XpCache;
 use super::change::{Change, ChangeError, ChangeRequest, Changed, Planned, plan_change};
 use super::inbox::{Asked, Delivery, GapMark, History, Inbox, Seen};
 use super::ticket::Ticket;
+use super::unsaved::Saver;
 use crate::backoff::backoff;
 use crate::leveling::{MessageId, UserId};
 use crate::store::outbox::LevelUp;
+use crate::store::updated_user;
+use crate::store::user_point::profiles;
 use crate::store::watermark::{HeldLines, Lost, Watermark};
 use crate::store::{self, Connection, Database};
 
@@ -407,6 +410,10 @@ impl Engine {
     }
 
     fn find_gap(&mut self) {
+        // What comes waits for the history, and names do not. Messages that did not fit into the
+        // inbox have left profiles behind, too.
+        let is_known = |user| self.cache.get(user).is_some();
+        self.cache.unsaved().leave_all_to_register(is_known);
         match self.backlog() {
             // What was read is true all the same, and the next reading begins behind it.
             Some(backlog) => backlog.gap_follows = true,
@@ -450,6 +457,12 @@ impl Engine {
         let Some(catch_up) = &mut self.catch_up else {
             return Ok(());
         };
+        // Names do not wait for the history.
+        for seen in &messages {
+            if self.cache.get(seen.user).is_some() {
+                self.cache.unsaved().leave_to_register(seen.user);
+            }
+        }
         catch_up.waiting.extend(messages);
         let mut backlog = catch_up.backlog.take();
         if let Some(backlog) = &mut backlog
@@ -546,9 +559,16 @@ impl Engine {
         Ok(())
     }
 
+    /// What the messages come to. Profiles of authors who do not earn are left to the register.
     fn plan(&self, messages: &[Seen], lines: Lines) -> Batch {
-        let known = |user| self.cache.get(user);
-        plan(messages, &self.cache.levels(), self.zone, lines, known)
+        let (cache, unsaved) = (&self.cache, self.cache.unsaved());
+        let known = |user| cache.get(user);
+        let observed = |user| unsaved.left_to(Saver::Engine, user);
+        let batch = plan(messages, &cache.levels(), self.zone, lines, known, observed);
+        for user in &batch.observed_only {
+            unsaved.leave_to_register(*user);
+        }
+        batch
     }
 
     /// Commits a batch, then shows it to everyone.
@@ -573,6 +593,11 @@ impl Engine {
         self.applied = reached;
         self.follow_at = (!batch.users.is_empty()).then(|| Instant::now() + LAG);
         self.cache.apply(&batch.users);
+        for AuthorProfile { user, version, .. } in &batch.observed {
+            if let Some(version) = version {
+                self.cache.observed_is_saved(*user, *version);
+            }
+        }
         if !batch.level_ups.is_empty() {
             self.outbox_filled.notify_one();
         }
@@ -672,7 +697,12 @@ impl Engine {
                 said = Some(Instant::now());
                 tracing::error!(%error, users = batch.users.len(), "XP could not be saved; it is kept and tried again");
             }
-            if error.is_about_the_values() && batch.drop_profiles() {
+            if error.is_about_the_values() && !batch.observed.is_empty() {
+                for (user, version) in batch.drop_profiles() {
+                    if let Some(version) = version {
+                        self.cache.observed_is_saved(user, version);
+                    }
+                }
                 tracing::error!(
                     "a name may be what Postgres refuses; XP is saved without the names"
                 );
@@ -738,12 +768,15 @@ impl Engine {
             return Ok(false);
         }
         if !batch.users.is_empty() {
-            store::user_point::save(&mut transaction, &batch.users).await?;
+            let profiles = plan_profiles(&mut transaction, batch).await?;
+            store::user_point::save(&mut transaction, &batch.users, &profiles.saved).await?;
             store::xp_day::add(&mut transaction, &batch.days).await?;
-        }
-        let pictured = batch.pictured();
-        if !pictured.is_empty() {
-            store::updated_user::want_pictures_of(&mut transaction, &pictured).await?;
+            if !profiles.queued.is_empty() {
+                updated_user::mark(&mut transaction, &profiles.queued).await?;
+            }
+            if !profiles.pictures.is_empty() {
+                updated_user::want_pictures_of(&mut transaction, &profiles.pictures).await?;
+            }
         }
         if !batch.newcomers.is_empty() {
             store::role_work::ask_for_all(&mut transaction, &batch.newcomers).await?;
@@ -907,6 +940,21 @@ async fn merge_held(transaction: &mut Connection, level_ups: &mut [LevelUp]) -> 
     Ok(())
 }
 
+/// How what was observed of those who earned is saved. Their rows are held from here on, so that
+/// nobody changes what this goes by.
+async fn plan_profiles(transaction: &mut Connection, batch: &Batch) -> store::Result<ProfilePlan> {
+    if batch.observed.is_empty() {
+        return Ok(ProfilePlan::default());
+    }
+    // Everyone's, in one order: those of whom nothing was observed are written as well.
+    let users: Vec<UserId> = batch.users.iter().map(|row| row.user).collect();
+    let shown = profiles::hold(transaction, &users).await?;
+    // Looked at with the rows held: whoever queues what they have looked up holds them too.
+    let observed: Vec<UserId> = batch.observed.iter().map(|one| one.user).collect();
+    let queued = updated_user::queued(transaction, &observed).await?;
+    Ok(batch.plan_profiles(shown, &queued.into_iter().collect()))
+}
+
 /// `false` if the request has made a change before.
 async fn write_change(transaction: &mut Connection, planned: &Planned) -> store::Result<bool> {
     if let Some(record) = &planned.record
@@ -915,7 +963,8 @@ async fn write_change(transaction: &mut Connection, planned: &Planned) -> store:
         return Ok(false);
     }
     if let Some(row) = &planned.user {
-        store::user_point::save(transaction, std::slice::from_ref(row)).await?;
+        let nothing = BTreeMap::new();
+        store::user_point::save(transaction, std::slice::from_ref(row), &nothing).await?;
     }
     if let Some((user, hidden)) = planned.hidden {
         store::user_point::hide(transaction, user, hidden).await?;

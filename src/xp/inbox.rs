@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::change::{ChangeError, ChangeRequest, Changed};
 use super::ticket::Ticket;
-use crate::leveling::{ChannelId, MessageId, Profile, UserId};
+use crate::leveling::{ChannelId, MessageId, Sighting, UserId};
 
 /// Messages that may wait for the engine; some minutes of a very busy guild.
 const CAPACITY: usize = 100_000;
@@ -30,8 +30,10 @@ pub struct Seen {
     pub channel: ChannelId,
     /// Who wrote it.
     pub user: UserId,
-    /// The author's profile, where none is stored yet.
-    pub profile: Option<Profile>,
+    /// What a message of the history shows of its author, where no name is stored yet. What is
+    /// heard live is in the cache's unsaved profiles instead. Boxed: a queue of 100,000 messages
+    /// is moved and sorted, and hardly any has it.
+    pub profile: Option<Box<Sighting>>,
 }
 
 /// What was read of a gap.

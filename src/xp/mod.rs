@@ -9,11 +9,13 @@ mod inbox;
 mod level_names;
 mod mend;
 mod ticket;
+mod unsaved;
 
 pub use batch::{recompute, recompute_from};
-pub use cache::{Card, Row, XpCache};
+pub use cache::{Card, ListStart, Origin, Row, XpCache};
 pub use change::{Account, Change, ChangeError, ChangeRequest, Changed};
 pub use engine::{CommitLimits, Engine, EngineHandles, Gap};
 pub use inbox::{History, Inbox, Seen};
 pub use level_names::{Alone, LevelNames};
 pub use mend::{Clocks, mend};
+pub use unsaved::{Compared, Observed, Saver, UnsavedProfiles};

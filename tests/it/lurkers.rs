@@ -11,9 +11,9 @@ use discord_sim::members::{self, Generated, generated};
 use discord_sim::{ChannelKind, Fault, Message, Method, Sim, World};
 use serde_json::{Value, json};
 use sqlx::Row as _;
-use tokio::time::Instant;
-use wall_e::leveling::{Account, Membership, Sighting, UserId};
+use wall_e::leveling::{Account, Membership, Profile, Sighting, UserId};
 use wall_e::profiles::Sightings;
+use wall_e::xp::{Origin, Saver};
 
 use crate::profiles::{A, CHANNEL, MOVING, OTHER, is_stored, stored};
 use crate::support::{Bot, Parts, Stage, TestDatabase, person, wait, wait_for};
@@ -443,14 +443,15 @@ async fn a_look_does_not_undo_what_was_heard_while_it_was_under_way() {
     let changes = async {
         let asked = || (room.sim.requests_to(&Method::GET, MEMBER).len() > 1).then_some(());
         room.sim.wait("the look", asked).await;
-        assert!(room.parts.xp.notice(user, &new));
+        room.parts.xp.observe(user, new.clone(), Origin::Event);
     };
     let (looked, ()) = tokio::join!(room.parts.lurkers.run_once(at(60)), changes);
     looked.unwrap();
     assert_eq!(room.sim.faults().left(), 0);
     let queued = room.numbers("select user_id from updated_user").await;
     assert_eq!(queued, [0_i64; 0]);
-    assert!(!room.parts.xp.notice(user, &new), "it is known still");
+    let known = Some(Profile::from(new).fingerprint());
+    assert_eq!(room.parts.xp.seen(user), known, "it is known still");
     let round = "select last_user_id from profile_bucket_in_progress";
     assert_eq!(room.database.number(round).await, bigint(id));
 }
@@ -704,17 +705,21 @@ async fn a_list_counts_only_where_nothing_was_heard_since_it_was_asked_for() {
         }),
     };
     let (old, new, newer) = (nicknamed("Old"), nicknamed("New"), nicknamed("Newer"));
-    let asked = Instant::now();
-    sightings.heard(heard, &new);
-    sightings.listed(heard, &old, asked);
-    sightings.listed(quiet, &old, asked);
+    let asked = sightings.list_starts();
+    sightings.heard(heard, new.clone());
+    sightings.listed(heard, old.clone(), asked);
+    sightings.listed(quiet, old.clone(), asked);
+    let xp = &room.parts.xp;
+    let left = |user| {
+        let left = xp.unsaved().left_to(Saver::Register, user);
+        left.map(|observed| observed.sighting)
+    };
+    assert_eq!((left(heard), left(quiet)), (Some(new), Some(old)));
     // What was heard before a list was asked for is as old as it says.
-    sightings.listed(heard, &newer, Instant::now() + Duration::from_millis(1));
-    let expected = [(heard, new), (quiet, old), (heard, newer)];
-    for told in expected {
-        assert_eq!(news.try_recv().unwrap(), told);
-    }
-    assert!(news.try_recv().is_err());
+    sightings.listed(heard, newer.clone(), sightings.list_starts());
+    assert_eq!(left(heard), Some(newer));
+    let told: Vec<_> = std::iter::from_fn(|| news.try_recv().ok()).collect();
+    assert_eq!(told, [heard, quiet, heard]);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ mod links;
 mod locks;
 mod lurkers;
 mod moderators;
+mod names;
 mod postgres;
 mod privacy;
 mod profiles;

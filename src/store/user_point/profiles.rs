@@ -24,6 +24,8 @@ pub struct Shown {
     pub copied: Option<String>,
     /// The message that carries the copy.
     pub copy: Option<MessageId>,
+    /// Whether the account was found to be no more.
+    pub gone: bool,
 }
 
 /// A profile on its way into the table.
@@ -62,9 +64,9 @@ pub struct Link {
 pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<Shown>> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     let rows = sqlx::query!(
-        "select user_id, username, display_name, avatar_hash, nickname, guild_avatar_hash,
-                avatar_copy_hash, avatar_message_id
-         from user_point where user_id = any($1) order by user_id for no key update",
+        r#"select user_id, username, display_name, avatar_hash, nickname, guild_avatar_hash,
+                  avatar_copy_hash, avatar_message_id, gone_at is not null as "gone!"
+           from user_point where user_id = any($1) order by user_id for no key update"#,
         &users,
     )
     .fetch_all(connection)
@@ -79,6 +81,7 @@ pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<S
                     .avatar_message_id
                     .map(|id| message_id(TABLE, id))
                     .transpose()?,
+                gone: row.gone,
             })
         })
         .collect()

@@ -1,0 +1,280 @@
+//! What was observed of users and is not in the database yet: one entry a user, in which
+//! everything that was observed is merged in the order in which it came.
+//!
+//! Two tasks save it. The engine saves the profile of an author whose message earns, with
+//! the XP; the register queues everyone else's. An entry is left to one of them, and stays
+//! until what it held is committed: so the two never save one user's profile at the same
+//! time, and an older observation never overwrites a newer one. Saves nothing itself.
+
+use std::sync::OnceLock;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::mpsc;
+
+use crate::leveling::{Sighting, UserId};
+
+/// Profiles that are not saved yet.
+#[derive(Debug, Default)]
+pub struct UnsavedProfiles {
+    users: DashMap<UserId, Unsaved>,
+    /// Tells the register whom to save. Weak, so that the register ends with those who observe.
+    register: OnceLock<mpsc::WeakUnboundedSender<UserId>>,
+}
+
+/// Who saves an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saver {
+    /// The engine, with the XP of a message that is on its way to it.
+    Engine,
+    /// The register, through the queue of changed profiles.
+    Register,
+}
+
+/// How an observation compares with what is known of its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compared {
+    /// It changes nothing.
+    Known,
+    /// It does.
+    News,
+    /// The user is not known. An author becomes known with the message.
+    Stranger,
+}
+
+/// An entry's content at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// All that was observed since it was last saved.
+    pub sighting: Sighting,
+    /// Which state of the entry this is.
+    pub version: u32,
+}
+
+#[derive(Debug)]
+struct Unsaved {
+    observed: Observed,
+    saver: Saver,
+}
+
+impl UnsavedProfiles {
+    /// What is left to the register is told here from now on, as long as somebody holds the
+    /// other end's sender. The first call counts.
+    pub fn connect_register(&self, sender: &mpsc::UnboundedSender<UserId>) {
+        let _ = self.register.set(sender.downgrade());
+    }
+
+    /// Adds an observation unless `compare` finds nothing new in it. `compare` runs under the
+    /// entry's lock, so that entries and whatever it changes have the same order.
+    pub fn add(
+        &self,
+        user: UserId,
+        sighting: Sighting,
+        saver: Saver,
+        compare: impl FnOnce(&Sighting) -> Compared,
+    ) {
+        let left_to = match (self.users.entry(user), compare(&sighting)) {
+            (_, Compared::Known) => return,
+            (Entry::Vacant(_), Compared::Stranger) if saver == Saver::Register => return,
+            (Entry::Vacant(entry), _) => {
+                let observed = Observed {
+                    sighting,
+                    version: 0,
+                };
+                entry.insert(Unsaved { observed, saver });
+                saver
+            }
+            (Entry::Occupied(mut entry), _) => {
+                let entry = entry.get_mut();
+                let observed = &mut entry.observed;
+                observed.sighting = std::mem::take(&mut observed.sighting).then(sighting);
+                observed.version = observed.version.wrapping_add(1);
+                entry.saver
+            }
+        };
+        if left_to == Saver::Register {
+            self.tell_register(user);
+        }
+    }
+
+    /// What this task is to save of a user.
+    pub fn left_to(&self, saver: Saver, user: UserId) -> Option<Observed> {
+        let entry = self.users.get(&user)?;
+        (entry.saver == saver).then(|| entry.observed.clone())
+    }
+
+    /// What an entry held at this version is committed, or can never be. What was added since
+    /// is left to the register, and shown to `newer`.
+    pub fn saved(&self, user: UserId, version: u32, newer: impl FnOnce(&Sighting)) {
+        if let Entry::Occupied(mut entry) = self.users.entry(user) {
+            if entry.get().observed.version == version {
+                entry.remove();
+                return;
+            }
+            newer(&entry.get().observed.sighting);
+            entry.get_mut().saver = Saver::Register;
+        } else {
+            return;
+        }
+        self.tell_register(user);
+    }
+
+    /// Leaves what the engine was to save of a user to the register.
+    pub(super) fn leave_to_register(&self, user: UserId) {
+        if let Some(mut entry) = self.users.get_mut(&user) {
+            if entry.saver == Saver::Register {
+                return;
+            }
+            entry.saver = Saver::Register;
+        } else {
+            return;
+        }
+        self.tell_register(user);
+    }
+
+    /// The same for all users of whom `is_known` is true; the register cannot save others.
+    pub(super) fn leave_all_to_register(&self, is_known: impl Fn(UserId) -> bool) {
+        let with_engine = self.users.iter();
+        let with_engine = with_engine.filter(|entry| entry.saver == Saver::Engine);
+        let users: Vec<UserId> = with_engine.map(|entry| *entry.key()).collect();
+        for user in users.into_iter().filter(|user| is_known(*user)) {
+            self.leave_to_register(user);
+        }
+    }
+
+    /// Number of users.
+    pub fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Whether everything is saved.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    fn tell_register(&self, user: UserId) {
+        let register = self.register.get();
+        let register = register.and_then(mpsc::WeakUnboundedSender::upgrade);
+        let told = register.is_some_and(|register| register.send(user).is_ok());
+        if !told {
+            // Nobody would ever take it: the bot ends, and its next session compares everyone.
+            self.users.remove(&user);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leveling::{Account, Membership};
+
+    const USER: UserId = UserId::new(7).unwrap();
+
+    fn named(username: &str, nickname: Option<&str>) -> Sighting {
+        Sighting {
+            account: Account {
+                username: username.to_owned(),
+                ..Account::default()
+            },
+            member: nickname.map(|nickname| Membership {
+                nickname: Some(nickname.to_owned()),
+                avatar_hash: None,
+            }),
+        }
+    }
+
+    struct Setup {
+        unsaved: UnsavedProfiles,
+        _sender: mpsc::UnboundedSender<UserId>,
+        told: mpsc::UnboundedReceiver<UserId>,
+    }
+
+    fn setup() -> Setup {
+        let (sender, told) = mpsc::unbounded_channel();
+        let unsaved = UnsavedProfiles::default();
+        unsaved.connect_register(&sender);
+        Setup {
+            unsaved,
+            _sender: sender,
+            told,
+        }
+    }
+
+    impl Setup {
+        fn news(&self, sighting: Sighting, saver: Saver) {
+            self.unsaved.add(USER, sighting, saver, |_| Compared::News);
+        }
+
+        fn left_to(&self, saver: Saver) -> Option<Sighting> {
+            let observed = self.unsaved.left_to(saver, USER);
+            observed.map(|observed| observed.sighting)
+        }
+
+        fn version(&self, saver: Saver) -> u32 {
+            self.unsaved.left_to(saver, USER).unwrap().version
+        }
+
+        fn told(&mut self) -> usize {
+            std::iter::from_fn(|| self.told.try_recv().ok()).count()
+        }
+    }
+
+    #[test]
+    fn what_comes_while_the_engine_saves_waits_for_its_commit() {
+        let mut setup = setup();
+        setup.news(named("a", Some("al")), Saver::Engine);
+        let version = setup.version(Saver::Engine);
+        setup.news(named("b", None), Saver::Register);
+        assert_eq!(setup.told(), 0);
+        assert_eq!(setup.left_to(Saver::Register), None);
+        setup.unsaved.saved(USER, version, |_| {});
+        assert_eq!(setup.told(), 1);
+        assert_eq!(
+            setup.left_to(Saver::Register),
+            Some(named("b", Some("al"))),
+            "merged in the order in which it was observed"
+        );
+        assert_eq!(setup.left_to(Saver::Engine), None);
+    }
+
+    #[test]
+    fn what_comes_while_the_register_saves_is_told_again() {
+        let mut setup = setup();
+        setup.news(named("a", None), Saver::Register);
+        let version = setup.version(Saver::Register);
+        setup.news(named("b", None), Saver::Engine);
+        assert_eq!(setup.left_to(Saver::Engine), None);
+        setup.unsaved.saved(USER, version, |_| {});
+        assert_eq!(setup.told(), 3);
+        assert_eq!(setup.left_to(Saver::Register), Some(named("b", None)));
+        let version = setup.version(Saver::Register);
+        setup.unsaved.saved(USER, version, |_| {});
+        assert!(setup.unsaved.is_empty());
+    }
+
+    #[test]
+    fn a_stranger_is_kept_for_the_message_that_makes_them_known_and_for_nothing_else() {
+        let mut setup = setup();
+        let stranger = |setup: &Setup, name: &str, saver| {
+            setup
+                .unsaved
+                .add(USER, named(name, None), saver, |_| Compared::Stranger);
+        };
+        stranger(&setup, "a", Saver::Register);
+        assert!(setup.unsaved.is_empty());
+        stranger(&setup, "a", Saver::Engine);
+        stranger(&setup, "b", Saver::Register);
+        assert_eq!(setup.left_to(Saver::Engine), Some(named("b", None)));
+        setup.unsaved.leave_all_to_register(|_| false);
+        assert_eq!(setup.told(), 0);
+        setup.unsaved.leave_all_to_register(|_| true);
+        assert_eq!(setup.told(), 1);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_register_that_has_ended() {
+        let unsaved = UnsavedProfiles::default();
+        unsaved.add(USER, named("a", None), Saver::Register, |_| Compared::News);
+        assert!(unsaved.is_empty());
+    }
+}
