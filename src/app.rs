@@ -366,6 +366,7 @@ async fn build(
             rest: rest.clone(),
             guild,
             idle_until: Mutex::default(),
+            filled: Mutex::default(),
         },
         role_work: RoleWork {
             database: database.clone(),

@@ -438,7 +438,8 @@ impl<'a> Reader<'a> {
 
     fn seen(&self, message: Value) -> Option<Seen> {
         if let Ok(message) = BareMessage::deserialize(message) {
-            let seen = message.seen(|user, sighting| (!self.xp.is_named(user)).then_some(sighting))?;
+            let seen =
+                message.seen(|user, sighting| (!self.xp.is_named(user)).then_some(sighting))?;
             if self.is_from_the_future(seen.message) {
                 self.time.refuse("a message of the history", seen.message);
                 return None;

@@ -3,13 +3,14 @@
 //!
 //! How far the round is stands in the database after each look: a restart skips nobody.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::look_up::{Found, look_up};
 use crate::discord::{Rest, RestError};
-use crate::leveling::buckets::{LASTS, assign, next_look};
+use crate::leveling::buckets::{BucketNumber, LASTS, assign, next_look};
 use crate::leveling::{GuildId, UserId};
 use crate::store::profile_bucket::{self, Round};
 use crate::store::user_point::profiles;
@@ -36,7 +37,13 @@ pub struct Lurkers {
     pub guild: GuildId,
     /// Nothing is due before that, and after so much more the clock was set back.
     pub idle_until: Mutex<Option<DateTime<Utc>>>,
+    /// How many users each bucket has. Counted once, since it takes reading all users, and again
+    /// where many have no bucket, as after an import.
+    pub filled: Mutex<Option<Filled>>,
 }
+
+/// How many users each bucket has; empty ones are left out.
+type Filled = Vec<(BucketNumber, u64)>;
 
 /// What is to be done at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +64,8 @@ impl Lurkers {
         if idle_until.is_some_and(|until| now < until && until <= now + LOOK) {
             return Ok(());
         }
-        while self.spread().await? {}
+        let mut filled = None;
+        while self.spread(&mut filled).await? {}
         loop {
             let mut session = self.database.acquire().await?;
             let round = profile_bucket::load(&mut session).await?;
@@ -98,18 +106,30 @@ impl Lurkers {
         }
     }
 
-    /// Spreads a page of users who have no bucket; whether there were any.
-    async fn spread(&self) -> store::Result<bool> {
+    /// Spreads a page of users who have no bucket; whether there were any. `filled` is counted
+    /// for the first page and kept for the others.
+    async fn spread(&self, filled: &mut Option<Filled>) -> store::Result<bool> {
         let mut transaction = self.database.begin().await?;
         let users = profiles::without_bucket(&mut transaction, AT_ONCE).await?;
         if users.is_empty() {
             return Ok(false);
         }
-        let filled = profiles::buckets(&mut transaction).await?;
-        let assigned = assign(&filled, users.len());
+        let is_page_full = users.len() == usize::from(AT_ONCE);
+        let known = filled.take().or_else(|| {
+            let mut known = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
+            known.take().filter(|_| !is_page_full)
+        });
+        let mut counts = match known {
+            Some(counts) => counts,
+            None => profiles::buckets(&mut transaction).await?,
+        };
+        let assigned = assign(&counts, users.len());
         let spread: Vec<_> = users.into_iter().zip(assigned).collect();
         profiles::put(&mut transaction, &spread).await?;
         store::commit(transaction).await?;
+        add(&mut counts, spread.iter().map(|(_, bucket)| *bucket));
+        *self.filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts.clone());
+        *filled = Some(counts);
         Ok(true)
     }
 
@@ -177,6 +197,15 @@ impl Lurkers {
     }
 }
 
+/// Counts these in.
+fn add(counts: &mut Filled, assigned: impl Iterator<Item = BucketNumber>) {
+    let mut by_bucket: BTreeMap<BucketNumber, u64> = counts.drain(..).collect();
+    for bucket in assigned {
+        *by_bucket.entry(bucket).or_default() += 1;
+    }
+    counts.extend(by_bucket);
+}
+
 /// When the bucket began: now, if it never did; and not in the future, where the clock was set
 /// back.
 fn began(round: &Round, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -218,7 +247,6 @@ fn next_beginning(began: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leveling::buckets::BucketNumber;
 
     #[test]
     fn a_round_goes_on_where_it_was() {

@@ -288,13 +288,21 @@ pub async fn pictures(
     limit: u16,
 ) -> Result<Vec<Wanted>> {
     let but: Vec<i64> = but.iter().map(|user| bigint(user.get())).collect();
+    // Two ranges of one index, each read in its order and only as far as it takes.
     let rows = sqlx::query!(
-        r#"select user_id, version, user_point.username, user_point.display_name, user_point.avatar_hash,
-                  user_point.nickname, user_point.guild_avatar_hash, avatar_copy_hash, avatar_message_id,
-                  profile_attempts
-           from updated_user join user_point using (user_id)
-           where stored and (next_attempt_at <= $1 or next_attempt_at > $2) and profile_attempts < $3
-               and user_id <> all($4)
+        r#"select user_id as "user_id!", version as "version!", username, display_name, avatar_hash, nickname,
+                  guild_avatar_hash, avatar_copy_hash, avatar_message_id, profile_attempts as "profile_attempts!"
+           from (
+               (select queued.next_attempt_at, queued.queued_at, queued.version, user_point.*
+                from updated_user as queued join user_point using (user_id)
+                where stored and next_attempt_at <= $1 and profile_attempts < $3 and user_id <> all($4)
+                order by next_attempt_at, queued_at, user_id limit $5)
+               union all
+               (select queued.next_attempt_at, queued.queued_at, queued.version, user_point.*
+                from updated_user as queued join user_point using (user_id)
+                where stored and next_attempt_at > $2 and profile_attempts < $3 and user_id <> all($4)
+                order by next_attempt_at, queued_at, user_id limit $5)
+           ) as due
            order by next_attempt_at, queued_at, user_id limit $5"#,
         now,
         now + LATEST,

@@ -22,6 +22,7 @@ mod locks;
 mod lurkers;
 mod moderators;
 mod names;
+mod plans;
 mod postgres;
 mod privacy;
 mod profiles;

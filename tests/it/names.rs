@@ -120,10 +120,6 @@ fn id(user: u64) -> UserId {
     UserId::new(user).unwrap()
 }
 
-fn text(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 fn seen(username: &str, nickname: Option<&str>) -> Sighting {
     Sighting {
         account: Account {
@@ -147,7 +143,7 @@ fn account_only(username: &str) -> Sighting {
 
 fn pictured(username: &str, avatar: &str) -> Sighting {
     let mut seen = seen(username, None);
-    seen.account.avatar_hash = text(avatar);
+    seen.account.avatar_hash = Some(avatar.to_owned());
     seen
 }
 
@@ -164,20 +160,26 @@ async fn names_are_saved_with_the_xp_and_nothing_else_is_written() {
     room.writes(4, 0, seen("same", None));
     room.writes(5, 0, account_only("new"));
     room.saved().await;
-    assert_eq!(room.stored(1).await, (text("new"), None));
-    assert_eq!(room.stored(2).await, (text("named"), text("nick")));
-    assert_eq!(room.stored(3).await, (text("stranger"), text("nick")));
+    assert_eq!(room.stored(1).await, (Some("new".to_owned()), None));
+    assert_eq!(
+        room.stored(2).await,
+        (Some("named".to_owned()), Some("nick".to_owned()))
+    );
+    assert_eq!(
+        room.stored(3).await,
+        (Some("stranger".to_owned()), Some("nick".to_owned()))
+    );
     assert_eq!(
         room.stored(5).await,
-        (text("new"), text("nick")),
+        (Some("new".to_owned()), Some("nick".to_owned())),
         "unseen is not empty"
     );
     // Seen once more they are no news, and their next names are saved as these were.
     room.writes(1, 61, seen("new", None));
     room.writes(3, 61, seen("newer", None));
     room.saved().await;
-    assert_eq!(room.stored(1).await, (text("new"), None));
-    assert_eq!(room.stored(3).await, (text("newer"), None));
+    assert_eq!(room.stored(1).await, (Some("new".to_owned()), None));
+    assert_eq!(room.stored(3).await, (Some("newer".to_owned()), None));
     assert_eq!(room.queue_writes().await, 0);
 }
 
@@ -190,8 +192,11 @@ async fn who_earns_nothing_is_saved_through_the_queue() {
     .await;
     room.writes(1, 0, seen("new", Some("nick")));
     room.saved().await;
-    assert_eq!(room.stored(1).await, (text("old"), None));
-    assert_eq!(room.queue().await, [(1, text("new"), text("nick"), false)]);
+    assert_eq!(room.stored(1).await, (Some("old".to_owned()), None));
+    assert_eq!(
+        room.queue().await,
+        [(1, Some("new".to_owned()), Some("nick".to_owned()), false)]
+    );
 }
 
 #[tokio::test]
@@ -208,7 +213,7 @@ async fn names_do_not_wait_for_a_history_that_is_read_and_strangers_keep_theirs(
         (!queue.is_empty()).then_some(queue)
     };
     let queue = wait("the name to be queued", queue).await;
-    assert_eq!(queue, [(1, text("new"), None, false)]);
+    assert_eq!(queue, [(1, Some("new".to_owned()), None, false)]);
     let left = room.xp.unsaved().left_to(Saver::Engine, id(2));
     assert!(left.is_some(), "there is no row yet that it could go into");
 }
@@ -233,8 +238,8 @@ async fn a_row_of_the_queue_that_is_older_takes_nothing_back() {
     assert_eq!(
         room.queue().await,
         [
-            (1, text("new"), None, false),
-            (2, text("new"), text("older"), false)
+            (1, Some("new".to_owned()), None, false),
+            (2, Some("new".to_owned()), Some("older".to_owned()), false)
         ],
         "what is seen later counts, and what is not seen stays"
     );
@@ -261,8 +266,14 @@ async fn what_is_heard_while_a_batch_is_saved_is_saved_after_it() {
     let release = sqlx::raw_sql("commit");
     release.execute(&mut held).await.unwrap();
     room.saved().await;
-    assert_eq!(room.stored(1).await, (text("first"), text("first")));
-    assert_eq!(room.queue().await, [(1, text("second"), None, false)]);
+    assert_eq!(
+        room.stored(1).await,
+        (Some("first".to_owned()), Some("first".to_owned()))
+    );
+    assert_eq!(
+        room.queue().await,
+        [(1, Some("second".to_owned()), None, false)]
+    );
 }
 
 #[tokio::test]
@@ -281,15 +292,15 @@ async fn the_queue_gets_only_pictures_and_those_who_had_been_gone() {
     room.writes(6, 0, seen("stranger", None));
     room.saved().await;
     for user in 1..=3 {
-        assert_eq!(room.stored(user).await.0, text("new"), "{user}");
+        assert_eq!(room.stored(user).await.0, Some("new".to_owned()), "{user}");
     }
-    assert_eq!(room.stored(4).await.0, text("old"));
+    assert_eq!(room.stored(4).await.0, Some("old".to_owned()));
     assert_eq!(
         room.queue().await,
         [
             (2, None, None, true),
             (3, None, None, true),
-            (4, text("back"), None, false),
+            (4, Some("back".to_owned()), None, false),
             (5, None, None, true),
         ]
     );

@@ -222,11 +222,10 @@ pub async fn mark_gone(connection: &mut Connection, user: UserId, at: DateTime<U
 
 /// Whether there is any copy.
 pub async fn any_copy(connection: &mut Connection) -> Result<bool> {
-    let row = sqlx::query!(
-        r#"select exists (select from user_point where avatar_message_id is not null) as "any!""#
-    )
-    .fetch_one(connection)
-    .await?;
+    let row =
+        sqlx::query!(r#"select min(avatar_message_id) is not null as "any!" from user_point"#)
+            .fetch_one(connection)
+            .await?;
     Ok(row.any)
 }
 

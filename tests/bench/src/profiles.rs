@@ -131,6 +131,7 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         rest,
         guild,
         idle_until: Mutex::default(),
+        filled: Mutex::default(),
     };
     let now = || {
         let millis = i64::try_from(sim.now_ms())?;

@@ -64,6 +64,7 @@ impl Parts {
                 rest,
                 guild,
                 idle_until: Mutex::default(),
+                filled: Mutex::default(),
             },
             xp,
         }
