@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use discord_sim::{Fault, Method, Scope, Sim, World};
-use fault_lab::Position;
+use fault_lab::{Position, Signal};
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::MessageId;
 use wall_e::store::watermark::{HeldLines, Lost};
@@ -13,7 +13,7 @@ use crate::support::{Bot, Stage, TestDatabase, command, wait};
 
 #[tokio::test]
 async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let (mut stage, gate) = Stage::open_gated().await;
         gate.set(Position::Shut);
         for who in ["alice", "bob", "carol"] {
@@ -21,7 +21,7 @@ async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
         }
         stage.bot.logged("it is kept and tried again").await;
         let started = Instant::now();
-        stage.bot.signal(signal).await;
+        stage.bot.signal(signal);
         stage.bot.logged("shutting down").await;
         gate.set(Position::Open);
         assert_eq!(
@@ -284,7 +284,7 @@ async fn a_new_version_tells_the_old_one_to_end_when_it_stands_by() {
 async fn a_bot_that_hung_does_not_write_any_more_once_it_was_replaced() {
     let mut stage = Stage::open().await;
     let alice = stage.sim.user("alice");
-    stage.bot.signal("STOP").await;
+    stage.bot.signal(Signal::STOP);
     // The first bot has this in its socket, and will read it when it wakes.
     stage.say("alice", "hello");
     let mut second = Bot::launch(&stage.sim, &stage.database.url(), &[]);
@@ -298,7 +298,7 @@ async fn a_bot_that_hung_does_not_write_any_more_once_it_was_replaced() {
     stage.rest();
     stage.say("alice", "and again");
     stage.database.wait_for_messages(alice, 1).await;
-    stage.bot.signal("CONT").await;
+    stage.bot.signal(Signal::CONT);
     assert_eq!(
         stage.bot.ended().await.code(),
         Some(18),

@@ -2,6 +2,7 @@
 //! what an event has said already.
 
 use discord_sim::{Method, Sim, World};
+use fault_lab::Signal;
 use serde_json::Value;
 
 use crate::support::{Bot, Stage, TestDatabase, person, wait};
@@ -207,7 +208,7 @@ async fn a_listener_writes_what_it_has_heard_before_it_ends() {
         (stage.database.number(waiting).await == 1).then_some(())
     })
     .await;
-    listener.signal("TERM").await;
+    listener.signal(Signal::TERM);
     listener.logged("asked to end").await;
     let release = sqlx::raw_sql("commit");
     release.execute(&mut held).await.unwrap();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use discord_sim::Sim;
+use fault_lab::{Signal, send_signal};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -121,17 +122,14 @@ impl Client {
     }
 
     /// Sends it a signal.
-    pub async fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let process = self.child.id().context("the client has ended")?.to_string();
-        let sent = Command::new("kill").args(["-s", signal, &process]).status();
-        sent.await.context("kill cannot be run")?;
-        Ok(())
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        send_signal(self.child.id().context("the client has ended")?, signal)
     }
 
     /// Asks it to end, and waits: after a crash the next one would be cautious, and
     /// that is not what is measured.
     pub async fn end(mut self) -> anyhow::Result<()> {
-        self.signal("TERM").await?;
+        self.signal(Signal::TERM)?;
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .context("the client does not end")??;

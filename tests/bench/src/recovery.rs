@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use discord_sim::{Message, Method, Sim, World};
+use fault_lab::Signal;
 use serde_json::Value;
 
 use crate::Effort;
@@ -123,7 +124,7 @@ async fn plain_reading(sim: &Sim, first: u64) -> anyhow::Result<usize> {
 /// A second bot waits; the first is killed, or hangs.
 async fn takeover(database: &mut Scratch, rounds: u32) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (signal, what) in [("KILL", "killed"), ("STOP", "stopped dead")] {
+    for (signal, what) in [(Signal::KILL, "killed"), (Signal::STOP, "stopped dead")] {
         let mut measured = Vec::new();
         for round in 1..=rounds {
             progress(&format!(
@@ -141,10 +142,10 @@ async fn takeover(database: &mut Scratch, rounds: u32) -> anyhow::Result<Vec<Row
             })
             .await?;
             let started = Instant::now();
-            first.signal(signal).await?;
+            first.signal(signal)?;
             until("a new session", || sim.gateway().identifies() == 2).await?;
             measured.push((started.elapsed().as_secs_f64(), alone.as_secs_f64()));
-            first.signal("KILL").await?;
+            first.signal(Signal::KILL)?;
             second.end().await?;
         }
         let reference_is = "the start of a bot that is alone";

@@ -8,13 +8,25 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use discord_sim::Sim;
-use fault_lab::WallClock;
+use fault_lab::{Signal, WallClock, send_signal};
 use tokio::process::{Child, Command};
 
 /// It promises to be done within 10 seconds; this is for machines that are busy.
 const LEAVE: Duration = Duration::from_secs(30);
 
 const SIGTERM: i32 = 15;
+
+/// What the bot did wrong. Every other error of a seed is the chaos' own.
+#[derive(Debug)]
+pub struct BotFault(pub String);
+
+impl std::fmt::Display for BotFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BotFault {}
 
 /// A running bot; killed when it goes out of scope.
 #[derive(Debug)]
@@ -64,7 +76,7 @@ impl Bot {
     /// An error if it has ended without being asked.
     pub fn still_runs(&mut self) -> anyhow::Result<()> {
         match self.0.try_wait()? {
-            Some(status) => bail!("the bot ended by itself with {status}"),
+            Some(status) => bail!(BotFault(format!("the bot ended by itself with {status}"))),
             None => Ok(()),
         }
     }
@@ -76,29 +88,26 @@ impl Bot {
 
     /// Asks it to end.
     pub async fn terminate(&mut self) -> anyhow::Result<()> {
-        self.signal("TERM").await?;
+        self.signal(Signal::TERM)?;
         let status = self.ended().await?;
         // One that has only just been started knows of no signal yet, and of nothing that
         // it could lose.
         if !status.success() && status.signal() != Some(SIGTERM) {
-            bail!("the bot was asked to end and did so with {status}");
+            bail!(BotFault(format!(
+                "the bot was asked to end and did so with {status}"
+            )));
         }
         Ok(())
     }
 
     /// Sends it a signal.
-    pub async fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let id = self.0.id().context("the bot has ended")?.to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status();
-        if !sent.await?.success() {
-            bail!("the bot could not be sent {signal}");
-        }
-        Ok(())
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        send_signal(self.0.id().context("the bot has ended")?, signal)
     }
 
     /// How it ends.
     pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
         let ended = tokio::time::timeout(LEAVE, self.0.wait()).await;
-        Ok(ended.context("the bot does not end")??)
+        Ok(ended.map_err(|_| BotFault("the bot does not end".into()))??)
     }
 }

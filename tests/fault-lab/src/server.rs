@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
 
 use crate::gate::Address;
+use crate::signal::{Signal, send_signal};
 
 const PORT: u16 = 5432;
 /// For a start, with a recovery after a crash, on a busy machine.
@@ -154,19 +155,12 @@ impl Server {
             return Ok(());
         };
         let signal = match how {
-            Stop::Fast => "INT",
-            Stop::Immediate => "QUIT",
-            Stop::Killed => "KILL",
+            Stop::Fast => Signal::INT,
+            Stop::Immediate => Signal::QUIT,
+            Stop::Killed => Signal::KILL,
         };
-        let pid = process
-            .id()
-            .context("Postgres has ended by itself")?
-            .to_string();
-        let sent = Command::new("kill")
-            .args(["-s", signal, &pid])
-            .status()
-            .await?;
-        anyhow::ensure!(sent.success(), "Postgres could not be sent {signal}");
+        let pid = process.id().context("Postgres has ended by itself")?;
+        send_signal(pid, signal)?;
         let ended = tokio::time::timeout(PATIENCE, process.wait()).await;
         ended.context("Postgres does not end")??;
         Ok(())

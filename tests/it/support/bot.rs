@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use discord_sim::Sim;
+use fault_lab::{Signal, send_signal};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -120,21 +121,13 @@ impl Bot {
 
     /// Asks it to end, and how it did.
     pub async fn terminate(&mut self) -> ExitStatus {
-        self.signal("TERM").await;
+        self.signal(Signal::TERM);
         self.ended().await
     }
 
     /// Sends it a signal.
-    pub async fn signal(&self, signal: &str) {
-        let pid = self.id().to_string();
-        let sent = Command::new("kill")
-            .args(["-s", signal, &pid])
-            .status()
-            .await;
-        assert!(
-            sent.expect("kill can be run").success(),
-            "the signal {signal} is sent"
-        );
+    pub fn signal(&self, signal: Signal) {
+        send_signal(self.id(), signal).expect("the signal is sent");
     }
 
     /// How it ends.
