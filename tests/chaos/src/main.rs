@@ -109,7 +109,7 @@ async fn spawned(seed: u64, day: Arc<Day>, verbose: bool) -> Played {
     played.unwrap_or_else(|panic| Played {
         seed,
         schedule: Schedule::of(seed),
-        verdict: Verdict::failed(panic.to_string()),
+        verdict: Verdict::not_played(panic.to_string()),
         took: Duration::ZERO,
         directory: directory_of(seed),
     })
@@ -134,9 +134,9 @@ async fn one(seed: u64, day: Arc<Day>, verbose: bool) -> Played {
             let played = tokio::time::timeout(AT_MOST, play(&day, &schedule, &log)).await;
             played.unwrap_or_else(|_| Verdict::failed(format!("hangs for {AT_MOST:?}")))
         }
-        Err(error) => Verdict::failed(format!("{}: {error}", directory.display())),
+        Err(error) => Verdict::not_played(format!("{}: {error}", directory.display())),
     };
-    if verdict.problems.is_empty() && !verbose {
+    if verdict.passed() && !verbose {
         // What is left behind is overwritten the next time.
         let _ = std::fs::remove_dir_all(&directory);
     }
@@ -151,11 +151,15 @@ async fn one(seed: u64, day: Arc<Day>, verbose: bool) -> Played {
 
 impl Played {
     fn passed(&self) -> bool {
-        self.verdict.problems.is_empty()
+        self.verdict.passed()
     }
 
     fn line(&self) -> String {
-        let outcome = if self.passed() { "passed" } else { "FAILED" };
+        let outcome = match &self.verdict {
+            verdict if verdict.passed() => "passed",
+            verdict if verdict.not_played.is_some() => "NOT PLAYED",
+            _ => "FAILED",
+        };
         let seconds = self.took.as_secs_f64();
         let troubles = self.schedule.troubles.len();
         let seed = self.seed;
@@ -170,12 +174,19 @@ impl Played {
             verdict,
             ..
         } = self;
+        let what = match &verdict.not_played {
+            Some(why) => {
+                format!("could not be played, which says nothing of the bot: {why}\n{schedule}")
+            }
+            None => format!(
+                "failed: {} lost, {} doubled\n{schedule}\n{}",
+                verdict.lost,
+                verdict.doubled,
+                verdict.problems.join("\n")
+            ),
+        };
         format!(
-            "\nseed {seed} failed: {} lost, {} doubled\n{schedule}\n{}\nthe bot's log: {}\n\
-             again: ./run_walle.sh chaos --seed {seed}",
-            verdict.lost,
-            verdict.doubled,
-            verdict.problems.join("\n"),
+            "\nseed {seed} {what}\nthe bot's log: {}\nagain: ./run_walle.sh chaos --seed {seed}",
             self.directory.join("bot.log").display()
         )
     }
@@ -185,6 +196,10 @@ impl Played {
 fn summary(all: &mut [Played], took: Duration) -> usize {
     all.sort_unstable_by_key(|played| played.seed);
     let failed = all.iter().filter(|played| !played.passed()).count();
+    let not_played = all
+        .iter()
+        .filter(|played| played.verdict.not_played.is_some())
+        .count();
     let lost: u64 = all.iter().map(|played| played.verdict.lost).sum();
     let doubled: u64 = all.iter().map(|played| played.verdict.doubled).sum();
     let messages: usize = all.iter().map(|played| played.verdict.played).sum();
@@ -195,6 +210,11 @@ fn summary(all: &mut [Played], took: Duration) -> usize {
     ));
     for played in all.iter().filter(|played| !played.passed()) {
         say(&played.line());
+    }
+    if not_played > 0 {
+        say(&format!(
+            "{not_played} could not be played to their end: the chaos itself failed there, and says nothing of the bot"
+        ));
     }
     say(&format!("{} passed, {failed} failed", all.len() - failed));
     failed

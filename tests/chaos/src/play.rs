@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use discord_sim::{Id, Method, Sim};
-use fault_lab::{Gate, Position, Stop, WallClock};
+use fault_lab::{Gate, Position, Signal, Stop, WallClock};
 
-use crate::bot::Bot;
+use crate::bot::{Bot, BotFault};
 use crate::database::{PASSWORD, Scratch, url};
 use crate::day::{Day, MESSAGES, Result};
 use crate::schedule::{End, MESSAGES_OF, Schedule, Trouble, What};
 
-/// For a new start, a takeover, a session, on a busy machine.
 /// Where the bot keeps copies of avatars.
 const AVATARS: &str = "leveling_website_avatar_images";
+/// For a new start, a takeover, a session, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// For everything to be counted after the day.
 const COUNTED_WITHIN: Duration = Duration::from_mins(1);
@@ -43,6 +43,9 @@ pub struct Verdict {
     pub doubled: u64,
     /// What is wrong, in words; nothing if the seed has passed.
     pub problems: Vec<String>,
+    /// Why the day could not be played to its end, if the bot was not the reason. Then
+    /// nothing is said of lost messages.
+    pub not_played: Option<String>,
     /// Messages that were written.
     pub played: usize,
 }
@@ -66,11 +69,11 @@ struct Stage<'a> {
 pub async fn play(day: &Day, schedule: &Schedule, log: &Path) -> Verdict {
     let mut stage = match Stage::set(day, schedule, log).await {
         Ok(stage) => stage,
-        Err(error) => return Verdict::failed(format!("{error:#}")),
+        Err(error) => return Verdict::of(&error),
     };
     let mut verdict = match stage.play().await {
         Ok(verdict) => verdict,
-        Err(error) => Verdict::failed(format!("{error:#}")),
+        Err(error) => Verdict::of(&error),
     };
     verdict.played = stage.written;
     stage.search_log(&mut verdict);
@@ -80,12 +83,35 @@ pub async fn play(day: &Day, schedule: &Schedule, log: &Path) -> Verdict {
 }
 
 impl Verdict {
-    /// Not even played to its end.
+    /// The bot has failed.
     pub fn failed(why: String) -> Self {
         Self {
             problems: vec![why],
             ..Self::default()
         }
+    }
+
+    /// The chaos has failed, and nothing is known of the bot.
+    pub fn not_played(why: String) -> Self {
+        Self {
+            not_played: Some(why),
+            ..Self::default()
+        }
+    }
+
+    /// A day that was not played to its end.
+    fn of(error: &anyhow::Error) -> Self {
+        let why = format!("{error:#}");
+        if error.downcast_ref::<BotFault>().is_some() {
+            Self::failed(why)
+        } else {
+            Self::not_played(why)
+        }
+    }
+
+    /// Whether the day was played to its end and nothing is wrong.
+    pub fn passed(&self) -> bool {
+        self.problems.is_empty() && self.not_played.is_none()
     }
 }
 
@@ -126,9 +152,12 @@ impl<'a> Stage<'a> {
     async fn play(&mut self) -> anyhow::Result<Verdict> {
         let mut verdict = Verdict::default();
         if let Err(error) = self.play_the_day(&mut verdict).await {
-            verdict.problems.push(format!("{error:#}"));
+            verdict = Verdict::of(&error);
+            if verdict.not_played.is_some() {
+                return Ok(verdict);
+            }
         }
-        // Also of a day that was not played to its end: what is missing tells why.
+        // Also where the bot failed before the day's end: what is missing tells why.
         self.compare(&mut verdict).await?;
         self.check_lines(&mut verdict);
         Ok(verdict)
@@ -256,16 +285,18 @@ impl<'a> Stage<'a> {
         match end {
             End::Killed => old.kill().await?,
             End::Asked => old.terminate().await?,
-            End::Stopped => old.signal("STOP").await?,
+            End::Stopped => old.signal(Signal::STOP)?,
         }
         self.write(meanwhile).await;
         self.wait_for_sessions(sessions + 1).await?;
         if matches!(end, End::Stopped) {
-            old.signal("CONT").await?;
+            old.signal(Signal::CONT)?;
             self.write(meanwhile).await;
             let status = old.ended().await?;
             if status.code() != Some(FENCED) {
-                bail!("the old bot ended with {status}, not with exit code {FENCED}");
+                bail!(BotFault(format!(
+                    "the old bot ended with {status}, not with exit code {FENCED}"
+                )));
             }
         }
         Ok(())
@@ -320,7 +351,7 @@ impl<'a> Stage<'a> {
     /// has been counted, and the pairs come at once.
     async fn swap(&mut self, pairs: u32) -> anyhow::Result<()> {
         if !self.counted(COUNTED_WITHIN).await? {
-            bail!("what was written before is not counted");
+            bail!(BotFault("what was written before is not counted".into()));
         }
         tokio::time::sleep(QUIET).await;
         self.sim.gateway().swap_next(pairs);
@@ -365,7 +396,7 @@ impl<'a> Stage<'a> {
     fn be_patient(&mut self, since: Instant, what: &str) -> anyhow::Result<()> {
         self.bot.still_runs()?;
         if since.elapsed() > PATIENCE {
-            bail!("the bot {what} within {PATIENCE:?}");
+            bail!(BotFault(format!("the bot {what} within {PATIENCE:?}")));
         }
         Ok(())
     }
