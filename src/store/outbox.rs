@@ -237,8 +237,14 @@ pub async fn tell_together(
 ) -> Result<()> {
     let (messages, users) = columns(rows);
     sqlx::query!(
-        "update outbox set told_with = $3
-         from unnest($1::bigint[], $2::bigint[]) as told (message_id, user_id)
+        "with told as (
+            select message_id, user_id from outbox
+            where (message_id, user_id) in (
+                select * from unnest($1::bigint[], $2::bigint[])
+            )
+            order by message_id, user_id for update
+         )
+         update outbox set told_with = $3 from told
          where outbox.message_id = told.message_id and outbox.user_id = told.user_id",
         &messages,
         &users,
@@ -253,7 +259,14 @@ pub async fn tell_together(
 pub async fn remove_all(connection: &mut Connection, rows: &[(MessageId, UserId)]) -> Result<()> {
     let (messages, users) = columns(rows);
     sqlx::query!(
-        "delete from outbox using unnest($1::bigint[], $2::bigint[]) as told (message_id, user_id)
+        "with told as (
+            select message_id, user_id from outbox
+            where (message_id, user_id) in (
+                select * from unnest($1::bigint[], $2::bigint[])
+            )
+            order by message_id, user_id for update
+         )
+         delete from outbox using told
          where outbox.message_id = told.message_id and outbox.user_id = told.user_id",
         &messages,
         &users,
@@ -271,9 +284,15 @@ pub async fn postpone_all(
 ) -> Result<()> {
     let (messages, users) = columns(rows);
     sqlx::query!(
-        "update outbox set attempts = attempts + 1, next_attempt_at = $3
-         from unnest($1::bigint[], $2::bigint[]) as put_off (message_id, user_id)
-         where outbox.message_id = put_off.message_id and outbox.user_id = put_off.user_id",
+        "with told as (
+            select message_id, user_id from outbox
+            where (message_id, user_id) in (
+                select * from unnest($1::bigint[], $2::bigint[])
+            )
+            order by message_id, user_id for update
+         )
+         update outbox set attempts = attempts + 1, next_attempt_at = $3 from told
+         where outbox.message_id = told.message_id and outbox.user_id = told.user_id",
         &messages,
         &users,
         next,

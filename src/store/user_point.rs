@@ -238,9 +238,12 @@ pub async fn put_awards_back(
     let users: Vec<i64> = awards.iter().map(|(user, _)| bigint(user.get())).collect();
     let times: Vec<_> = awards.iter().map(|(_, at)| timestamptz(*at)).collect();
     sqlx::query!(
-        "update user_point set last_awarded_at = award.at
-         from unnest($1::bigint[], $2::timestamptz[]) as award (user_id, at)
-         where user_point.user_id = award.user_id",
+        "with locked as (
+            select user_id from user_point where user_id = any($1) order by user_id for update
+         )
+         update user_point set last_awarded_at = award.at
+         from locked join unnest($1::bigint[], $2::timestamptz[]) as award (user_id, at) using (user_id)
+         where user_point.user_id = locked.user_id",
         &users,
         &times,
     )

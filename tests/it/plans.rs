@@ -14,8 +14,16 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::TestDatabase;
 
 /// Queries that may read everything, by words that no other has, and when they run.
-const WHOLE_TABLES: [(&str, &str); 9] = [
+const WHOLE_TABLES: [(&str, &str); 11] = [
     (r#"as "doubtful!" from user_point"#, "once, at the start"),
+    (
+        "select user_id from user_point where last_awarded_at >",
+        "once, at the start",
+    ),
+    (
+        "select max(last_awarded_at) from user_point",
+        "at a start that finds ids from the future",
+    ),
     (
         "group by bucket_number",
         "once a start, and when a thousand have no bucket",
