@@ -32,6 +32,14 @@ const WHOLE_TABLES: [(&str, &str); 11] = [
         r#"avatar_message_id as "id!" from user_point where avatar_copy_hash is not null"#,
         "twice for each reading of the whole avatar channel, a hundred messages a call",
     ),
+    (
+        "select max(last_awarded_at) from user_point",
+        "once, at the start",
+    ),
+    (
+        "select user_id from user_point where last_awarded_at > $1",
+        "once, at the start",
+    ),
     ("select not exists (select from user_point)", "an import"),
     (
         "is distinct from avatar_copy_hash and gone_at is null",
