@@ -86,7 +86,8 @@
 //!
 //! - Events reach us through serenity's `RawEventHandler`, not `EventHandler`: it alone sees
 //!   events that do not parse (a message among these is read again with the few fields that
-//!   XP needs), and it decides what poise gets to see. An ordinary message costs one task and
+//!   XP needs, and one that runs a command, or an interaction, is rebuilt of the few that
+//!   commands need), and it decides what poise gets to see. An ordinary message costs one task and
 //!   one copy instead of two of each.
 //! - serenity 0.12.5 keeps to itself when it begins a session, and after some close codes
 //!   knocks for ever at a door that Discord has shut. Both stand in its log, so a layer
@@ -96,6 +97,8 @@
 //!   a test fails when the words change.
 //! - A connection that never comes about cannot be called off: serenity has no time limit for
 //!   it. Then the whole client, its thread and its runtime are left to end, and made anew.
+//! - Our own code reads what REST answers, not serenity's: it says which field made no sense,
+//!   takes what was done for done, and keeps a proxy's `Retry-After`.
 //! - A reading ends at the newest message that was there when all channels and threads had
 //!   been listed, and how far back it goes is counted from there: no wall clock decides what
 //!   counts. What is newer comes live, since the session had begun before the reading did.

@@ -143,9 +143,9 @@ impl Commands {
         let _ = self.framework.set(framework);
     }
 
-    /// Whether a message could be a command.
-    pub fn may_be_one(&self, message: &serenity::Message) -> bool {
-        message.content.starts_with(&self.setting.prefix)
+    /// Whether a message of this text could be a command.
+    pub fn begins_one(&self, text: &str) -> bool {
+        text.starts_with(&self.setting.prefix)
     }
 
     /// Runs the command that the event may hold, and waits until it is answered.

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use poise::serenity_prelude::User;
+use poise::serenity_prelude::{LightMethod, User};
+use serde_json::Value;
+use serenity::http::{Request, Route};
 
 use super::target::Target;
 use super::{Context, Error};
-use crate::discord::{Repeat, RestError};
+use crate::discord::{Repeat, RestError, rebuild};
 use crate::error::UserError;
 use crate::leveling::{Profile, UserId, escape, escape_text};
 use crate::store::{self, Database};
@@ -78,15 +80,21 @@ impl Person {
 
     async fn look_up(ctx: Context<'_>, id: UserId) -> Result<Self, Error> {
         let data = ctx.data();
-        let guild = data.setting.guild.into();
-        let member = data.rest.call(
-            "asking for a member",
-            Repeat::Safe,
-            NAME_PATIENCE,
-            |http| async move { http.get_member(guild, id.into()).await },
-        );
-        if let Ok(member) = member.await {
-            return Ok(Self::of(id, Box::new(member.user), member.nick));
+        let member = data
+            .rest
+            .call("asking for a member", Repeat::Safe, NAME_PATIENCE, |http| {
+                let route = Route::GuildMember {
+                    guild_id: data.setting.guild.into(),
+                    user_id: id.into(),
+                };
+                let request = Request::new(route, LightMethod::Get);
+                async move { http.fire::<Value>(request).await }
+            });
+        if let Ok(member) = member.await
+            && let Ok(user) = rebuild::account(&member["user"])
+        {
+            let nickname = member["nick"].as_str().map(str::to_owned);
+            return Ok(Self::of(id, Box::new(user), nickname));
         }
         let stored = stored_profile(&data.setting.database, id).await;
         if let Ok(Some(profile)) = &stored {
@@ -96,13 +104,19 @@ impl Person {
                 user: None,
             });
         }
-        let user = data.rest.call(
-            "asking for a user",
-            Repeat::Safe,
-            NAME_PATIENCE,
-            |http| async move { http.get_user(id.into()).await },
-        );
-        match user.await {
+        let user = data
+            .rest
+            .call("asking for a user", Repeat::Safe, NAME_PATIENCE, |http| {
+                let route = Route::User { user_id: id.into() };
+                let request = Request::new(route, LightMethod::Get);
+                async move { http.fire::<Value>(request).await }
+            });
+        let user = user.await.and_then(|user| {
+            let unreadable =
+                |field| RestError::NotUnderstood(format!("a user could not be read at `{field}`"));
+            rebuild::account(&user).map_err(unreadable)
+        });
+        match user {
             Ok(user) => Ok(Self::of(id, Box::new(user), None)),
             Err(RestError::Refused { status: 404, .. }) => {
                 // Someone whose account is gone may still be known to a database that

@@ -2,11 +2,12 @@
 //! before each first connection. Patient while Discord cannot be reached, since a bot
 //! that is started before its network must not need a second start.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serenity::http::Http;
+use serenity::all::{BotGateway, CurrentUser, Gateway, LightMethod};
+use serenity::http::{Request, Route};
 
+use super::api::{Api, CallError};
 use super::budget::pause_before_session;
 use super::rest::{Repeat, Rest, RestError};
 use crate::backoff::backoff;
@@ -23,7 +24,8 @@ pub async fn find_gateway(rest: &Rest) -> Result<String, Stop> {
     tokio::time::sleep(session_pause(rest).await?).await;
     let what = "asking Discord for its gateway";
     patiently(rest, what, PATIENCE, |http| async move {
-        Ok(http.get_gateway().await?.url)
+        let request = Request::new(Route::Gateway, LightMethod::Get);
+        Ok(http.fire::<Gateway>(request).await?.url)
     })
     .await
     .map_err(|error| stop_for(error, what))
@@ -33,7 +35,8 @@ pub async fn find_gateway(rest: &Rest) -> Result<String, Stop> {
 pub async fn who_are_we(rest: &Rest) -> Result<String, Stop> {
     let what = "asking Discord who the bot is";
     patiently(rest, what, PATIENCE, |http| async move {
-        Ok(http.get_current_user().await?.name.clone())
+        let request = Request::new(Route::UserMe, LightMethod::Get);
+        Ok(http.fire::<CurrentUser>(request).await?.name.clone())
     })
     .await
     .map_err(|error| stop_for(error, what))
@@ -44,7 +47,8 @@ pub async fn who_are_we(rest: &Rest) -> Result<String, Stop> {
 pub async fn session_pause(rest: &Rest) -> Result<Duration, Stop> {
     let what = "asking for the session limit";
     let asked = patiently(rest, what, PATIENCE, |http| async move {
-        http.get_bot_gateway().await
+        let request = Request::new(Route::GatewayBot, LightMethod::Get);
+        http.fire::<BotGateway>(request).await
     });
     match asked.await {
         // The gateway would close with 4011.
@@ -74,10 +78,10 @@ pub(super) async fn patiently<T, F>(
     rest: &Rest,
     what: &'static str,
     patience: Duration,
-    call: impl Fn(Arc<Http>) -> F,
+    call: impl Fn(Api) -> F,
 ) -> Result<T, RestError>
 where
-    F: Future<Output = serenity::Result<T>>,
+    F: Future<Output = Result<T, CallError>>,
 {
     for attempt in 0.. {
         match rest.call(what, Repeat::Safe, patience, &call).await {

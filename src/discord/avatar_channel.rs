@@ -12,6 +12,7 @@ use serenity::all::{
 use serenity::http::{Request, Route};
 use tokio::sync::Mutex;
 
+use super::api::with_reason;
 use super::nonce::nonce;
 use super::own_channel::{NoChannel, OwnChannel, find_or_create};
 use super::reply::post_with;
@@ -131,8 +132,13 @@ impl AvatarChannel {
             Repeat::Safe,
             PATIENCE,
             |http| async move {
-                let reason = Some("this avatar is out of date");
-                http.delete_message(channel.into(), message, reason).await
+                let route = Route::ChannelMessage {
+                    channel_id: channel.into(),
+                    message_id: message,
+                };
+                let reason = "this avatar is out of date";
+                http.send(with_reason(route, LightMethod::Delete, reason))
+                    .await
             },
         );
         match deleted.await {

@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use futures_util::future::BoxFuture;
@@ -13,16 +12,13 @@ use serenity::http::{Http, HttpBuilder};
 use tokio_util::sync::CancellationToken;
 
 use super::address;
+use super::api::{CONNECT_TIMEOUT, HTTP_TIMEOUT};
 use super::gateway::{Build, Connection, Gateway};
 use super::overheard::Overheard;
 use super::rest::Rest;
 use crate::config::{Discord, Origin};
 use crate::error::Stop;
 use crate::text_file;
-
-/// Time limit of one HTTP exchange.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The name that Discord's REST API has for serenity, wherever it really is.
 const DISCORD: &str = "discord.com";

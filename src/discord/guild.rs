@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use serenity::all::{GuildId as Theirs, LightMethod};
-use serenity::http::{Http, Request, Route};
+use serenity::all::LightMethod;
+use serenity::http::{Request, Route};
 
+use super::api::{Api, CallError, with_reason};
 use super::rest::{Repeat, Rest, RestError};
 use super::wire;
 use crate::leveling::{Account, GuildId, GuildRole, Height, Membership, RoleId, Sighting, UserId};
@@ -159,7 +159,8 @@ pub async fn rename_role(
                 role_id: role.into(),
             };
             let request = changing(route, LightMethod::Patch, body, reason);
-            Ok(http.fire::<BareRole>(request).await?.name)
+            let renamed = http.send_and_look(request).await?;
+            Ok(renamed["name"].as_str().unwrap_or(name).to_owned())
         }
     })
     .await
@@ -177,8 +178,11 @@ pub async fn delete_role(
         Repeat::Safe,
         PATIENCE,
         |http| async move {
-            http.delete_role(Theirs::from(guild), role.into(), Some(reason))
-                .await
+            let route = Route::GuildRole {
+                guild_id: guild.into(),
+                role_id: role.into(),
+            };
+            http.send(deleting(route, reason)).await
         },
     );
     match deleted.await {
@@ -279,11 +283,7 @@ pub async fn each_member(
     }
 }
 
-async fn members_after(
-    http: std::sync::Arc<Http>,
-    guild: GuildId,
-    after: u64,
-) -> serenity::Result<Vec<Value>> {
+async fn members_after(http: Api, guild: GuildId, after: u64) -> Result<Vec<Value>, CallError> {
     let route = Route::GuildMembers {
         guild_id: guild.into(),
     };
@@ -307,16 +307,13 @@ pub fn from_theirs(role: &serenity::all::Role) -> Option<GuildRole> {
     })
 }
 
-/// A call that the guild's audit log gives a reason for: our own words, plain ASCII.
 fn changing<'a>(route: Route<'a>, method: LightMethod, body: &Value, reason: &str) -> Request<'a> {
-    let mut headers = HeaderMap::new();
-    if let Ok(reason) = HeaderValue::from_str(reason) {
-        headers.insert("X-Audit-Log-Reason", reason);
-    }
     let body = body.to_string().into_bytes();
-    Request::new(route, method)
-        .body(Some(body))
-        .headers(Some(headers))
+    with_reason(route, method, reason).body(Some(body))
+}
+
+fn deleting<'a>(route: Route<'a>, reason: &str) -> Request<'a> {
+    with_reason(route, LightMethod::Delete, reason)
 }
 
 #[derive(Debug, Deserialize)]

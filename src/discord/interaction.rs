@@ -99,7 +99,7 @@ impl Asked<'_> {
         let edited = rest.call("an answer", Repeat::Safe, LATER_PATIENCE, |http| {
             let request = Request::new(self.original(), LightMethod::Patch);
             let request = request.body(Some(body.clone()));
-            async move { http.fire::<Value>(request).await }
+            async move { http.send_and_look(request).await }
         });
         Ok(id_of(&edited.await?))
     }
@@ -112,7 +112,7 @@ impl Asked<'_> {
             LATER_PATIENCE,
             |http| {
                 let request = Request::new(self.original(), LightMethod::Delete);
-                async move { http.request(request).await.map(|_| ()) }
+                async move { http.send(request).await }
             },
         );
         match deleted.await {
@@ -130,7 +130,7 @@ impl Asked<'_> {
                 token: self.token,
             };
             let request = Request::new(route, LightMethod::Post).body(Some(body.clone()));
-            async move { http.fire::<Value>(request).await.map(|_| ()) }
+            async move { http.send(request).await }
         })
         .await
     }
@@ -145,7 +145,7 @@ impl Asked<'_> {
             let request = Request::new(route, LightMethod::Post)
                 .body(Some(body.clone()))
                 .params(Some(vec![("with_response", "true".to_owned())]));
-            async move { http.fire::<Value>(request).await }
+            async move { http.send_and_look(request).await }
         });
         match answered.await {
             Err(RestError::Refused {

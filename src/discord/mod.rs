@@ -3,6 +3,7 @@
 
 mod address;
 pub mod announce;
+pub mod api;
 pub mod avatar_channel;
 mod budget;
 pub mod buttons;
@@ -20,12 +21,15 @@ mod nonce;
 pub mod overheard;
 pub mod own_channel;
 pub mod permissions;
+pub mod rebuild;
 pub mod reply;
 pub mod rest;
 pub mod right_roles;
 pub mod role_calls;
 pub mod time;
+pub mod unreadable;
 mod watchdog;
 pub mod wire;
 
+pub use api::{Api, CallError};
 pub use rest::{Repeat, Rest, RestError};

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use serenity::all::{GuildId as Theirs, LightMethod};
+use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
+use super::api::with_reason;
 use super::guild;
 use super::rest::{Repeat, Rest, RestError};
 use super::right_roles::RightRoles;
@@ -204,13 +205,17 @@ async fn create(
     let made = rest.call("creating a channel", Repeat::Never, PATIENCE, |http| {
         let body = &body;
         async move {
-            let why = Some("the bot's own channel, which was not there");
-            let made = http.create_channel(Theirs::from(guild), body, why).await?;
-            Ok(made.id)
+            let route = Route::GuildChannels {
+                guild_id: guild.into(),
+            };
+            let why = "the bot's own channel, which was not there";
+            let request = with_reason(route, LightMethod::Post, why);
+            let body = body.to_string().into_bytes();
+            http.fire::<Value>(request.body(Some(body))).await
         }
     });
     match made.await {
-        Ok(id) => ChannelId::try_from(id).map_err(|()| {
+        Ok(made) => wire::id_of(&made).and_then(ChannelId::new).ok_or_else(|| {
             RestError::NotUnderstood("the new channel was not understood".to_owned()).into()
         }),
         Err(error @ RestError::Refused { .. }) => Err(not_created(format!("{error};"))),

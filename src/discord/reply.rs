@@ -252,7 +252,7 @@ pub(super) async fn edit(
             message_id: message,
         };
         let request = Request::new(route, LightMethod::Patch).body(Some(body.clone()));
-        async move { http.fire::<Value>(request).await.map(|_| ()) }
+        async move { http.send(request).await }
     })
     .await
 }
@@ -310,9 +310,8 @@ pub(super) async fn post_with(
                 payload_json: Some(body.clone()),
             })),
         };
-        // As plain JSON: an answer that serenity could not parse must not look like a
-        // failure.
-        async move { http.fire::<Value>(request).await }
+        // It is posted, whatever is said of it.
+        async move { http.send_and_look(request).await }
     })
     .await
 }

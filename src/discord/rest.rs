@@ -1,8 +1,8 @@
 //! The policy of every REST call: a time limit, repeats where they are safe, and
 //! silence for good once Discord has refused the token.
 //!
-//! serenity keeps the rate limits; it repeats nothing that failed and waits for
-//! ever. Both are mended here, so that no caller has to think of them.
+//! serenity keeps the rate limits, or a proxy does; serenity repeats nothing that failed and
+//! waits for ever. Both are mended here, so that no caller has to think of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -11,6 +11,7 @@ use serenity::http::{Http, HttpError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::api::{Api, CallError};
 use crate::backoff::backoff;
 
 /// How often a call is made at most.
@@ -26,7 +27,7 @@ const INVALID_WEBHOOK_TOKEN: isize = 50_027;
 /// REST calls under the policy. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Rest {
-    http: Arc<Http>,
+    api: Api,
     revoked: CancellationToken,
     clocks: Arc<Mutex<Clocks>>,
 }
@@ -74,7 +75,7 @@ impl Rest {
     pub fn new(http: Arc<Http>, revoked: CancellationToken) -> Self {
         let clocks = Arc::new(Mutex::new(Clocks::now()));
         Self {
-            http,
+            api: Api::new(http),
             revoked,
             clocks,
         }
@@ -87,10 +88,10 @@ impl Rest {
         what: &'static str,
         repeat: Repeat,
         patience: Duration,
-        call: impl Fn(Arc<Http>) -> F,
+        call: impl Fn(Api) -> F,
     ) -> Result<T, RestError>
     where
-        F: Future<Output = serenity::Result<T>>,
+        F: Future<Output = Result<T, CallError>>,
     {
         let deadline = Instant::now() + patience;
         for attempt in 1.. {
@@ -99,10 +100,10 @@ impl Rest {
             }
             self.keep_limits_from_a_wrong_clock().await;
             let until = deadline.min(Instant::now() + ATTEMPT);
-            let answer = tokio::time::timeout_at(until, call(Arc::clone(&self.http))).await;
+            let answer = tokio::time::timeout_at(until, call(self.api.clone())).await;
             let failure = match answer {
                 Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => Failure::of(what, &error),
+                Ok(Err(error)) => Failure::of(what, error),
                 Err(_) => Failure::unanswered("no answer in time"),
             };
             let again = match &failure {
@@ -111,10 +112,14 @@ impl Rest {
                     false
                 }
                 Failure::Refused(_) => false,
-                Failure::NotDone(_) => true,
+                Failure::NotDone(_) | Failure::Limited(_) => true,
                 Failure::Unknown(_) => repeat == Repeat::Safe,
             };
             let pause = backoff(attempt - 1, RETRY_LEAST, RETRY_MOST);
+            let pause = match failure {
+                Failure::Limited(wait) => wait + pause,
+                _ => pause,
+            };
             if !again || attempt == ATTEMPTS || Instant::now() + pause >= deadline {
                 return Err(failure.into_error(what, attempt));
             }
@@ -135,7 +140,7 @@ impl Rest {
             now,
         );
         if before.set_back_by(now)
-            && let Some(limits) = &self.http.ratelimiter
+            && let Some(limits) = &self.api.http.ratelimiter
         {
             tracing::warn!(
                 "the machine's clock was set back; Discord's rate limits are learnt anew"
@@ -175,6 +180,8 @@ enum Failure {
     Refused(RestError),
     /// Certainly not done.
     NotDone(String),
+    /// Not done, and not to be asked for before this is over.
+    Limited(Duration),
     /// Done or not, nobody knows.
     Unknown(String),
 }
@@ -188,31 +195,35 @@ impl Failure {
         Self::Refused(RestError::NotUnderstood(format!("{what} failed: {why}")))
     }
 
-    fn of(what: &'static str, error: &serenity::Error) -> Self {
-        let serenity::Error::Http(error) = error else {
-            let why = match error {
-                serenity::Error::Json(_) => "Discord's answer was not understood",
-                _ => "the call could not be made",
-            };
-            return Self::not_understood(what, why);
-        };
+    fn of(what: &'static str, error: CallError) -> Self {
         match error {
-            HttpError::UnsuccessfulRequest(answer) => {
-                let status = answer.status_code.as_u16();
-                match status {
-                    401 if answer.error.code != INVALID_WEBHOOK_TOKEN => {
-                        Self::Refused(RestError::Revoked)
-                    }
-                    429 => Self::NotDone("Discord's rate limit".to_owned()),
-                    500.. => Self::Unknown(format!("Discord answered {status}")),
-                    _ => Self::Refused(RestError::Refused {
-                        what,
-                        status,
-                        code: answer.error.code,
-                        message: answer.error.message.clone(),
-                    }),
-                }
+            CallError::Refused {
+                status,
+                code,
+                message,
+            } => match status.as_u16() {
+                401 if code != INVALID_WEBHOOK_TOKEN => Self::Refused(RestError::Revoked),
+                500.. => Self::Unknown(format!("Discord answered {}", status.as_u16())),
+                status => Self::Refused(RestError::Refused {
+                    what,
+                    status,
+                    code,
+                    message,
+                }),
+            },
+            CallError::Limited(Some(wait)) => Self::Limited(wait),
+            CallError::Limited(None) => Self::NotDone("Discord's rate limit".to_owned()),
+            CallError::Unreadable(field) => {
+                let why = format!("Discord's answer was not understood at `{field}`");
+                Self::not_understood(what, &why)
             }
+            CallError::Failed(serenity::Error::Http(error)) => Self::of_http(what, &error),
+            CallError::Failed(_) => Self::not_understood(what, "the call could not be made"),
+        }
+    }
+
+    fn of_http(what: &str, error: &HttpError) -> Self {
+        match error {
             HttpError::Request(error) if error.is_connect() => {
                 Self::NotDone("no connection to Discord".to_owned())
             }
@@ -228,9 +239,15 @@ impl Failure {
     }
 
     fn into_error(self, what: &str, attempts: u32) -> RestError {
-        match self {
-            Self::Refused(error) => error,
-            Self::NotDone(why) | Self::Unknown(why) => {
+        let why = match self {
+            Self::Refused(error) => return error,
+            Self::Limited(wait) => {
+                format!("Discord's rate limit, for {} s", wait.as_secs_f32().ceil())
+            }
+            Self::NotDone(why) | Self::Unknown(why) => why,
+        };
+        {
+            {
                 let times = if attempts == 1 {
                     "once".to_owned()
                 } else {

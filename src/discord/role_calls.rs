@@ -7,8 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serenity::all::LightMethod;
+use serenity::http::Route;
 use tokio::sync::Mutex;
 
+use super::api::with_reason;
 use super::rest::{Repeat, Rest, RestError};
 use crate::leveling::{GuildId, RoleId, RolePlan, UserId};
 
@@ -118,13 +121,16 @@ impl RoleCalls {
             Repeat::Safe,
             PATIENCE,
             |http| async move {
-                match act {
-                    Act::Give => http.add_member_role(guild, user, role, Some(reason)).await,
-                    Act::Take => {
-                        http.remove_member_role(guild, user, role, Some(reason))
-                            .await
-                    }
-                }
+                let method = match act {
+                    Act::Give => LightMethod::Put,
+                    Act::Take => LightMethod::Delete,
+                };
+                let route = Route::GuildMemberRole {
+                    guild_id: guild,
+                    user_id: user,
+                    role_id: role,
+                };
+                http.send(with_reason(route, method, reason)).await
             },
         );
         match called.await {

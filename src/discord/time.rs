@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::address;
+use super::api::{Api, CallError};
 use super::rest::{Repeat, Rest, RestError};
 use crate::backoff::backoff;
 use crate::error::Stop;
@@ -188,10 +189,7 @@ impl DiscordTime {
     }
 
     /// When Discord answered, by the steady clock, and what time it was then.
-    async fn call(
-        &self,
-        http: Arc<serenity::http::Http>,
-    ) -> serenity::Result<Option<(Duration, Timestamp)>> {
+    async fn call(&self, http: Api) -> Result<Option<(Duration, Timestamp)>, CallError> {
         let request = Request::new(Route::Gateway, LightMethod::Get);
         let answer = http.request(request).await?;
         Ok(date_of(answer.headers()).map(|date| (self.steady(), date)))

@@ -3,6 +3,7 @@
 //! Discord adds to messages all the time. One that serenity cannot parse any more
 //! still earns, and does not take the other 99 of its page with it.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
@@ -19,10 +20,12 @@ pub struct BareMessage {
     /// Only the gateway says it.
     pub guild_id: Option<GuildId>,
     author: BareUser,
-    #[serde(rename = "type")]
-    kind: u8,
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    kind: Option<u8>,
     webhook_id: Option<serde::de::IgnoredAny>,
+    #[serde(default, deserialize_with = "lenient")]
     message_reference: Option<BareReference>,
+    #[serde(default, deserialize_with = "lenient")]
     member: Option<BareMember>,
 }
 
@@ -32,16 +35,16 @@ struct BareUser {
     username: String,
     global_name: Option<String>,
     avatar: Option<String>,
-    #[serde(default)]
-    bot: bool,
-    #[serde(default)]
-    system: bool,
+    #[serde(default, deserialize_with = "lenient")]
+    bot: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
+    system: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
 struct BareReference {
     #[serde(rename = "type", default)]
-    kind: u8,
+    kind: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,13 +89,24 @@ impl BareMemberEvent {
     /// Who it is and what was seen of them; `None` for bots.
     pub fn seen(self) -> Option<(leveling::UserId, Sighting)> {
         let Self { user, member, .. } = self;
-        let id = user.id.try_into().ok().filter(|_| !user.bot)?;
+        let id = user
+            .id
+            .try_into()
+            .ok()
+            .filter(|_| !user.bot.unwrap_or(false))?;
         let sighting = Sighting {
             account: user.into(),
             member: Some(member.into()),
         };
         Some((id, storable(sighting)))
     }
+}
+
+/// A value, or `None` where it makes no sense.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
+    Ok(T::deserialize(Value::deserialize(field)?).ok())
 }
 
 /// A channel or a thread.
@@ -168,29 +182,32 @@ pub fn id_of(object: &Value) -> Option<u64> {
 }
 
 impl BareMessage {
+    /// What of it decides whether a human wrote it in their own words.
+    pub fn facts(&self) -> MessageFacts {
+        const FORWARD: u64 = 1;
+        let reference = self.message_reference.as_ref();
+        MessageFacts {
+            kind: self.kind.unwrap_or(u8::MAX),
+            by_bot: self.author.bot.unwrap_or(false),
+            by_system: self.author.system.unwrap_or(false),
+            by_webhook: self.webhook_id.is_some(),
+            forwarded: reference.is_some_and(|reference| reference.kind == FORWARD),
+        }
+    }
+
     /// What the engine needs of it; `None` if it earns nothing. `notice` is as for [`seen`].
     pub fn seen(
         self,
         notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
     ) -> Option<Seen> {
-        const FORWARD: u8 = 1;
+        let facts = self.facts();
         let Self {
             id,
             channel_id,
             author,
-            kind,
-            webhook_id,
-            message_reference,
             member,
             ..
         } = self;
-        let facts = MessageFacts {
-            kind,
-            by_bot: author.bot,
-            by_system: author.system,
-            by_webhook: webhook_id.is_some(),
-            forwarded: message_reference.is_some_and(|reference| reference.kind == FORWARD),
-        };
         seen(notice, facts, (id, channel_id, author.id), || Sighting {
             account: author.into(),
             member: member.map(Into::into),
@@ -245,7 +262,7 @@ pub fn storable(seen: Sighting) -> Sighting {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Which messages may earn XP at all.
+//! Which messages may earn XP at all, and which may run a command.
 //!
 //! Only facts are used that the gateway and the REST history both carry: a
 //! message read back later must be judged as it would have been live.
@@ -22,16 +22,26 @@ pub struct MessageFacts {
 const ORDINARY: u8 = 0;
 const REPLY: u8 = 19;
 
-/// Whether a human wrote this message in their own words. Commands count, and so
-/// do threads and forum posts; the guild is checked where the message is received.
+/// Whether a message may earn XP. Commands count, and so do threads and forum posts; the
+/// guild is checked where the message is received.
 pub fn may_earn(message: &MessageFacts) -> bool {
+    was_typed(*message)
+}
+
+/// Whether a message may run a text command.
+pub fn may_command(message: &MessageFacts) -> bool {
+    was_typed(*message)
+}
+
+/// Whether a human wrote this message in their own words.
+fn was_typed(message: MessageFacts) -> bool {
     let MessageFacts {
         kind,
         by_bot,
         by_system,
         by_webhook,
         forwarded,
-    } = *message;
+    } = message;
     matches!(kind, ORDINARY | REPLY) && !by_bot && !by_system && !by_webhook && !forwarded
 }
 
@@ -48,12 +58,11 @@ mod tests {
     };
 
     #[test]
-    fn only_ordinary_messages_and_replies_by_humans_earn() {
-        assert!(may_earn(&HELLO));
-        assert!(may_earn(&MessageFacts {
-            kind: REPLY,
-            ..HELLO
-        }));
+    fn only_ordinary_messages_and_replies_by_humans_earn_and_command() {
+        for kind in [ORDINARY, REPLY] {
+            let message = MessageFacts { kind, ..HELLO };
+            assert!(may_earn(&message) && may_command(&message));
+        }
         for (why, message) in [
             (
                 "a bot",
@@ -92,10 +101,11 @@ mod tests {
                 },
             ),
         ] {
-            assert!(!may_earn(&message), "{why}");
+            assert!(!may_earn(&message) && !may_command(&message), "{why}");
         }
         for kind in (0..=u8::MAX).filter(|kind| !matches!(*kind, ORDINARY | REPLY)) {
-            assert!(!may_earn(&MessageFacts { kind, ..HELLO }), "type {kind}");
+            let message = MessageFacts { kind, ..HELLO };
+            assert!(!may_earn(&message) && !may_command(&message), "type {kind}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub mod schedule;
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
-pub use earning::{MessageFacts, may_earn};
+pub use earning::{MessageFacts, may_command, may_earn};
 pub use escape::{escape, escape_text};
 pub use history_source::HistorySource;
 pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserId};

@@ -33,17 +33,10 @@ pub(super) async fn on_channel(listeners: &Listeners, channel: &theirs::GuildCha
     }
 }
 
-/// The whole guild is shown, as at the beginning of a session: a channel that is not there
+/// The guild has these channels, as at the beginning of a session: one that is not among them
 /// was deleted while nobody listened.
-pub(super) async fn on_guild(listeners: &Listeners, guild: &theirs::Guild) {
-    if !is_served(listeners, Some(guild.id)) {
-        return;
-    }
-    let channels = guild.channels.keys();
-    let channels: Vec<ChannelId> = channels
-        .filter_map(|id| ChannelId::try_from(*id).ok())
-        .collect();
-    noted(listeners.council.channels_are(&channels).await);
+pub(super) async fn on_guild(listeners: &Listeners, channels: &[ChannelId]) {
+    noted(listeners.council.channels_are(channels).await);
 }
 
 fn is_served(listeners: &Listeners, guild: Option<theirs::GuildId>) -> bool {

@@ -4,6 +4,7 @@
 //! here waits before it has handed on what the event says.
 
 mod deleted;
+mod guild;
 mod member;
 mod message;
 pub mod onlooker;
@@ -14,7 +15,7 @@ pub mod unknown;
 
 use std::sync::Arc;
 
-use serenity::all::{Context, Event, FullEvent, RawEventHandler};
+use serenity::all::{Context, Event, FullEvent, Interaction, RawEventHandler};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +71,7 @@ impl RawEventHandler for Listeners {
         match event {
             Event::MessageCreate(event) => {
                 message::on_message(self, &event.message);
-                if self.commands.may_be_one(&event.message) {
+                if message::runs_command(self, &event.message) {
                     let event = FullEvent::Message {
                         new_message: event.message,
                     };
@@ -78,13 +79,7 @@ impl RawEventHandler for Listeners {
                 }
             }
             Event::InteractionCreate(event) => {
-                if let Some(id) = MessageId::new(event.interaction.id().get()) {
-                    self.time.hear(id);
-                }
-                let event = FullEvent::InteractionCreate {
-                    interaction: event.interaction,
-                };
-                self.commands.dispatch(ctx, event).await;
+                self.on_interaction(ctx, event.interaction).await;
             }
             Event::Ready(event) => {
                 let ready = FullEvent::Ready {
@@ -118,13 +113,20 @@ impl RawEventHandler for Listeners {
                 deleted::on_messages(self, event.guild_id, &event.ids).await;
             }
             Event::ChannelDelete(event) => deleted::on_channel(self, &event.channel).await,
-            Event::GuildCreate(event) => {
-                role::on_guild(self, &event.guild);
-                deleted::on_guild(self, &event.guild).await;
-            }
-            Event::GuildDelete(event) => ready::on_guild_delete(self, &event).await,
-            Event::Unknown(event) => unknown::on_unknown(self, event),
+            Event::GuildCreate(event) => guild::on_create(self, &event.guild).await,
+            Event::GuildDelete(event) => guild::on_delete(self, &event.guild).await,
+            Event::Unknown(event) => unknown::on_unknown(self, ctx, event).await,
             _ => {}
         }
+    }
+}
+
+impl Listeners {
+    async fn on_interaction(&self, ctx: Context, interaction: Interaction) {
+        if let Some(id) = MessageId::new(interaction.id().get()) {
+            self.time.hear(id);
+        }
+        let event = FullEvent::InteractionCreate { interaction };
+        self.commands.dispatch(ctx, event).await;
     }
 }

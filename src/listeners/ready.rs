@@ -1,9 +1,11 @@
-//! A gateway session has begun, or the guild has gone: is the bot where it should be?
+//! A gateway session has begun: is the bot where it should be? The guild itself comes after
+//! this, at once or when Discord's trouble with it is over (`guild.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serenity::all::{Context, CreateCommand, GuildDeleteEvent, GuildId, Ready};
+use serenity::all::{Context, CreateCommand, GuildId, LightMethod, Ready};
+use serenity::http::{Request, Route};
 
 use super::Listeners;
 use crate::commands;
@@ -22,44 +24,37 @@ pub(super) async fn on_ready(listeners: &Listeners, ctx: &Context, ready: &Ready
     }
     listeners.known_guild.is_in_doubt();
     // Before anything is awaited: what comes after this event waits for the history.
-    listeners.inbox.session_began();
+    listeners.inbox.open_gap();
     listeners.verifications.soon();
     tracing::info!(guild = %listeners.guild, "connected");
     let rest = Rest::new(Arc::clone(&ctx.http), listeners.revoked.clone());
     let commands: Vec<CreateCommand> =
         poise::builtins::create_application_commands(&commands::all());
+    let Ok(body) = serde_json::to_vec(&commands) else {
+        return tracing::error!("the slash commands are no JSON");
+    };
     let registered = rest.call(
         "registering the slash commands",
         Repeat::Safe,
         PATIENCE,
         |http| {
-            let commands = &commands;
+            let body = body.clone();
             async move {
-                http.create_guild_commands(guild, commands)
-                    .await
-                    .map(|there| there.len())
+                let route = Route::GuildCommands {
+                    application_id: ready.application.id,
+                    guild_id: guild,
+                };
+                let request = Request::new(route, LightMethod::Put);
+                http.send(request.body(Some(body))).await
             }
         },
     );
     match registered.await {
-        Ok(count) => tracing::info!(count, "the slash commands are registered"),
+        Ok(()) => tracing::info!(count = commands.len(), "the slash commands are registered"),
         Err(error) => tracing::error!(
             %error,
             "the slash commands could not be registered; text commands work; \
              invite the bot with the scope applications.commands and restart it"
         ),
-    }
-}
-
-/// The guild is gone: for a while (an outage of Discord) or for good.
-pub(super) async fn on_guild_delete(listeners: &Listeners, event: &GuildDeleteEvent) {
-    if event.guild.id != GuildId::from(listeners.guild) {
-        return;
-    }
-    listeners.known_guild.is_in_doubt();
-    if event.guild.unavailable {
-        tracing::warn!("Discord has trouble with the guild; it will send it again");
-    } else {
-        let _ = listeners.stop.send(Stop::NotInGuild(listeners.guild)).await;
     }
 }

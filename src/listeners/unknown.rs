@@ -1,15 +1,19 @@
 //! An event that serenity does not know or could not parse: counted by type, said
-//! in the log, never a crash, and never an excuse to lose a message.
+//! in the log with the field, never a crash, and never an excuse to lose a message, a command,
+//! or the guild's return.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Deserialize;
-use serenity::all::UnknownEvent;
+use serde_json::Value;
+use serenity::all::{Context, FullEvent, UnknownEvent};
 
 use super::Listeners;
-use super::{member, message};
+use super::{guild, member, message};
+use crate::discord::rebuild;
+use crate::discord::unreadable::{self, read};
 use crate::discord::wire::{BareMemberEvent, BareMessage};
+use crate::leveling::may_command;
 
 /// How many events of each type did not parse.
 #[derive(Clone, Debug, Default)]
@@ -30,38 +34,78 @@ impl Unknown {
     }
 }
 
-pub(super) fn on_unknown(listeners: &Listeners, event: UnknownEvent) {
-    let kind = event.kind.as_str();
+pub(super) async fn on_unknown(listeners: &Listeners, ctx: Context, event: UnknownEvent) {
+    let (kind, event) = (event.kind.as_str(), &event.value);
     let count = listeners.unknown.count(kind);
     // Said at the 1st, 2nd, 4th, 8th …: often enough to notice, never a flood. What
     // the event holds is people's data and stays out of the log.
     if count.is_power_of_two() {
-        tracing::warn!(kind, count, "an event of this type was not understood");
+        let field = unreadable::in_event(kind, event);
+        let field = field.map(tracing::field::display);
+        tracing::warn!(
+            kind,
+            count,
+            field,
+            "an event of this type was not understood"
+        );
     }
     match kind {
-        "MESSAGE_CREATE" => {
-            if let Ok(message) = BareMessage::deserialize(event.value) {
-                message::on_bare_message(listeners, message);
-            } else {
-                tracing::error!("a message could not be read at all; it earns nothing");
-            }
-        }
+        "MESSAGE_CREATE" => on_message(listeners, ctx, event).await,
+        "INTERACTION_CREATE" => match rebuild::interaction(event) {
+            Ok(interaction) => listeners.on_interaction(ctx, interaction).await,
+            Err(field) => tracing::error!(
+                %field,
+                "a command or a press of a button could not be read at all; it gets no answer"
+            ),
+        },
+        "GUILD_CREATE" => guild::on_raw_create(listeners, event),
+        "GUILD_DELETE" => guild::on_raw_delete(listeners, event).await,
         "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" => {
             let joins = kind == "GUILD_MEMBER_ADD";
-            if let Ok(event) = BareMemberEvent::deserialize(event.value) {
-                member::on_bare_member(listeners, event, joins);
+            match read::<BareMemberEvent>(event) {
+                Ok(event) => member::on_bare_member(listeners, event, joins),
+                Err(field) => tracing::error!(
+                    %field,
+                    "what was said of a member could not be read at all; the next verification \
+                     looks at everyone"
+                ),
             }
         }
-        "GUILD_CREATE" | "GUILD_UPDATE" | "GUILD_DELETE" | "GUILD_ROLE_CREATE"
-        | "GUILD_ROLE_UPDATE" | "GUILD_ROLE_DELETE" => listeners.known_guild.is_in_doubt(),
+        "GUILD_UPDATE" | "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" | "GUILD_ROLE_DELETE" => {
+            listeners.known_guild.is_in_doubt();
+        }
         "READY" => {
             listeners.known_guild.is_in_doubt();
             // Events come all the same, and what came before them was missed.
-            listeners.inbox.session_began();
+            listeners.inbox.open_gap();
             listeners.verifications.soon();
             tracing::error!("a session has begun, but what Discord says of it was not understood");
         }
         _ => {}
+    }
+}
+
+/// Handed on before anything is awaited, as messages that parse are.
+async fn on_message(listeners: &Listeners, ctx: Context, event: &Value) {
+    let message = match read::<BareMessage>(event) {
+        Ok(message) => message,
+        Err(field) => {
+            tracing::error!(%field, "a message could not be read at all; it earns nothing");
+            return;
+        }
+    };
+    let text = event["content"].as_str().unwrap_or_default();
+    let runs_command = listeners.commands.begins_one(text) && may_command(&message.facts());
+    message::on_bare_message(listeners, message);
+    if !runs_command {
+        return;
+    }
+    match rebuild::message(event) {
+        Ok(new_message) => {
+            let event = FullEvent::Message { new_message };
+            listeners.commands.dispatch(ctx, event).await;
+        }
+        Err(field) => tracing::error!(%field, "a command could not be read; it gets no answer"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! admits it exactly once. While Postgres is away the batch is kept and tried
 //! again; what comes meanwhile waits in the inbox.
 //!
-//! A gap (a new gateway session, an inbox that overflowed) stops the engine until
+//! A gap (a new gateway session, an outage, an inbox that overflowed) stops the engine until
 //! somebody has read the history from the frontier on. What comes live meanwhile
 //! waits and is merged with what was read. All of it is applied in the order of the ids, in
 //! batches of bounded size: each is a transaction of its own that moves the frontier to its

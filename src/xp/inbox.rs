@@ -1,7 +1,7 @@
 //! The way into the engine.
 //!
 //! Listeners run on the gateway's thread, where nothing may wait: they offer a
-//! message and go on. What does not fit, and what a lost session kept from coming,
+//! message and go on. What does not fit, and what a lost session or an outage kept from coming,
 //! is a gap: the engine stops before it until the history has been read.
 
 use std::sync::Arc;
@@ -142,9 +142,9 @@ impl Inbox {
         }
     }
 
-    /// Says that a gateway session has begun: what was written before it may not
-    /// have come. Never waits.
-    pub fn session_began(&self) {
+    /// Says that messages may have been missed until now: a gateway session has begun, or the
+    /// guild is back after an outage. Never waits.
+    pub fn open_gap(&self) {
         self.gap.open();
     }
 

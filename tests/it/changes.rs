@@ -444,7 +444,7 @@ async fn points_wait_for_what_was_missed_and_privacy_does_not() {
     let mut lab = Lab::open().await;
     lab.inbox.offer(message(0, 1));
     lab.change(give(1, 1, 100)).await.unwrap();
-    lab.inbox.session_began();
+    lab.inbox.open_gap();
     lab.gaps.changed().await.expect("the engine finds the gap");
     let gap = lab.gaps.borrow_and_update().expect("it is open");
     let live = message(20, 1);

@@ -114,7 +114,7 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
     let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
     let end = CancellationToken::new();
     let running = tokio::spawn(engine.run(end.clone()));
-    inbox.session_began();
+    inbox.open_gap();
     gaps.changed().await.expect("the engine finds the gap");
     let first = gaps.borrow_and_update().expect("it is open");
 
@@ -208,7 +208,7 @@ async fn frontier(store: &Database) -> Option<MessageId> {
 
 /// Has a gap opened and filled with these messages.
 async fn fill(inbox: &Inbox, gaps: &mut tokio::sync::watch::Receiver<Option<Gap>>, read: &[Seen]) {
-    inbox.session_began();
+    inbox.open_gap();
     gaps.changed().await.expect("the engine finds the gap");
     let gap = gaps.borrow_and_update().expect("it is open");
     let messages = read.iter().filter(|seen| Some(seen.message) > gap.after);
@@ -326,7 +326,7 @@ async fn a_session_that_is_lost_during_a_catch_up_is_a_gap_after_it() {
         (batches(&database).await == 10).then_some(())
     })
     .await;
-    inbox.session_began();
+    inbox.open_gap();
     // It came in the new session, and not all before it did.
     inbox.offer(messages.last().unwrap().clone());
     database.execute("drop trigger no_more on watermark").await;

@@ -204,7 +204,7 @@ async fn names_do_not_wait_for_a_history_that_is_read_and_strangers_keep_theirs(
     let mut room =
         Running::on("insert into user_point (user_id, points, username) values (1, 500, 'old')")
             .await;
-    room.inbox.session_began();
+    room.inbox.open_gap();
     room.gaps.changed().await.unwrap();
     room.writes(1, 0, seen("new", None));
     room.writes(2, 0, seen("stranger", None));

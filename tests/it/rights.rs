@@ -215,7 +215,7 @@ async fn the_owner_is_known_in_an_outage_and_before_the_guild_is_shown() {
     let guild = stage.sim.guild_id().to_string();
     let outage = json!({ "id": guild, "unavailable": true });
     stage.sim.gateway().raw_dispatch("GUILD_DELETE", outage);
-    stage.bot.logged("it will send it again").await;
+    stage.bot.logged("Discord has trouble with the guild").await;
     for status in [None, Some(500)] {
         if let Some(status) = status {
             // Longer than any answer is remembered: what the gateway said last serves.

@@ -38,6 +38,8 @@ pub enum Fault {
     ResetAfter,
     /// The call **is done**; this status is answered all the same.
     StatusAfter(u16),
+    /// The call **is done**; this status is answered with a page of HTML.
+    HtmlAfter(u16),
 }
 
 /// Whose rate limit it was.

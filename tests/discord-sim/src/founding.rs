@@ -41,6 +41,7 @@ impl State {
             gone: BTreeSet::new(),
             banned: BTreeSet::new(),
             bot_is_in: true,
+            in_outage: false,
         };
         // The named were there a day after the guild was made.
         let joined_at_ms = time_of(spec.id) + DAY_MS;

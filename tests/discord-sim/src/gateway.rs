@@ -5,7 +5,7 @@
 //! socket is `socket.rs`; what a session remembers is `session.rs`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
@@ -16,7 +16,7 @@ use crate::clock::Id;
 use crate::flood::Flood;
 use crate::objects::{self, text};
 use crate::session::{GUILD_MEMBERS, GUILDS, Session};
-use crate::state::State;
+use crate::state::{Guild, State};
 
 /// Something that happened and that sessions may hear of.
 #[derive(Debug, Clone)]
@@ -90,8 +90,8 @@ pub(crate) struct Gateway {
     pub ignored: u64,
     /// Whether every identify is answered with op 9 false.
     pub refuse_identifies: bool,
-    /// Whether READY comes without its application.
-    pub spoil_ready: bool,
+    /// Events that come without something that a strict client needs.
+    pub spoiled: BTreeSet<&'static str>,
     /// When a new session is shown its guilds.
     pub guilds_shown: GuildsShown,
     pub mute_acks: bool,
@@ -127,9 +127,10 @@ impl State {
     /// Tells every session that wants to hear it, or puts it aside while the
     /// gateway is held.
     pub(crate) fn dispatch(&mut self, mut event: Event) {
+        let is_heard_of = |guild: &Guild| guild.bot_is_in && !guild.in_outage;
         let bot_is_there = event
             .guild
-            .is_none_or(|id| self.guilds.get(&id).is_some_and(|guild| guild.bot_is_in));
+            .is_none_or(|id| self.guilds.get(&id).is_some_and(is_heard_of));
         if !event.visible || !bot_is_there {
             return;
         }
@@ -138,6 +139,10 @@ impl State {
             return;
         }
         self.freshen(&mut event.json);
+        objects::add_to_users(&mut event.json, &self.settings.user_fields);
+        if self.settings.sparse_member_events {
+            leave_out_optional(&mut event);
+        }
         if let Some(held) = &mut self.gateway.held {
             held.push(event);
             return;
@@ -210,7 +215,8 @@ impl State {
         let creates: Vec<Value> = guilds
             .iter()
             .filter_map(|id| self.guilds.get(id))
-            .map(|guild| self.guild_create(guild))
+            .filter(|guild| !guild.in_outage)
+            .map(|guild| self.guild_created(guild))
             .collect();
         let limit = self.settings.replay_buffer;
         let flags = self.application_flags();
@@ -232,7 +238,7 @@ impl State {
             "application": { "id": text(self.bot), "flags": flags },
             "geo_ordered_rtc_regions": [],
         });
-        if self.gateway.spoil_ready {
+        if self.gateway.spoiled.contains("READY") {
             ready["application"] = Value::Null;
         }
         session.push("READY", &ready, 1, limit);
@@ -242,6 +248,15 @@ impl State {
             }
         }
         session.greeted = true;
+    }
+
+    /// `GUILD_CREATE`, spoiled if that is asked for.
+    pub(crate) fn guild_created(&self, guild: &Guild) -> Value {
+        let mut json = self.guild_create(guild);
+        if self.gateway.spoiled.contains("GUILD_CREATE") {
+            json["name"] = Value::Null;
+        }
+        json
     }
 
     /// The next chunk of members, and whether more are to come.
@@ -362,7 +377,7 @@ impl State {
         }))
     }
 
-    fn goes_by(&self, guild: &crate::state::Guild, id: Id, query: &str) -> bool {
+    fn goes_by(&self, guild: &Guild, id: Id, query: &str) -> bool {
         let starts = |name: &str| name.to_lowercase().starts_with(query);
         self.user(id).is_some_and(|user| {
             starts(&user.username) || user.global_name.as_deref().is_some_and(starts)
@@ -377,6 +392,19 @@ impl State {
         if let Some(session) = self.gateway.sessions.get_mut(session) {
             session.push(name, json, 1, limit);
         }
+    }
+}
+
+/// Takes out what Discord may leave out of a member.
+fn leave_out_optional(event: &mut Event) {
+    let member = match &*event.name {
+        "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" => Some(&mut event.json),
+        "MESSAGE_CREATE" => event.json.get_mut("member"),
+        _ => None,
+    };
+    if let Some(member) = member {
+        objects::remove(member, "nick");
+        objects::remove(member, "avatar");
     }
 }
 
@@ -518,7 +546,7 @@ impl GatewayControl<'_> {
     /// Sends every READY without its application (or not any more): the session is as good
     /// as any, but a strict client cannot read what is said of it.
     pub fn spoil_ready(&self, spoil: bool) {
-        self.shared.lock().gateway.spoil_ready = spoil;
+        self.spoil("READY", spoil);
     }
 
     /// Begins sessions without their guilds from now on.
@@ -537,6 +565,12 @@ impl GatewayControl<'_> {
         for event in shown {
             state.dispatch(event);
         }
+    }
+
+    /// Sends every `GUILD_CREATE` without the guild's name (or not any more): a strict client
+    /// cannot read it.
+    pub fn spoil_guilds(&self, spoil: bool) {
+        self.spoil("GUILD_CREATE", spoil);
     }
 
     /// Puts all events aside, until `release`.
@@ -593,6 +627,15 @@ impl GatewayControl<'_> {
             text: text.into(),
             compress: false,
         });
+    }
+
+    fn spoil(&self, event: &'static str, spoil: bool) {
+        let spoiled = &mut self.shared.lock().gateway.spoiled;
+        if spoil {
+            spoiled.insert(event);
+        } else {
+            spoiled.remove(event);
+        }
     }
 
     fn to_all(&self, out: impl Fn() -> Out) {

@@ -104,6 +104,7 @@ impl State {
         let mut data = json!({
             "custom_id": custom_id,
             "component_type": part["type"],
+            "id": part["id"],
         });
         if part["type"] != 2 {
             check_values(part, values)?;

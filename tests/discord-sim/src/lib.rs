@@ -657,13 +657,34 @@ impl Sim {
         if is_in {
             state.set_bot_in(id, true);
             if let Some(guild) = state.guilds.get(&id) {
-                let json = state.guild_create(guild);
+                let json = state.guild_created(guild);
                 state.dispatch(gateway::Event::in_guild("GUILD_CREATE", id, json));
             }
         } else {
             let json = serde_json::json!({ "id": objects::text(id) });
             state.dispatch(gateway::Event::in_guild("GUILD_DELETE", id, json));
             state.set_bot_in(id, false);
+        }
+    }
+
+    /// Discord has trouble with the guild: a connected bot is told so, and from then on no
+    /// session hears of the guild, nor is it shown to a new one. REST answers as always.
+    pub fn begin_outage(&self) {
+        let mut state = self.lock();
+        let id = state.main_guild;
+        let json = serde_json::json!({ "id": objects::text(id), "unavailable": true });
+        state.dispatch(gateway::Event::in_guild("GUILD_DELETE", id, json));
+        state.set_outage(id, true);
+    }
+
+    /// The outage is over: every session is shown the guild.
+    pub fn end_outage(&self) {
+        let mut state = self.lock();
+        let id = state.main_guild;
+        state.set_outage(id, false);
+        if let Some(guild) = state.guilds.get(&id) {
+            let json = state.guild_created(guild);
+            state.dispatch(gateway::Event::in_guild("GUILD_CREATE", id, json));
         }
     }
 
@@ -697,6 +718,12 @@ impl Sim {
 }
 
 impl State {
+    fn set_outage(&mut self, guild: Id, in_outage: bool) {
+        if let Some(guild) = self.guilds.get_mut(&guild) {
+            guild.in_outage = in_outage;
+        }
+    }
+
     fn set_bot_in(&mut self, guild: Id, is_in: bool) {
         if let Some(guild) = self.guilds.get_mut(&guild) {
             guild.bot_is_in = is_in;

@@ -310,7 +310,13 @@ impl State {
         };
         let (people, places, groups) = (ids(&[6, 9]), ids(&[7]), ids(&[8, 9]));
         let users = by_id(&people, |id| Some(user(&self.user(id)?)));
-        let members = by_id(&people, |id| Some(partial_member(&guild.member(id)?)));
+        let members = by_id(&people, |id| {
+            let mut member = partial_member(&guild.member(id)?);
+            remove(&mut member, "deaf");
+            remove(&mut member, "mute");
+            member["permissions"] = guild.permissions(id).to_string().into();
+            Some(member)
+        });
         let roles = by_id(&groups, |id| guild.roles.get(&id).map(role));
         let channels = by_id(&places, |id| {
             let found = self.channels.get(&id)?;
@@ -325,6 +331,25 @@ impl State {
 fn by_id(ids: &[Id], look: impl Fn(Id) -> Option<Value>) -> BTreeMap<String, Value> {
     let found = ids.iter().filter_map(|&id| Some((text(id), look(id)?)));
     found.collect()
+}
+
+/// Gives every user in it these fields.
+pub(crate) fn add_to_users(json: &mut Value, more: &Map<String, Value>) {
+    if more.is_empty() {
+        return;
+    }
+    match json {
+        Value::Array(items) => items.iter_mut().for_each(|item| add_to_users(item, more)),
+        Value::Object(object) => {
+            object
+                .values_mut()
+                .for_each(|value| add_to_users(value, more));
+            if object.contains_key("username") && object.contains_key("id") {
+                object.extend(more.clone());
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Adds the fields of one object to another.

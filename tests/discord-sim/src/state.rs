@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::accounts::{self, End, Revisions};
@@ -91,6 +91,11 @@ pub struct Settings {
     pub attachment_seconds: u64,
     /// What the `Date` header of REST's answers says.
     pub date: DateHeader,
+    /// Whether events about members leave out `nick` and `avatar`, which are optional there.
+    pub sparse_member_events: bool,
+    /// Fields that every user has besides the usual ones, or instead of them: what Discord may
+    /// add one day.
+    pub user_fields: Map<String, Value>,
 }
 
 /// What the `Date` header of an answer says.
@@ -128,6 +133,8 @@ pub(crate) struct Guild {
     pub gone: BTreeSet<Id>,
     pub banned: BTreeSet<Id>,
     pub bot_is_in: bool,
+    /// Discord has trouble with it: sessions hear nothing of it.
+    pub in_outage: bool,
 }
 
 /// A role.
@@ -226,6 +233,8 @@ impl Default for Settings {
             signed_attachments: true,
             attachment_seconds: 86_400,
             date: DateHeader::World,
+            sparse_member_events: false,
+            user_fields: Map::new(),
         }
     }
 }

@@ -14,7 +14,16 @@ use super::TestDatabase;
 
 /// Calls with the simulator's token, under the bot's policy.
 pub async fn rest(sim: &Sim) -> Rest {
-    let settings = settings(sim).discord;
+    calls(settings(sim, &sim.api_url())).await
+}
+
+/// The same through a proxy that keeps the limits.
+pub async fn rest_by_proxy(sim: &Sim) -> Rest {
+    calls(settings(sim, &sim.proxy_url())).await
+}
+
+async fn calls(settings: Run) -> Rest {
+    let settings = settings.discord;
     let token = settings.token().expect("a token");
     let rest = client::rest(&settings, &token, CancellationToken::new());
     rest.await.expect("a client")
@@ -22,7 +31,7 @@ pub async fn rest(sim: &Sim) -> Rest {
 
 /// The roles whose holders are moderators by this setting.
 pub async fn right_roles(sim: &Sim, database: &TestDatabase, moderators: &str) -> RightRoles {
-    let mut rights = settings(sim).rights;
+    let mut rights = settings(sim, &sim.api_url()).rights;
     rights.moderators.0 = moderators.split(',').filter_map(RoleEntry::parse).collect();
     let guild = GuildId::new(sim.guild_id()).expect("an id");
     let guild = KnownGuild::new(rest(sim).await, guild);
@@ -32,18 +41,18 @@ pub async fn right_roles(sim: &Sim, database: &TestDatabase, moderators: &str) -
 
 /// The simulator's CDN.
 pub fn cdn(sim: &Sim) -> Cdn {
-    let settings = settings(sim);
+    let settings = settings(sim, &sim.api_url());
     Cdn::new(&settings.cdn, &settings.discord).expect("a client")
 }
 
-fn settings(sim: &Sim) -> Run {
-    let (token, api, cdn) = (sim.token(), sim.api_url(), sim.cdn_url());
+fn settings(sim: &Sim, api: &str) -> Run {
+    let (token, cdn) = (sim.token(), sim.cdn_url());
     let ca = sim.ca_path().display().to_string();
     let guild = sim.guild_id().to_string();
     let flags = [
         ["--token", &token],
         ["--guild-id", &guild],
-        ["--discord-api", &api],
+        ["--discord-api", api],
         ["--discord-ca", &ca],
         ["--discord-cdn", &cdn],
         ["--database-url", "postgres://nobody@127.0.0.1:1/none"],

@@ -112,7 +112,7 @@ impl State {
             interaction.choices = choices;
         }
         let with_response = call.query.get("with_response");
-        if with_response.is_some_and(|with| with == "true") {
+        if with_response.is_some_and(|with| matches!(with.as_str(), "true" | "1")) {
             Ok((200, self.callback_response(id, kind)))
         } else {
             Ok((204, Value::Null))

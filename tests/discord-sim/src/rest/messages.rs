@@ -161,7 +161,7 @@ impl State {
         let mut json = message_object(id, channel, &author, &draft.content);
         json["embeds"] = draft.embeds.iter().map(rich).collect();
         if draft.components.is_array() {
-            json["components"] = draft.components.clone();
+            json["components"] = with_ids(&draft.components);
         }
         json["flags"] = draft.flags.into();
         if let Some((to, _)) = draft.reference {
@@ -199,7 +199,7 @@ impl State {
             json["embeds"] = draft.embeds.iter().map(rich).collect();
         }
         if names("components") {
-            json["components"] = draft.components.clone();
+            json["components"] = with_ids(&draft.components);
         }
         if names("flags") {
             let kept = json["flags"].as_u64().unwrap_or(0) & !SUPPRESS_EMBEDS;
@@ -268,4 +268,26 @@ fn rich(embed: &Value) -> Value {
     let mut shown = embed.clone();
     shown["type"] = "rich".into();
     shown
+}
+
+/// Components as Discord shows them: each has a number in its message, in order, unless it
+/// was given one.
+fn with_ids(components: &Value) -> Value {
+    fn number(part: &mut Value, next: &mut u64) {
+        if let Some(object) = part.as_object_mut() {
+            object.entry("id").or_insert((*next).into());
+            *next += 1;
+            if let Some(Value::Array(inner)) = object.get_mut("components") {
+                for part in inner {
+                    number(part, next);
+                }
+            }
+        }
+    }
+    let mut numbered = components.clone();
+    let mut next = 1;
+    for row in numbered.as_array_mut().into_iter().flatten() {
+        number(row, &mut next);
+    }
+    numbered
 }

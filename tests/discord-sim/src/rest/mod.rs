@@ -202,6 +202,10 @@ async fn answer(
         Some(Fault::Status(status)) => respond(status, &generic_body(status)),
         Some(Fault::Answer(body)) => respond(200, &body),
         Some(Fault::Html(status)) => html(status),
+        Some(Fault::HtmlAfter(status)) => {
+            work();
+            html(status)
+        }
         Some(Fault::RateLimited {
             retry_after,
             scope,
@@ -273,6 +277,7 @@ impl State {
             (refusal.status, refusal.body())
         });
         self.freshen(&mut body);
+        objects::add_to_users(&mut body, &self.settings.user_fields);
         let mut response = respond(status, &body);
         limits::stamp(&mut response, &headers);
         response
