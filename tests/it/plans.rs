@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::TestDatabase;
 
 /// Queries that may read everything, by words that no other has, and when they run.
-const WHOLE_TABLES: [(&str, &str); 11] = [
+const WHOLE_TABLES: [(&str, &str); 13] = [
     (r#"as "doubtful!" from user_point"#, "once, at the start"),
     (
         "select user_id from user_point where last_awarded_at >",
