@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::cpu;
 use crate::database::Scratch;
 
 /// A million users are read in seconds; this is for machines that are busy.
@@ -119,6 +120,11 @@ impl Client {
             .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
         let kilobytes: usize = kilobytes.context("no VmRSS")?.parse()?;
         Ok(kilobytes * 1024)
+    }
+
+    /// How much of the processors it has used; `None` where that cannot be seen.
+    pub fn cpu(&self) -> Option<Duration> {
+        cpu::of_process(self.child.id()?)
     }
 
     /// Sends it a signal.

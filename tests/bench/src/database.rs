@@ -12,6 +12,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use wall_e::store::Database;
 
+use crate::cpu;
+
 /// One bench at a time: a second one would only measure the first.
 const NAME: &str = "wall_e_bench_scratch";
 
@@ -97,6 +99,13 @@ impl Scratch {
     pub async fn number(&mut self, sql: &'static str) -> anyhow::Result<i64> {
         let number: Option<i64> = sqlx::query_scalar(sql).fetch_one(&mut self.session).await?;
         Ok(number.unwrap_or_default())
+    }
+
+    /// How much of the processors the server has used, but for this session; `None` where it
+    /// runs elsewhere.
+    pub async fn cpu(&mut self) -> anyhow::Result<Option<Duration>> {
+        let session = self.number("select pg_backend_pid()::bigint").await?;
+        Ok(u32::try_from(session).ok().and_then(cpu::of_postgres))
     }
 
     /// The message up to which everything has been applied.

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use discord_sim::{FloodReport, Sim, World};
 
 use crate::Effort;
+use crate::aims;
 use crate::bot::Client;
 use crate::database::Scratch;
-use crate::measure::{Pair, rate};
+use crate::measure::{Pair, median, rate};
 use crate::table::{Row, Unit, progress};
 
 /// A commit is seen this late at most. More often would cost Postgres too much.
@@ -19,61 +20,109 @@ const LOOK: Duration = Duration::from_millis(10);
 /// When the frontier stands still for this long, what is missing was lost.
 const STUCK: Duration = Duration::from_secs(10);
 
+/// What one flood took.
+#[derive(Clone, Copy, Debug)]
+struct Flooded {
+    rate: f64,
+    /// Of the client, for each message.
+    client: Option<Duration>,
+    /// Of Postgres.
+    postgres: Option<Duration>,
+}
+
+/// A round: the bot, and the counting client just before it.
+type Round = (Flooded, Flooded);
+
 /// Measures authors who are known, then authors who are not.
 pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
     let messages = effort.pick(100_000, 20_000);
-    let rounds = effort.pick(5, 3);
+    let rounds = effort.pick(7, 3);
     let mut database = Scratch::make().await?;
     let (mut known, mut new) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         progress(&format!(
             "load: round {round} of {rounds}, {messages} messages"
         ));
-        let counted = count(messages).await?;
-        known.push((bot(&mut database, messages, true).await?, counted));
-        new.push((bot(&mut database, messages, false).await?, counted));
+        for (of, is_known) in [(&mut known, true), (&mut new, false)] {
+            let counted = count(messages).await?;
+            of.push((bot(&mut database, messages, is_known).await?, counted));
+        }
     }
     database.remove().await?;
-    let row = |who: &str, rounds: &[(f64, f64)]| {
-        Row::new(
-            format!("load, messages of {who} users"),
-            Unit::PerSecond,
-            Pair::of(rounds),
-            "a serenity client that only counts them",
-        )
-        .aim("≥ 0.8")
-    };
-    Ok(vec![row("known", &known), row("new", &new)])
+    Ok(vec![
+        row("known users, each with another name", &known).aim(aims::LOAD_KNOWN),
+        row("new users", &new).aim(aims::LOAD_NEW),
+    ])
 }
 
-async fn count(messages: u32) -> anyhow::Result<f64> {
-    let sim = start_sim(messages).await?;
+fn row(who: &str, rounds: &[Round]) -> Row {
+    let rates: Vec<_> = rounds
+        .iter()
+        .map(|(ours, counted)| (ours.rate, counted.rate))
+        .collect();
+    let cpu = format!(
+        "bot {}, Postgres {}; reference {}",
+        usual_cpu(rounds.iter().map(|(ours, _)| ours.client)),
+        usual_cpu(rounds.iter().map(|(ours, _)| ours.postgres)),
+        usual_cpu(rounds.iter().map(|(_, counted)| counted.client)),
+    );
+    Row::new(
+        format!("load, messages of {who}"),
+        Unit::PerSecond,
+        Pair::of(&rates),
+        "a serenity client that only counts them",
+    )
+    .cpu(cpu)
+}
+
+/// The median in microseconds, where all rounds could see it.
+fn usual_cpu(rounds: impl Iterator<Item = Option<Duration>>) -> String {
+    let micros: Option<Vec<f64>> = rounds.map(|used| Some(used?.as_secs_f64() * 1e6)).collect();
+    let micros = micros.map(|micros| median(micros.into_iter()));
+    micros.map_or("?".to_owned(), |micros| format!("{micros:.1} µs"))
+}
+
+/// What was used of the processors between two looks, for each message.
+fn each(before: Option<Duration>, after: Option<Duration>, messages: u32) -> Option<Duration> {
+    Some(after?.saturating_sub(before?) / messages)
+}
+
+async fn count(messages: u32) -> anyhow::Result<Flooded> {
+    let sim = start_sim().await?;
     let mut client = Client::counting(&sim, messages as usize)?;
     client.connected(&sim).await?;
     calm_down().await;
-    let started = Instant::now();
+    let (before, started) = (client.cpu(), Instant::now());
     flood(&sim, messages).await?;
     client.says_something().await?;
     let took = started.elapsed();
+    let used = each(before, client.cpu(), messages);
     client.end().await?;
-    Ok(rate(messages as usize, took))
+    Ok(Flooded {
+        rate: rate(messages as usize, took),
+        client: used,
+        postgres: None,
+    })
 }
 
-async fn bot(database: &mut Scratch, messages: u32, known: bool) -> anyhow::Result<f64> {
+async fn bot(database: &mut Scratch, messages: u32, known: bool) -> anyhow::Result<Flooded> {
     database.forget_everyone().await?;
     if known {
         database.introduce(messages).await?;
     }
     database.tidy().await?;
-    let sim = start_sim(messages).await?;
+    let sim = start_sim().await?;
     let mut client = Client::wall_e(&sim, &database.url()?)?;
     client.settled(&sim).await?;
     client.counts(&sim, database).await?;
     calm_down().await;
+    let (of_client, of_postgres) = (client.cpu(), database.cpu().await?);
     let started = Instant::now();
     let report = flood(&sim, messages).await?;
     let last = i64::try_from(report.first_id)? + i64::from(messages) - 1;
     let took = committed(database, last).await? - started;
+    let of_client = each(of_client, client.cpu(), messages);
+    let of_postgres = each(of_postgres, database.cpu().await?, messages);
     client.end().await?;
     let saved = database
         .number("select sum(messages)::bigint - 1 from xp_day")
@@ -85,7 +134,17 @@ async fn bot(database: &mut Scratch, messages: u32, known: bool) -> anyhow::Resu
             "load: {missing} messages were not saved; they do not count"
         ));
     }
-    Ok(rate(saved as usize, took))
+    let renamed = database
+        .number("select count(distinct username) from user_point")
+        .await?;
+    if renamed > 2 {
+        progress("load: names of some authors were not saved");
+    }
+    Ok(Flooded {
+        rate: rate(saved as usize, took),
+        client: of_client,
+        postgres: of_postgres,
+    })
 }
 
 /// When the frontier has passed the last message, or moved for the last time.
@@ -101,8 +160,10 @@ async fn committed(database: &mut Scratch, last: i64) -> anyhow::Result<Instant>
     Ok(moved)
 }
 
-async fn start_sim(members: u32) -> anyhow::Result<Sim> {
-    Sim::start(World::new().members(members)).await
+/// A guild of few members. Whoever else writes is a member as their message says, and is on no
+/// list that is read meanwhile: it is messages that are measured.
+async fn start_sim() -> anyhow::Result<Sim> {
+    Sim::start(World::new().members(1)).await
 }
 
 async fn flood(sim: &Sim, messages: u32) -> anyhow::Result<FloodReport> {

@@ -11,19 +11,21 @@ pub struct Pair {
     pub reference: f64,
     /// The median of the rounds' own ratios.
     pub ratio: f64,
+    /// The greatest of them.
+    pub best_ratio: f64,
 }
 
 impl Pair {
     /// From rounds of `(ours, reference)`, at least one.
     pub fn of(rounds: &[(f64, f64)]) -> Self {
+        let ratios = rounds
+            .iter()
+            .map(|(ours, reference)| ratio(*ours, *reference));
         Self {
             ours: median(rounds.iter().map(|round| round.0)),
             reference: median(rounds.iter().map(|round| round.1)),
-            ratio: median(
-                rounds
-                    .iter()
-                    .map(|(ours, reference)| ratio(*ours, *reference)),
-            ),
+            ratio: median(ratios.clone()),
+            best_ratio: ratios.fold(f64::NEG_INFINITY, f64::max),
         }
     }
 }
@@ -71,7 +73,8 @@ fn ns(calls: usize, call: &mut impl FnMut(usize)) -> f64 {
     started.elapsed().as_secs_f64() * 1e9 / float(calls)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The middle one, or between the two in the middle.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -94,7 +97,8 @@ mod tests {
             Pair {
                 ours: 2.0,
                 reference: 4.0,
-                ratio: 0.5
+                ratio: 0.5,
+                best_ratio: 22.5,
             }
         );
         let even = Pair::of(&[(1.0, 1.0), (3.0, 1.0)]);

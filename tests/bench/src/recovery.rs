@@ -11,6 +11,7 @@ use fault_lab::Signal;
 use serde_json::Value;
 
 use crate::Effort;
+use crate::aims;
 use crate::bot::Client;
 use crate::database::Scratch;
 use crate::measure::{Pair, float};
@@ -150,7 +151,9 @@ async fn takeover(database: &mut Scratch, rounds: u32) -> anyhow::Result<Vec<Row
         }
         let reference_is = "the start of a bot that is alone";
         let name = format!("recovery, takeover from a bot that was {what}");
-        rows.push(Row::new(name, Unit::Seconds, Pair::of(&measured), reference_is).aim("≤ 5 s"));
+        rows.push(
+            Row::new(name, Unit::Seconds, Pair::of(&measured), reference_is).aim(aims::TAKEOVER),
+        );
     }
     Ok(rows)
 }

@@ -13,6 +13,7 @@ use wall_e::store::level;
 use wall_e::store::user_point::CachedUser;
 use wall_e::xp::XpCache;
 
+use crate::aims;
 use crate::bot::Client;
 use crate::database::Scratch;
 use crate::measure::{Pair, float};
@@ -58,7 +59,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
             Pair::of(&[held]),
             in_vecs,
         )
-        .aim("≤ 200 B"),
+        .aim(aims::BYTES_A_USER),
         Row::new(
             format!("the bot's resident memory, a user, {with}"),
             Unit::Bytes,

@@ -4,6 +4,7 @@
 
 use std::io::Write as _;
 
+use crate::aims::{Aim, Judge};
 use crate::measure::Pair;
 
 /// One figure and its reference.
@@ -13,7 +14,9 @@ pub struct Row {
     ours: String,
     reference: String,
     ratio: String,
-    aim: String,
+    cpu: String,
+    pair: Pair,
+    aim: Option<(Aim, String)>,
     reference_is: String,
 }
 
@@ -33,7 +36,8 @@ pub enum Unit {
 }
 
 impl Unit {
-    fn format(self, value: f64) -> String {
+    /// A value of this unit, as people read it.
+    pub fn format(self, value: f64) -> String {
         match self {
             Self::PerSecond => format!("{}/s", thousands(value)),
             Self::Nanoseconds if value < 100.0 => format!("{value:.1} ns"),
@@ -53,25 +57,41 @@ impl Row {
             ours: unit.format(pair.ours),
             reference: unit.format(pair.reference),
             ratio: format!("{:.2}", pair.ratio),
-            aim: String::new(),
+            cpu: String::new(),
+            pair,
+            aim: None,
             reference_is: reference_is.to_owned(),
         }
     }
 
     /// What the project has set itself.
     #[must_use]
-    pub fn aim(mut self, aim: &str) -> Self {
-        aim.clone_into(&mut self.aim);
+    pub fn aim(mut self, aim: Aim) -> Self {
+        self.aim = Some((aim, aim.to_string()));
         self
     }
 
-    fn cells(&self) -> [&str; 6] {
+    /// What it takes of the processors.
+    #[must_use]
+    pub fn cpu(mut self, cpu: String) -> Self {
+        self.cpu = cpu;
+        self
+    }
+
+    fn missed(&self, judge: Judge) -> Option<String> {
+        let (aim, _) = self.aim.as_ref()?;
+        let missed = aim.missed(&self.pair, judge)?;
+        Some(format!("{}: {missed}", self.what))
+    }
+
+    fn cells(&self) -> [&str; 7] {
         [
             &self.what,
             &self.ours,
             &self.reference,
             &self.ratio,
-            &self.aim,
+            self.aim.as_ref().map_or("", |(_, text)| text),
+            &self.cpu,
             &self.reference_is,
         ]
     }
@@ -87,6 +107,11 @@ impl Table {
         self.0.extend(rows);
     }
 
+    /// Which aims were missed, and by how much.
+    pub fn missed(&self, judge: Judge) -> Vec<String> {
+        self.0.iter().filter_map(|row| row.missed(judge)).collect()
+    }
+
     /// Writes it to standard output.
     pub fn print(&self) -> anyhow::Result<()> {
         let head = [
@@ -95,6 +120,7 @@ impl Table {
             "reference",
             "ratio",
             "aim",
+            "CPU a message",
             "reference is",
         ];
         let lines: Vec<_> = std::iter::once(head)
@@ -104,14 +130,23 @@ impl Table {
             let cells = lines.iter().map(|line| line[column].chars().count());
             cells.max().unwrap_or_default()
         };
-        let [what, ours, reference, ratio, aim] = [0, 1, 2, 3, 4].map(width);
+        let [what, ours, reference, ratio, aim, mut cpu] = [0, 1, 2, 3, 4, 5].map(width);
+        // Only `load` has any.
+        let no_cpu = self.0.iter().all(|row| row.cpu.is_empty());
+        if no_cpu {
+            cpu = 0;
+        }
         let mut out = std::io::stdout().lock();
         for line in &lines {
-            writeln!(
+            write!(
                 out,
-                "{:what$}  {:>ours$}  {:>reference$}  {:>ratio$}  {:<aim$}  {}",
-                line[0], line[1], line[2], line[3], line[4], line[5]
+                "{:what$}  {:>ours$}  {:>reference$}  {:>ratio$}  {:<aim$}  ",
+                line[0], line[1], line[2], line[3], line[4]
             )?;
+            if !no_cpu {
+                write!(out, "{:<cpu$}  ", line[5])?;
+            }
+            writeln!(out, "{}", line[6])?;
         }
         Ok(out.flush()?)
     }

@@ -73,6 +73,8 @@ impl State {
         let mut json = message_object(first_id, channel, &user, "");
         json["id"] = ID_MARK.into();
         json["author"]["id"] = AUTHOR_MARK.into();
+        // No picture: what a client makes of a name is measured, and not what of an image.
+        json["author"]["avatar"] = serde_json::Value::Null;
         json["timestamp"] = timestamp(self.clock.now_ms()).into();
         json["content"] = CONTENT.into();
         let guild = self
