@@ -38,7 +38,7 @@ use crate::leveling::GuildId;
 use crate::listeners::onlooker::Onlooker;
 use crate::listeners::{Listeners, unknown::Unknown};
 use crate::profiles::{self, Actives, Copies, Links, Lurkers, Sightings};
-use crate::roles::{self, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
+use crate::roles::{self, Members, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
 use crate::store::lease::{self, Lease};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
@@ -230,6 +230,7 @@ async fn build(
         settings.council,
         Some(right_roles.clone()),
     ));
+    council.load().await?;
     let (sightings, seen) = Sightings::new(Arc::clone(&xp));
     let verify = VerifyRoles {
         council: Some(Arc::clone(&council)),
@@ -252,7 +253,7 @@ async fn build(
         settings.verify_at,
         settings.zone,
     );
-    let (tell_members, members) = mpsc::unbounded_channel();
+    let (look_at_members, members) = Members::new(verifications.clone());
     let role_work_filled = Arc::new(Notify::new());
     let commands = Arc::new(Commands::new(Setting {
         guild,
@@ -263,7 +264,7 @@ async fn build(
         names,
         book: book.clone(),
         verifications: verifications.clone(),
-        members: tell_members.clone(),
+        members: look_at_members.clone(),
         inbox: inbox.clone(),
         gate: gate.clone(),
         database: database.clone(),
@@ -277,7 +278,7 @@ async fn build(
         inbox: inbox.clone(),
         gate: gate.clone(),
         time: time.clone(),
-        members: tell_members,
+        members: look_at_members,
         sightings,
         verifications: verifications.clone(),
         book: book.clone(),

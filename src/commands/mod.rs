@@ -26,7 +26,6 @@ use std::sync::{Arc, OnceLock};
 
 use poise::serenity_prelude as serenity;
 use poise::{Framework, FrameworkOptions, PrefixFrameworkOptions};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,8 +33,8 @@ use crate::discord::Rest;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::DiscordTime;
-use crate::leveling::{GuildId, UserId};
-use crate::roles::{RoleBook, Verifications};
+use crate::leveling::GuildId;
+use crate::roles::{Members, RoleBook, Verifications};
 use crate::store::Database;
 use crate::xp::{Inbox, LevelNames, XpCache};
 use answering::{answer, defer, sentence_for, settle};
@@ -94,7 +93,7 @@ pub struct Setting {
     /// Has roles verified.
     pub verifications: Verifications,
     /// Has a member's roles looked at.
-    pub members: mpsc::UnboundedSender<UserId>,
+    pub members: Members,
     /// Knows when the messages before a command have been counted.
     pub inbox: Inbox,
     /// The guild's roles.

@@ -239,8 +239,7 @@ async fn carry_out(
         // Roles are only taken by a verification.
         setting.verifications.soon();
     } else if changed.after != changed.before {
-        // Nobody listens any more when the bot ends; the next session looks at everyone.
-        let _ = setting.members.send(person.id);
+        setting.members.look_at(person.id);
     }
     answer(ctx, say(&person, &changed)).await
 }

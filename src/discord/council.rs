@@ -5,7 +5,7 @@
 //! Discord nothing. Never pings, and never holds anything up: what the channel cannot be
 //! told stands in the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::rest::{Rest, RestError};
 use super::right_roles::RightRoles;
 use crate::leveling::{ChannelId, GuildId, MessageId};
 use crate::store::council_notice::CouncilNotice;
-use crate::store::{Database, council_notice};
+use crate::store::{self, Database, council_notice};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest message that Discord takes, in characters.
@@ -29,6 +29,8 @@ const LONGEST: usize = 2_000;
 const SOLVED: &str = "\n**Solved.**";
 /// Of what is said and no lasting problem.
 const NO_SCOPE: &str = "";
+/// Deletions that are remembered while a message is being posted whose id is not known yet.
+const MAX_DELETED: usize = 1_000;
 const TOPIC: &str = "Problems that wall_e cannot solve by itself, and what to do about them.";
 
 /// A problem that lasts until somebody does something about it.
@@ -55,6 +57,71 @@ pub struct Council {
     turn: tokio::sync::Mutex<()>,
     /// What only the log was told, by scope and key: it is said there once.
     logged: Mutex<BTreeMap<(&'static str, String), String>>,
+    messages: Mutex<Messages>,
+}
+
+/// The council's messages, in memory: of the thousands that people delete, those few are told
+/// from the rest without asking the database.
+#[derive(Debug, Default)]
+struct Messages {
+    /// Those that show a problem, and their channels: all that the table holds, and perhaps some
+    /// that it could not be told of.
+    shown: BTreeMap<MessageId, ChannelId>,
+    /// Those of them that are gone.
+    gone: BTreeSet<MessageId>,
+    /// What was deleted while one is being posted.
+    meanwhile: Option<Deleted>,
+}
+
+#[derive(Debug, Default)]
+struct Deleted {
+    messages: VecDeque<MessageId>,
+    channels: VecDeque<ChannelId>,
+}
+
+impl Messages {
+    /// These were deleted; whether any of them showed a problem.
+    fn delete(&mut self, messages: &[MessageId]) -> bool {
+        if let Some(meanwhile) = &mut self.meanwhile {
+            remember(&mut meanwhile.messages, messages);
+        }
+        let shown = messages.iter().filter(|id| self.shown.contains_key(id));
+        let before = self.gone.len();
+        self.gone.extend(shown);
+        self.gone.len() > before
+    }
+
+    /// The channels for which this is true are gone; whether any of them showed a problem.
+    fn delete_in(&mut self, is_gone: impl Fn(ChannelId) -> bool) -> bool {
+        let shown = self.shown.iter().filter(|(_, channel)| is_gone(**channel));
+        let before = self.gone.len();
+        self.gone.extend(shown.map(|(message, _)| *message));
+        self.gone.len() > before
+    }
+
+    /// One is posted, or rewritten; it may be deleted by now.
+    fn show(&mut self, message: MessageId, channel: ChannelId) {
+        self.shown.insert(message, channel);
+        let is_deleted = self.meanwhile.take().is_some_and(|meanwhile| {
+            meanwhile.messages.contains(&message) || meanwhile.channels.contains(&channel)
+        });
+        if is_deleted {
+            self.gone.insert(message);
+        } else {
+            self.gone.remove(&message);
+        }
+    }
+
+    /// The table knows this one no more.
+    fn forget(&mut self, message: MessageId) {
+        self.shown.remove(&message);
+        self.gone.remove(&message);
+    }
+}
+
+fn remember<T: Copy>(deleted: &mut VecDeque<T>, more: &[T]) {
+    deleted.extend(more);
+    deleted.drain(..deleted.len().saturating_sub(MAX_DELETED));
 }
 
 /// Where to write: found out when there is something to write, and once in a call.
@@ -90,7 +157,16 @@ impl Council {
             seen_by,
             turn: tokio::sync::Mutex::default(),
             logged: Mutex::default(),
+            messages: Mutex::default(),
         }
+    }
+
+    /// Learns which messages show problems. To be called before anything is heard of what people
+    /// delete.
+    pub async fn load(&self) -> store::Result<()> {
+        let shown = council_notice::messages(&mut *self.database.acquire().await?).await?;
+        self.messages().shown.extend(shown);
+        Ok(())
     }
 
     /// Tells of all problems of `scope` that there are now. New ones are posted and changed
@@ -103,6 +179,11 @@ impl Council {
             .into_iter()
             .map(|shown| (shown.key.clone(), shown))
             .collect();
+        for shown in shown.values_mut() {
+            if self.messages().gone.contains(&shown.message) {
+                shown.text.clear();
+            }
+        }
         let (mut place, mut keys) = (Place::Unknown, BTreeSet::new());
         for notice in notices.iter().filter(|notice| keys.insert(&*notice.key)) {
             let before = shown.remove(&notice.key);
@@ -139,26 +220,46 @@ impl Council {
     }
 
     /// Messages were deleted. If they were about problems that last, these are posted anew
-    /// when they are told of the next time.
+    /// when they are told of the next time. Waits for nothing where they were not.
     pub async fn messages_deleted(&self, messages: &[MessageId]) -> anyhow::Result<()> {
-        // After what is being told, which may be about to save one of them.
-        let _turn = self.turn.lock().await;
-        let mut session = self.database.acquire().await?;
-        Ok(council_notice::doubt(&mut session, messages).await?)
+        if self.messages().delete(messages) {
+            self.save_gone().await?;
+        }
+        Ok(())
     }
 
     /// A channel was deleted, and what stood in it.
     pub async fn channel_deleted(&self, channel: ChannelId) -> anyhow::Result<()> {
-        let _turn = self.turn.lock().await;
-        let mut session = self.database.acquire().await?;
-        Ok(council_notice::doubt_in(&mut session, channel).await?)
+        let is_concerned = {
+            let mut messages = self.messages();
+            if let Some(meanwhile) = &mut messages.meanwhile {
+                remember(&mut meanwhile.channels, &[channel]);
+            }
+            messages.delete_in(|of| of == channel)
+        };
+        if is_concerned {
+            self.save_gone().await?;
+        }
+        Ok(())
     }
 
     /// These are all channels that there are: what stood in another one is gone.
     pub async fn channels_are(&self, channels: &[ChannelId]) -> anyhow::Result<()> {
+        let are: BTreeSet<ChannelId> = channels.iter().copied().collect();
+        if self.messages().delete_in(|of| !are.contains(&of)) {
+            self.save_gone().await?;
+        }
+        Ok(())
+    }
+
+    /// Notes in the database what is gone, so that a restart knows it too. Called once for each
+    /// message at most; until it succeeds this process knows it alone.
+    async fn save_gone(&self) -> anyhow::Result<()> {
+        // After what is being told, which may be about to save one of them.
         let _turn = self.turn.lock().await;
+        let gone: Vec<MessageId> = self.messages().gone.iter().copied().collect();
         let mut session = self.database.acquire().await?;
-        Ok(council_notice::doubt_outside(&mut session, channels).await?)
+        Ok(council_notice::doubt(&mut session, &gone).await?)
     }
 
     async fn show(
@@ -181,7 +282,8 @@ impl Council {
             told
         } else {
             // To Discord, a message in the place of one that is gone is another message.
-            let gone = before.map_or(0, |before| before.message.get());
+            let gone = before.as_ref().map_or(0, |before| before.message.get());
+            self.messages().meanwhile = Some(Deleted::default());
             let nonce = nonce(&[&notice.key, &text, &gone.to_string()]);
             self.post(&text, buttons, nonce, place).await?
         };
@@ -193,8 +295,13 @@ impl Council {
                     channel,
                     message,
                 };
+                // First of all: it is known here whatever the database says.
+                self.messages().show(message, channel);
                 let mut session = self.database.acquire().await?;
                 council_notice::save(&mut session, scope, &shown).await?;
+                if let Some(before) = before.filter(|before| before.message != message) {
+                    self.messages().forget(before.message);
+                }
                 self.logged().remove(&(scope, shown.key));
             }
             Told::Not(why) => self.log(scope, &notice.key, &text, &why),
@@ -219,6 +326,7 @@ impl Council {
             return Ok(false);
         }
         council_notice::forget(&mut *self.database.acquire().await?, &solved.key).await?;
+        self.messages().forget(solved.message);
         Ok(true)
     }
 
@@ -348,6 +456,10 @@ impl Council {
         }
     }
 
+    fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn logged(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), String>> {
         self.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -373,6 +485,44 @@ fn fitting(text: &str, longest: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_shows_a_problem_is_noted_when_it_is_deleted() {
+        let message = |id| MessageId::new(id).unwrap();
+        let channel = |id| ChannelId::new(id).unwrap();
+        let mut messages = Messages::default();
+        messages.shown.insert(message(5), channel(1));
+        messages.shown.insert(message(6), channel(2));
+        assert!(!messages.delete(&[message(7), message(8)]));
+        assert!(messages.delete(&[message(7), message(5)]));
+        assert!(!messages.delete(&[message(5)]), "it is noted already");
+        assert!(!messages.delete_in(|of| of == channel(1)));
+        assert!(messages.delete_in(|of| of == channel(2)));
+        messages.forget(message(5));
+        assert_eq!(messages.gone, [message(6)].into());
+    }
+
+    #[test]
+    fn a_message_that_is_deleted_before_its_id_is_known_is_gone() {
+        let message = |id| MessageId::new(id).unwrap();
+        let channel = ChannelId::new(1).unwrap();
+        let mut messages = Messages {
+            meanwhile: Some(Deleted::default()),
+            ..Messages::default()
+        };
+        for id in 1..=5_000 {
+            assert!(!messages.delete(&[message(id)]));
+        }
+        let remembered = messages.meanwhile.as_ref().unwrap().messages.len();
+        assert_eq!(remembered, MAX_DELETED);
+        messages.show(message(4_999), channel);
+        messages.show(message(5_000), channel);
+        assert_eq!(
+            messages.gone,
+            [message(4_999)].into(),
+            "and nobody posts now"
+        );
+    }
 
     #[test]
     fn a_text_is_cut_by_characters() {

@@ -88,7 +88,6 @@ fn tell(listeners: &Listeners, user: UserId) {
     let known = listeners.xp.get(user);
     // Who has never earned anything has no level role to get.
     if known.is_some_and(|user| user.standing.is_tracked()) {
-        // Nobody reads any more when the bot ends; the next session looks at everyone.
-        let _ = listeners.members.send(user);
+        listeners.members.look_at(user);
     }
 }

@@ -25,9 +25,9 @@ use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::DiscordTime;
 use crate::error::Stop;
-use crate::leveling::{self, GuildId, MessageId};
+use crate::leveling::{GuildId, MessageId};
 use crate::profiles::Sightings;
-use crate::roles::{RoleBook, Verifications};
+use crate::roles::{Members, RoleBook, Verifications};
 use crate::xp::{Inbox, XpCache};
 
 /// Everything that a listener may use. Cheap to clone.
@@ -44,7 +44,7 @@ pub struct Listeners {
     /// Hears ids, which tell the time.
     pub time: DiscordTime,
     /// Has a member's roles looked at.
-    pub members: mpsc::UnboundedSender<leveling::UserId>,
+    pub members: Members,
     /// Takes what is seen of users.
     pub sightings: Sightings,
     /// Has roles verified.

@@ -14,4 +14,4 @@ pub use book::RoleBook;
 pub use by_hand::by_hand;
 pub use verifications::{Verifications, VerificationsTask};
 pub use verify::{ALLOWED_FOR, Difference, Found, Progress, Report, VerifyRoles};
-pub use work::{Register, RoleWork};
+pub use work::{Members, Register, RoleWork};

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
 use super::book::RoleBook;
+use super::verifications::Verifications;
 use crate::backoff::backoff;
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::time::DiscordTime;
@@ -19,6 +21,8 @@ use crate::leveling::{GuildId, UserId};
 use crate::store::{self, Database, role_work};
 use crate::xp::XpCache;
 
+/// Members who may wait to be written down, while the database is away.
+const MAX_WAITING: usize = 10_000;
 /// Members taken at a time.
 const PAGE: u16 = 50;
 const RETRY_LEAST: Duration = Duration::from_secs(2);
@@ -26,6 +30,34 @@ const RETRY_MOST: Duration = Duration::from_mins(5);
 /// About an hour; after that the next verification is soon enough.
 const MOST_ATTEMPTS: u32 = 20;
 const REASON: &str = "level roles come back with the member";
+
+/// Has members' roles looked at. Cheap to clone, and never waits.
+#[derive(Clone, Debug)]
+pub struct Members {
+    news: mpsc::Sender<UserId>,
+    verifications: Verifications,
+}
+
+impl Members {
+    /// A way to tell, and what is told by it. What cannot be told is left to a verification,
+    /// which looks at everyone.
+    pub fn new(verifications: Verifications) -> (Self, mpsc::Receiver<UserId>) {
+        let (news, told) = mpsc::channel(MAX_WAITING);
+        let members = Self {
+            news,
+            verifications,
+        };
+        (members, told)
+    }
+
+    /// Has this member's roles looked at.
+    pub fn look_at(&self, user: UserId) {
+        // Nobody reads any more when the bot ends; the next session looks at everyone.
+        if let Err(TrySendError::Full(_)) = self.news.try_send(user) {
+            self.verifications.soon();
+        }
+    }
+}
 
 /// Writes down whose roles are to be looked at.
 #[derive(Debug)]
@@ -40,7 +72,7 @@ pub struct Register {
 
 impl Register {
     /// Works until nobody tells anything any more. A database that is away is waited for.
-    pub async fn run(&self, news: &mut mpsc::UnboundedReceiver<UserId>) {
+    pub async fn run(&self, news: &mut mpsc::Receiver<UserId>) {
         while let Some(user) = news.recv().await {
             for attempt in 0.. {
                 let Err(error) = self.write(user).await else {

@@ -89,25 +89,17 @@ pub async fn doubt(connection: &mut Connection, messages: &[MessageId]) -> Resul
     Ok(())
 }
 
-/// The same of everything in a channel.
-pub async fn doubt_in(connection: &mut Connection, channel: ChannelId) -> Result<()> {
-    sqlx::query!(
-        "update council_notice set text = '' where channel_id = $1",
-        bigint(channel.get())
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// The same of everything that stands in none of these channels.
-pub async fn doubt_outside(connection: &mut Connection, channels: &[ChannelId]) -> Result<()> {
-    let channels: Vec<i64> = channels.iter().map(|id| bigint(id.get())).collect();
-    sqlx::query!(
-        "update council_notice set text = '' where channel_id <> all($1)",
-        &channels
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+/// All messages that show a problem, and their channels.
+pub async fn messages(connection: &mut Connection) -> Result<Vec<(MessageId, ChannelId)>> {
+    let rows = sqlx::query!("select message_id, channel_id from council_notice")
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                message_id(TABLE, row.message_id)?,
+                channel_id(TABLE, row.channel_id)?,
+            ))
+        })
+        .collect()
 }

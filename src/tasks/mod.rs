@@ -87,7 +87,7 @@ pub struct Tasks {
     /// Every second.
     pub lurkers: Lurkers,
     /// Whose roles are to be looked at.
-    pub members: mpsc::UnboundedReceiver<UserId>,
+    pub members: mpsc::Receiver<UserId>,
     /// Every 5 s, and when a member's roles are to be looked at.
     pub role_work: RoleWork,
     /// Notified then.

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{AuthorProfile, Batch, Lines, ProfilePlan, batch_end, plan};
 use super::cache::XpCache;
 use super::change::{Change, ChangeError, ChangeRequest, Changed, Planned, plan_change};
-use super::inbox::{Asked, Delivery, GapMark, History, Inbox, Seen};
+use super::inbox::{Asked, Delivery, GapMark, History, Inbox, Seen, Settle};
 use super::ticket::Ticket;
 use super::unsaved::Saver;
 use crate::backoff::backoff;
@@ -55,6 +55,8 @@ const SAY_AGAIN: Duration = Duration::from_mins(1);
 const LAG: Duration = Duration::from_secs(5);
 /// How long it may take to follow before that is put off.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the engine looks, during a catch-up, who of those that wait has left.
+const PRUNE_INTERVAL: Duration = Duration::from_millis(100);
 const RETRY_LEAST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
 /// How often the log says how far a long catch-up is.
@@ -120,7 +122,7 @@ pub struct Engine {
     /// Set from the discovery of a gap until it is filled.
     catch_up: Option<CatchUp>,
     /// Commands that want to know when what is here has been committed.
-    settling: Vec<oneshot::Sender<()>>,
+    settling: Vec<Settle>,
     /// Changes to be carried out when the messages before them have been.
     asked: Vec<Asked>,
     outbox_filled: Arc<Notify>,
@@ -327,10 +329,14 @@ impl Engine {
                 self.follow().await?;
             }
             if self.catch_up.is_none() {
-                for done in self.settling.drain(..) {
+                for Settle { done, place } in self.settling.drain(..) {
                     // Whoever asked may have lost patience.
                     let _ = done.send(());
+                    drop(place);
                 }
+            } else {
+                // A catch-up may take long, and most of them wait for less than a second.
+                self.settling.retain(|settle| !settle.done.is_closed());
             }
         }
         if self.applied.is_none()
@@ -363,6 +369,10 @@ impl Engine {
                 if count == 0 {
                     return None;
                 }
+            }
+            // So that those who have left give their places to others.
+            () = tokio::time::sleep(PRUNE_INTERVAL), if !self.settling.is_empty() => {
+                return Some(Vec::new());
             }
             // Between two batches of a catch-up, what is here is taken and nothing waited for.
             () = std::future::ready(()), if is_applying => return Some(Vec::new()),
@@ -397,7 +407,7 @@ impl Engine {
             match delivery {
                 Delivery::Message(seen) => messages.push(seen),
                 Delivery::History(history) => self.take_history(history),
-                Delivery::Settle(done) => self.settling.push(done),
+                Delivery::Settle(settle) => self.settling.push(settle),
                 Delivery::Change(asked) => self.asked.push(asked),
             }
         }
@@ -815,6 +825,7 @@ impl Engine {
             request,
             ticket,
             mut answer,
+            place: _place,
         } = asked;
         for attempt in 0.. {
             // What is dropped here in mid-transaction is undone: its COMMIT was not sent.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::change::{ChangeError, ChangeRequest, Changed};
@@ -17,6 +17,9 @@ use crate::leveling::{ChannelId, MessageId, Sighting, UserId};
 
 /// Messages that may wait for the engine; some minutes of a very busy guild.
 const CAPACITY: usize = 100_000;
+/// Commands and changes that may wait for the engine. Whoever is over it waits for as long as
+/// they would have anyway, and is told what they would have been told then.
+const MAX_WAITING: usize = 1_000;
 /// How much longer than their patience people wait for a change that is in a transaction
 /// already: the answer is then as good as there, or long in coming.
 const GRACE: Duration = Duration::from_secs(1);
@@ -53,8 +56,16 @@ pub(super) enum Delivery {
     Message(Seen),
     History(History),
     /// Answered when everything before it has been committed.
-    Settle(oneshot::Sender<()>),
+    Settle(Settle),
     Change(Asked),
+}
+
+/// Somebody who waits until everything before has been committed. Closed once nobody does.
+#[derive(Debug)]
+pub(super) struct Settle {
+    pub done: oneshot::Sender<()>,
+    /// Of those that may wait.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// A change, and the way to whoever waits for it.
@@ -64,6 +75,8 @@ pub(super) struct Asked {
     pub ticket: Arc<Ticket>,
     /// Dropped without an answer where the engine ends. Closed once nobody waits.
     pub answer: oneshot::Sender<Result<Changed, ChangeError>>,
+    /// Of those that may wait.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// Somebody who waits for a change. Whoever stops waiting, in whatever way, withdraws it.
@@ -84,6 +97,9 @@ impl Drop for Waiter {
 pub struct Inbox {
     sender: mpsc::Sender<Delivery>,
     gap: Arc<GapMark>,
+    /// Each waiter has one until the engine has let go of it, whether they still wait or not: a
+    /// catch-up or a Postgres that is away lets no more of them pile up.
+    places: Arc<Semaphore>,
 }
 
 /// Whether something was missed that the engine has not reacted to yet.
@@ -120,6 +136,7 @@ impl Inbox {
             Self {
                 sender,
                 gap: Arc::clone(&gap),
+                places: Arc::new(Semaphore::new(MAX_WAITING)),
             },
             receiver,
             gap,
@@ -159,7 +176,11 @@ impl Inbox {
     pub async fn settled(&self, patience: Duration) -> bool {
         let (done, waiting) = oneshot::channel();
         let settle = async {
-            self.sender.send(Delivery::Settle(done)).await.ok()?;
+            let settle = Settle {
+                done,
+                place: self.place().await?,
+            };
+            self.sender.send(Delivery::Settle(settle)).await.ok()?;
             waiting.await.ok()
         };
         matches!(timeout(patience, settle).await, Ok(Some(())))
@@ -179,12 +200,13 @@ impl Inbox {
             ticket: Arc::clone(&ticket),
             answered,
         };
-        let asked = Asked {
-            request,
-            ticket,
-            answer,
-        };
         let carried_out = async {
+            let asked = Asked {
+                request,
+                ticket,
+                answer,
+                place: self.place().await?,
+            };
             let sent = self.sender.send(Delivery::Change(asked)).await;
             sent.ok()?;
             (&mut waiter.answered).await.ok()
@@ -205,5 +227,12 @@ impl Inbox {
         } else {
             ChangeError::Unknown
         })
+    }
+
+    /// A place among those who may wait; none is given any more once all are taken, until the
+    /// engine lets go of one.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.places).acquire_owned().await.ok()
     }
 }

@@ -11,7 +11,7 @@ use discord_sim::{ChannelKind, Fault, Method, Scope, Sim, World};
 use serde_json::{Value, json};
 use serenity::all::{CreateActionRow, CreateButton};
 use wall_e::discord::council::{Council, Notice};
-use wall_e::leveling::{GuildId, MessageId};
+use wall_e::leveling::{ChannelId, GuildId, MessageId};
 
 use crate::support::{Bot, TestDatabase, id_of, overhear, rest, right_roles, said, wait};
 
@@ -283,9 +283,10 @@ async fn a_channel_that_was_deleted_is_made_anew_and_the_problems_told_there() {
 #[tokio::test]
 async fn what_is_deleted_while_a_bot_listens_is_told_anew_though_it_has_not_changed() {
     let room = Room::open(World::new()).await;
-    let mut bot = Bot::start(&room.sim, &room.database.url()).await;
     let notices = [notice("a", "one"), notice("b", "two")];
     room.tell(&notices).await;
+    // It learns what there is when it starts.
+    let mut bot = Bot::start(&room.sim, &room.database.url()).await;
     let doubted = async |count: i64| {
         let sql = "select count(*) from council_notice where text = ''";
         wait("a deletion to be noted", async || {
@@ -299,6 +300,8 @@ async fn what_is_deleted_while_a_bot_listens_is_told_anew_though_it_has_not_chan
     room.tell(&notices).await;
     assert_eq!(room.texts(), ["two", "one"]);
 
+    bot.terminate().await;
+    let mut bot = Bot::start(&room.sim, &room.database.url()).await;
     room.sim.delete_channel(room.channel());
     doubted(2).await;
     room.tell(&notices).await;
@@ -310,6 +313,41 @@ async fn what_is_deleted_while_a_bot_listens_is_told_anew_though_it_has_not_chan
     doubted(2).await;
     room.tell(&notices).await;
     assert_eq!((room.councils(), room.texts().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_people_delete_while_the_database_is_away_is_compared_in_memory() {
+    let room = Room::open(World::new()).await;
+    let council = council(&room.sim, &room.database, "council").await;
+    let notices = [notice("a", "one"), notice("b", "two")];
+    council.tell(SCOPE, &notices).await.unwrap();
+    let shown: Vec<_> = room.shown().iter().map(id_of).collect();
+    let id = |id| MessageId::new(id).unwrap();
+    // Nobody may take the table, or write to it.
+    let mut session = room.database.session().await;
+    let lock = "begin; lock table council_notice";
+    sqlx::raw_sql(lock).execute(&mut session).await.unwrap();
+    let deleting = async {
+        for number in 1..=100_000 {
+            council.messages_deleted(&[id(number)]).await.unwrap();
+        }
+        let other = ChannelId::new(room.channel() + 1).unwrap();
+        council.channel_deleted(other).await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(20), deleting)
+        .await
+        .expect("nothing is asked for any of them");
+    room.sim.delete(room.channel(), shown[0]);
+    let deleted = [id(shown[0])];
+    let noting = council.messages_deleted(&deleted);
+    let noted = tokio::time::timeout(Duration::from_millis(200), noting).await;
+    assert!(noted.is_err(), "this one is to be noted, and cannot be");
+    sqlx::raw_sql("rollback")
+        .execute(&mut session)
+        .await
+        .unwrap();
+    council.tell(SCOPE, &notices).await.unwrap();
+    assert_eq!(room.texts(), ["two", "one"], "it is remembered");
 }
 
 /// What can go wrong once with a call.

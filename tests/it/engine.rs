@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wall_e::leveling::{ChannelId, LevelNumber, MessageId, Timestamp, UserId};
+use wall_e::leveling::{ChannelId, LevelNumber, MessageId, RequestId, Timestamp, UserId};
 use wall_e::store::outbox::{self, Age, LevelUp};
 use wall_e::store::watermark::Lost;
 use wall_e::store::{Database, watermark};
-use wall_e::xp::{CommitLimits, EngineHandles, Gap, History, Inbox, Seen, recompute};
+use wall_e::xp::{
+    Change, ChangeError, ChangeRequest, CommitLimits, EngineHandles, Gap, History, Inbox, Seen,
+    recompute,
+};
 
 use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
 
@@ -398,4 +402,60 @@ async fn a_batch_that_takes_postgres_too_long_is_split_until_it_gets_in() {
             assert_eq!(running.await.unwrap(), Ok(()));
         }
     }
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
+    /// Who may wait.
+    const PLACES: u32 = 1_000;
+    let database = TestDatabase::migrated().await;
+    database.insert_user(1, 0, 0).await;
+    let store = database.store().await;
+    let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
+    let running = tokio::spawn(engine.run(CancellationToken::new()));
+    inbox.session_began();
+    gaps.changed().await.expect("the engine finds the gap");
+    let gap = gaps.borrow_and_update().expect("it is open");
+    let asked = async |request: u64, patience| {
+        let request = ChangeRequest {
+            request: RequestId::new(request).unwrap(),
+            user: UserId::new(1).unwrap(),
+            asker: UserId::new(2).unwrap(),
+            change: Change::Give { amount: 1 },
+            reason: None,
+            announce_in: None,
+        };
+        inbox.change(request, patience).await
+    };
+    // Who has left takes nobody's place.
+    let mut leaving = JoinSet::new();
+    for _ in 0..5 * PLACES {
+        let inbox = inbox.clone();
+        leaving.spawn(async move { inbox.settled(Duration::from_millis(1)).await });
+    }
+    assert!(!leaving.join_all().await.contains(&true));
+    let first = asked(1, PATIENCE).await;
+    assert!(matches!(first, Err(ChangeError::CatchingUp)), "{first:?}");
+
+    let mut waiting = JoinSet::new();
+    for _ in 0..PLACES {
+        let inbox = inbox.clone();
+        waiting.spawn(async move { inbox.settled(PATIENCE).await });
+    }
+    wait("all places to be taken", async || {
+        let moment = Duration::from_millis(50);
+        let late = asked(2, moment).await;
+        matches!(late, Err(ChangeError::NotSaved)).then_some(())
+    })
+    .await;
+    inbox
+        .fill(History {
+            gap: gap.number,
+            messages: Vec::new(),
+            reached: message(3).message,
+        })
+        .await;
+    assert!(!waiting.join_all().await.contains(&false));
+    assert!(asked(3, PATIENCE).await.is_ok());
+    running.abort();
 }
