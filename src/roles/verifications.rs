@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::asks::{Asker, Asks, Wanted, asks};
 use super::verify::{Progress, Report, VerifyRoles};
 use crate::backoff::backoff;
 use crate::discord::time::DiscordTime;
@@ -31,17 +32,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// Asks for verifications. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Verifications {
-    wanted: mpsc::UnboundedSender<Wanted>,
+    asker: Asker,
     progress: watch::Receiver<Progress>,
-}
-
-/// What is wanted.
-#[derive(Debug)]
-enum Wanted {
-    /// What levels carry is compared with the guild's roles.
-    Levels,
-    /// Everyone is verified; who waits is told what came of it, or why nothing did.
-    Everyone(Option<oneshot::Sender<Result<Report, String>>>),
 }
 
 /// The task, not yet running.
@@ -52,7 +44,7 @@ pub struct VerificationsTask {
     time: DiscordTime,
     at: NaiveTime,
     zone: Tz,
-    wanted: mpsc::UnboundedReceiver<Wanted>,
+    wanted: Asks,
     progress: watch::Sender<Progress>,
 }
 
@@ -66,7 +58,7 @@ impl Verifications {
         at: NaiveTime,
         zone: Tz,
     ) -> (Self, VerificationsTask) {
-        let (asks, wanted) = mpsc::unbounded_channel();
+        let (asker, wanted) = asks();
         let (tells, progress) = watch::channel(Progress::default());
         let task = VerificationsTask {
             verify,
@@ -77,30 +69,24 @@ impl Verifications {
             wanted,
             progress: tells,
         };
-        (
-            Self {
-                wanted: asks,
-                progress,
-            },
-            task,
-        )
+        (Self { asker, progress }, task)
     }
 
     /// Has one made soon. Never waits.
     pub fn soon(&self) {
-        // A task that has ended verifies at the next start.
-        let _ = self.wanted.send(Wanted::Everyone(None));
+        self.asker.everyone_soon();
     }
 
     /// Has what levels carry compared with the guild's roles soon. Never waits.
     pub fn levels_soon(&self) {
-        let _ = self.wanted.send(Wanted::Levels);
+        self.asker.levels_soon();
     }
 
     /// Has one made, and waits for it; what it did, or why it did nothing.
     pub async fn made(&self) -> Result<Report, String> {
-        let (tell, told) = oneshot::channel();
-        let _ = self.wanted.send(Wanted::Everyone(Some(tell)));
+        let Some(told) = self.asker.everyone() else {
+            return Err("too many people wait for one already".to_owned());
+        };
         told.await
             .unwrap_or_else(|_| Err("the bot is shutting down".to_owned()))
     }
@@ -137,7 +123,7 @@ impl VerificationsTask {
                     }
                 }
             }
-            while let Ok(wanted) = self.wanted.try_recv() {
+            while let Some(wanted) = self.wanted.try_recv() {
                 asked.push(wanted);
             }
             connected |= !asked.is_empty();
@@ -153,7 +139,7 @@ impl VerificationsTask {
             }
             self.progress.send_replace(Progress::default());
             let caught_up = self.inbox.settled(CATCH_UP).await;
-            while let Ok(wanted) = self.wanted.try_recv() {
+            while let Some(wanted) = self.wanted.try_recv() {
                 asked.push(wanted);
             }
             let now = self.time.now();

@@ -28,8 +28,6 @@ const SILENCE_WITHOUT_SESSION: Duration = Duration::from_secs(2);
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a watcher looks.
 const LOOK: Duration = Duration::from_millis(250);
-/// A look that took longer says nothing of the owner, who may have been held up as well.
-const SLOW_LOOK: Duration = Duration::from_secs(1);
 
 /// The right to write, until someone else takes it.
 #[derive(Debug)]
@@ -78,9 +76,7 @@ pub async fn claim_if_free(database: &Database) -> Result<Option<(Lease, Waterma
         tokio::time::sleep(LOOK).await;
         let asked = Instant::now();
         seen = look(&mut session).await?;
-        if asked.elapsed() > SLOW_LOOK {
-            started = Instant::now();
-        }
+        started += asked.elapsed();
     }
     if seen == first && seen.is_gone_after(started.elapsed()) {
         return claim(database, session, seen).await;
@@ -109,10 +105,8 @@ async fn watch(database: &Database, mut stands_by: impl FnMut()) -> Result<(Leas
     loop {
         let asked = Instant::now();
         let looked = look(&mut session).await;
-        if looked.is_err() || asked.elapsed() > SLOW_LOOK {
-            // Whatever held this up may hold up the owner's beat: it has its time again.
-            last = last.map(|(seen, _)| (seen, Instant::now()));
-        }
+        // Whatever held this up may have held up the owner's beat: it is no silence.
+        last = last.map(|(seen, since)| (seen, since + asked.elapsed()));
         let holder = match looked {
             Ok(holder) => holder,
             Err(error) => {
@@ -123,6 +117,7 @@ async fn watch(database: &Database, mut stands_by: impl FnMut()) -> Result<(Leas
                 if let Ok(new) = database.connect_apart().await {
                     session = new;
                 }
+                last = last.map(|(seen, _)| (seen, Instant::now()));
                 continue;
             }
         };
