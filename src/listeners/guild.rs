@@ -46,18 +46,18 @@ pub(super) fn on_raw_create(listeners: &Listeners, guild: &Value) {
 }
 
 /// A guild is gone: for a while (an outage of Discord) or for good.
-pub(super) async fn on_delete(listeners: &Listeners, guild: &theirs::UnavailableGuild) {
+pub(super) fn on_delete(listeners: &Listeners, guild: &theirs::UnavailableGuild) {
     let guild = BareGuild {
         id: guild.id.get(),
         unavailable: guild.unavailable,
     };
-    went(listeners, &guild).await;
+    went(listeners, &guild);
 }
 
 /// The same, as far as it could be read.
-pub(super) async fn on_raw_delete(listeners: &Listeners, guild: &Value) {
+pub(super) fn on_raw_delete(listeners: &Listeners, guild: &Value) {
     if let Some(guild) = BareGuild::read(guild) {
-        went(listeners, &guild).await;
+        went(listeners, &guild);
     }
 }
 
@@ -70,7 +70,7 @@ impl BareGuild {
     }
 }
 
-async fn went(listeners: &Listeners, guild: &BareGuild) {
+fn went(listeners: &Listeners, guild: &BareGuild) {
     if !is_served(listeners, guild) {
         return;
     }
@@ -78,7 +78,8 @@ async fn went(listeners: &Listeners, guild: &BareGuild) {
     if guild.unavailable {
         say_outage(listeners);
     } else {
-        let _ = listeners.stop.send(Stop::NotInGuild(listeners.guild)).await;
+        // Whoever receives this ends the process; a second one changes nothing.
+        let _ = listeners.stop.try_send(Stop::NotInGuild(listeners.guild));
     }
 }
 

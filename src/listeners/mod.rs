@@ -114,7 +114,7 @@ impl RawEventHandler for Listeners {
             }
             Event::ChannelDelete(event) => deleted::on_channel(self, &event.channel).await,
             Event::GuildCreate(event) => guild::on_create(self, &event.guild).await,
-            Event::GuildDelete(event) => guild::on_delete(self, &event.guild).await,
+            Event::GuildDelete(event) => guild::on_delete(self, &event.guild),
             Event::Unknown(event) => unknown::on_unknown(self, ctx, event).await,
             _ => {}
         }

@@ -59,7 +59,7 @@ pub(super) async fn on_unknown(listeners: &Listeners, ctx: Context, event: Unkno
             ),
         },
         "GUILD_CREATE" => guild::on_raw_create(listeners, event),
-        "GUILD_DELETE" => guild::on_raw_delete(listeners, event).await,
+        "GUILD_DELETE" => guild::on_raw_delete(listeners, event),
         "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" => {
             let joins = kind == "GUILD_MEMBER_ADD";
             match read::<BareMemberEvent>(event) {

@@ -33,6 +33,7 @@ pub struct Sightings {
 impl Sightings {
     /// A way to tell, and who is left to the register by it.
     pub fn new(xp: Arc<XpCache>) -> (Self, mpsc::UnboundedReceiver<UserId>) {
+        // Holds no more than there are users: each is told of once until their profile is saved.
         let (register, told) = mpsc::unbounded_channel();
         xp.unsaved().connect_register(&register);
         let sightings = Self {

@@ -413,7 +413,7 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
     let store = database.store().await;
     let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
     let running = tokio::spawn(engine.run(CancellationToken::new()));
-    inbox.session_began();
+    inbox.open_gap();
     gaps.changed().await.expect("the engine finds the gap");
     let gap = gaps.borrow_and_update().expect("it is open");
     let asked = async |request: u64, patience| {
