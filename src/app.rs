@@ -237,6 +237,7 @@ async fn build(
         sightings: Some(sightings.clone()),
         ..verifier(database, &xp, rest.clone(), guild, &right_roles)
     };
+    let unclear = sightings.unclear();
     let profiles_changed = Arc::new(Notify::new());
     let avatars = AvatarChannel::new(rest.clone(), database.clone(), guild, settings.avatars);
     let avatars = Arc::new(avatars);
@@ -366,6 +367,7 @@ async fn build(
             xp: Arc::clone(&xp),
             rest: rest.clone(),
             guild,
+            unclear,
             idle_until: Mutex::default(),
             filled: Mutex::default(),
         },

@@ -23,8 +23,8 @@
 //! `listeners/message` → [`xp::Inbox`] → [`xp::Engine`] → one transaction → [`xp::XpCache`]
 //! and the outbox → `tasks/level_ups` → a line in the channel.
 //!
-//! A new gateway session, and an inbox that overflowed, are gaps: the engine stops at its
-//! frontier, `tasks/catch_up` reads the history from there, and what was read is merged by
+//! A new gateway session, an outage, and an inbox that overflowed are gaps: the engine stops at
+//! its frontier, `tasks/catch_up` reads the history from there, and what was read is merged by
 //! id with what came live meanwhile, and applied in batches of bounded size, each of which moves
 //! the frontier; the level-up lines of all of them come at the end, one for each member.
 //!
@@ -63,7 +63,8 @@
 //!   points, and only the differences are sent, one call at a time; what is not a level role
 //!   is never touched, and nothing is decided for a human who deleted a role.
 //! - **Unseen is not empty.** What somebody was not seen with (a message of the history has no
-//!   nickname) stays as it is; and a list that was asked for before an event never undoes it.
+//!   nickname, an event may leave fields out) stays as it is; and a list that was asked for
+//!   before an event never undoes it.
 //! - **One task at a time saves what was observed of a user**, and looks at it with the user's
 //!   row held: an older observation never overwrites a newer one.
 //! - **Whoever had a picture has one.** A copy is pointed to before the old one is deleted, a
@@ -132,8 +133,10 @@
 //! - What the council's channel shows is told by the database, and Discord is not asked, so
 //!   that the same problems cost no call. What people delete there is heard from the gateway;
 //!   a message deleted while nobody listened is posted anew only when its problem changes.
-//! - A profile's short form has two halves of 32 bits, for the account and for the member: what
-//!   shows only one of them is compared as well.
+//! - A profile's short form has 32 bits for each field, and says what is unknown: what shows
+//!   only some of them is compared as well.
+//! - serenity reads a field that is empty and one that was left out as the same `None`. So an
+//!   event takes no name and no avatar away: it makes the bot ask for that member, once.
 //! - Failed copies are counted at the user and not at the row of the queue: another avatar
 //!   begins anew, another name does not.
 //! - A copy that was relied upon and did not come up while the whole channel was read is lost;

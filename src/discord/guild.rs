@@ -9,8 +9,8 @@ use serenity::http::{Request, Route};
 
 use super::api::{Api, CallError, with_reason};
 use super::rest::{Repeat, Rest, RestError};
-use super::wire;
-use crate::leveling::{Account, GuildId, GuildRole, Height, Membership, RoleId, Sighting, UserId};
+use super::wire::{BareMember, BareUser, lenient};
+use crate::leveling::{GuildId, GuildRole, Height, RoleId, Sighting, UserId};
 
 /// How long a person waits for one of these calls.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -85,7 +85,7 @@ pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<Ro
                 user_id: bot.into(),
             };
             async move {
-                http.fire::<BareMember>(Request::new(route, LightMethod::Get))
+                http.fire::<WholeMember>(Request::new(route, LightMethod::Get))
                     .await
             }
         },
@@ -218,7 +218,7 @@ pub async fn member(
             user_id: user.into(),
         };
         async move {
-            http.fire::<BareMember>(Request::new(route, LightMethod::Get))
+            http.fire::<WholeMember>(Request::new(route, LightMethod::Get))
                 .await
         }
     });
@@ -293,7 +293,7 @@ async fn members_after(http: Api, guild: GuildId, after: u64) -> Result<Vec<Valu
 }
 
 fn read_member(member: Value) -> Option<Member> {
-    BareMember::deserialize(member).ok()?.read()
+    WholeMember::deserialize(member).ok()?.read()
 }
 
 /// A role of the cache or of an answer.
@@ -346,38 +346,18 @@ impl BareRole {
     }
 }
 
+/// A member with their account, as REST shows them.
 #[derive(Debug, Deserialize)]
-struct BareMember {
+struct WholeMember {
     user: BareUser,
     roles: Vec<serenity::all::RoleId>,
-    #[serde(default)]
-    pending: bool,
-    nick: Option<String>,
-    avatar: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pending: Option<bool>,
+    #[serde(flatten)]
+    member: BareMember,
 }
 
-#[derive(Debug, Deserialize)]
-struct BareUser {
-    id: serenity::all::UserId,
-    #[serde(default)]
-    bot: bool,
-    username: Option<String>,
-    global_name: Option<String>,
-    avatar: Option<String>,
-}
-
-impl BareUser {
-    fn seen(self, member: Option<Membership>) -> Option<Sighting> {
-        let account = Account {
-            username: self.username?,
-            display_name: self.global_name,
-            avatar_hash: self.avatar,
-        };
-        Some(wire::storable(Sighting { account, member }))
-    }
-}
-
-impl BareMember {
+impl WholeMember {
     fn role_ids(&self) -> Vec<RoleId> {
         self.roles
             .iter()
@@ -386,19 +366,12 @@ impl BareMember {
     }
 
     fn read(self) -> Option<Member> {
-        let roles = self.role_ids();
-        let (user, bot) = (self.user.id.try_into().ok()?, self.user.bot);
-        let member = Membership {
-            nickname: self.nick,
-            avatar_hash: self.avatar,
-        };
-        let seen = self.user.seen(Some(member));
         Some(Member {
-            user,
-            roles,
-            bot,
-            pending: self.pending,
-            seen,
+            user: self.user.id.try_into().ok()?,
+            roles: self.role_ids(),
+            bot: self.user.is_bot(),
+            pending: self.pending.unwrap_or(false),
+            seen: self.user.seen(Some(self.member)),
         })
     }
 }
@@ -416,7 +389,7 @@ mod tests {
         assert_eq!((role.id.get(), role.permissions), (5, 1 << 13));
         assert!(role.managed && role.moderates());
         let member = json!({ "user": { "id": "7" }, "roles": ["5", "6"], "nick": null });
-        let member = BareMember::deserialize(member).unwrap().read().unwrap();
+        let member = WholeMember::deserialize(member).unwrap().read().unwrap();
         assert_eq!((member.user.get(), member.bot), (7, false));
         assert_eq!(member.seen, None, "without a name");
         assert_eq!(

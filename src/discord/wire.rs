@@ -9,7 +9,7 @@ use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
 
 use super::permissions::{Overwrite, lenient_overwrites};
-use crate::leveling::{self, Account, Membership, MessageFacts, Sighting, may_earn};
+use crate::leveling::{self, Field, MessageFacts, Sighting, may_earn};
 use crate::xp::Seen;
 
 /// A message, from the gateway or from the history.
@@ -29,12 +29,16 @@ pub struct BareMessage {
     member: Option<BareMember>,
 }
 
+/// A user; of the fields only the id must make sense.
 #[derive(Debug, Deserialize)]
-struct BareUser {
-    id: UserId,
-    username: String,
-    global_name: Option<String>,
-    avatar: Option<String>,
+pub(super) struct BareUser {
+    pub id: UserId,
+    #[serde(default, deserialize_with = "lenient")]
+    username: Option<String>,
+    #[serde(default, deserialize_with = "field")]
+    global_name: Field,
+    #[serde(default, deserialize_with = "field")]
+    avatar: Field,
     #[serde(default, deserialize_with = "lenient")]
     bot: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
@@ -47,28 +51,31 @@ struct BareReference {
     kind: u64,
 }
 
-#[derive(Debug, Deserialize)]
-struct BareMember {
-    nick: Option<String>,
-    avatar: Option<String>,
+/// What a user is in one guild.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct BareMember {
+    #[serde(default, deserialize_with = "field")]
+    nick: Field,
+    #[serde(default, deserialize_with = "field")]
+    avatar: Field,
 }
 
-impl From<BareUser> for Account {
-    fn from(user: BareUser) -> Self {
-        Self {
-            username: user.username,
-            display_name: user.global_name,
-            avatar_hash: user.avatar,
-        }
+impl BareUser {
+    /// Whether it is a bot's account.
+    pub fn is_bot(&self) -> bool {
+        self.bot.unwrap_or(false)
     }
-}
 
-impl From<BareMember> for Membership {
-    fn from(member: BareMember) -> Self {
-        Self {
-            nickname: member.nick,
-            avatar_hash: member.avatar,
-        }
+    /// What was seen of them, as `member` where that was shown; `None` without a name.
+    pub fn seen(self, member: Option<BareMember>) -> Option<Sighting> {
+        let BareMember { nick, avatar } = member.unwrap_or_default();
+        Some(storable(Sighting {
+            username: self.username?,
+            display_name: self.global_name,
+            avatar_hash: self.avatar,
+            nickname: nick,
+            guild_avatar_hash: avatar,
+        }))
     }
 }
 
@@ -80,30 +87,39 @@ pub struct BareMemberEvent {
     user: BareUser,
     #[serde(flatten)]
     member: BareMember,
-    /// Whether they have not passed the guild's screening yet.
-    #[serde(default)]
-    pub pending: bool,
+    #[serde(default, deserialize_with = "lenient")]
+    pending: Option<bool>,
 }
 
 impl BareMemberEvent {
-    /// Who it is and what was seen of them; `None` for bots.
-    pub fn seen(self) -> Option<(leveling::UserId, Sighting)> {
-        let Self { user, member, .. } = self;
-        let id = user
-            .id
-            .try_into()
-            .ok()
-            .filter(|_| !user.bot.unwrap_or(false))?;
-        let sighting = Sighting {
-            account: user.into(),
-            member: Some(member.into()),
-        };
-        Some((id, storable(sighting)))
+    /// Whether they have not passed the guild's screening yet.
+    pub fn is_pending(&self) -> bool {
+        self.pending.unwrap_or(false)
+    }
+
+    /// Who it is, unless a bot.
+    pub fn user(&self) -> Option<leveling::UserId> {
+        let id = self.user.id.try_into().ok();
+        id.filter(|_| !self.user.is_bot())
+    }
+
+    /// What was seen of them; `None` without a name.
+    pub fn seen(self) -> Option<Sighting> {
+        self.user.seen(Some(self.member))
     }
 }
 
+/// What a field that is there shows.
+fn field<'de, D: Deserializer<'de>>(field: D) -> Result<Field, D::Error> {
+    Ok(match Value::deserialize(field)? {
+        Value::Null => Field::Empty,
+        Value::String(text) => Field::Value(text),
+        _ => Field::Unseen,
+    })
+}
+
 /// A value, or `None` where it makes no sense.
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     field: D,
 ) -> Result<Option<T>, D::Error> {
     Ok(T::deserialize(Value::deserialize(field)?).ok())
@@ -188,7 +204,7 @@ impl BareMessage {
         let reference = self.message_reference.as_ref();
         MessageFacts {
             kind: self.kind.unwrap_or(u8::MAX),
-            by_bot: self.author.bot.unwrap_or(false),
+            by_bot: self.author.is_bot(),
             by_system: self.author.system.unwrap_or(false),
             by_webhook: self.webhook_id.is_some(),
             forwarded: reference.is_some_and(|reference| reference.kind == FORWARD),
@@ -200,28 +216,19 @@ impl BareMessage {
         self,
         notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
     ) -> Option<Seen> {
-        let facts = self.facts();
-        let Self {
-            id,
-            channel_id,
-            author,
-            member,
-            ..
-        } = self;
-        seen(notice, facts, (id, channel_id, author.id), || Sighting {
-            account: author.into(),
-            member: member.map(Into::into),
-        })
+        let ids = (self.id, self.channel_id, self.author.id);
+        let (facts, author, member) = (self.facts(), self.author, self.member);
+        seen(notice, facts, ids, || author.seen(member))
     }
 }
 
-/// A message for the engine, if it may earn XP. `notice` is given its author, and gives back
-/// what goes with the message.
+/// A message for the engine, if it may earn XP. `notice` is given its author, where the
+/// message shows a name, and gives back what goes with the message.
 pub fn seen(
     notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
     facts: MessageFacts,
     (message, channel, user): (MessageId, ChannelId, UserId),
-    sighting: impl FnOnce() -> Sighting,
+    sighting: impl FnOnce() -> Option<Sighting>,
 ) -> Option<Seen> {
     if !may_earn(&facts) {
         return None;
@@ -229,7 +236,10 @@ pub fn seen(
     let message = leveling::MessageId::try_from(message).ok()?;
     let channel = leveling::ChannelId::try_from(channel).ok()?;
     let user = leveling::UserId::try_from(user).ok()?;
-    let profile = notice(user, storable(sighting())).map(Box::new);
+    let sighting = sighting().map(storable);
+    let profile = sighting
+        .and_then(|sighting| notice(user, sighting))
+        .map(Box::new);
     Some(Seen {
         message,
         channel,
@@ -247,17 +257,12 @@ pub fn storable(seen: Sighting) -> Sighting {
             text
         }
     };
-    let Sighting { account, member } = seen;
     Sighting {
-        account: Account {
-            username: clean(account.username),
-            display_name: account.display_name.map(clean),
-            avatar_hash: account.avatar_hash.map(clean),
-        },
-        member: member.map(|member| Membership {
-            nickname: member.nickname.map(clean),
-            avatar_hash: member.avatar_hash.map(clean),
-        }),
+        username: clean(seen.username),
+        display_name: seen.display_name.map(clean),
+        avatar_hash: seen.avatar_hash.map(clean),
+        nickname: seen.nickname.map(clean),
+        guild_avatar_hash: seen.guild_avatar_hash.map(clean),
     }
 }
 
@@ -351,8 +356,7 @@ pub(super) mod tests {
         let message: BareMessage = serde_json::from_value(message()).unwrap();
         let seen = message.seen(|_, sighting| Some(sighting)).unwrap();
         assert_eq!((seen.channel.get(), seen.user.get()), (7, 9));
-        let member = seen.profile.unwrap().member.unwrap();
-        assert_eq!(member.nickname.as_deref(), Some("al"));
+        assert_eq!(seen.profile.unwrap().nickname, Field::Value("al".into()));
         for field in OF_A_CHANNEL {
             assert!(channel(1).pointer(field).is_some(), "{field}");
         }
@@ -370,6 +374,60 @@ pub(super) mod tests {
                 let message = BareMessage::deserialize(message);
                 let seen = message.ok().and_then(|message| message.seen(|_, _| None));
                 assert_eq!(seen.is_some(), earns, "{field} {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_taken_for_empty() {
+        let member = |nick: Option<Value>| {
+            let mut event = json!({
+                "guild_id": "8", "user": { "id": "9", "username": "alice", "avatar": null },
+                "roles": [], "avatar": "b", "flags": "new",
+            });
+            if let Some(nick) = nick {
+                event["nick"] = nick;
+            }
+            let event = BareMemberEvent::deserialize(event).unwrap();
+            event.seen().unwrap()
+        };
+        let seen = member(None);
+        assert_eq!(seen.display_name, Field::Unseen);
+        assert_eq!(seen.avatar_hash, Field::Empty);
+        assert_eq!(seen.guild_avatar_hash, Field::Value("b".into()));
+        for (nick, expected) in [
+            (None, Field::Unseen),
+            (Some(Value::Null), Field::Empty),
+            (Some("al".into()), Field::Value("al".into())),
+            (Some(json!(["al"])), Field::Unseen),
+        ] {
+            assert_eq!(member(nick).nickname, expected);
+        }
+    }
+
+    #[test]
+    fn only_ids_must_make_sense_for_a_message_to_earn() {
+        for field in OF_A_MESSAGE {
+            for odd in [
+                json!({ "new": [] }),
+                json!([]),
+                json!(1_u64 << 40),
+                json!("?"),
+            ] {
+                let message = BareMessage::deserialize(with_one_odd(message(), &[field], 0, odd));
+                let seen = message.ok().and_then(|message| message.seen(|_, _| None));
+                let needed = [
+                    "/id",
+                    "/channel_id",
+                    "/guild_id",
+                    "/type",
+                    "/webhook_id",
+                    "/author",
+                    "/author/id",
+                ];
+                if !needed.contains(&field) {
+                    assert!(seen.is_some(), "{field}");
+                }
             }
         }
     }

@@ -35,6 +35,6 @@ pub use naming::{
     GuildRole, Height, Naming, NotARoleName, Refusal, RoleArgument, RoleName, carry_role,
     may_be_changed, name_level, take_role, trim_role_name,
 };
-pub use profile::{Account, Fingerprint, Membership, Profile, Sighting};
+pub use profile::{Account, Field, Fingerprint, Membership, Profile, Sighting};
 pub use right_roles::{ProtectedRoles, RoleEntry, RoleMatches, RolePins, RoleProblem, match_roles};
 pub use role_plan::{LevelRoles, RolePlan};

@@ -5,7 +5,6 @@
 //! seen is not empty: whoever sees a message in the history learns nothing of nicknames.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::num::NonZeroU32;
 
 /// What is known of a user's names and avatars.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub struct Profile {
 }
 
 /// What a user is in all guilds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// The unique account name.
     pub username: String,
@@ -28,7 +27,7 @@ pub struct Account {
 }
 
 /// What a user is in this guild only.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     /// The name chosen for this guild.
     pub nickname: Option<String>,
@@ -39,20 +38,41 @@ pub struct Membership {
 /// What was seen of a user at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
-    /// What Discord always tells.
-    pub account: Account,
-    /// Where they were seen as a member.
-    pub member: Option<Membership>,
+    /// The unique account name.
+    pub username: String,
+    /// The name chosen for all guilds.
+    pub display_name: Field,
+    /// Hash of the account's avatar.
+    pub avatar_hash: Field,
+    /// The name chosen for this guild.
+    pub nickname: Field,
+    /// Hash of the avatar chosen for this guild.
+    pub guild_avatar_hash: Field,
 }
 
-/// A short form of a profile, by which a sighting is compared with it: each half is 32 bits
-/// of a hash. A change goes unnoticed once in four billion, until the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// Not zero, so that the cache keeps an `Option` of the whole in 8 bytes for each user.
-    account: NonZeroU32,
-    member: u32,
+/// What was seen of one field of a profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Field {
+    /// Not shown. The field keeps its value.
+    #[default]
+    Unseen,
+    /// Empty or not shown: serenity reads both as `None`. The field keeps its value; whether
+    /// it still has one, Discord must be asked.
+    Unclear,
+    /// Shown, and empty.
+    Empty,
+    /// Shown with this value.
+    Value(String),
 }
+
+/// A short form of a profile, by which a sighting is compared with it: 32 bits of a hash for
+/// each field. A change goes unnoticed once in four billion, until the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint([u32; 5]);
+
+/// A field of which nothing is known: whatever is seen of it is news.
+const UNKNOWN: u32 = 0;
+const EMPTY: u32 = 1;
 
 impl Profile {
     /// The name that Discord itself would show in the guild, not yet escaped.
@@ -67,18 +87,30 @@ impl Profile {
     /// The profile after a sighting.
     #[must_use]
     pub fn after(self, seen: Sighting) -> Self {
+        let Self { account, member } = self;
         Self {
-            account: seen.account,
-            member: seen.member.unwrap_or(self.member),
+            account: Account {
+                username: seen.username,
+                display_name: seen.display_name.over(account.display_name),
+                avatar_hash: seen.avatar_hash.over(account.avatar_hash),
+            },
+            member: Membership {
+                nickname: seen.nickname.over(member.nickname),
+                avatar_hash: seen.guild_avatar_hash.over(member.avatar_hash),
+            },
         }
     }
 
     /// Its short form.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint {
-            account: short_account(&self.account),
-            member: short(&self.member),
-        }
+        let field = |value: &Option<String>| value.as_ref().map_or(EMPTY, |text| short(text));
+        Fingerprint([
+            short(&self.account.username),
+            field(&self.account.display_name),
+            field(&self.account.avatar_hash),
+            field(&self.member.nickname),
+            field(&self.member.avatar_hash),
+        ])
     }
 }
 
@@ -93,51 +125,130 @@ impl Sighting {
     /// The short form of a profile after this sighting, if that makes a difference. `known` is
     /// what it was before, if anything was known.
     pub fn news(&self, known: Option<Fingerprint>) -> Option<Fingerprint> {
-        let account = short_account(&self.account);
-        let member = self.member.as_ref().map(short);
-        let unseen = || known.map_or_else(|| short(&Membership::default()), |known| known.member);
-        let after = Fingerprint {
-            account,
-            member: member.unwrap_or_else(unseen),
-        };
-        (known != Some(after)).then_some(after)
+        let before = known.unwrap_or_default();
+        let mut after = before;
+        after.0[0] = short(&self.username);
+        for (field, seen) in after.0[1..].iter_mut().zip(self.optional()) {
+            match seen {
+                Field::Unseen | Field::Unclear => {}
+                Field::Empty => *field = EMPTY,
+                Field::Value(text) => *field = short(text),
+            }
+        }
+        (after != before).then_some(after)
     }
 
-    /// This and what was observed after it, as one observation.
+    /// Whether something that is known may be gone, which only Discord can tell.
+    /// `is_stored` says whether there may be a stored profile of which the short form knows
+    /// nothing.
+    pub fn is_unclear(&self, known: Option<Fingerprint>, is_stored: bool) -> bool {
+        let known = known.unwrap_or_default();
+        let unclear = |(seen, known): (&Field, &u32)| {
+            let may_be_there = match *known {
+                UNKNOWN => is_stored,
+                EMPTY => false,
+                _ => true,
+            };
+            *seen == Field::Unclear && may_be_there
+        };
+        self.optional().into_iter().zip(&known.0[1..]).any(unclear)
+    }
+
+    /// Both, where `later` counts wherever it shows something.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         Self {
-            account: later.account,
-            member: later.member.or(self.member),
+            username: later.username,
+            display_name: later.display_name.or(self.display_name),
+            avatar_hash: later.avatar_hash.or(self.avatar_hash),
+            nickname: later.nickname.or(self.nickname),
+            guild_avatar_hash: later.guild_avatar_hash.or(self.guild_avatar_hash),
         }
     }
-}
 
-impl Account {
-    /// Whether it looks as Discord makes those look that were deleted. Anyone may choose such
-    /// a name: it says nothing of somebody who is in the guild.
+    /// Whether the account looks as Discord makes those look that were deleted. Anyone may
+    /// choose such a name: it says nothing of somebody who is in the guild.
     pub fn looks_deleted(&self) -> bool {
         let name = self.username.to_lowercase();
         let rest = ["deleted_user_", "deleted user "]
             .iter()
             .find_map(|start| name.strip_prefix(start));
-        self.avatar_hash.is_none()
+        !matches!(self.avatar_hash, Field::Value(_))
             && rest.is_some_and(|rest| {
                 !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_hexdigit())
             })
     }
+
+    /// The fields that may be empty, in the order of a [`Fingerprint`].
+    fn optional(&self) -> [&Field; 4] {
+        [
+            &self.display_name,
+            &self.avatar_hash,
+            &self.nickname,
+            &self.guild_avatar_hash,
+        ]
+    }
 }
 
-fn short_account(account: &Account) -> NonZeroU32 {
-    NonZeroU32::new(short(account)).unwrap_or(NonZeroU32::MIN)
+impl Field {
+    /// What is known of the field after this, of which `before` was known.
+    fn over(self, before: Option<String>) -> Option<String> {
+        match self {
+            Self::Unseen | Self::Unclear => before,
+            Self::Empty => None,
+            Self::Value(text) => Some(text),
+        }
+    }
+
+    /// This, or what was seen before it where this shows nothing.
+    fn or(self, before: Self) -> Self {
+        match self {
+            Self::Unseen | Self::Unclear => before,
+            shown => shown,
+        }
+    }
+
+    /// The same with a value changed.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Value(text) => Self::Value(change(text)),
+            other => other,
+        }
+    }
+
+    /// What a field shows that serenity has parsed.
+    pub fn from_parsed(value: Option<String>) -> Self {
+        value.map_or(Self::Unclear, Self::Value)
+    }
 }
 
-/// The same for the same content on every machine and in every process of this version.
-fn short(content: &impl Hash) -> u32 {
+impl From<Option<String>> for Field {
+    /// What a field shows that is certainly shown.
+    fn from(value: Option<String>) -> Self {
+        value.map_or(Self::Empty, Self::Value)
+    }
+}
+
+impl Fingerprint {
+    /// The same, with what is unknown taken from another.
+    #[must_use]
+    pub fn completed_by(mut self, other: Self) -> Self {
+        for (field, other) in self.0.iter_mut().zip(other.0) {
+            if *field == UNKNOWN {
+                *field = other;
+            }
+        }
+        self
+    }
+}
+
+/// The same for the same text on every machine and in every process of this version.
+fn short(text: &str) -> u32 {
     let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
+    text.hash(&mut hasher);
     let [upper @ .., _, _, _, _] = hasher.finish().to_be_bytes();
-    u32::from_be_bytes(upper)
+    u32::from_be_bytes(upper).max(EMPTY + 1)
 }
 
 #[cfg(test)]
@@ -168,12 +279,13 @@ mod tests {
             ("undeleted_user_a1", None, false),
             ("alice", None, false),
         ] {
-            let account = Account {
+            let avatar: Option<&str> = avatar;
+            let seen = Sighting {
                 username: username.into(),
-                avatar_hash: avatar.map(Into::into),
-                ..Account::default()
+                avatar_hash: avatar.map(str::to_owned).into(),
+                ..Sighting::default()
             };
-            assert_eq!(account.looks_deleted(), deleted, "{username} {avatar:?}");
+            assert_eq!(seen.looks_deleted(), deleted, "{username} {avatar:?}");
         }
     }
 
@@ -193,18 +305,32 @@ mod tests {
         }
     }
 
+    fn observed() -> impl Strategy<Value = Field> {
+        prop_oneof![
+            Just(Field::Unseen),
+            Just(Field::Unclear),
+            text().prop_map(Field::from),
+        ]
+    }
+
     prop_compose! {
-        fn sighting()(account in account(), member in proptest::option::of(membership())) -> Sighting {
-            Sighting { account, member }
+        fn sighting()(
+            username in "[ab]{1,2}", display_name in observed(), avatar_hash in observed(),
+            nickname in observed(), guild_avatar_hash in observed(),
+        ) -> Sighting {
+            Sighting { username, display_name, avatar_hash, nickname, guild_avatar_hash }
+        }
+    }
+
+    prop_compose! {
+        fn profile()(account in account(), member in membership()) -> Profile {
+            Profile { account, member }
         }
     }
 
     proptest! {
         #[test]
-        fn a_difference_is_news_and_nothing_else_is(
-            account in account(), member in membership(), seen in sighting()
-        ) {
-            let before = Profile { account, member };
+        fn a_difference_is_news_and_nothing_else_is(before in profile(), seen in sighting()) {
             let known = before.fingerprint();
             let after = before.clone().after(seen.clone());
             prop_assert_eq!(seen.news(Some(known)).is_some(), before != after);
@@ -215,33 +341,43 @@ mod tests {
         }
 
         #[test]
-        fn what_was_not_seen_stays(account in account(), before in membership(), first in account()) {
-            let profile = Profile { account: first, member: before.clone() };
-            let seen = Sighting { account: account.clone(), member: None };
-            prop_assert_eq!(profile.after(seen), Profile { account, member: before });
-        }
-
-        #[test]
-        fn two_observations_as_one_come_to_the_same(
-            account in account(), member in membership(), first in sighting(), second in sighting()
+        fn what_was_not_shown_stays_and_is_asked_for_only_where_there_was_something(
+            before in profile(), seen in sighting(),
         ) {
-            let before = Profile { account, member };
-            let one_by_one = before.clone().after(first.clone()).after(second.clone());
-            prop_assert_eq!(before.after(first.then(second)), one_by_one);
+            let after = before.clone().after(seen.clone());
+            let mut unclear = false;
+            for (seen, before, after) in [
+                (&seen.display_name, &before.account.display_name, &after.account.display_name),
+                (&seen.avatar_hash, &before.account.avatar_hash, &after.account.avatar_hash),
+                (&seen.nickname, &before.member.nickname, &after.member.nickname),
+                (&seen.guild_avatar_hash, &before.member.avatar_hash, &after.member.avatar_hash),
+            ] {
+                match seen {
+                    Field::Unseen | Field::Unclear => prop_assert_eq!(before, after),
+                    Field::Empty => prop_assert_eq!(after, &None),
+                    Field::Value(text) => prop_assert_eq!(after.as_ref(), Some(text)),
+                }
+                unclear |= *seen == Field::Unclear && before.is_some();
+            }
+            prop_assert_eq!(seen.is_unclear(Some(before.fingerprint()), true), unclear);
         }
 
         #[test]
-        fn whoever_was_not_known_is_news(seen in sighting()) {
+        fn whoever_was_not_known_is_news(seen in sighting(), stored in profile()) {
             let told = seen.news(None);
-            prop_assert_eq!(told, Some(Profile::from(seen).fingerprint()));
+            let whole = told.map(|told| told.completed_by(stored.fingerprint()));
+            prop_assert_eq!(whole, Some(stored.after(seen.clone()).fingerprint()));
+            prop_assert!(!seen.is_unclear(None, false));
+            prop_assert_eq!(seen.is_unclear(None, true), seen.optional().contains(&&Field::Unclear));
         }
 
         #[test]
-        fn the_last_of_several_sightings_counts(seen in proptest::collection::vec(sighting(), 1..6)) {
-            let profile = seen.iter().cloned().fold(Profile::default(), Profile::after);
-            let last_member = seen.iter().rev().find_map(|seen| seen.member.clone());
-            prop_assert_eq!(&profile.account, &seen.last().unwrap().account);
-            prop_assert_eq!(profile.member, last_member.unwrap_or_default());
+        fn several_sightings_together_are_the_same_as_one_after_the_other(
+            before in profile(), seen in proptest::collection::vec(sighting(), 1..6),
+        ) {
+            let one_by_one = seen.iter().cloned().fold(before.clone(), Profile::after);
+            let together = seen.into_iter().reduce(Sighting::then).unwrap();
+            prop_assert_eq!(before.after(together), one_by_one);
         }
     }
 }

@@ -34,12 +34,14 @@ pub(super) fn on_update(listeners: &Listeners, event: &GuildMemberUpdateEvent) {
 
 /// Someone joined or changed whom serenity could not parse.
 pub(super) fn on_bare_member(listeners: &Listeners, event: BareMemberEvent, joins: bool) {
-    let pending = event.pending;
+    let pending = event.is_pending();
     if event.guild_id != GuildId::from(listeners.guild) {
         return;
     }
-    if let Some((user, seen)) = event.seen() {
-        listeners.sightings.heard(user, seen);
+    if let Some(user) = event.user() {
+        if let Some(seen) = event.seen() {
+            listeners.sightings.heard(user, seen);
+        }
         if joins {
             joined(listeners, user, pending);
         } else {

@@ -40,7 +40,7 @@ pub(super) fn seen(
     notice: impl FnOnce(UserId, Sighting) -> Option<Sighting>,
 ) -> Option<Seen> {
     let ids = (message.id, message.channel_id, message.author.id);
-    wire::seen(notice, facts(message), ids, || of_author(message))
+    wire::seen(notice, facts(message), ids, || Some(of_author(message)))
 }
 
 fn facts(message: &Message) -> MessageFacts {

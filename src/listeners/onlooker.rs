@@ -60,7 +60,7 @@ impl RawEventHandler for Onlooker {
                     if let Ok(event) = BareMemberEvent::deserialize(event.value)
                         && self.is_served(Some(event.guild_id))
                     {
-                        self.hear(event.seen());
+                        self.hear(event.user().zip(event.seen()));
                     }
                 }
                 _ => {}

@@ -1,5 +1,8 @@
 //! What an event shows of whom it is about: names and avatars, as serenity parsed them.
 //! Bots are not looked at: nobody's leaderboard shows them.
+//!
+//! serenity reads a field that is empty and one that is not there as the same `None`: such a
+//! field is unclear, and nobody loses a name by it.
 
 use serenity::all::{
     GuildMemberAddEvent, GuildMemberUpdateEvent, GuildMembersChunkEvent, ImageHash, Member,
@@ -7,14 +10,15 @@ use serenity::all::{
 };
 
 use crate::discord::wire::storable;
-use crate::leveling::{Account, Membership, Sighting, UserId};
+use crate::leveling::{Field, Sighting, UserId};
 
 /// Of a message, its author.
 pub(super) fn of_author(message: &Message) -> Sighting {
     let member = message.member.as_ref();
     Sighting {
-        account: account(&message.author),
-        member: member.map(|member| membership(member.nick.as_ref(), member.avatar.as_ref())),
+        nickname: member.map_or(Field::Unseen, |member| text(member.nick.as_ref())),
+        guild_avatar_hash: member.map_or(Field::Unseen, |member| hash(member.avatar.as_ref())),
+        ..account(&message.author)
     }
 }
 
@@ -25,10 +29,7 @@ pub(super) fn of_added(event: &GuildMemberAddEvent) -> Option<(UserId, Sighting)
 
 /// Of a member who changed.
 pub(super) fn of_updated(event: &GuildMemberUpdateEvent) -> Option<(UserId, Sighting)> {
-    sight(
-        &event.user,
-        membership(event.nick.as_ref(), event.avatar.as_ref()),
-    )
+    sight(&event.user, event.nick.as_ref(), event.avatar.as_ref())
 }
 
 /// Of members who were asked for.
@@ -39,32 +40,36 @@ pub(super) fn in_chunk(
 }
 
 fn of_member(member: &Member) -> Option<(UserId, Sighting)> {
-    sight(
-        &member.user,
-        membership(member.nick.as_ref(), member.avatar.as_ref()),
-    )
+    sight(&member.user, member.nick.as_ref(), member.avatar.as_ref())
 }
 
-fn sight(user: &User, member: Membership) -> Option<(UserId, Sighting)> {
+fn sight(
+    user: &User,
+    nickname: Option<&String>,
+    avatar: Option<&ImageHash>,
+) -> Option<(UserId, Sighting)> {
     let id = user.id.try_into().ok().filter(|_| !user.bot)?;
     let seen = Sighting {
-        account: account(user),
-        member: Some(member),
+        nickname: text(nickname),
+        guild_avatar_hash: hash(avatar),
+        ..account(user)
     };
     Some((id, storable(seen)))
 }
 
-fn account(user: &User) -> Account {
-    Account {
+fn account(user: &User) -> Sighting {
+    Sighting {
         username: user.name.clone(),
-        display_name: user.global_name.clone(),
-        avatar_hash: user.avatar.as_ref().map(ToString::to_string),
+        display_name: text(user.global_name.as_ref()),
+        avatar_hash: hash(user.avatar.as_ref()),
+        ..Sighting::default()
     }
 }
 
-fn membership(nickname: Option<&String>, avatar: Option<&ImageHash>) -> Membership {
-    Membership {
-        nickname: nickname.cloned(),
-        avatar_hash: avatar.map(ToString::to_string),
-    }
+fn text(value: Option<&String>) -> Field {
+    Field::from_parsed(value.cloned())
+}
+
+fn hash(value: Option<&ImageHash>) -> Field {
+    Field::from_parsed(value.map(ToString::to_string))
 }

@@ -112,7 +112,7 @@ impl Actives {
         updated_user::finish(&mut transaction, &done).await?;
         updated_user::leave_pictures(&mut transaction, &pictures).await?;
         store::commit(transaction).await?;
-        self.copies.disown(&store);
+        self.copies.stored(&store);
         tracing::debug!(
             profiles = store.len(),
             pictures = pictures.len(),
@@ -198,8 +198,9 @@ mod tests {
                 version: 1,
             },
             sighting: Sighting {
-                account: account(name, avatar),
-                member: None,
+                username: name.into(),
+                avatar_hash: avatar.map(str::to_owned).into(),
+                ..Sighting::default()
             },
         }
     }

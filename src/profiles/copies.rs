@@ -18,7 +18,7 @@ use crate::discord::cdn::{Cdn, NoImage};
 use crate::discord::council::{Council, Notice};
 use crate::discord::{Rest, RestError};
 use crate::leveling::{
-    AvatarHash, CopyPlan, GuildId, Membership, MessageId, Picture, Sighting, UserId, copy_plan,
+    AvatarHash, CopyPlan, Field, GuildId, MessageId, Picture, Sighting, UserId, copy_plan,
 };
 use crate::store::updated_user::{self, Ticket, Wanted};
 use crate::store::user_point::profiles::{self, NewCopy, NewProfile};
@@ -87,13 +87,10 @@ impl Copies {
         self.state().rests(now)
     }
 
-    /// These were stored: where the cache has seen something else (an older row of the queue was
-    /// the last to be stored), whatever is seen next is news.
-    pub(super) fn disown(&self, stored: &[NewProfile]) {
+    /// Has the cache compare with what is stored now.
+    pub(super) fn stored(&self, stored: &[NewProfile]) {
         for NewProfile { user, profile, .. } in stored {
-            if self.xp.seen(*user) != Some(profile.fingerprint()) {
-                self.xp.forget_profile(*user);
-            }
+            self.xp.profile_is_stored(*user, profile.fingerprint());
         }
     }
 
@@ -210,7 +207,7 @@ impl Copies {
             // Heard of meanwhile: what was asked for may be older.
             return Ok(());
         }
-        match with_no_guild_avatar(found, picture, wanted) {
+        match with_no_guild_avatar(found, picture) {
             Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
                 let mut transaction = self.database.begin().await?;
                 // Whoever saves something newer has done so by now, or waits for this.
@@ -297,15 +294,11 @@ impl Copies {
 }
 
 /// Of somebody who has left and whose avatar for this guild is gone, the account's is left.
-fn with_no_guild_avatar(found: Found, picture: &Picture, wanted: &Wanted) -> Found {
+fn with_no_guild_avatar(found: Found, picture: &Picture) -> Found {
     match (found, picture) {
-        (Found::There(seen), Picture::Guild(_)) if seen.member.is_none() => {
-            let member = Membership {
-                avatar_hash: None,
-                ..wanted.profile.member.clone()
-            };
+        (Found::There(seen), Picture::Guild(_)) if seen.guild_avatar_hash == Field::Unseen => {
             Found::There(Sighting {
-                member: Some(member),
+                guild_avatar_hash: Field::Empty,
                 ..seen
             })
         }

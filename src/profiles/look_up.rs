@@ -20,7 +20,7 @@ pub(super) async fn look_up(rest: &Rest, guild: GuildId, user: UserId) -> Result
         return member.seen.map(Found::There).ok_or(nameless);
     }
     Ok(match guild::account(rest, user).await? {
-        Some(seen) if !seen.account.looks_deleted() => Found::There(seen),
+        Some(seen) if !seen.looks_deleted() => Found::There(seen),
         _ => Found::Gone,
     })
 }

@@ -1,21 +1,24 @@
 //! Lurkers: everyone is looked up once in two weeks, a bucket of users each hour, slowly and
 //! evenly, so that whoever is never heard of is current too.
 //!
-//! How far the round is stands in the database after each look: a restart skips nobody.
+//! How far the round is stands in the database after each look: a restart skips nobody. Beside
+//! it those are asked for of whom an event left open what they still have.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
 
 use super::look_up::{Found, look_up};
+use super::unclear::Unclear;
 use crate::discord::{Rest, RestError};
 use crate::leveling::buckets::{BucketNumber, LASTS, assign, next_look};
 use crate::leveling::{GuildId, UserId};
 use crate::store::profile_bucket::{self, Round};
 use crate::store::user_point::profiles;
 use crate::store::{self, Database, updated_user};
-use crate::xp::XpCache;
+use crate::xp::{Origin, XpCache};
 
 /// Users put into buckets at a time.
 const AT_ONCE: u16 = 1_000;
@@ -35,6 +38,8 @@ pub struct Lurkers {
     pub rest: Rest,
     /// The guild served.
     pub guild: GuildId,
+    /// Of whom an event left open what they still have.
+    pub unclear: Unclear,
     /// Nothing is due before that, and after so much more the clock was set back.
     pub idle_until: Mutex<Option<DateTime<Utc>>>,
     /// How many users each bucket has. Counted once, since it takes reading all users, and again
@@ -58,8 +63,11 @@ enum Next {
 
 impl Lurkers {
     /// Puts whoever has no bucket into one, and looks up who is due at `now`: one user at
-    /// most.
+    /// most, and one of whom something is unclear.
     pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        if let Some(user) = self.unclear.next(Instant::now()) {
+            self.clear_up(user).await?;
+        }
         let idle_until = self.idle_until();
         if idle_until.is_some_and(|until| now < until && until <= now + LOOK) {
             return Ok(());
@@ -178,6 +186,37 @@ impl Lurkers {
         if gone {
             self.xp.forget_profile(user);
             tracing::info!(%user, "an account is no more; its last name and avatar are kept");
+        }
+        Ok(())
+    }
+
+    /// Asks what a user still has of whom an event left that open.
+    async fn clear_up(&self, user: UserId) -> Result<(), RestError> {
+        let known = self.xp.seen(user);
+        let found = match look_up(&self.rest, self.guild, user).await {
+            Ok(found) => found,
+            // Asking again would not help; the next list of members shows them.
+            Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
+                tracing::warn!(%user, %error, "a user could not be looked up");
+                self.unclear.rest(user, Instant::now());
+                return Ok(());
+            }
+            Err(error) => {
+                self.unclear.ask_later(user, Instant::now());
+                return Err(error);
+            }
+        };
+        if self.xp.seen(user) != known {
+            // Heard of meanwhile: the answer may be older.
+            self.unclear.ask(user, Instant::now());
+            return Ok(());
+        }
+        match found {
+            Found::There(seen) if seen.news(known).is_some() => {
+                self.xp.observe(user, seen, Origin::Answer(known));
+            }
+            // The round finds out who is gone.
+            Found::There(_) | Found::Gone => self.unclear.rest(user, Instant::now()),
         }
         Ok(())
     }

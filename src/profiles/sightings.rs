@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 
+use super::unclear::Unclear;
 use crate::backoff::backoff;
 use crate::leveling::{Fingerprint, Sighting, UserId};
 use crate::store::{self, Database, updated_user};
@@ -28,6 +30,7 @@ pub struct Sightings {
     _register: mpsc::UnboundedSender<UserId>,
     /// What was seen of users whom the cache does not know, where that is of interest.
     strangers: Option<Arc<DashMap<UserId, Fingerprint>>>,
+    unclear: Unclear,
 }
 
 impl Sightings {
@@ -40,6 +43,7 @@ impl Sightings {
             xp,
             _register: register,
             strangers: None,
+            unclear: Unclear::default(),
         };
         (sightings, told)
     }
@@ -56,7 +60,7 @@ impl Sightings {
     pub fn heard(&self, user: UserId, seen: Sighting) {
         let strangers = self.strangers.as_ref();
         let Some(strangers) = strangers.filter(|_| self.xp.get(user).is_none()) else {
-            return self.xp.observe(user, seen, Origin::Event);
+            return self.observe(user, seen, Origin::Event);
         };
         let compare = |seen: &Sighting| {
             let known = strangers.get(&user).map(|known| *known);
@@ -74,7 +78,18 @@ impl Sightings {
 
     /// A message that is handed to the engine showed its author.
     pub fn wrote(&self, user: UserId, seen: Sighting) {
-        self.xp.observe(user, seen, Origin::Author);
+        self.observe(user, seen, Origin::Author);
+    }
+
+    /// Whom an event showed without telling what they still have.
+    pub fn unclear(&self) -> Unclear {
+        self.unclear.clone()
+    }
+
+    fn observe(&self, user: UserId, seen: Sighting, origin: Origin) {
+        if self.xp.observe(user, seen, origin) {
+            self.unclear.ask(user, Instant::now());
+        }
     }
 
     /// A list of members is about to be asked for.

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::user_point::profile_of;
 use super::user_point::profiles::attempts;
 use super::{Connection, Result, bigint, message_id, read, user_id};
-use crate::leveling::{Account, Membership, MessageId, Profile, Sighting, UserId};
+use crate::leveling::{Field, MessageId, Profile, Sighting, UserId};
 
 const TABLE: &str = "updated_user";
 
@@ -88,43 +88,76 @@ pub struct Failed {
 /// over; what waits already keeps its place, and is completed.
 pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> Result<()> {
     let users: Vec<i64> = seen.iter().map(|(user, _)| bigint(user.get())).collect();
-    let account = |of: fn(&Account) -> Option<&str>| -> Vec<Option<&str>> {
-        seen.iter().map(|(_, seen)| of(&seen.account)).collect()
-    };
-    let member = |of: fn(&Membership) -> Option<&str>| -> Vec<Option<&str>> {
-        let members = seen.iter().map(|(_, seen)| seen.member.as_ref());
-        members.map(|member| member.and_then(of)).collect()
-    };
-    let members: Vec<bool> = seen.iter().map(|(_, seen)| seen.member.is_some()).collect();
+    let usernames: Vec<&str> = seen
+        .iter()
+        .map(|(_, seen)| seen.username.as_str())
+        .collect();
+    let display_names = Column::new(seen, |seen| &seen.display_name);
+    let avatar_hashes = Column::new(seen, |seen| &seen.avatar_hash);
+    let nicknames = Column::new(seen, |seen| &seen.nickname);
+    let guild_avatar_hashes = Column::new(seen, |seen| &seen.guild_avatar_hash);
     sqlx::query!(
         "insert into updated_user as queued
-            (user_id, username, display_name, avatar_hash, member_seen, nickname, guild_avatar_hash)
-         select seen.*
-         from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::text[], $7::text[])
-              as seen (user_id, username, display_name, avatar_hash, member_seen, nickname, guild_avatar_hash)
+            (user_id, username, display_name, display_name_unseen, avatar_hash, avatar_hash_unseen,
+             nickname, nickname_unseen, guild_avatar_hash, guild_avatar_hash_unseen, member_seen)
+         select seen.*, not (nickname_unseen and guild_avatar_hash_unseen)
+         from unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[], $5::text[], $6::boolean[],
+                     $7::text[], $8::boolean[], $9::text[], $10::boolean[])
+              as seen (user_id, username, display_name, display_name_unseen, avatar_hash, avatar_hash_unseen,
+                       nickname, nickname_unseen, guild_avatar_hash, guild_avatar_hash_unseen)
          where exists (select from user_point where user_point.user_id = seen.user_id)
          order by user_id
          on conflict (user_id) do update set
             version = excluded.version,
             username = excluded.username,
-            display_name = excluded.display_name,
-            avatar_hash = excluded.avatar_hash,
+            display_name = case when excluded.display_name_unseen then queued.display_name
+                           else excluded.display_name end,
+            display_name_unseen = excluded.display_name_unseen
+                and (queued.display_name_unseen or queued.stored),
+            avatar_hash = case when excluded.avatar_hash_unseen then queued.avatar_hash
+                          else excluded.avatar_hash end,
+            avatar_hash_unseen = excluded.avatar_hash_unseen and (queued.avatar_hash_unseen or queued.stored),
+            nickname = case when excluded.nickname_unseen then queued.nickname else excluded.nickname end,
+            nickname_unseen = excluded.nickname_unseen
+                and (queued.nickname_unseen or queued.stored or not queued.member_seen),
+            guild_avatar_hash = case when excluded.guild_avatar_hash_unseen then queued.guild_avatar_hash
+                                else excluded.guild_avatar_hash end,
+            guild_avatar_hash_unseen = excluded.guild_avatar_hash_unseen
+                and (queued.guild_avatar_hash_unseen or queued.stored or not queued.member_seen),
             member_seen = excluded.member_seen or (queued.member_seen and not queued.stored),
-            nickname = case when excluded.member_seen then excluded.nickname else queued.nickname end,
-            guild_avatar_hash = case when excluded.member_seen then excluded.guild_avatar_hash
-                                else queued.guild_avatar_hash end,
             stored = false",
         &users,
-        &account(|account| Some(&account.username)) as &[Option<&str>],
-        &account(|account| account.display_name.as_deref()) as &[Option<&str>],
-        &account(|account| account.avatar_hash.as_deref()) as &[Option<&str>],
-        &members,
-        &member(|member| member.nickname.as_deref()) as &[Option<&str>],
-        &member(|member| member.avatar_hash.as_deref()) as &[Option<&str>],
+        &usernames as &[&str],
+        &display_names.values as &[Option<&str>],
+        &display_names.unseen,
+        &avatar_hashes.values as &[Option<&str>],
+        &avatar_hashes.unseen,
+        &nicknames.values as &[Option<&str>],
+        &nicknames.unseen,
+        &guild_avatar_hashes.values as &[Option<&str>],
+        &guild_avatar_hashes.unseen,
     )
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// What was seen of one field of many users.
+struct Column<'a> {
+    values: Vec<Option<&'a str>>,
+    unseen: Vec<bool>,
+}
+
+impl<'a> Column<'a> {
+    fn new(seen: &'a [(UserId, Sighting)], field: fn(&Sighting) -> &Field) -> Self {
+        let fields = seen.iter().map(|(_, seen)| match field(seen) {
+            Field::Unseen | Field::Unclear => (None, true),
+            Field::Empty => (None, false),
+            Field::Value(text) => (Some(text.as_str()), false),
+        });
+        let (values, unseen) = fields.unzip();
+        Self { values, unseen }
+    }
 }
 
 /// Which of these users have a row.
@@ -191,8 +224,10 @@ pub async fn want_missing_pictures(connection: &mut Connection) -> Result<u64> {
 /// At most so many sightings that are not stored yet, the oldest first.
 pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<Seen>> {
     let rows = sqlx::query!(
-        r#"select user_id, version, username as "username!", display_name, avatar_hash,
-                  member_seen, nickname, guild_avatar_hash
+        r#"select user_id, version, username as "username!", display_name, display_name_unseen,
+                  avatar_hash, avatar_hash_unseen, nickname, guild_avatar_hash,
+                  (nickname_unseen or not member_seen) as "nickname_unseen!",
+                  (guild_avatar_hash_unseen or not member_seen) as "guild_avatar_hash_unseen!"
            from updated_user where not stored order by queued_at, user_id limit $1"#,
         i64::from(limit),
     )
@@ -206,15 +241,14 @@ pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<See
                     version: row.version,
                 },
                 sighting: Sighting {
-                    account: Account {
-                        username: row.username,
-                        display_name: row.display_name,
-                        avatar_hash: row.avatar_hash,
-                    },
-                    member: row.member_seen.then_some(Membership {
-                        nickname: row.nickname,
-                        avatar_hash: row.guild_avatar_hash,
-                    }),
+                    username: row.username,
+                    display_name: field_of(row.display_name, row.display_name_unseen),
+                    avatar_hash: field_of(row.avatar_hash, row.avatar_hash_unseen),
+                    nickname: field_of(row.nickname, row.nickname_unseen),
+                    guild_avatar_hash: field_of(
+                        row.guild_avatar_hash,
+                        row.guild_avatar_hash_unseen,
+                    ),
                 },
             })
         })
@@ -427,6 +461,10 @@ pub async fn failed(connection: &mut Connection, limit: u16) -> Result<Vec<Faile
             })
         })
         .collect()
+}
+
+fn field_of(value: Option<String>, unseen: bool) -> Field {
+    if unseen { Field::Unseen } else { value.into() }
 }
 
 fn columns(rows: &[Ticket]) -> (Vec<i64>, Vec<i64>) {

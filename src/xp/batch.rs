@@ -295,7 +295,8 @@ mod tests {
 
     use super::*;
     use crate::leveling::{
-        Account, ChannelId, Level, LevelNumber, Membership, Points, mee6_points_to_next, mee6_total,
+        Account, ChannelId, Field, Level, LevelNumber, Membership, Points, mee6_points_to_next,
+        mee6_total,
     };
 
     const T: i64 = 1_700_000_000_000;
@@ -318,11 +319,8 @@ mod tests {
             channel: ChannelId::new(7).unwrap(),
             user: UserId::new(user).unwrap(),
             profile: Some(Box::new(Sighting {
-                account: Account {
-                    username: format!("user{user}"),
-                    ..Account::default()
-                },
-                member: None,
+                username: format!("user{user}"),
+                ..Sighting::default()
             })),
         }
     }
@@ -383,14 +381,9 @@ mod tests {
     fn observed(nickname: &str, version: Option<u32>) -> Observed {
         Observed {
             sighting: Sighting {
-                account: Account {
-                    username: "observed".to_owned(),
-                    ..Account::default()
-                },
-                member: Some(Membership {
-                    nickname: Some(nickname.to_owned()),
-                    avatar_hash: None,
-                }),
+                username: "observed".to_owned(),
+                nickname: Field::Value(nickname.to_owned()),
+                ..Sighting::default()
             },
             version: version.unwrap_or_default(),
         }
@@ -405,7 +398,7 @@ mod tests {
         let profiles: Vec<_> = batch
             .observed
             .iter()
-            .map(|one| (one.sighting.account.username.as_str(), one.version))
+            .map(|one| (one.sighting.username.as_str(), one.version))
             .collect();
         assert_eq!(profiles, [("observed", Some(3)), ("user2", None)]);
         for (row, one) in batch.users.iter().zip(&batch.observed) {
@@ -419,12 +412,9 @@ mod tests {
         let author = |user: u64, avatar: Option<&str>| AuthorProfile {
             user: UserId::new(user).unwrap(),
             sighting: Sighting {
-                account: Account {
-                    username: "now".to_owned(),
-                    avatar_hash: avatar.map(Into::into),
-                    ..Account::default()
-                },
-                member: None,
+                username: "now".to_owned(),
+                avatar_hash: avatar.map(str::to_owned).into(),
+                ..Sighting::default()
             },
             version: None,
         };

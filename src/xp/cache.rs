@@ -43,6 +43,9 @@ pub enum Origin {
     /// A list that was asked for then. What an event has told since is newer, whenever the
     /// list comes.
     List(ListStart),
+    /// What Discord answered when it was asked for this user, at a time when the short form was
+    /// this. What was observed since is newer.
+    Answer(Option<Fingerprint>),
 }
 
 /// What a stat card shows.
@@ -209,18 +212,23 @@ impl XpCache {
 
     /// Takes note of what was observed of a user. If it is news, it is left to be saved: it is
     /// no news a second time. Costs the same however many users there are, and never waits.
-    pub fn observe(&self, user: UserId, observed: Sighting, origin: Origin) {
+    ///
+    /// Returns whether it leaves open if something that is known or stored is still there:
+    /// then Discord must be asked.
+    pub fn observe(&self, user: UserId, observed: Sighting, origin: Origin) -> bool {
         // Most observations are no news, and a shared lock is enough to find that out.
-        if self.compare(user, &observed) == Compared::Known {
-            return;
+        let (compared, is_unclear) = self.compare(user, &observed);
+        if compared == Compared::Known {
+            return is_unclear;
         }
         let saver = match origin {
             Origin::Author => Saver::Engine,
-            Origin::Event | Origin::List(_) => Saver::Register,
+            Origin::Event | Origin::List(_) | Origin::Answer(_) => Saver::Register,
         };
         self.unsaved.add(user, observed, saver, |observed| {
             self.take_note(user, observed, origin)
         });
+        is_unclear
     }
 
     /// Profiles that were observed and are not saved yet.
@@ -246,12 +254,15 @@ impl XpCache {
         }
     }
 
-    fn compare(&self, user: UserId, observed: &Sighting) -> Compared {
-        match self.users.get(&user) {
-            None => Compared::Stranger,
-            Some(entry) if observed.news(entry.seen).is_none() => Compared::Known,
+    fn compare(&self, user: UserId, observed: &Sighting) -> (Compared, bool) {
+        let Some(entry) = self.users.get(&user) else {
+            return (Compared::Stranger, false);
+        };
+        let compared = match observed.news(entry.seen) {
+            None => Compared::Known,
             Some(_) => Compared::News,
-        }
+        };
+        (compared, observed.is_unclear(entry.seen, entry.named))
     }
 
     fn take_note(&self, user: UserId, observed: &Sighting, origin: Origin) -> Compared {
@@ -263,6 +274,11 @@ impl XpCache {
         {
             return Compared::Known;
         }
+        if let Origin::Answer(known) = origin
+            && entry.seen != known
+        {
+            return Compared::Known;
+        }
         let Some(after) = observed.news(entry.seen) else {
             return Compared::Known;
         };
@@ -271,6 +287,16 @@ impl XpCache {
             entry.heard_at_list = self.lists.load(Ordering::Relaxed);
         }
         Compared::News
+    }
+
+    /// A profile is stored, with what had not been seen. Where something else was seen (an older
+    /// row of the queue was the last to be stored), whatever is seen next is news.
+    pub fn profile_is_stored(&self, user: UserId, stored: Fingerprint) {
+        if let Some(mut entry) = self.users.get_mut(&user) {
+            entry.named = true;
+            let seen = entry.seen.map(|seen| seen.completed_by(stored));
+            entry.seen = seen.filter(|seen| *seen == stored);
+        }
     }
 
     /// Takes anything that is seen of a user for news from now on.
@@ -301,10 +327,14 @@ impl XpCache {
         for row in saved {
             self.edit(&mut board, row.user, |entry| {
                 entry.standing = row.standing;
-                if let Some(profile) = &row.profile {
+                // Of whom a profile was stored already, only that knows what was not seen.
+                if let Some(profile) = &row.profile
+                    && !entry.named
+                {
                     entry.named = true;
                     // What was seen since is newer.
-                    entry.seen.get_or_insert(profile.fingerprint());
+                    let since = entry.seen.unwrap_or_default();
+                    entry.seen = Some(since.completed_by(profile.fingerprint()));
                 }
             });
         }
@@ -338,7 +368,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leveling::{Account, Level, Membership, Profile, mee6_points_to_next, mee6_total};
+    use crate::leveling::{Field, Level, Profile, mee6_points_to_next, mee6_total};
 
     fn levels(named: &str) -> Levels {
         let row = |number| Level {
@@ -421,18 +451,18 @@ mod tests {
 
     fn called(name: &str) -> Sighting {
         Sighting {
-            account: Account {
-                username: name.to_owned(),
-                ..Account::default()
-            },
-            member: Some(Membership::default()),
+            username: name.to_owned(),
+            display_name: Field::Empty,
+            avatar_hash: Field::Empty,
+            nickname: Field::Empty,
+            guild_avatar_hash: Field::Empty,
         }
     }
 
     /// What the engine is to save of a user.
     fn for_engine(cache: &XpCache, user: UserId) -> Option<String> {
         let observed = cache.unsaved().left_to(Saver::Engine, user)?;
-        Some(observed.sighting.account.username)
+        Some(observed.sighting.username)
     }
 
     #[test]
@@ -472,6 +502,40 @@ mod tests {
         cache.observe(user, called("heard"), Origin::Event);
         cache.note_looked_up(user, short("found"), &called("older"));
         assert_eq!(cache.seen(user), short("heard"));
+    }
+
+    #[test]
+    fn what_an_event_leaves_out_stays_and_is_asked_for_where_it_may_be_stored() {
+        let cache = empty();
+        cache.apply(&[saved(1, 100), saved(2, 100)]);
+        let [user, unnamed] = [1, 2].map(|user| UserId::new(user).unwrap());
+        let left_out = || Sighting {
+            nickname: Field::Unclear,
+            ..called("name")
+        };
+        let nicknamed = Sighting {
+            nickname: Field::Value("nick".into()),
+            ..called("name")
+        };
+        assert!(!cache.observe(unnamed, left_out(), Origin::Event));
+        assert!(!cache.observe(user, nicknamed.clone(), Origin::Event));
+        let known = cache.seen(user);
+        for _ in 0..2 {
+            assert!(cache.observe(user, left_out(), Origin::Event));
+            assert_eq!(cache.seen(user), known);
+        }
+        // An answer that is older than an event counts for nothing.
+        cache.observe(user, called("name"), Origin::Answer(None));
+        assert_eq!(cache.seen(user), known);
+        cache.observe(user, called("name"), Origin::Answer(known));
+        assert!(!cache.observe(user, left_out(), Origin::Event));
+        // What is stored is compared with, also where nothing of it was seen.
+        let stored = Profile::from(nicknamed).fingerprint();
+        cache.profile_is_stored(user, stored);
+        assert_eq!(cache.seen(user), None, "it was not what was seen last");
+        assert!(cache.observe(user, left_out(), Origin::Event));
+        cache.profile_is_stored(user, stored);
+        assert_eq!(cache.seen(user), Some(stored));
     }
 
     #[test]

@@ -168,20 +168,15 @@ impl UnsavedProfiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leveling::{Account, Membership};
+    use crate::leveling::Field;
 
     const USER: UserId = UserId::new(7).unwrap();
 
     fn named(username: &str, nickname: Option<&str>) -> Sighting {
         Sighting {
-            account: Account {
-                username: username.to_owned(),
-                ..Account::default()
-            },
-            member: nickname.map(|nickname| Membership {
-                nickname: Some(nickname.to_owned()),
-                avatar_hash: None,
-            }),
+            username: username.to_owned(),
+            nickname: nickname.map_or(Field::Unseen, |nickname| Field::Value(nickname.to_owned())),
+            ..Sighting::default()
         }
     }
 

@@ -8,8 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::buckets::BucketNumber;
 use wall_e::leveling::{
-    Account, ChannelId, LevelNumber, Membership, MessageId, Profile, Sighting, Standing, Timestamp,
-    UserId,
+    ChannelId, Field, LevelNumber, MessageId, Profile, Sighting, Standing, Timestamp, UserId,
 };
 use wall_e::store::outbox::{self, LevelUp};
 use wall_e::store::updated_user::{self, Unfinished};
@@ -48,12 +47,11 @@ fn shuffled(seed: u64) -> Vec<u64> {
 
 fn sighting(number: u64, round: u64) -> Sighting {
     Sighting {
-        account: Account {
-            username: format!("user{number} of {round}"),
-            display_name: None,
-            avatar_hash: Some(format!("hash{round}")),
-        },
-        member: Some(Membership::default()),
+        username: format!("user{number} of {round}"),
+        display_name: Field::Empty,
+        avatar_hash: Field::Value(format!("hash{round}")),
+        nickname: Field::Empty,
+        guild_avatar_hash: Field::Empty,
     }
 }
 

@@ -11,7 +11,7 @@ use discord_sim::members::{self, Generated, generated};
 use discord_sim::{ChannelKind, Fault, Message, Method, Sim, World};
 use serde_json::{Value, json};
 use sqlx::Row as _;
-use wall_e::leveling::{Account, Membership, Profile, Sighting, UserId};
+use wall_e::leveling::{Field, Profile, Sighting, UserId};
 use wall_e::profiles::Sightings;
 use wall_e::xp::{Origin, Saver};
 
@@ -426,14 +426,11 @@ async fn a_look_does_not_undo_what_was_heard_while_it_was_under_way() {
     let user = UserId::new(id).unwrap();
     let old = get(&room.sim, &room.as_member(id)["GET ".len()..]).await;
     let new = Sighting {
-        account: Account {
-            username: generated(0).username,
-            ..Account::default()
-        },
-        member: Some(Membership {
-            nickname: Some("New".to_owned()),
-            avatar_hash: None,
-        }),
+        username: generated(0).username,
+        display_name: Field::Empty,
+        avatar_hash: Field::Empty,
+        nickname: Field::Value("New".to_owned()),
+        guild_avatar_hash: Field::Empty,
     };
     room.parts.lurkers.run_once(at(0)).await.unwrap();
     // Asked twice: before the change, and answered after it with what was true before.
@@ -695,14 +692,9 @@ async fn a_list_counts_only_where_nothing_was_heard_since_it_was_asked_for() {
     let [heard, quiet] = [0, 1].map(|index| UserId::new(members::id_of(index)).unwrap());
     let (sightings, mut news) = Sightings::new(room.parts.xp.clone());
     let nicknamed = |nickname: &str| Sighting {
-        account: Account {
-            username: "name".to_owned(),
-            ..Account::default()
-        },
-        member: Some(Membership {
-            nickname: Some(nickname.to_owned()),
-            avatar_hash: None,
-        }),
+        username: "name".to_owned(),
+        nickname: Field::Value(nickname.to_owned()),
+        ..Sighting::default()
     };
     let (old, new, newer) = (nicknamed("Old"), nicknamed("New"), nicknamed("Newer"));
     let asked = sightings.list_starts();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use wall_e::leveling::{Account, ChannelId, Membership, MessageId, Sighting, Timestamp, UserId};
+use wall_e::leveling::{ChannelId, Field, MessageId, Sighting, Timestamp, UserId};
 use wall_e::profiles::{Register, Sightings};
 use wall_e::store::updated_user;
 use wall_e::xp::{Gap, Inbox, Saver, Seen, XpCache};
@@ -122,28 +122,26 @@ fn id(user: u64) -> UserId {
 
 fn seen(username: &str, nickname: Option<&str>) -> Sighting {
     Sighting {
-        account: Account {
-            username: username.to_owned(),
-            ..Account::default()
-        },
-        member: Some(Membership {
-            nickname: nickname.map(str::to_owned),
-            avatar_hash: None,
-        }),
+        username: username.to_owned(),
+        display_name: Field::Empty,
+        avatar_hash: Field::Empty,
+        nickname: nickname.map(str::to_owned).into(),
+        guild_avatar_hash: Field::Empty,
     }
 }
 
 /// As a message that does not show its author as a member.
 fn account_only(username: &str) -> Sighting {
     Sighting {
-        member: None,
+        nickname: Field::Unseen,
+        guild_avatar_hash: Field::Unseen,
         ..seen(username, None)
     }
 }
 
 fn pictured(username: &str, avatar: &str) -> Sighting {
     let mut seen = seen(username, None);
-    seen.account.avatar_hash = Some(avatar.to_owned());
+    seen.avatar_hash = Field::Value(avatar.to_owned());
     seen
 }
 

@@ -1,9 +1,13 @@
 //! Profiles and avatars: what changes in Discord is stored and copied, without asking Discord
 //! what an event has said already.
 
-use discord_sim::{Method, Sim, World};
+use std::time::Instant;
+
+use discord_sim::{Message, Method, Sim, World};
 use fault_lab::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
+use wall_e::leveling::{Field, Sighting, UserId};
+use wall_e::store::updated_user::{self, Unfinished};
 
 use crate::support::{Bot, Stage, TestDatabase, person, wait};
 
@@ -77,7 +81,7 @@ pub fn copies(sim: &Sim) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn every_kind_of_change_is_stored_and_nobody_is_looked_up_for_it() {
+async fn every_kind_of_change_is_stored_and_only_what_an_event_may_have_left_out_is_looked_up() {
     let stage = stage().await;
     let alice = stage.sim.user("alice");
     stage.sim.clear_requests();
@@ -92,9 +96,14 @@ async fn every_kind_of_change_is_stored_and_nobody_is_looked_up_for_it() {
     .await;
     stage.sim.nick(alice, Some("Al"));
     is_stored(&stage, alice, &[("nickname", Some("Al"))]).await;
+    let needless = looks(&stage, alice);
+    // An event that comes while the one before it is being stored may be asked about too.
+    assert!(needless <= 1, "{needless}");
+    // serenity does not tell what is empty from what was left out.
     stage.sim.nick(alice, None);
+    is_stored(&stage, alice, &[("nickname", None)]).await;
     stage.sim.global_name(alice, None);
-    is_stored(&stage, alice, &[("nickname", None), ("display_name", None)]).await;
+    is_stored(&stage, alice, &[("display_name", None)]).await;
     stage.sim.avatar(alice, Some(A));
     let first = is_copied(&stage, alice, A).await;
     stage.sim.avatar(alice, Some(MOVING));
@@ -115,13 +124,175 @@ async fn every_kind_of_change_is_stored_and_nobody_is_looked_up_for_it() {
         copies(&stage.sim).is_empty().then_some(())
     })
     .await;
-    for path in ["/guilds/{}/members/{}", "/users/{}"] {
-        let looks = stage.sim.requests_to(&Method::GET, path);
-        let looks = looks.iter().filter(|look| {
-            !look.path.ends_with("@me") && !look.path.ends_with(&stage.sim.bot_id().to_string())
-        });
-        assert_eq!(looks.count(), 0, "{path}");
+    // Two names and two avatars were taken away.
+    let looked = looks(&stage, alice);
+    assert!((4..=6).contains(&looked), "{looked}");
+}
+
+/// How often somebody was looked up.
+fn looks(stage: &Stage, user: u64) -> usize {
+    let paths = ["/guilds/{}/members/{}", "/users/{}"];
+    let asked = paths.map(|path| stage.sim.requests_to(&Method::GET, path));
+    let of_user = asked
+        .iter()
+        .flatten()
+        .filter(|request| request.path.ends_with(&format!("/{user}")));
+    of_user.count()
+}
+
+#[tokio::test]
+async fn an_event_that_leaves_names_and_avatars_out_takes_none_away() {
+    let stage = stage().await;
+    let alice = stage.sim.user("alice");
+    let known = [("nickname", Some("Al")), ("guild_avatar_hash", Some(OTHER))];
+    stage.sim.nick(alice, Some("Al"));
+    stage.sim.guild_avatar(alice, Some(OTHER));
+    is_copied(&stage, alice, OTHER).await;
+    is_stored(&stage, alice, &known).await;
+    stage.sim.clear_requests();
+    stage
+        .sim
+        .settings(|settings| settings.sparse_member_events = true);
+    let began = Instant::now();
+    let role = stage.sim.create_role("guest", 0);
+    for _ in 0..3 {
+        stage.sim.grant(alice, role);
+        stage.sim.revoke(alice, role);
+        stage.say("alice", "hello");
     }
+    stage.sim.username(alice, "alice.of.old");
+    is_stored(&stage, alice, &[("username", Some("alice.of.old"))]).await;
+    wait("one look", async || {
+        (looks(&stage, alice) > 0).then_some(())
+    })
+    .await;
+    stage.sim.global_name(alice, Some("Alice"));
+    is_stored(&stage, alice, &[("display_name", Some("Alice"))]).await;
+    is_stored(&stage, alice, &known).await;
+    let link = stored(&stage, alice).await["avatar_copy_hash"].clone();
+    assert_eq!(link, OTHER);
+    // However many events there were.
+    let (looked, minutes) = (looks(&stage, alice), began.elapsed().as_secs() / 60);
+    assert!(
+        looked as u64 <= 1 + minutes,
+        "{looked} in {minutes} minutes"
+    );
+}
+
+#[tokio::test]
+async fn what_is_gone_indeed_is_noticed_where_events_never_say_so() {
+    let stage = stage().await;
+    let (alice, bob) = (stage.sim.user("alice"), stage.sim.user("bob"));
+    let known = [("nickname", Some("Al")), ("guild_avatar_hash", Some(OTHER))];
+    stage.sim.nick(alice, Some("Al"));
+    stage.sim.guild_avatar(alice, Some(OTHER));
+    stage.say("bob", "hello");
+    stage.sim.nick(bob, Some("Bo"));
+    is_stored(&stage, alice, &known).await;
+    is_copied(&stage, alice, OTHER).await;
+    is_stored(&stage, bob, &[("nickname", Some("Bo"))]).await;
+    stage
+        .sim
+        .settings(|settings| settings.sparse_member_events = true);
+    // Discord is asked.
+    stage.sim.nick(alice, None);
+    is_stored(&stage, alice, &[("nickname", None), known[1]]).await;
+    stage.sim.guild_avatar(alice, None);
+    is_stored(
+        &stage,
+        alice,
+        &[("nickname", None), ("guild_avatar_hash", None)],
+    )
+    .await;
+    // Who was asked for just now is not asked for again so soon; a list shows them all the same.
+    let role = stage.sim.create_role("guest", 0);
+    stage.sim.grant(bob, role);
+    wait("bob to be asked for", async || {
+        (looks(&stage, bob) > 0).then_some(())
+    })
+    .await;
+    stage.sim.nick(bob, None);
+    stage.slash("mod", "verify_roles", json!([])).await;
+    is_stored(&stage, bob, &[("nickname", None)]).await;
+}
+
+#[tokio::test]
+async fn a_name_that_makes_no_sense_takes_nothing_away_and_the_message_earns() {
+    let stage = stage().await;
+    let (alice, general) = (stage.sim.user("alice"), stage.sim.channel("general"));
+    stage.sim.nick(alice, Some("Al"));
+    is_stored(&stage, alice, &[("nickname", Some("Al"))]).await;
+    let named = stored(&stage, alice).await;
+    let odd = json!({ "id": alice.to_string(), "username": 7, "global_name": [], "avatar": {} });
+    let member = json!({ "nick": 7, "avatar": [], "roles": [] });
+    let message = Message::new(general, alice, "hello");
+    let message = message.set("author", odd).set("member", member);
+    stage.sim.post(message);
+    wait("the message to earn", async || {
+        let count = stored(&stage, alice).await["message_count"].as_i64();
+        (count == named["message_count"].as_i64().map(|count| count + 1)).then_some(())
+    })
+    .await;
+    let after = stored(&stage, alice).await;
+    for field in ["username", "display_name", "nickname", "avatar_hash"] {
+        assert_eq!(after[field], named[field], "{field}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_bit_by_bit_is_stored_whole() {
+    let database = TestDatabase::migrated().await;
+    let (user, id) = (UserId::new(7).unwrap(), 7);
+    database.insert_user(id, 100, 5).await;
+    let store = database.store().await;
+    let mut session = store.acquire().await.unwrap();
+    let value = |text: &str| Field::Value(text.to_owned());
+    let named = |username: &str| Sighting {
+        username: username.to_owned(),
+        ..Sighting::default()
+    };
+    let bits = [
+        Sighting {
+            nickname: value("Al"),
+            display_name: value("Alice"),
+            ..named("a")
+        },
+        Sighting {
+            guild_avatar_hash: value(A),
+            nickname: Field::Unclear,
+            ..named("b")
+        },
+        Sighting {
+            display_name: Field::Empty,
+            ..named("c")
+        },
+    ];
+    for seen in &bits {
+        updated_user::mark(&mut session, &[(user, seen.clone())])
+            .await
+            .unwrap();
+    }
+    let expected = Sighting {
+        display_name: Field::Empty,
+        nickname: value("Al"),
+        guild_avatar_hash: value(A),
+        ..named("c")
+    };
+    let seen = updated_user::unstored(&mut session, 9).await.unwrap();
+    assert_eq!((seen.len(), &seen[0].sighting), (1, &expected));
+    // Once it is stored, only what is seen from then on is not.
+    let stored = Unfinished {
+        ticket: seen[0].ticket,
+        other_picture: false,
+    };
+    updated_user::leave_pictures(&mut session, &[stored])
+        .await
+        .unwrap();
+    updated_user::mark(&mut session, &[(user, named("d"))])
+        .await
+        .unwrap();
+    let seen = updated_user::unstored(&mut session, 9).await.unwrap();
+    assert_eq!((seen.len(), &seen[0].sighting), (1, &named("d")));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use wall_e::discord::avatar_channel::AvatarChannel;
 use wall_e::discord::council::Council;
 use wall_e::discord::{Rest, client};
 use wall_e::leveling::GuildId;
-use wall_e::profiles::{Links, Lurkers};
+use wall_e::profiles::{Links, Lurkers, Unclear};
 use wall_e::store::level;
 use wall_e::xp::XpCache;
 
@@ -130,6 +130,7 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         xp: Arc::new(XpCache::load(&store, levels).await?),
         rest,
         guild,
+        unclear: Unclear::default(),
         idle_until: Mutex::default(),
         filled: Mutex::default(),
     };

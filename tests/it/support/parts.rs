@@ -7,7 +7,7 @@ use discord_sim::Sim;
 use wall_e::discord::avatar_channel::AvatarChannel;
 use wall_e::discord::council::Council;
 use wall_e::leveling::GuildId;
-use wall_e::profiles::{Actives, Copies, Links, Lurkers};
+use wall_e::profiles::{Actives, Copies, Links, Lurkers, Unclear};
 use wall_e::store::Database;
 use wall_e::xp::XpCache;
 
@@ -63,6 +63,7 @@ impl Parts {
                 xp: Arc::clone(&xp),
                 rest,
                 guild,
+                unclear: Unclear::default(),
                 idle_until: Mutex::default(),
                 filled: Mutex::default(),
             },
