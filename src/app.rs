@@ -270,7 +270,7 @@ async fn build(
         gate: gate.clone(),
         database: database.clone(),
         time: time.clone(),
-        revoked: revoked.clone(),
+        rest: rest.clone(),
         under_way: under_way.clone(),
     }));
     let listeners = Listeners {
@@ -286,7 +286,8 @@ async fn build(
         known_guild: known_guild.clone(),
         commands: Arc::clone(&commands),
         council: Arc::clone(&council),
-        revoked: revoked.clone(),
+        rest: rest.clone(),
+        looked_for_old_commands: Arc::default(),
         stop,
         unknown: Unknown::default(),
     };
@@ -329,6 +330,7 @@ async fn build(
             council: Arc::clone(&council),
             logged: Mutex::default(),
         },
+        council: Arc::clone(&council),
         verifications: verifications_task,
         register: Register {
             database: database.clone(),

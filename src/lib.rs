@@ -122,6 +122,11 @@
 //! - A level-up gives the roles between the level before and the one reached, without asking
 //!   what the member holds: one call. Whoever earns for the first time gets the lowest level's
 //!   role through the same table as those who come back.
+//! - Whoever posts in a channel waits for its turn there, and hands it on afterwards: a queue
+//!   without a task of its own, of which nothing is left when nobody waits. serenity's limiter
+//!   alone lets everything through at once when a limit resets, whoever wrote it.
+//! - An answer that is not given in time is deferred by the conversation itself, and not by each
+//!   command: how far it has come is known in one place.
 //! - All role calls pass one gate in the order in which they came, instead of a worker with a
 //!   queue: a level-up waits for one call of a verification, not for its end.
 //! - Who may do what is told by the guild's owner and roles, which events keep current and REST

@@ -2,23 +2,31 @@
 //!
 //! Decides nothing about XP; only who sees what, and what goes to the log instead.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use poise::serenity_prelude as serenity;
-use poise::{ApplicationContext, CommandInteractionType, FrameworkError};
+use poise::{CommandInteractionType, FrameworkError};
 
-use super::{Context, Data, Error, usage};
-use crate::discord::interaction::Asked;
-use crate::discord::reply::Reply;
-use crate::discord::{RestError, buttons};
+use super::allowance::Verdict;
+use super::rights::Right;
+use super::{Context, Data, Error, locked, manual, usage};
+use crate::backoff::backoff;
+use crate::discord::interaction::Conversation;
+use crate::discord::reply::{Reply, say_privately};
+use crate::discord::{Priority, Rest, RestError, buttons};
 use crate::error::UserError;
-use crate::leveling::{ChannelId, MessageId};
+use crate::leveling::{ChannelId, MessageId, UserId};
 use crate::store;
 
 /// How long a command waits for the messages before it to be counted. Discord gives
 /// a slash command three seconds in all.
 const SETTLE: Duration = Duration::from_millis(800);
+
+/// How often, and how far apart, it is tried to complete an answer.
+const COMPLETE_ATTEMPTS: u32 = 6;
+const COMPLETE_LEAST: Duration = Duration::from_secs(5);
+const COMPLETE_MOST: Duration = Duration::from_mins(5);
 
 /// Said when the reason is not the person's business.
 const FAILED: &str = "That did not work; the reason is in the bot's log.";
@@ -34,20 +42,87 @@ struct NotAnswered(RestError);
 /// Said when Discord is the reason.
 pub(super) const SILENT: &str = "Discord does not answer just now; try again shortly.";
 
-/// Where an answer stands that everyone sees, to be completed later.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub channel: serenity::ChannelId,
-    pub message: serenity::MessageId,
+/// What is known of a command while it runs.
+pub(super) struct Invocation {
+    /// Over a slash command.
+    pub conversation: Option<Arc<Conversation>>,
+    /// Whether all checks have been passed.
+    pub is_allowed: bool,
 }
 
-/// Says something to whoever ran the command, and where it stands then, if Discord tells.
-pub(super) async fn answer_at(ctx: Context<'_>, reply: &Reply) -> Result<Option<Place>, Error> {
-    let posted = say(ctx, reply).await.map_err(NotAnswered)?;
-    Ok(posted.map(|message| Place {
-        channel: ctx.channel_id(),
-        message,
-    }))
+/// Notes that the caller may run the command.
+pub(super) async fn allowed(ctx: Context<'_>) {
+    if let Some(mut noted) = ctx.invocation_data::<Invocation>().await {
+        noted.is_allowed = true;
+        return;
+    }
+    let invocation = Invocation {
+        conversation: None,
+        is_allowed: true,
+    };
+    ctx.set_invocation_data(invocation).await;
+}
+
+/// An answer that is given and may still be rewritten.
+#[derive(Clone, Debug)]
+pub(super) struct MessageRef {
+    /// The message, where it is known.
+    message: Option<(serenity::ChannelId, serenity::MessageId)>,
+    /// What it answers, if not a text.
+    conversation: Option<Arc<Conversation>>,
+}
+
+impl MessageRef {
+    /// The message whose button was pressed.
+    pub fn of_press(conversation: Arc<Conversation>, message: &serenity::Message) -> Self {
+        Self {
+            message: Some((message.channel_id, message.id)),
+            conversation: Some(conversation),
+        }
+    }
+
+    /// Puts something else in its place. An interaction's token is good for 15 minutes, also
+    /// where the bot may not see the channel; after that the message is edited as any other.
+    pub async fn rewrite(&self, rest: &Rest, reply: &Reply) -> Result<(), RestError> {
+        if let Some(conversation) = &self.conversation {
+            match conversation.replace(rest, reply).await {
+                Err(RestError::Refused {
+                    status: 401 | 404, ..
+                }) if self.message.is_some() => {}
+                other => return other,
+            }
+        }
+        match self.message {
+            Some((channel, message)) => reply.put_in_place_of(rest, channel, message).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Gives it its final form. Where Discord does not take that now (it limits how often old
+    /// messages are edited), it is tried a few more times.
+    pub async fn complete(&self, rest: &Rest, reply: &Reply) {
+        for attempt in 0.. {
+            match self.rewrite(rest, reply).await {
+                Ok(()) => return,
+                Err(RestError::Unreachable(_)) if attempt < COMPLETE_ATTEMPTS => {
+                    tokio::time::sleep(backoff(attempt, COMPLETE_LEAST, COMPLETE_MOST)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "an answer could not be completed; what it was about is done");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Says something to whoever ran the command, and where it stands then.
+pub(super) async fn answer_at(ctx: Context<'_>, reply: &Reply) -> Result<MessageRef, Error> {
+    let message = say(ctx, reply).await.map_err(NotAnswered)?;
+    Ok(MessageRef {
+        message: message.map(|message| (ctx.channel_id(), message)),
+        conversation: conversation(ctx).await,
+    })
 }
 
 /// Says something to whoever ran the command.
@@ -62,30 +137,41 @@ pub(super) async fn answer(ctx: Context<'_>, reply: Reply) -> Result<(), Error> 
 async fn say(ctx: Context<'_>, reply: &Reply) -> Result<Option<serenity::MessageId>, RestError> {
     let rest = &ctx.data().rest;
     match ctx {
-        Context::Prefix(ctx) => reply.to_message(rest, ctx.msg).await,
-        Context::Application(ctx) => {
-            let asked = Asked::from(ctx.interaction);
-            match stage_of(&ctx) {
-                Stage::Suggesting => Ok(None),
-                Stage::Fresh => asked.answer(rest, reply).await,
-                Stage::Deferred if reply.is_private() => {
-                    // What was deferred in public cannot become private.
-                    asked.delete(rest).await?;
-                    asked.add(rest, reply).await?;
-                    Ok(None)
-                }
-                Stage::Deferred => asked.edit(rest, reply).await,
-            }
+        Context::Prefix(prefix) => {
+            let priority = priority(ctx).await;
+            reply.to_message(rest, prefix.msg, priority).await
         }
+        Context::Application(_) => match conversation(ctx).await {
+            Some(conversation) => conversation.answer(rest, reply).await,
+            // Only suggestions are wanted.
+            None => Ok(None),
+        },
     }
 }
 
-/// Asks Discord for more time than the 3 s that a slash command has.
+/// Answers to moderators go ahead of others.
+async fn priority(ctx: Context<'_>) -> Priority {
+    let noted = ctx.invocation_data::<Invocation>().await;
+    let is_allowed = noted.is_some_and(|noted| noted.is_allowed);
+    let for_some = manual(ctx.command()).is_some_and(|manual| manual.right != Right::Anyone);
+    if is_allowed && for_some {
+        Priority::Ahead
+    } else {
+        Priority::Usual
+    }
+}
+
+async fn conversation(ctx: Context<'_>) -> Option<Arc<Conversation>> {
+    let noted = ctx.invocation_data::<Invocation>().await;
+    noted.and_then(|noted| noted.conversation.clone())
+}
+
+/// Asks Discord at once for more time than the 3 s that a slash command has: for commands that
+/// always take long. The others are deferred by themselves when they do.
 pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
-    if let Context::Application(ctx) = ctx {
-        let deferred = Asked::from(ctx.interaction).defer(&ctx.data().rest).await;
+    if let Some(conversation) = conversation(ctx).await {
+        let deferred = conversation.defer(&ctx.data().rest).await;
         deferred.map_err(NotAnswered)?;
-        ctx.has_sent_initial_response.store(true, Ordering::Release);
     }
     Ok(())
 }
@@ -132,6 +218,9 @@ pub(super) async fn on_error(error: FrameworkError<'_, Data, Error>) {
             ctx,
             ..
         } => {
+            if let Some(NotAnswered(RestError::LeftOut { .. })) = error.downcast_ref() {
+                return left_out(ctx).await;
+            }
             let sentence = sentence_for(&error, &ctx.command().name);
             if !error.is::<NotAnswered>() {
                 apologise(ctx, sentence).await;
@@ -149,6 +238,25 @@ pub(super) async fn on_error(error: FrameworkError<'_, Data, Error>) {
     }
 }
 
+/// Tells whoever asked, once in a while and privately, that an answer was left out. How many
+/// are left out stands in the log already.
+async fn left_out(ctx: Context<'_>) {
+    let data = ctx.data();
+    let (Ok(user), Some(now)) = (
+        UserId::try_from(ctx.author().id),
+        MessageId::new(ctx.id()).map(MessageId::sent_at),
+    ) else {
+        return;
+    };
+    if locked(&data.told_of_left_out).take(user, now) != Verdict::Allowed {
+        return;
+    }
+    let sentence = "Too many commands are waiting in that channel, and I have left out some of yours. Please try again later.";
+    if let Err(error) = say_privately(&data.rest, user, sentence).await {
+        tracing::debug!(%error, "whoever had an answer left out could not be told");
+    }
+}
+
 /// Tells the person what went wrong, where nobody else sees it if Discord can do that.
 async fn apologise(ctx: Context<'_>, sentence: String) {
     if let Err(error) = answer(ctx, Reply::text(sentence).private()).await {
@@ -162,25 +270,10 @@ async fn apologise(ctx: Context<'_>, sentence: String) {
 
 /// Whether only suggestions are wanted.
 pub(super) fn is_still_typed(ctx: Context<'_>) -> bool {
-    matches!(&ctx, Context::Application(ctx) if matches!(stage_of(ctx), Stage::Suggesting))
-}
-
-/// How far the conversation over a slash command has come.
-enum Stage {
-    /// It is still being typed: only suggestions are wanted.
-    Suggesting,
-    Fresh,
-    Deferred,
-}
-
-fn stage_of(ctx: &ApplicationContext<'_, Data, Error>) -> Stage {
-    if ctx.interaction_type == CommandInteractionType::Autocomplete {
-        Stage::Suggesting
-    } else if ctx.has_sent_initial_response.load(Ordering::Acquire) {
-        Stage::Deferred
-    } else {
-        Stage::Fresh
-    }
+    let Context::Application(ctx) = &ctx else {
+        return false;
+    };
+    ctx.interaction_type == CommandInteractionType::Autocomplete
 }
 
 /// Has the buttons taken off when they stop working. Where that cannot be noted now, whoever

@@ -11,7 +11,7 @@ use crate::error::UserError;
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"help [command]\", example: \"help rank\", right: Right::Anyone }"
+    custom_data = "Manual { usage: \"help [command]\", example: \"help rank\", right: Right::Anyone, private: true }"
 )]
 pub(super) async fn help(
     ctx: Context<'_>,
@@ -51,6 +51,7 @@ fn overview(prefix: &str, commands: &[Command], rights: &Rights, caller: &Caller
                 usage,
                 example,
                 right,
+                ..
             } = manual(command)?;
             let allowed = rights.allow(right, caller);
             is_unknown |= allowed.is_err();
@@ -83,6 +84,7 @@ fn details(prefix: &str, command: &Command, rights: &Rights, caller: &Caller) ->
         usage,
         example,
         right,
+        ..
     }) = manual(command)
     {
         parts.push(format!(

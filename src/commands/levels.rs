@@ -16,7 +16,7 @@ use crate::xp::XpCache;
     prefix_command,
     slash_command,
     default_member_permissions = "MANAGE_MESSAGES",
-    custom_data = "Manual { usage: \"levels [page]\", example: \"levels\", right: Right::Moderator }"
+    custom_data = "Manual { usage: \"levels [page]\", example: \"levels\", right: Right::Moderator, private: false }"
 )]
 pub(super) async fn levels(
     ctx: Context<'_>,

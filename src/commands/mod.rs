@@ -4,9 +4,11 @@
 //! as a [`UserError`](crate::error::UserError) for the person, or as anything else for the
 //! log.
 
+mod allowance;
 mod answering;
 mod autocomplete;
 mod help;
+mod invoked;
 mod levels;
 mod naming;
 mod person;
@@ -22,23 +24,28 @@ mod target;
 mod verify_roles;
 mod xp;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use poise::serenity_prelude as serenity;
 use poise::{Framework, FrameworkOptions, PrefixFrameworkOptions};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::discord::Rest;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::DiscordTime;
-use crate::leveling::GuildId;
+use crate::error::UserError;
+use crate::leveling::{GuildId, MessageId};
 use crate::roles::{Members, RoleBook, Verifications};
 use crate::store::Database;
 use crate::xp::{Inbox, LevelNames, XpCache};
+use allowance::{Allowance, Verdict};
 use answering::{answer, defer, sentence_for, settle};
 use rights::{Right, Rights};
+
+/// Said once to whoever runs more commands than that.
+const TOO_MANY: &str =
+    "I answer five commands at once, and then one every four seconds. Please wait a little.";
 
 /// How a command fails: with a sentence for the person, or with a cause for the log.
 type Error = anyhow::Error;
@@ -75,6 +82,8 @@ struct Manual {
     example: &'static str,
     /// Who may run it.
     right: Right,
+    /// Whether its usual answer is for the caller alone, where Discord can do that.
+    private: bool,
 }
 
 /// What commands work with.
@@ -106,17 +115,33 @@ pub struct Setting {
     pub database: Database,
     /// What time it is.
     pub time: DiscordTime,
-    /// Cancelled when Discord refuses the token.
-    pub revoked: CancellationToken,
+    /// Calls to Discord.
+    pub rest: Rest,
     /// Commands that are being answered.
     pub under_way: TaskTracker,
 }
 
-/// The [`Setting`], and Discord.
+/// The [`Setting`], and who has run what lately.
 #[derive(Debug)]
 pub struct Data {
     setting: Setting,
     rest: Rest,
+    commands_run: Mutex<Allowance>,
+    buttons_pressed: Mutex<Allowance>,
+    /// Who was told lately that answers to them were left out.
+    told_of_left_out: Mutex<Allowance>,
+}
+
+impl Data {
+    fn new(setting: Setting) -> Self {
+        Self {
+            rest: setting.rest.clone(),
+            setting,
+            commands_run: Mutex::new(Allowance::of_commands()),
+            buttons_pressed: Mutex::new(Allowance::of_buttons()),
+            told_of_left_out: Mutex::new(Allowance::of_warnings()),
+        }
+    }
 }
 
 /// Finds and runs commands. Only what can be one is handed over: a framework that
@@ -152,16 +177,30 @@ impl Commands {
         let Some(framework) = self.framework.get() else {
             return;
         };
-        if let serenity::FullEvent::InteractionCreate {
-            interaction: serenity::Interaction::Component(press),
-        } = &event
-        {
-            let data = framework.user_data().await;
-            // Held until it is answered; shutdown waits for it.
-            let _under_way = data.setting.under_way.token();
-            Box::pin(pressed::pressed(data, &ctx, press)).await;
-        } else {
-            serenity::Framework::dispatch(framework, ctx, event).await;
+        // Held until the command has been answered; shutdown waits for it.
+        let _under_way = self.setting.under_way.token();
+        let serenity::FullEvent::InteractionCreate { interaction } = &event else {
+            return serenity::Framework::dispatch(framework, ctx, event).await;
+        };
+        let data = framework.user_data().await;
+        let context = poise::FrameworkContext {
+            serenity_context: &ctx,
+            options: framework.options(),
+            user_data: data,
+            shard_manager: framework.shard_manager(),
+        };
+        match interaction {
+            serenity::Interaction::Command(command) => {
+                Box::pin(invoked::command(context, command)).await;
+            }
+            serenity::Interaction::Autocomplete(typed) => {
+                Box::pin(invoked::typing(context, typed)).await;
+            }
+            serenity::Interaction::Component(press) => {
+                Box::pin(pressed::pressed(data, &ctx, press)).await;
+            }
+            serenity::Interaction::Modal(form) => invoked::form(data, form).await,
+            _ => {}
         }
     }
 }
@@ -183,22 +222,43 @@ fn framework(setting: Setting) -> Framework<Data, Error> {
             execute_untracked_edits: false,
             ..PrefixFrameworkOptions::default()
         },
-        command_check: Some(|ctx| Box::pin(rights::check(ctx))),
-        pre_command: |ctx| {
-            Box::pin(async move {
-                // Held until the command has been answered; shutdown waits for it.
-                ctx.set_invocation_data(ctx.data().setting.under_way.token())
-                    .await;
-            })
-        },
+        command_check: Some(|ctx| Box::pin(check(ctx))),
+        pre_command: |ctx| Box::pin(answering::allowed(ctx)),
         on_error: |error| Box::pin(answering::on_error(error)),
         initialize_owners: false,
         ..FrameworkOptions::default()
     };
-    Framework::new(options, |ctx, _, _| {
-        let rest = Rest::new(Arc::clone(&ctx.http), setting.revoked.clone());
-        Box::pin(async move { Ok::<_, Error>(Data { setting, rest }) })
+    Framework::new(options, |_, _, _| {
+        Box::pin(async move { Ok::<_, Error>(Data::new(setting)) })
     })
+}
+
+/// Whether the command may run now. Other guilds are ignored, whatever is typed there; whoever
+/// runs too many commands is told so once, and then ignored.
+async fn check(ctx: Context<'_>) -> Result<bool, Error> {
+    let data = ctx.data();
+    if ctx.guild_id() != Some(data.setting.guild.into()) {
+        return Ok(false);
+    }
+    if !answering::is_still_typed(ctx) {
+        let caller = person::caller_id(ctx)?;
+        // Discord's own time: commands that are delivered late were not typed at once.
+        let now = MessageId::new(ctx.id()).map(MessageId::sent_at);
+        let verdict = now.map(|now| locked(&data.commands_run).take(caller, now));
+        match verdict {
+            None | Some(Verdict::Allowed) => {}
+            Some(Verdict::Refused) => return Ok(false),
+            Some(Verdict::RefusedAndTold) => {
+                tracing::info!(user = %caller, "someone runs more commands than are answered");
+                return Err(UserError(TOO_MANY.to_owned()).into());
+            }
+        }
+    }
+    rights::check(ctx).await
+}
+
+fn locked(allowance: &Mutex<Allowance>) -> MutexGuard<'_, Allowance> {
+    allowance.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How the command is meant to be used.
@@ -228,6 +288,7 @@ mod tests {
                 usage,
                 example,
                 right,
+                ..
             } = manual(&command).expect("a manual");
             let shown_to_all = command.default_member_permissions.is_empty();
             assert_eq!(shown_to_all, right == Right::Anyone, "{}", command.name);

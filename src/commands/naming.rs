@@ -7,7 +7,7 @@
 use poise::serenity_prelude::{self as serenity, CommandOptionType, CreateCommandOption};
 use poise::{PopArgument, SlashArgError, SlashArgument};
 
-use super::answering::Place;
+use super::answering::MessageRef;
 use super::person::caller_id;
 use super::{Context, Data, Error, sentence_for};
 use crate::discord::buttons::{self, Look, Wish};
@@ -84,8 +84,8 @@ impl Done {
         Reply::text(self.sentence.clone())
     }
 
-    /// Has the members' roles put right, and says at `place` how many it concerned.
-    pub fn follow(self, data: &Data, place: Option<Place>) {
+    /// Has the members' roles put right, and says in `answer` how many it concerned.
+    pub fn follow(self, data: &Data, answer: Option<MessageRef>) {
         let (rest, verifications) = (data.rest.clone(), data.setting.verifications.clone());
         data.setting.under_way.spawn(async move {
             let concerned = match verifications.made().await {
@@ -97,10 +97,8 @@ impl Done {
                 Err(_) => "It is applied to the members as soon as Discord lets it be.".to_owned(),
             };
             let reply = Reply::text(format!("{} {concerned}", self.sentence));
-            if let Some(Place { channel, message }) = place
-                && let Err(error) = reply.put_in_place_of(&rest, channel, message).await
-            {
-                tracing::debug!(%error, "an answer could not be completed");
+            if let Some(answer) = answer {
+                answer.complete(&rest, &reply).await;
             }
         });
     }

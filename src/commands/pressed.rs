@@ -3,44 +3,67 @@
 //! What the button means stands in its id ([`crate::discord::buttons`]). A client can send any id it
 //! likes, so nothing is done that its sender may not do anyway.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use poise::serenity_prelude::{self as serenity, ComponentInteraction};
 
-use super::answering::Place;
+use super::allowance::Verdict;
+use super::answering::MessageRef;
+use super::invoked::{Place, place};
 use super::levels::Listed;
 use super::naming::{self, Carried, Number, Scene, Wanted, id_of_bot};
 use super::profiles::AvatarReset;
 use super::rights::{Right, guild_roles};
-use super::{Data, Error, ranks, sentence_for};
-use crate::discord::RestError;
+use super::{Data, Error, locked, ranks, sentence_for};
 use crate::discord::buttons::{self, Button, List, Turn, Wish, turned};
-use crate::discord::interaction::Asked;
+use crate::discord::interaction::Conversation;
 use crate::discord::reply::Reply;
 use crate::error::UserError;
-use crate::leveling::UserId;
+use crate::leveling::{MessageId, UserId};
 use crate::roles::ALLOWED_FOR;
 use crate::store::verification;
 
 /// How often the answer says how far something long is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
+/// Said of buttons of an earlier bot, and of those that nobody was shown.
+const NO_BUTTON: &str = "This button does not work any more.";
+/// Said once to whoever presses faster than that.
+const TOO_MANY_PRESSES: &str =
+    "I react to ten presses at once, and then to one every second. Please wait a little.";
 
 /// Does what the button asks for, or says why not. Never fails: what goes wrong is said to
 /// whoever pressed, and stands in the log.
 pub(super) async fn pressed(data: &Data, ctx: &serenity::Context, press: &ComponentInteraction) {
-    if press.guild_id != Some(data.setting.guild.into()) {
-        return;
+    let conversation = Arc::new(Conversation::of_press(press));
+    match place(data, press.guild_id) {
+        Place::OtherGuild => return,
+        Place::DirectMessages => return whisper(data, &conversation, NO_BUTTON).await,
+        Place::OwnGuild => {}
     }
     let press = Pressed {
         data,
         ctx,
         press,
-        answered: AtomicBool::new(false),
+        conversation,
     };
-    if let Err(error) = press.react().await {
-        press.whisper(sentence_for(&error, "a button")).await;
+    match press.take_token() {
+        Verdict::Allowed => {}
+        // Else Discord shows whoever pressed that it failed.
+        Verdict::Refused => return press.acknowledge().await,
+        Verdict::RefusedAndTold => {
+            return whisper(data, &press.conversation, TOO_MANY_PRESSES).await;
+        }
     }
+    let reacting = async {
+        if let Err(error) = press.react().await {
+            let sentence = sentence_for(&error, "a button");
+            whisper(data, &press.conversation, &sentence).await;
+        }
+    };
+    let conversation = &press.conversation;
+    let reacting = Box::pin(reacting);
+    conversation.defer_if_late(&data.rest, reacting).await;
 }
 
 /// A button that was pressed.
@@ -48,19 +71,24 @@ struct Pressed<'a> {
     data: &'a Data,
     ctx: &'a serenity::Context,
     press: &'a ComponentInteraction,
-    /// Whether Discord has had its answer, after which only more can be said.
-    answered: AtomicBool,
+    conversation: Arc<Conversation>,
 }
 
 impl Pressed<'_> {
     async fn react(&self) -> Result<(), Error> {
-        let Self { data, press, .. } = self;
+        let Self {
+            data,
+            press,
+            conversation,
+            ..
+        } = self;
+        let rest = &data.rest;
         let bot = self.ctx.cache.current_user().id;
         let button = Button::parse(&press.data.custom_id);
         let Some(Button { caller, wish }) = button.filter(|_| press.message.author.id == bot)
         else {
             tracing::warn!(user = %press.user.id, "someone pressed what is no button of ours");
-            return Err(UserError("This button does not work any more.".to_owned()).into());
+            return Err(UserError(NO_BUTTON.to_owned()).into());
         };
         if caller.is_some_and(|caller| caller.get() != press.user.id.get()) {
             tracing::info!(user = %press.user.id, ?wish, "someone pressed another's button");
@@ -69,8 +97,7 @@ impl Pressed<'_> {
         }
         // What the council is asked may be answered the next day.
         if caller.is_some() && !self.in_time() {
-            self.answer(self.asked().without_buttons(&data.rest))
-                .await?;
+            conversation.take_buttons_off(rest).await?;
             let sentence = "These buttons have stopped working; type the command again.";
             return Err(UserError(sentence.to_owned()).into());
         }
@@ -78,43 +105,40 @@ impl Pressed<'_> {
         let caller = caller.map_err(|()| anyhow::anyhow!("the caller's id is none"))?;
         match wish {
             Wish::Close => {
-                self.answer(self.asked().acknowledge(&data.rest)).await?;
-                self.asked().delete(&data.rest).await?;
+                conversation.defer(rest).await?;
+                conversation.delete(rest).await?;
             }
             Wish::Leave => {
                 let reply = Reply::text("Everything stays as it is.");
-                self.answer(self.asked().update(&data.rest, &reply)).await?;
+                conversation.replace(rest, &reply).await?;
             }
             Wish::Turn { list, from, to } => {
                 let page = self.page(caller, list, from, to).await?;
-                self.answer(self.asked().update(&data.rest, &page)).await?;
+                conversation.replace(rest, &page).await?;
             }
             Wish::RestoreRole { .. } | Wish::DropName { .. } | Wish::AllowRemovals { .. } => {
                 self.check(Right::Moderator, wish).await?;
                 // The council's message stays as it is until the problem is solved.
-                self.answer(self.asked().defer_privately(&data.rest))
-                    .await?;
+                conversation.defer_privately(rest).await?;
                 let reply = self.for_the_council(&self.scene(caller)?, wish).await;
                 let reply =
                     reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
-                self.asked().edit(&data.rest, &reply).await?;
+                conversation.answer(rest, &reply.private()).await?;
             }
             Wish::ResetProfiles => {
                 self.check(Right::Operator, wish).await?;
                 let working = Reply::text("One moment …");
-                self.answer(self.asked().update(&data.rest, &working))
-                    .await?;
+                conversation.replace(rest, &working).await?;
                 let reply = self.reset_profiles(caller).await;
                 let reply =
                     reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
-                self.asked().edit(&data.rest, &reply).await?;
+                conversation.replace(rest, &reply).await?;
             }
             Wish::Take { .. } | Wish::OfferDelete { .. } | Wish::Delete { .. } => {
                 self.check(Right::Moderator, wish).await?;
                 // What follows may take more than 3 s; and who presses twice means it once.
                 let working = Reply::text("One moment …");
-                self.answer(self.asked().update(&data.rest, &working))
-                    .await?;
+                conversation.replace(rest, &working).await?;
                 // A refusal, too, is the end of these buttons: the next try begins anew.
                 let carried = carry_out(&self.scene(caller)?, wish).await;
                 let (reply, done) = match carried {
@@ -122,10 +146,11 @@ impl Pressed<'_> {
                     Ok(Carried::Done(done)) => (done.reply(), Some(done)),
                     Err(error) => (Reply::text(sentence_for(&error, "a button")), None),
                 };
-                self.asked().edit(&data.rest, &reply).await?;
+                conversation.replace(rest, &reply).await?;
                 if let Some(done) = done {
-                    let (channel, message) = (press.message.channel_id, press.message.id);
-                    done.follow(data, Some(Place { channel, message }));
+                    let conversation = Arc::clone(conversation);
+                    let answer = MessageRef::of_press(conversation, &press.message);
+                    done.follow(data, Some(answer));
                 }
             }
         }
@@ -152,7 +177,7 @@ impl Pressed<'_> {
             let (users, of) = (reset.users, setting.xp.len());
             let working = format!("One moment … The avatars of {users} of {of} users are dropped.");
             let working = Reply::text(working);
-            if let Err(error) = self.asked().edit(&self.data.rest, &working).await {
+            if let Err(error) = self.conversation.replace(&self.data.rest, &working).await {
                 tracing::debug!(%error, "an answer could not say how far it is");
             }
         }
@@ -185,7 +210,7 @@ impl Pressed<'_> {
                     "The roles are taken now; the log says when it is done.",
                 ))
             }
-            _ => Err(UserError("This button does not work any more.".to_owned()).into()),
+            _ => Err(UserError(NO_BUTTON.to_owned()).into()),
         }
     }
 
@@ -235,31 +260,30 @@ impl Pressed<'_> {
         }
     }
 
-    fn asked(&self) -> Asked<'_> {
-        Asked::from(self.press)
-    }
-
-    /// Discord's first answer.
-    async fn answer(
-        &self,
-        answer: impl Future<Output = Result<(), RestError>>,
-    ) -> Result<(), Error> {
-        answer.await?;
-        self.answered.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    /// Says something that only whoever pressed sees.
-    async fn whisper(&self, sentence: String) {
-        let (rest, reply) = (&self.data.rest, Reply::text(sentence).private());
-        let said = if self.answered.load(Ordering::Acquire) {
-            self.asked().add(rest, &reply).await
-        } else {
-            self.asked().answer(rest, &reply).await.map(|_| ())
-        };
-        if let Err(error) = said {
-            tracing::warn!(%error, "whoever pressed a button could not be told why nothing happened");
+    fn take_token(&self) -> Verdict {
+        let caller = UserId::try_from(self.press.user.id);
+        let pressed = serenity::MessageId::new(self.press.id.get()).try_into();
+        match (caller, pressed) {
+            (Ok(caller), Ok(pressed)) => {
+                let now = MessageId::sent_at(pressed);
+                locked(&self.data.buttons_pressed).take(caller, now)
+            }
+            _ => Verdict::Allowed,
         }
+    }
+
+    async fn acknowledge(&self) {
+        if let Err(error) = self.conversation.defer(&self.data.rest).await {
+            tracing::debug!(%error, "a pressed button could not be acknowledged");
+        }
+    }
+}
+
+/// Says something that only whoever pressed sees.
+async fn whisper(data: &Data, conversation: &Conversation, sentence: &str) {
+    let reply = Reply::text(sentence).private();
+    if let Err(error) = conversation.answer(&data.rest, &reply).await {
+        tracing::warn!(%error, "whoever pressed a button could not be told why nothing happened");
     }
 }
 
@@ -275,6 +299,6 @@ async fn carry_out(scene: &Scene<'_>, wish: Wish) -> Result<Carried, Error> {
         Wish::Delete { role } => naming::delete(scene, role)
             .await
             .map(|reply| Carried::Asked(Box::new(reply))),
-        _ => Err(UserError("This button does not work any more.".to_owned()).into()),
+        _ => Err(UserError(NO_BUTTON.to_owned()).into()),
     }
 }

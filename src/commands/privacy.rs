@@ -14,7 +14,7 @@ use crate::xp::{Change, ChangeRequest};
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"hide_xp [@user]\", example: \"hide_xp\", right: Right::Anyone }"
+    custom_data = "Manual { usage: \"hide_xp [@user]\", example: \"hide_xp\", right: Right::Anyone, private: true }"
 )]
 pub(super) async fn hide_xp(
     ctx: Context<'_>,
@@ -27,7 +27,7 @@ pub(super) async fn hide_xp(
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"show_xp [@user]\", example: \"show_xp\", right: Right::Anyone }"
+    custom_data = "Manual { usage: \"show_xp [@user]\", example: \"show_xp\", right: Right::Anyone, private: true }"
 )]
 pub(super) async fn show_xp(
     ctx: Context<'_>,

@@ -32,7 +32,7 @@ const REASON: usize = 120;
     prefix_command,
     slash_command,
     default_member_permissions = "MANAGE_GUILD",
-    custom_data = "Manual { usage: \"profile_queue\", example: \"profile_queue\", right: Right::Operator }"
+    custom_data = "Manual { usage: \"profile_queue\", example: \"profile_queue\", right: Right::Operator, private: true }"
 )]
 pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
     let database = &ctx.data().setting.database;
@@ -60,6 +60,7 @@ pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
         usage: \"reset_attempts @user\",
         example: \"reset_attempts @alice\",
         right: Right::Operator,
+        private: true,
     }"
 )]
 pub(super) async fn reset_attempts(
@@ -98,7 +99,7 @@ pub(super) async fn reset_attempts(
     prefix_command,
     slash_command,
     default_member_permissions = "MANAGE_GUILD",
-    custom_data = "Manual { usage: \"reset_profiles\", example: \"reset_profiles\", right: Right::Operator }"
+    custom_data = "Manual { usage: \"reset_profiles\", example: \"reset_profiles\", right: Right::Operator, private: false }"
 )]
 pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
     let users = ctx.data().setting.xp.len();

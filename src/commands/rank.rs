@@ -14,7 +14,7 @@ use crate::xp::Card;
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"rank [@user]\", example: \"rank @alice\", right: Right::Anyone }"
+    custom_data = "Manual { usage: \"rank [@user]\", example: \"rank @alice\", right: Right::Anyone, private: false }"
 )]
 pub(super) async fn rank(
     ctx: Context<'_>,

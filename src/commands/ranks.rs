@@ -22,7 +22,7 @@ pub(super) const ROWS: usize = 10;
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"ranks [page or @user]\", example: \"ranks 2\", right: Right::Anyone }"
+    custom_data = "Manual { usage: \"ranks [page or @user]\", example: \"ranks 2\", right: Right::Anyone, private: false }"
 )]
 pub(super) async fn ranks(
     ctx: Context<'_>,

@@ -14,6 +14,7 @@ use super::{Context, Error, Manual, answer, autocomplete, defer};
         usage: \"remove_level_name level\",
         example: \"remove_level_name 5\",
         right: Right::Moderator,
+        private: false,
     }"
 )]
 pub(super) async fn remove_level_name(

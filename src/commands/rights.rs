@@ -45,13 +45,10 @@ pub(super) struct Caller {
     found: Option<FoundRoles>,
 }
 
-/// Whether the command may run. Other guilds are ignored, whatever is typed there; whoever
-/// lacks the right is told who has it, and it is noted who tried what.
+/// Whether the caller has the right to run the command. Whoever lacks it is told who has it, and
+/// it is noted who tried what.
 pub(super) async fn check(ctx: Context<'_>) -> Result<bool, Error> {
     let data = ctx.data();
-    if ctx.guild_id() != Some(data.setting.guild.into()) {
-        return Ok(false);
-    }
     let right = manual(ctx.command()).map_or(Right::Anyone, |manual| manual.right);
     if right == Right::Anyone {
         return Ok(true);

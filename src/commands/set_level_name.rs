@@ -16,6 +16,7 @@ use crate::leveling::{RoleArgument, RoleId, trim_role_name};
         usage: \"set_level_name level \\\"name\\\"\",
         example: \"set_level_name 5 \\\"Missing Semicolon\\\"\",
         right: Right::Moderator,
+        private: false,
     }"
 )]
 pub(super) async fn set_level_name(
@@ -47,8 +48,8 @@ pub(super) async fn set_level_name(
     match naming::carry(&scene, &level, &wanted).await? {
         Carried::Asked(question) => answer(ctx, *question).await,
         Carried::Done(done) => {
-            let place = answer_at(ctx, &done.reply()).await?;
-            done.follow(ctx.data(), place);
+            let answer = answer_at(ctx, &done.reply()).await?;
+            done.follow(ctx.data(), Some(answer));
             Ok(())
         }
     }

@@ -2,56 +2,47 @@
 
 use std::time::Duration;
 
-use super::answering::{Place, answer_at};
+use super::answering::answer_at;
 use super::rights::Right;
-use super::{Context, Data, Error, Manual, defer};
+use super::{Context, Error, Manual};
 use crate::discord::reply::Reply;
 use crate::roles::{Progress, Report};
 
-/// How often the answer is rewritten; Discord allows five in five seconds.
-const REWRITE: Duration = Duration::from_secs(3);
+/// How far apart the answer is rewritten: less and less often, since Discord allows few edits of
+/// a message that is older than an hour.
+const REWRITE_LEAST: Duration = Duration::from_secs(3);
+const REWRITE_MOST: Duration = Duration::from_mins(2);
 
 /// Put everyone's level roles right now
 #[poise::command(
     prefix_command,
     slash_command,
     default_member_permissions = "MANAGE_MESSAGES",
-    custom_data = "Manual { usage: \"verify_roles\", example: \"verify_roles\", right: Right::Moderator }"
+    custom_data = "Manual { usage: \"verify_roles\", example: \"verify_roles\", right: Right::Moderator, private: false }"
 )]
 pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
-    defer(ctx).await?;
-    let place = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
-    let (data, verifications) = (ctx.data(), &ctx.data().setting.verifications);
+    let answer = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
+    let (rest, verifications) = (&ctx.data().rest, &ctx.data().setting.verifications);
     let made = verifications.made();
     tokio::pin!(made);
-    let mut shown = Progress::default();
+    let (mut shown, mut pause) = (Progress::default(), REWRITE_LEAST);
     let outcome = loop {
         tokio::select! {
             outcome = &mut made => break outcome,
-            () = tokio::time::sleep(REWRITE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         let progress = verifications.progress();
         if std::mem::replace(&mut shown, progress) != progress {
-            rewrite(data, place, say_progress(progress)).await;
+            let reply = Reply::text(say_progress(progress));
+            if let Err(error) = answer.rewrite(rest, &reply).await {
+                tracing::debug!(%error, "how far the verification is could not be shown");
+            }
+            pause = (pause * 2).min(REWRITE_MOST);
         }
     };
-    rewrite(
-        data,
-        place,
-        outcome.map_or_else(say_failure, |report| say_report(&report)),
-    )
-    .await;
+    let sentence = outcome.map_or_else(say_failure, |report| say_report(&report));
+    answer.complete(rest, &Reply::text(sentence)).await;
     Ok(())
-}
-
-async fn rewrite(data: &Data, place: Option<Place>, sentence: String) {
-    let Some(Place { channel, message }) = place else {
-        return;
-    };
-    let reply = Reply::text(sentence);
-    if let Err(error) = reply.put_in_place_of(&data.rest, channel, message).await {
-        tracing::debug!(%error, "how far the verification is could not be shown");
-    }
 }
 
 fn say_progress(progress: Progress) -> String {

@@ -21,6 +21,8 @@ use crate::xp::{Change, ChangeError, ChangeRequest, Changed};
 /// How long a change may take; with what the engine adds to it, it fits into the 3 s that
 /// Discord gives a slash command.
 const PATIENCE: Duration = Duration::from_millis(1_200);
+/// How long the log may take to be read.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// How long points wait for what was missed to be counted, as it is after every start.
 const CATCHING_UP: Duration = Duration::from_secs(5);
 /// How long Discord is given to say what time it is.
@@ -44,6 +46,7 @@ const REASON_SHOWN: usize = 110;
         usage: \"give_xp @user amount [announce] reason\",
         example: \"give_xp @alice 50 won the raffle\",
         right: Right::Moderator,
+        private: false,
     }"
 )]
 pub(super) async fn give_xp(
@@ -78,6 +81,7 @@ pub(super) async fn give_xp(
         usage: \"set_xp @user amount [announce] reason\",
         example: \"set_xp @alice 475 moved from another account\",
         right: Right::Moderator,
+        private: false,
     }"
 )]
 pub(super) async fn set_xp(
@@ -109,7 +113,7 @@ pub(super) async fn set_xp(
     prefix_command,
     slash_command,
     default_member_permissions = "MANAGE_MESSAGES",
-    custom_data = "Manual { usage: \"xp_log @user\", example: \"xp_log @alice\", right: Right::Moderator }"
+    custom_data = "Manual { usage: \"xp_log @user\", example: \"xp_log @alice\", right: Right::Moderator, private: true }"
 )]
 pub(super) async fn xp_log(
     ctx: Context<'_>,
@@ -131,7 +135,7 @@ pub(super) async fn xp_log(
         )
         .await;
     }
-    let read = store::within(PATIENCE, async {
+    let read = store::within(READ_PATIENCE, async {
         let mut session = data.setting.database.acquire().await?;
         store::xp_change::of_user(&mut session, person.id, SHOWN).await
     });

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage};
 
 use super::nonce;
-use super::reply::{plain, send};
+use super::reply::{Outgoing, plain};
 use super::rest::{Rest, RestError};
+use super::turns::{Author, Priority};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId, escape};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,16 +32,9 @@ pub async fn level_up(
     let line = plain(CreateMessage::new())
         .content(format!("<@{user}> reached **level {level}**!{new_role}"))
         .allowed_mentions(CreateAllowedMentions::new().users([theirs::UserId::from(user)]));
-    send(
-        rest,
-        "a level-up line",
-        channel.into(),
-        line,
-        line_nonce(message, user),
-        PATIENCE,
-    )
-    .await
-    .map(|_| ())
+    let nonce = line_nonce(message, user);
+    let author = Author::User(user);
+    post(rest, "a level-up line", channel, line, nonce, author).await
 }
 
 /// A level that was reached long ago.
@@ -88,9 +82,30 @@ pub async fn late_level_ups(
         let (key, part) = (key.to_string(), part.to_string());
         let nonce = nonce::nonce(&["late", &key, &part]);
         let what = "late level-up lines";
-        send(rest, what, channel.into(), message, nonce, PATIENCE).await?;
+        post(rest, what, channel, message, nonce, Author::Bot).await?;
     }
     Ok(())
+}
+
+async fn post(
+    rest: &Rest,
+    what: &'static str,
+    channel: ChannelId,
+    message: CreateMessage,
+    nonce: String,
+    author: Author,
+) -> Result<(), RestError> {
+    let line = Outgoing {
+        what,
+        channel: channel.into(),
+        message,
+        file: None,
+        nonce,
+        priority: Priority::Ahead,
+        author,
+        patience: PATIENCE,
+    };
+    line.send(rest).await.map(|_| ())
 }
 
 fn late_line(level_up: &LateLevelUp) -> String {

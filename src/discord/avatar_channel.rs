@@ -15,8 +15,9 @@ use tokio::sync::Mutex;
 use super::api::with_reason;
 use super::nonce::nonce;
 use super::own_channel::{NoChannel, OwnChannel, find_or_create};
-use super::reply::post_with;
+use super::reply::Outgoing;
 use super::rest::{Repeat, Rest, RestError};
+use super::turns::{Author, Priority};
 use super::{guild, wire};
 use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
 use crate::store::Database;
@@ -96,16 +97,17 @@ impl AvatarChannel {
         let mut looked_again = false;
         loop {
             let channel = self.find().await?;
-            let sent = post_with(
-                &self.rest,
-                "posting an avatar",
-                channel.into(),
-                message.clone(),
-                Some(file.clone()),
-                nonce.clone(),
-                PATIENCE,
-            );
-            match sent.await {
+            let copy = Outgoing {
+                what: "posting an avatar",
+                channel: channel.into(),
+                message: message.clone(),
+                file: Some(file.clone()),
+                nonce: nonce.clone(),
+                priority: Priority::Usual,
+                author: Author::Bot,
+                patience: PATIENCE,
+            };
+            match copy.send(&self.rest).await {
                 Ok(sent) => {
                     let posted = message_of(&sent).zip(link_of(&sent));
                     return posted.ok_or_else(|| {

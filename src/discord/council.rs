@@ -16,9 +16,10 @@ use serenity::all::{CreateActionRow, CreateAllowedMentions, CreateMessage};
 
 use super::nonce::nonce;
 use super::own_channel::{NoChannel, OwnChannel, find_or_create};
-use super::reply::{SUPPRESS_EMBEDS, edit, id_of, plain, post};
+use super::reply::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
 use super::rest::{Rest, RestError};
 use super::right_roles::RightRoles;
+use super::turns::{Author, Priority};
 use crate::leveling::{ChannelId, GuildId, MessageId};
 use crate::store::council_notice::CouncilNotice;
 use crate::store::{self, Database, council_notice};
@@ -55,6 +56,8 @@ pub struct Council {
     seen_by: Option<RightRoles>,
     /// Held while something is told: two at a time would post twice, or make two channels.
     turn: tokio::sync::Mutex<()>,
+    /// The newest problems of each scope that could not be told yet.
+    untold: Mutex<BTreeMap<&'static str, Vec<Notice>>>,
     /// What only the log was told, by scope and key: it is said there once.
     logged: Mutex<BTreeMap<(&'static str, String), String>>,
     messages: Mutex<Messages>,
@@ -156,6 +159,7 @@ impl Council {
             name,
             seen_by,
             turn: tokio::sync::Mutex::default(),
+            untold: Mutex::default(),
             logged: Mutex::default(),
             messages: Mutex::default(),
         }
@@ -171,9 +175,37 @@ impl Council {
 
     /// Tells of all problems of `scope` that there are now. New ones are posted and changed
     /// ones rewritten; those that are not among them any more are marked as solved and
-    /// forgotten. To be called again after an error: Discord or the database had trouble.
+    /// forgotten. After an error (Discord or the database had trouble) the newest are kept for
+    /// [`Council::tell_again`].
     pub async fn tell(&self, scope: &'static str, notices: &[Notice]) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
+        // Also when this is cut off.
+        self.untold().insert(scope, notices.to_vec());
+        let told = self.tell_in_turn(scope, notices).await;
+        if told.is_ok() {
+            self.untold().remove(scope);
+        }
+        told
+    }
+
+    /// Tells what could not be told before, as it was meant last.
+    pub async fn tell_again(&self) -> anyhow::Result<()> {
+        let _turn = self.turn.lock().await;
+        let untold = self.untold().clone();
+        let mut outcome = Ok(());
+        for (scope, notices) in untold {
+            match self.tell_in_turn(scope, &notices).await {
+                Ok(()) => {
+                    self.untold().remove(scope);
+                }
+                // The others are told all the same.
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
+    }
+
+    async fn tell_in_turn(&self, scope: &'static str, notices: &[Notice]) -> anyhow::Result<()> {
         let shown = council_notice::of_scope(&mut *self.database.acquire().await?, scope).await?;
         let mut shown: BTreeMap<String, CouncilNotice> = shown
             .into_iter()
@@ -373,16 +405,17 @@ impl Council {
                 Place::Nowhere(why) => return Ok(Told::Not(why.clone())),
                 Place::Unknown => unreachable!("it has been looked for"),
             };
-            let (what, word) = ("a word to the council", word.clone());
-            let sent = post(
-                &self.rest,
-                what,
-                channel.into(),
-                word,
-                nonce.clone(),
-                PATIENCE,
-            );
-            match sent.await {
+            let word = Outgoing {
+                what: "a word to the council",
+                channel: channel.into(),
+                message: word.clone(),
+                file: None,
+                nonce: nonce.clone(),
+                priority: Priority::Ahead,
+                author: Author::Bot,
+                patience: PATIENCE,
+            };
+            match word.send(&self.rest).await {
                 Ok(sent) => return self.posted(channel, &sent, text, buttons).await,
                 // Gone since it was found.
                 Err(RestError::Refused { status: 404, .. }) if !looked_again => {
@@ -458,6 +491,10 @@ impl Council {
 
     fn messages(&self) -> MutexGuard<'_, Messages> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn untold(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Notice>>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn logged(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), String>> {

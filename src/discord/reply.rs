@@ -12,7 +12,10 @@ use serenity::all::{
 };
 use serenity::http::{Multipart, MultipartUpload, Request, Route};
 
+use super::nonce::nonce;
 use super::rest::{Repeat, Rest, RestError};
+use super::turns::{Author, Priority};
+use crate::leveling::UserId;
 
 /// Discord's flag of a message that only one person sees.
 pub(super) const EPHEMERAL: u64 = 1 << 6;
@@ -22,7 +25,9 @@ pub(super) const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// The colour of answers that inform.
 pub const INFO: u32 = 0x00_bf_bd;
 
-/// Text answers may come late.
+/// Text answers may come late: how long one waits until others in the channel have had theirs,
+const TURN_PATIENCE: Duration = Duration::from_mins(1);
+/// and how long Discord may take for it then.
 const TEXT_PATIENCE: Duration = Duration::from_secs(20);
 const MISSING_PERMISSIONS: isize = 50_013;
 /// "Cannot reply without permission to read message history".
@@ -98,13 +103,20 @@ impl Reply {
         }
     }
 
-    /// Answers a text command, referring to it. The message's id, if Discord told it. Where the bot may not refer or embed it
-    /// does without: an answer that looks plain is better than none.
+    /// Answers a text command, referring to it. The message's id, if Discord told it. Where the
+    /// bot may not refer or embed it does without: an answer that looks plain is better than
+    /// none.
     pub async fn to_message(
         &self,
         rest: &Rest,
         message: &Message,
+        priority: Priority,
     ) -> Result<Option<MessageId>, RestError> {
+        let author = UserId::try_from(message.author.id).map_or(Author::Bot, Author::User);
+        let (what, channel) = ("a reply", message.channel_id);
+        let _turn = rest
+            .turn(what, channel, (priority, author), TURN_PATIENCE)
+            .await?;
         // A level-up line for the same message has the bare id as its nonce.
         let nonce = format!("r{}", message.id);
         let (mut refers, mut embeds) = (true, self.embed.is_some());
@@ -114,15 +126,8 @@ impl Reply {
                 let to = serenity::all::MessageReference::from((message.channel_id, message.id));
                 create = create.reference_message(to.fail_if_not_exists(false));
             }
-            let channel = message.channel_id;
-            let sent = send(
-                rest,
-                "a reply",
-                channel,
-                create,
-                nonce.clone(),
-                TEXT_PATIENCE,
-            );
+            let nonce = nonce.clone();
+            let sent = post_now(rest, what, channel, create, None, nonce, TEXT_PATIENCE);
             match sent.await {
                 Err(RestError::Refused { code, .. })
                     if code == NO_REPLY_WITHOUT_HISTORY && refers =>
@@ -132,7 +137,7 @@ impl Reply {
                 Err(RestError::Refused { code, .. }) if code == MISSING_PERMISSIONS && embeds => {
                     embeds = false;
                 }
-                sent => return sent,
+                sent => return Ok(id_of(&sent?)),
             }
         }
     }
@@ -257,35 +262,73 @@ pub(super) async fn edit(
     .await
 }
 
-/// Posts a message exactly once: Discord drops a second one with the same nonce. The
-/// message's id, if Discord told it.
-pub async fn send(
-    rest: &Rest,
-    what: &'static str,
-    channel: ChannelId,
-    message: CreateMessage,
-    nonce: String,
-    patience: Duration,
-) -> Result<Option<MessageId>, RestError> {
-    let sent = post(rest, what, channel, message, nonce, patience).await?;
-    Ok(id_of(&sent))
+/// A message on its way into a channel, in which it waits for its turn.
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
+    /// What it is, for errors.
+    pub what: &'static str,
+    pub channel: ChannelId,
+    pub message: CreateMessage,
+    pub file: Option<CreateAttachment>,
+    /// Discord drops a second message with the same nonce.
+    pub nonce: String,
+    pub priority: Priority,
+    pub author: Author,
+    /// How long it waits for its turn, and again for Discord.
+    pub patience: Duration,
 }
 
-/// The same, and the message as Discord shows it: the one that is there already, if it had
-/// been posted before.
-pub(super) async fn post(
-    rest: &Rest,
-    what: &'static str,
-    channel: ChannelId,
-    message: CreateMessage,
-    nonce: String,
-    patience: Duration,
-) -> Result<Value, RestError> {
-    post_with(rest, what, channel, message, None, nonce, patience).await
+impl Outgoing {
+    /// Posts it exactly once. The message as Discord shows it: the one that is there already,
+    /// if it had been posted before.
+    pub async fn send(self, rest: &Rest) -> Result<Value, RestError> {
+        let Self {
+            what,
+            channel,
+            message,
+            file,
+            nonce,
+            priority,
+            author,
+            patience,
+        } = self;
+        let _turn = rest
+            .turn(what, channel, (priority, author), patience)
+            .await?;
+        post_now(rest, what, channel, message, file, nonce, patience).await
+    }
 }
 
-/// The same, with a file.
-pub(super) async fn post_with(
+/// Says something to somebody alone, in direct messages. They may have closed these.
+pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<(), RestError> {
+    let what = "a direct message";
+    let body = json!({ "recipient_id": user.to_string() }).to_string();
+    let opened = rest.call(what, Repeat::Safe, TEXT_PATIENCE, |http| {
+        let request = Request::new(Route::UserMeDmChannels, LightMethod::Post);
+        let request = request.body(Some(body.clone().into_bytes()));
+        async move { http.fire::<Value>(request).await }
+    });
+    let channel = super::wire::id_of(&opened.await?).filter(|id| *id > 0);
+    let channel = channel.ok_or_else(|| {
+        RestError::NotUnderstood("Discord did not say where direct messages go".to_owned())
+    })?;
+    let direct = Outgoing {
+        what,
+        channel: ChannelId::new(channel),
+        message: CreateMessage::new()
+            .content(sentence)
+            .allowed_mentions(CreateAllowedMentions::new()),
+        file: None,
+        nonce: nonce(&["direct", &channel.to_string(), sentence]),
+        priority: Priority::Usual,
+        author: Author::Bot,
+        patience: TEXT_PATIENCE,
+    };
+    direct.send(rest).await.map(|_| ())
+}
+
+/// Posts in a channel whose turn the caller holds.
+async fn post_now(
     rest: &Rest,
     what: &'static str,
     channel: ChannelId,

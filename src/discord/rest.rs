@@ -7,11 +7,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serenity::all::ChannelId;
 use serenity::http::{Http, HttpError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Api, CallError};
+use super::channel_queue::{ChannelQueues, LeftOut, Turn};
+use super::turns::{Author, Priority};
 use crate::backoff::backoff;
 
 /// How often a call is made at most.
@@ -24,12 +27,14 @@ const RETRY_MOST: Duration = Duration::from_secs(5);
 /// 401 too, but says nothing about the bot's own token.
 const INVALID_WEBHOOK_TOKEN: isize = 50_027;
 
-/// REST calls under the policy. Cheap to clone.
+/// REST calls under the policy. Cheap to clone; clones keep one queue for each channel, so there
+/// is one of these for the whole bot.
 #[derive(Clone, Debug)]
 pub struct Rest {
     api: Api,
     revoked: CancellationToken,
     clocks: Arc<Mutex<Clocks>>,
+    queues: ChannelQueues,
 }
 
 /// Whether a call may be made again when nobody knows if it worked.
@@ -64,6 +69,12 @@ pub enum RestError {
     /// quote people's data, and is left out.
     #[error("{0}")]
     NotUnderstood(String),
+    /// Nothing was sent: too many messages waited for the same channel.
+    #[error("{what} failed: too many messages wait for this channel")]
+    LeftOut {
+        /// What was to be sent.
+        what: &'static str,
+    },
     /// The bot's token is not valid any more: no call is made.
     #[error("Discord has refused the bot token, and no more calls are made")]
     Revoked,
@@ -78,7 +89,21 @@ impl Rest {
             api: Api::new(http),
             revoked,
             clocks,
+            queues: ChannelQueues::default(),
         }
+    }
+
+    /// Waits, for at most `patience`, until it is this author's turn to have something posted
+    /// in a channel. Nothing else is posted there while the turn is held.
+    pub(super) async fn turn(
+        &self,
+        what: &'static str,
+        channel: ChannelId,
+        (priority, author): (Priority, Author),
+        patience: Duration,
+    ) -> Result<Turn, RestError> {
+        let turn = self.queues.turn(channel, priority, author, patience).await;
+        turn.map_err(|LeftOut| RestError::LeftOut { what })
     }
 
     /// Makes a call, and makes it again after a pause while that is safe and there

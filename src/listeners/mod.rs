@@ -14,12 +14,13 @@ mod sight;
 pub mod unknown;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serenity::all::{Context, Event, FullEvent, Interaction, RawEventHandler};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use crate::commands::Commands;
+use crate::discord::Rest;
 use crate::discord::council::Council;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
@@ -57,8 +58,10 @@ pub struct Listeners {
     pub commands: Arc<Commands>,
     /// What moderators were told.
     pub council: Arc<Council>,
-    /// Cancelled when Discord refuses the token.
-    pub revoked: CancellationToken,
+    /// Calls to Discord.
+    pub rest: Rest,
+    /// Whether commands of an earlier bot have been looked for.
+    pub looked_for_old_commands: Arc<AtomicBool>,
     /// What makes going on pointless.
     pub stop: mpsc::Sender<Stop>,
     /// Events that did not parse, by type.
@@ -86,7 +89,7 @@ impl RawEventHandler for Listeners {
                     data_about_bot: event.ready.clone(),
                 };
                 tokio::join!(
-                    ready::on_ready(self, &ctx, &event.ready),
+                    ready::on_ready(self, &event.ready),
                     self.commands.dispatch(ctx.clone(), ready),
                 );
             }
@@ -127,6 +130,6 @@ impl Listeners {
             self.time.hear(id);
         }
         let event = FullEvent::InteractionCreate { interaction };
-        self.commands.dispatch(ctx, event).await;
+        Box::pin(self.commands.dispatch(ctx, event)).await;
     }
 }

@@ -1,21 +1,23 @@
 //! A gateway session has begun: is the bot where it should be? The guild itself comes after
 //! this, at once or when Discord's trouble with it is over (`guild.rs`).
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serenity::all::{Context, CreateCommand, GuildId, LightMethod, Ready};
+use serenity::all::{ApplicationId, CreateCommand, GuildId, LightMethod, Ready};
 use serenity::http::{Request, Route};
 
 use super::Listeners;
 use crate::commands;
-use crate::discord::{Repeat, Rest};
+use crate::discord::council::Notice;
+use crate::discord::{Repeat, old_commands};
 use crate::error::Stop;
+use crate::leveling::escape;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Checks that the guild is there, and registers the slash commands in it.
-pub(super) async fn on_ready(listeners: &Listeners, ctx: &Context, ready: &Ready) {
+pub(super) async fn on_ready(listeners: &Listeners, ready: &Ready) {
     let guild = GuildId::from(listeners.guild);
     if !ready.guilds.iter().any(|there| there.id == guild) {
         // Whoever receives this ends the process; a second one changes nothing.
@@ -27,7 +29,7 @@ pub(super) async fn on_ready(listeners: &Listeners, ctx: &Context, ready: &Ready
     listeners.inbox.open_gap();
     listeners.verifications.soon();
     tracing::info!(guild = %listeners.guild, "connected");
-    let rest = Rest::new(Arc::clone(&ctx.http), listeners.revoked.clone());
+    let rest = &listeners.rest;
     let commands: Vec<CreateCommand> =
         poise::builtins::create_application_commands(&commands::all());
     let Ok(body) = serde_json::to_vec(&commands) else {
@@ -56,5 +58,68 @@ pub(super) async fn on_ready(listeners: &Listeners, ctx: &Context, ready: &Ready
             "the slash commands could not be registered; text commands work; \
              invite the bot with the scope applications.commands and restart it"
         ),
+    }
+    if !listeners.looked_for_old_commands.load(Ordering::Acquire) {
+        clear_old_commands(listeners, ready.application.id).await;
+    }
+}
+
+/// Removes global commands that an earlier bot of this application left under our names, and
+/// tells of its others. Tried again when the next session begins, if Discord has trouble.
+async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
+    let ours: Vec<String> = commands::all()
+        .into_iter()
+        .map(|command| command.name.into_owned())
+        .collect();
+    let old = match old_commands::clear(&listeners.rest, application, &ours).await {
+        Ok(old) => old,
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "commands of an earlier bot, if there are any, could not be looked for or removed; \
+                 whoever uses one is told that it does not exist"
+            );
+            return;
+        }
+    };
+    listeners
+        .looked_for_old_commands
+        .store(true, Ordering::Release);
+    if !old.removed.is_empty() {
+        tracing::info!(names = ?old.removed, "commands that an earlier bot had registered under our names are removed");
+    }
+    let mut notices = Vec::new();
+    if !old.others.is_empty() {
+        let names = old
+            .others
+            .iter()
+            .map(|(name, _)| format!("/{}", escape(name)));
+        let names = names.collect::<Vec<_>>().join(", ");
+        let calls = old
+            .others
+            .iter()
+            .map(|(_, id)| format!("DELETE /applications/{application}/commands/{id}"));
+        let calls = calls.collect::<Vec<_>>().join(", ");
+        tracing::warn!(
+            names,
+            calls,
+            "this application has global commands that an earlier bot registered; whoever uses one is told that \
+             it does not exist. To remove them, make these calls of Discord's API with the bot's token"
+        );
+        notices.push(Notice {
+            key: "old-commands".to_owned(),
+            text: format!(
+                "An earlier bot has left these commands, which I do not know: {names}. Whoever uses one is told \
+                 so. The bot's operator can remove them: the log says how."
+            ),
+            buttons: None,
+        });
+    }
+    if let Err(error) = listeners.council.tell("old-commands", &notices).await {
+        let error = format!("{error:#}");
+        tracing::warn!(
+            error,
+            "the council could not be told of an earlier bot's commands"
+        );
     }
 }

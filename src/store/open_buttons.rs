@@ -59,6 +59,22 @@ pub async fn due(
         .collect()
 }
 
+/// Leaves a message alone until `until`.
+pub async fn postpone(
+    connection: &mut Connection,
+    message: MessageId,
+    until: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "update open_buttons set closes_at = $2 where message_id = $1",
+        bigint(message.get()),
+        until,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Forgets a message: its buttons are off, or it is gone.
 pub async fn close(connection: &mut Connection, message: MessageId) -> Result<()> {
     sqlx::query!(

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::discord::council::Council;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::{DiscordTime, TimeKeeper};
 use crate::leveling::UserId;
@@ -50,6 +51,10 @@ const LINKS_EVERY: Duration = Duration::from_mins(1);
 /// How often it is looked whether somebody's profile is to be looked up.
 const LURKERS_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the council is told what it could not be told before. Discord limits how often old
+/// messages are rewritten, and does not say by how much.
+const COUNCIL_EVERY: Duration = Duration::from_mins(5);
+
 /// How long a task that panicked rests.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
@@ -70,6 +75,8 @@ pub struct Tasks {
     pub close_buttons: CloseButtons,
     /// Every minute, and when the guild's roles change.
     pub right_roles: WatchRightRoles,
+    /// Every 5 min.
+    pub council: Arc<Council>,
     /// Every day, at every session, and when asked.
     pub verifications: VerificationsTask,
     /// As members come.
@@ -101,6 +108,10 @@ pub struct Tasks {
 impl Tasks {
     /// Starts all of them. Each ends at `cancel`, wherever it is: all of them can be
     /// taken up again from what the database and Discord hold.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one visible table: some lines for each task"
+    )]
     pub fn spawn(self, tracker: &TaskTracker, cancel: &CancellationToken) {
         let Self {
             time,
@@ -110,6 +121,7 @@ impl Tasks {
             outbox_filled,
             close_buttons,
             right_roles,
+            council,
             verifications,
             register,
             members,
@@ -161,6 +173,10 @@ impl Tasks {
         rounds.add("right-roles", RIGHT_ROLES_EVERY, roles_changed, move |_| {
             let right_roles = Arc::clone(&right_roles);
             async move { right_roles.run_once().await }
+        });
+        rounds.add("council", COUNCIL_EVERY, nobody(), move |_| {
+            let council = Arc::clone(&council);
+            async move { council.tell_again().await }
         });
         let role_work = Arc::new(role_work);
         rounds.add("role-work", ROLE_WORK_EVERY, role_work_filled, move |now| {

@@ -12,6 +12,7 @@ const MANAGE_ROLES: u64 = 1 << 28;
 
 /// What the bot answers at last: a role that was set is applied to the members first.
 async fn answer_of(stage: &Stage, who: &str, text: &str) -> String {
+    stage.regain_a_command();
     let asked = stage.say(who, text);
     complete(stage, || stage.sim.find_reply(asked)).await
 }

@@ -3,6 +3,7 @@
 //!
 //! `support` starts things; every other file is a feature.
 
+mod answers;
 mod avatars;
 mod catch_up;
 mod changes;

@@ -279,6 +279,7 @@ async fn moderators_commands_are_for_moderators() {
         let offered = stage.sim.try_slash(alice, general, command, options);
         assert!(offered.is_err(), "{command} is not shown to everyone");
         // An administrator may have shown it to everyone; that gives nobody the right.
+        stage.regain_a_command();
         let forced = stage.sim.force_slash(alice, general, command, options);
         let told = stage.sim.answer_to(forced).await;
         assert_eq!(said(&told), only, "{command}");
@@ -327,6 +328,7 @@ async fn trouble_at_discord_changes_nothing_twice() {
             .sim
             .faults()
             .next(1, Method::POST, "/channels/{}/messages", fault);
+        stage.regain_a_command();
         stage.say("mod", &format!(".give_xp <@{alice}> 1 x"));
         let given = 200 + number;
         crate::support::wait("the XP", async || {
@@ -382,6 +384,7 @@ async fn names_are_only_text_in_every_answer() {
             if command == "give_xp" && (name.len() > 300 || name == "\u{200b}") {
                 continue;
             }
+            stage.regain_a_command();
             let asked = stage.sim.slash(moderator, general, command, &options);
             let told = stage.sim.answer_to(asked).await;
             let text = said(&told);
@@ -433,6 +436,7 @@ async fn answers_that_discord_refuses_end_nothing_but_themselves() {
                 "/interactions/{}/{}/callback",
                 Fault::Status(status),
             );
+            stage.regain_a_command();
             stage.sim.slash(moderator, general, command, &options);
             let met = || (stage.sim.faults().left() == 0).then_some(());
             stage.sim.wait("the refusal", met).await;
@@ -442,6 +446,7 @@ async fn answers_that_discord_refuses_end_nothing_but_themselves() {
                 .sim
                 .faults()
                 .next(1, Method::POST, "/interactions/{}/{}/callback", fault);
+            stage.regain_a_command();
             let asked = stage.sim.slash(moderator, general, command, &options);
             let told = said(&stage.sim.answer_to(asked).await);
             assert!(
@@ -458,6 +463,7 @@ async fn answers_that_discord_refuses_end_nothing_but_themselves() {
             "/webhooks/{}/{}/messages/@original",
             fault,
         );
+        stage.regain_a_command();
         let asked = stage
             .sim
             .slash(moderator, general, "give_xp", &change(alice, 1, "x"));

@@ -81,6 +81,7 @@ async fn the_same_by_slash_is_seen_by_nobody_else() {
             if options != json!([]) && !answer.contains("already") {
                 continue;
             }
+            stage.regain_a_command();
             let asked = stage.sim.slash(alice, general, command, &options);
             let told = stage.sim.answer_to(asked).await;
             assert_eq!(said(&told), answer);

@@ -75,6 +75,7 @@ pub fn role_calls(stage: &Stage) -> usize {
 /// Waits until another verification has ended.
 async fn verify_again(stage: &Stage) -> String {
     stage.slash("mod", "verify_roles", json!([])).await;
+    stage.regain_a_command();
     let asked = stage.say("mod", ".verify_roles");
     let done = || {
         let text = said(&stage.sim.find_reply(asked)?);
@@ -487,6 +488,7 @@ async fn a_role_that_goes_in_the_middle_holds_up_nothing_else() {
             Fault::Delay(Duration::from_millis(700)),
         );
         stage.sim.clear_requests();
+        stage.regain_a_command();
         stage.say("mod", ".verify_roles");
         let listing = || {
             let pages = stage.sim.requests_to(&Method::GET, "/guilds/{}/members");
@@ -560,6 +562,7 @@ async fn a_verification_of_seven_thousand_costs_what_is_wrong() {
     stage.sim.clear_requests();
     let verified = async |report: &str| {
         let (boss, general) = (stage.sim.user("boss"), stage.sim.channel("general"));
+        stage.regain_a_command();
         let asked = stage.sim.slash(boss, general, "verify_roles", &json!([]));
         let done = || {
             let text = said(&stage.sim.find_answer(asked)?);

@@ -67,6 +67,7 @@ fn spoil(stage: &Stage) {
 /// What another verification says when it has ended. By a slash command, which earns nothing.
 async fn verify(stage: &Stage) -> String {
     let (boss, general) = (stage.sim.user("boss"), stage.sim.channel("general"));
+    stage.regain_a_command();
     let asked = stage.sim.slash(boss, general, "verify_roles", &json!([]));
     let done = || {
         let text = said(&stage.sim.find_answer(asked)?);

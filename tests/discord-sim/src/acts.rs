@@ -79,6 +79,23 @@ impl Sim {
             .unwrap_or_else(|why| panic!("/{command} cannot be invoked: {why}"))
     }
 
+    /// Somebody invokes the global one of two commands with the same name: clients list it beside
+    /// the guild's own.
+    pub fn slash_globally(&self, user: Id, channel: Id, command: &str, options: &Value) -> Id {
+        let offered = Offered::Globally;
+        self.lock()
+            .slash(user, channel, command, options, offered)
+            .unwrap_or_else(|why| panic!("/{command} cannot be invoked: {why}"))
+    }
+
+    /// An earlier bot of the same application has registered a global command, which is of
+    /// type 1 and has a description unless the JSON says otherwise.
+    pub fn add_global_command(&self, command: &Value) {
+        let mut given = serde_json::json!({ "type": 1, "description": "of an earlier bot" });
+        objects::extend(&mut given, command.clone());
+        self.lock().leave_command(&given);
+    }
+
     /// Somebody types in the option `focused` of a slash command, which makes
     /// their client ask the bot for suggestions. `options` are those typed so
     /// far, `focused` among them or still empty. Panics where a client would not

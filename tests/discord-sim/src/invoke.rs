@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use crate::clock::Id;
 use crate::gateway::Event;
 use crate::members::mix;
-use crate::objects::{id_in, text};
+use crate::objects::{self, id_in, text};
 use crate::permissions::{ADMINISTRATOR, USE_APPLICATION_COMMANDS, VIEW_CHANNEL};
 use crate::rest::interactions::{self, Interaction};
 use crate::rest::validate::items;
-use crate::state::State;
+use crate::state::{Channel, State};
 
 /// What a person used.
 enum Invoked<'a> {
@@ -34,6 +34,9 @@ pub(crate) enum Offered {
     AsRegistered,
     /// Everyone: an admin of the guild has widened it.
     ToEveryone,
+    /// As registered, and of two commands with this name the application's global one: a client
+    /// lists it beside the guild's.
+    Globally,
 }
 
 /// A command, and the place in it that was named.
@@ -154,16 +157,22 @@ impl State {
         name: &str,
         offered: Offered,
     ) -> Result<Named, String> {
-        let named = self.named(self.guild_of_channel(channel)?, name)?;
+        let guild = self.guild_of_channel(channel)?;
+        let named = self.named(guild.filter(|_| offered != Offered::Globally), name)?;
+        let in_messages = named.command["dm_permission"] != false;
+        if guild.is_none() && !in_messages {
+            return Err(format!("/{name} is not offered in direct messages"));
+        }
         self.may_invoke(user, channel, &named.command, offered)?;
         Ok(named)
     }
 
-    fn named(&self, guild: Id, name: &str) -> Result<Named, String> {
+    /// A command that is registered globally, or in this guild, which comes first.
+    fn named(&self, guild: Option<Id>, name: &str) -> Result<Named, String> {
         let mut words = name.split_whitespace();
         let first = words.next().unwrap_or_default();
-        let known = [Some(guild), None]
-            .into_iter()
+        let scopes = guild.map(Some).into_iter().chain([None]);
+        let known = scopes
             .filter_map(|scope| self.commands.get(&scope))
             .flatten();
         let found: Vec<&Value> = known.filter(|one| one["type"] == 1).collect();
@@ -214,7 +223,8 @@ impl State {
         }
         let needed = command["default_member_permissions"].as_str();
         let needed: Option<u64> = needed.and_then(|bits| bits.parse().ok());
-        let Some(needed) = needed.filter(|_| offered == Offered::AsRegistered) else {
+        let asked_for = offered != Offered::ToEveryone && found.guild.is_some();
+        let Some(needed) = needed.filter(|_| asked_for) else {
             return Ok(());
         };
         // Zero asks for no permission and yet means: nobody but administrators.
@@ -235,9 +245,13 @@ impl State {
         named: &Named,
         given: Vec<Value>,
     ) -> Result<Value, String> {
-        let guild = self.guild_of_channel(channel)?;
-        let guild = self.guilds.get(&guild).ok_or("the guild is gone")?;
-        let resolved = self.resolved(guild, user, &given);
+        let resolved = match self.guild_of_channel(channel)? {
+            Some(guild) => {
+                let guild = self.guilds.get(&guild).ok_or("the guild is gone")?;
+                self.resolved(guild, user, &given)
+            }
+            None => json!({}),
+        };
         let mut options = given;
         for (kind, name) in named.path.iter().rev() {
             options = vec![json!({ "type": kind, "name": name, "options": options })];
@@ -272,41 +286,26 @@ impl State {
         let guild_id = self.guild_of_channel(channel)?;
         let id = self.clock.snowflake();
         let token = format!("simulated{:016x}{:016x}", mix(id), mix(!id));
-        let guild = self.guilds.get(&guild_id).ok_or("the guild is gone")?;
         let place = self
             .channels
             .get(&channel)
             .ok_or("there is no such channel")?;
-        let mut member = self
-            .member_object(guild, user)
-            .ok_or("they are not in the guild")?;
-        if member["user"]["bot"] == true {
-            return Err("they are a bot, and bots invoke nothing".into());
-        }
-        member["permissions"] = self.permissions_in(place, user).to_string().into();
-        let mut shown = self.channel_object(place);
-        shown["permissions"] = member["permissions"].clone();
         let mut json = json!({
             "id": text(id),
             "application_id": text(self.bot),
             "type": kind,
             "token": token,
             "version": 1,
-            "guild_id": text(guild_id),
-            "guild": { "id": text(guild_id), "locale": "en-US", "features": ["COMMUNITY"] },
             "channel_id": text(channel),
-            "channel": shown,
-            "member": member,
+            "channel": self.channel_object(place),
             "data": data,
             "app_permissions": self.permissions_in(place, self.bot).to_string(),
             "locale": "en-US",
-            "guild_locale": "en-US",
             "entitlements": [],
             "entitlement_sku_ids": [],
-            "authorizing_integration_owners": { "0": text(guild_id) },
-            "context": 0,
             "attachment_size_limit": 10_485_760,
         });
+        self.say_who(&mut json, user, place)?;
         let source_id = source.as_ref().map(|&(id, _)| id);
         if let Some((_, message)) = source {
             json["message"] = message;
@@ -331,18 +330,55 @@ impl State {
                 choices: None,
             },
         );
-        self.dispatch(Event::in_guild("INTERACTION_CREATE", guild_id, json));
+        self.dispatch(Event {
+            name: "INTERACTION_CREATE".into(),
+            guild: guild_id,
+            visible: true,
+            json,
+        });
         Ok(id)
     }
 
-    fn guild_of_channel(&self, channel: Id) -> Result<Id, String> {
-        let channel = self
-            .channels
-            .get(&channel)
-            .ok_or("there is no such channel")?;
-        channel
-            .guild
-            .ok_or_else(|| "commands are used in guilds only".into())
+    /// Says in an interaction who invoked it, and where: as a member in a guild, as a user in
+    /// direct messages.
+    fn say_who(&self, json: &mut Value, user: Id, place: &Channel) -> Result<(), String> {
+        let more = if let Some(guild_id) = place.guild {
+            let guild = self.guilds.get(&guild_id).ok_or("the guild is gone")?;
+            let member = self.member_object(guild, user);
+            let mut member = member.ok_or("they are not in the guild")?;
+            if member["user"]["bot"] == true {
+                return Err("they are a bot, and bots invoke nothing".into());
+            }
+            let permissions: Value = self.permissions_in(place, user).to_string().into();
+            member["permissions"] = permissions.clone();
+            json["channel"]["permissions"] = permissions;
+            json!({
+                "guild_id": text(guild_id),
+                "guild": { "id": text(guild_id), "locale": "en-US", "features": ["COMMUNITY"] },
+                "guild_locale": "en-US",
+                "authorizing_integration_owners": { "0": text(guild_id) },
+                "context": 0,
+                "member": member,
+            })
+        } else {
+            if place.recipient != Some(user) {
+                return Err("these are somebody else's direct messages".into());
+            }
+            let account = self.user(user).ok_or("they have no account")?;
+            json!({
+                "authorizing_integration_owners": { "0": "0" },
+                "context": 1,
+                "user": objects::user(&account),
+            })
+        };
+        objects::extend(json, more);
+        Ok(())
+    }
+
+    /// The guild that a channel is in; none for direct messages.
+    fn guild_of_channel(&self, channel: Id) -> Result<Option<Id>, String> {
+        let channel = self.channels.get(&channel);
+        Ok(channel.ok_or("there is no such channel")?.guild)
     }
 }
 

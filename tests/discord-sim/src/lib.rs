@@ -476,6 +476,12 @@ impl Sim {
         commands.cloned().unwrap_or_default()
     }
 
+    /// The global commands of the application.
+    pub fn global_commands(&self) -> Vec<Value> {
+        let state = self.lock();
+        state.commands.get(&None).cloned().unwrap_or_default()
+    }
+
     /// How many members the guild has now.
     pub fn member_count(&self) -> usize {
         let state = self.lock();

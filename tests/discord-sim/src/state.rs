@@ -84,6 +84,9 @@ pub struct Settings {
     pub identify_limit: u64,
     /// How long the machine's clock gives the bot to answer an interaction.
     pub answer_within: Duration,
+    /// How many edits of messages that are older than an hour are let through in five minutes, in
+    /// each channel; more of them are refused with 429 and code 30046.
+    pub edits_of_old_messages: u32,
     /// Whether links to attachments are signed and expire. If not, they have no
     /// query at all, and are good as long as their message is there.
     pub signed_attachments: bool,
@@ -230,6 +233,7 @@ impl Default for Settings {
             replay_buffer: 10_000,
             identify_limit: 1_000,
             answer_within: Duration::from_secs(3),
+            edits_of_old_messages: 30,
             signed_attachments: true,
             attachment_seconds: 86_400,
             date: DateHeader::World,

@@ -204,6 +204,8 @@ async fn answers_are_drawn() {
         "referenced_message": { "author": user("alice") },
         "embeds": [{
             "title": "alice's Stat Card",
+            // Embeds bring no accounts along: only what every client of the guild knows has a name.
+            "description": format!("<@1> <@&{}> <#{general}>", sim.role("Minions")),
             "fields": [{ "name": "Level", "value": "15" }],
             "footer": { "text": "1/2" },
         }],
@@ -217,6 +219,7 @@ async fn answers_are_drawn() {
          \x20 look, @bob in #general\\u{{202e}}\n\
          \x20 \u{256d}{line}\n\
          \x20 \u{2502} alice's Stat Card\n\
+         \x20 \u{2502} <@1> @Minions #general\n\
          \x20 \u{2502} Level: 15\n\
          \x20 \u{2502} 1/2\n\
          \x20 \u{2570}{line}\n\

@@ -318,3 +318,51 @@ async fn what_one_person_sees_is_reached_by_the_webhook_alone() {
     }
     assert!(sim.message(message).is_none());
 }
+
+#[tokio::test]
+async fn global_commands_are_offered_beside_the_guilds_and_in_direct_messages() {
+    let (sim, rest, mut client) = registered().await;
+    let (alice, general) = (sim.user("alice"), sim.channel("general"));
+    let direct = sim.dm(alice);
+    assert!(sim.try_slash(alice, direct, "rank", &json!([])).is_err());
+    sim.add_global_command(&json!({ "name": "rank" }));
+    sim.add_global_command(&json!({ "name": "play", "dm_permission": false }));
+    let global = format!("/applications/{}/commands", sim.bot_id());
+    let (status, listed) = rest.get(&global).await;
+    assert_eq!((status, listed.as_array().map(Vec::len)), (200, Some(2)));
+
+    sim.slash(alice, general, "rank", &json!([]));
+    let own = client.event("INTERACTION_CREATE").await;
+    sim.slash_globally(alice, general, "rank", &json!([]));
+    let left = client.event("INTERACTION_CREATE").await;
+    assert_eq!(left["data"]["id"], listed[0]["id"]);
+    assert_ne!(own["data"]["id"], left["data"]["id"]);
+    assert!(left["data"].get("guild_id").is_none(), "{left}");
+
+    let asked = sim.slash(alice, direct, "rank", &json!([]));
+    let interaction = client.event("INTERACTION_CREATE").await;
+    assert_eq!(interaction["user"]["username"], "alice");
+    assert!(interaction.get("member").is_none() && interaction.get("guild_id").is_none());
+    assert_eq!(
+        (&interaction["context"], &interaction["channel"]["type"]),
+        (&json!(1), &json!(1))
+    );
+    let answer = json!({ "type": 4, "data": { "content": "hi", "flags": 64 } });
+    assert_eq!(rest.post(&callback(&interaction), &answer).await.0, 204);
+    assert_eq!(sim.answer_to(asked).await["content"], "hi");
+    assert!(sim.try_slash(alice, direct, "play", &json!([])).is_err());
+    assert!(
+        sim.try_slash(sim.user("bob"), direct, "rank", &json!([]))
+            .is_err()
+    );
+
+    let path = format!("{global}/{}", id(&listed[0]));
+    assert_eq!(rest.send(Method::DELETE, &path, &Value::Null).await.0, 204);
+    assert_eq!(
+        rest.send(Method::DELETE, &path, &Value::Null).await.1["code"],
+        10_063
+    );
+    let (status, left) = rest.send(Method::PUT, &global, &json!([])).await;
+    assert_eq!((status, left), (200, json!([])));
+    assert_eq!(sim.commands().len(), 1, "the guild's own stay");
+}

@@ -334,3 +334,27 @@ async fn links_are_unfurled_unless_that_is_suppressed() {
         );
     }
 }
+
+#[tokio::test]
+async fn old_messages_are_edited_so_often_and_not_more() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let (_, sent) = rest.post(&general(&sim), &json!({ "content": "x" })).await;
+    let path = format!("{}/{}", general(&sim), id(&sent));
+    sim.settings(|settings| settings.edits_of_old_messages = 1);
+    let edit = json!({ "content": "y" });
+    for hours in [0, 1, 2] {
+        sim.advance(std::time::Duration::from_hours(hours));
+        let response = rest.request(Method::PATCH, &path).json(&edit).send().await;
+        let response = response.expect("an answer");
+        let retry_after = response.headers().contains_key("retry-after");
+        let (status, body) = crate::support::read(response).await;
+        let refused = (429, json!(30_046), true);
+        let expected = if hours == 2 {
+            refused
+        } else {
+            (200, Value::Null, false)
+        };
+        assert_eq!((status, body["code"].clone(), retry_after), expected);
+    }
+}

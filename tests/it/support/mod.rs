@@ -99,12 +99,12 @@ impl Stage {
 
     /// What the bot replies to a text in `general`, drawn as one text.
     pub async fn ask(&self, who: &str, text: &str) -> String {
-        let asked = self.say(who, text);
-        said(&self.sim.reply_to(asked).await)
+        said(&self.reply(who, text).await)
     }
 
     /// What the bot answers to a slash command, drawn as one text.
     pub async fn slash(&self, who: &str, command: &str, options: Value) -> String {
+        self.regain_a_command();
         let asked = self.sim.slash(
             self.sim.user(who),
             self.sim.channel("general"),
@@ -116,6 +116,7 @@ impl Stage {
 
     /// The message with which the bot replies to a text in `general`.
     pub async fn reply(&self, who: &str, text: &str) -> Value {
+        self.regain_a_command();
         let asked = self.say(who, text);
         self.sim.reply_to(asked).await
     }
@@ -131,6 +132,11 @@ impl Stage {
             (said(&answer) != "One moment …").then_some(answer)
         };
         self.sim.wait("what the button does", done).await
+    }
+
+    /// Lets the time pass in which somebody regains one of the commands that they may run.
+    pub fn regain_a_command(&self) {
+        self.sim.advance(Duration::from_secs(4));
     }
 
     /// Lets the cooldown pass.

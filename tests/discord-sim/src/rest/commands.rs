@@ -72,6 +72,12 @@ impl State {
         }
     }
 
+    /// A global command that was registered before the bot under test came.
+    pub(crate) fn leave_command(&mut self, given: &Value) {
+        let command = self.registered(None, given);
+        self.commands.entry(None).or_default().push(command);
+    }
+
     fn replace_commands(&mut self, scope: Option<Id>, body: &Value) -> Outcome {
         let given = items(body);
         if given.len() > 100 {

@@ -9,11 +9,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response};
 
+use crate::clock::Id;
 use crate::faults::Scope;
 use crate::members::mix;
 
 /// All routes together, per second.
 const GLOBAL: u32 = 50;
+/// In which edits of old messages are counted. Discord does not publish it.
+const OLD_EDITS_PERIOD: Duration = Duration::from_mins(5);
 
 /// Calls that were made in windows that are still open.
 #[derive(Debug, Default)]
@@ -74,6 +77,19 @@ impl Limits {
                 headers,
             }),
         }
+    }
+}
+
+impl Limits {
+    /// Counts an edit of a message that is older than an hour, or says when to come again.
+    pub fn take_old_edit(&mut self, channel: Id, limit: u32) -> Result<(), Duration> {
+        let now = Instant::now();
+        let key = format!("old edits {channel}");
+        let window = self.routes.entry(key).or_insert(Window {
+            opened: now,
+            used: 0,
+        });
+        window.take(limit, OLD_EDITS_PERIOD, now)
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::attachments;
-use crate::clock::{Id, timestamp};
+use crate::clock::{Id, time_of, timestamp};
 use crate::message::message_object;
 use crate::objects::{self, id_in};
 use crate::permissions::{self, CONNECT, READ_MESSAGE_HISTORY, SEND_MESSAGES};
@@ -25,6 +25,13 @@ const NO_REPLY_WITHOUT_HISTORY: Refusal = Refusal::new(
     160_002,
     "Cannot reply without permission to read message history",
 );
+const TOO_MANY_OLD_EDITS: Refusal = Refusal::new(
+    429,
+    30_046,
+    "Maximum number of edits to messages older than 1 hour reached. Try again later.",
+);
+/// From when on a message is old to the limit of edits.
+const OLD_MS: u64 = 60 * 60_000;
 /// The only flag that an edit can change.
 const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// How long a nonce is remembered, in the world's time.
@@ -134,6 +141,14 @@ impl State {
         }
         if !call.files.is_empty() && self.granted_in(channel) & permissions::ATTACH_FILES == 0 {
             return Err(MISSING_PERMISSIONS);
+        }
+        if self.clock.now_ms() > time_of(id) + OLD_MS {
+            let limit = self.settings.edits_of_old_messages;
+            let taken = self.limits.take_old_edit(channel, limit);
+            taken.map_err(|retry_after| Refusal {
+                retry_after: Some(retry_after),
+                ..TOO_MANY_OLD_EDITS
+            })?;
         }
         self.rewrite(channel, id, call)
     }

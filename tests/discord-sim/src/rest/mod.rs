@@ -61,6 +61,8 @@ pub(crate) struct Refusal {
     pub code: u64,
     pub message: &'static str,
     pub errors: Value,
+    /// When to come again, where that is told.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -70,6 +72,7 @@ impl Refusal {
             code,
             message,
             errors: Value::Null,
+            retry_after: None,
         }
     }
 
@@ -81,6 +84,10 @@ impl Refusal {
         let mut body = json!({ "message": self.message, "code": self.code });
         if !self.errors.is_null() {
             body["errors"] = self.errors.clone();
+        }
+        if let Some(retry_after) = self.retry_after {
+            body["retry_after"] = retry_after.as_secs_f64().into();
+            body["global"] = false.into();
         }
         body
     }
@@ -272,13 +279,18 @@ impl State {
         } else {
             Err(UNAUTHORIZED)
         };
+        let mut retry_after = None;
         let (status, mut body) = outcome.unwrap_or_else(|refusal| {
             tracing::debug!(%call.method, call.path, ?refusal, "refused");
+            retry_after = refusal.retry_after;
             (refusal.status, refusal.body())
         });
         self.freshen(&mut body);
         objects::add_to_users(&mut body, &self.settings.user_fields);
         let mut response = respond(status, &body);
+        if let Some(retry_after) = retry_after {
+            stamp_retry_after(&mut response, retry_after, Scope::User);
+        }
         limits::stamp(&mut response, &headers);
         response
     }
@@ -473,15 +485,19 @@ fn rate_limited(retry_after: Duration, scope: Scope, headers: bool) -> Response<
     });
     let mut response = respond(429, &body);
     if headers {
-        let map = response.headers_mut();
-        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
-        map.insert(RETRY_AFTER, seconds.into());
-        map.insert("x-ratelimit-scope", HeaderValue::from_static(scope.name()));
-        if scope == Scope::Global {
-            map.insert("x-ratelimit-global", HeaderValue::from_static("true"));
-        }
+        stamp_retry_after(&mut response, retry_after, scope);
     }
     response
+}
+
+fn stamp_retry_after(response: &mut Response<Full<Bytes>>, retry_after: Duration, scope: Scope) {
+    let map = response.headers_mut();
+    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    map.insert(RETRY_AFTER, seconds.into());
+    map.insert("x-ratelimit-scope", HeaderValue::from_static(scope.name()));
+    if scope == Scope::Global {
+        map.insert("x-ratelimit-global", HeaderValue::from_static("true"));
+    }
 }
 
 /// `/api/v10/gateway` and `/api/gateway` are `/gateway`.

@@ -89,6 +89,7 @@ impl Form {
 
     pub fn refusal(self) -> Refusal {
         Refusal {
+            retry_after: None,
             status: 400,
             code: 50_035,
             message: "Invalid Form Body",

@@ -1,0 +1,192 @@
+//! How many commands somebody may run in a short time.
+//!
+//! Pure: the time is that of Discord's own ids. Remembers only those who have run one lately.
+
+use std::collections::HashMap;
+
+use crate::leveling::{Timestamp, UserId};
+
+/// People who are remembered at once. More than that cannot all be busy in one guild; those
+/// beyond are let through.
+const MAX_MEMBERS: usize = 10_000;
+
+/// A bucket of tokens for each member: a command takes one, and time brings one back.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    /// Tokens in a full bucket.
+    size: i64,
+    /// Milliseconds until one token is back.
+    refill_ms: i64,
+    members: HashMap<UserId, Bucket>,
+    /// When full buckets were last forgotten.
+    swept_at_ms: i64,
+}
+
+/// What is kept of a bucket that is not full.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// When it is full again, in milliseconds.
+    full_at_ms: i64,
+    /// Whether its owner has been told that it is empty.
+    told: bool,
+}
+
+/// What becomes of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is run.
+    Allowed,
+    /// It is not run, and its author is told so: once until their bucket is full again.
+    RefusedAndTold,
+    /// It is not run, without a word.
+    Refused,
+}
+
+impl Allowance {
+    /// Five commands at once, then one every four seconds.
+    pub fn of_commands() -> Self {
+        Self::new(5, 4_000)
+    }
+
+    /// Buttons are pressed faster than commands are typed, and are not answered in the channel:
+    /// ten at once, then one a second.
+    pub fn of_buttons() -> Self {
+        Self::new(10, 1_000)
+    }
+
+    /// Somebody is told the same thing once in ten minutes.
+    pub fn of_warnings() -> Self {
+        Self::new(1, 600_000)
+    }
+
+    fn new(size: i64, refill_ms: i64) -> Self {
+        Self {
+            size,
+            refill_ms,
+            members: HashMap::new(),
+            swept_at_ms: i64::MIN,
+        }
+    }
+
+    /// Takes a token of `member` at `now`, if there is one.
+    pub fn take(&mut self, member: UserId, now: Timestamp) -> Verdict {
+        let now = now.millis();
+        self.forget_full(now);
+        let full_after = self.size * self.refill_ms;
+        let known = self.members.get(&member).copied();
+        // Further ahead than that only where an id was far ahead of its time.
+        let known = known
+            .filter(|known| known.full_at_ms > now && known.full_at_ms <= now + 2 * full_after);
+        if known.is_none() && self.members.len() >= MAX_MEMBERS {
+            return Verdict::Allowed;
+        }
+        let mut bucket = known.unwrap_or(Bucket {
+            full_at_ms: now,
+            told: false,
+        });
+        let verdict = if bucket.full_at_ms + self.refill_ms <= now + full_after {
+            bucket.full_at_ms += self.refill_ms;
+            Verdict::Allowed
+        } else if bucket.told {
+            Verdict::Refused
+        } else {
+            bucket.told = true;
+            Verdict::RefusedAndTold
+        };
+        self.members.insert(member, bucket);
+        verdict
+    }
+
+    /// Forgets full buckets, at most once in the time that fills one: the work for a command
+    /// does not grow with the number of members.
+    fn forget_full(&mut self, now: i64) {
+        let period = self.size * self.refill_ms;
+        let next = self.swept_at_ms.saturating_add(period);
+        if (self.swept_at_ms..next).contains(&now) {
+            return;
+        }
+        self.swept_at_ms = now;
+        self.members
+            .retain(|_, bucket| (now..=now + 2 * period).contains(&bucket.full_at_ms));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + ms).expect("after 2015")
+    }
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).expect("an id")
+    }
+
+    #[test]
+    fn five_at_once_one_sentence_then_silence_until_a_token_is_back() {
+        use Verdict::{Allowed, Refused, RefusedAndTold};
+        let mut allowance = Allowance::of_commands();
+        for (ms, verdict) in [
+            (0, Allowed),
+            (10, Allowed),
+            (20, Allowed),
+            (30, Allowed),
+            (40, Allowed),
+            (50, RefusedAndTold),
+            (60, Refused),
+            (3_999, Refused),
+            (4_000, Allowed),
+            (4_001, Refused),
+            (8_000, Allowed),
+            // The clocks of two of Discord's machines may differ a little.
+            (7_900, Refused),
+            (27_900, Allowed),
+            // Full again since 28,000: it all begins anew.
+            (60_000, Allowed),
+            (60_000, Allowed),
+            (60_000, Allowed),
+            (60_000, Allowed),
+            (60_000, Allowed),
+            (60_000, RefusedAndTold),
+        ] {
+            assert_eq!(allowance.take(user(7), at(ms)), verdict, "{ms}");
+        }
+        assert_eq!(
+            allowance.take(user(8), at(60_000)),
+            Allowed,
+            "another member"
+        );
+    }
+
+    #[test]
+    fn who_runs_commands_at_the_pace_of_the_refill_is_never_refused() {
+        let mut allowance = Allowance::of_commands();
+        for number in 0..1_000 {
+            let verdict = allowance.take(user(7), at(number * 4_000));
+            assert_eq!(verdict, Verdict::Allowed);
+        }
+    }
+
+    #[test]
+    fn members_with_full_buckets_are_forgotten_and_their_number_is_bounded() {
+        let mut allowance = Allowance::of_commands();
+        for number in 1..=20_000 {
+            let verdict = allowance.take(user(number), at(0));
+            assert_eq!(verdict, Verdict::Allowed);
+        }
+        assert_eq!(allowance.members.len(), MAX_MEMBERS);
+        allowance.take(user(7), at(20_001));
+        assert_eq!(allowance.members.len(), 1);
+    }
+
+    #[test]
+    fn an_id_far_ahead_of_its_time_silences_nobody() {
+        let mut allowance = Allowance::of_commands();
+        let year = 365 * 86_400_000;
+        for ms in [year, 0, 1, 2, 3, 4] {
+            assert_eq!(allowance.take(user(7), at(ms)), Verdict::Allowed, "{ms}");
+        }
+        assert_ne!(allowance.take(user(7), at(5)), Verdict::Allowed);
+    }
+}

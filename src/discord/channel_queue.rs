@@ -1,0 +1,232 @@
+//! One queue for each channel that the bot posts in: one message at a time, in fair turns.
+//!
+//! serenity's limiter lets any number of calls through at once when a limit resets, and
+//! answers nobody in particular first. So whoever posts asks for the channel's turn, and sends
+//! while they hold it. No task runs for a queue: a turn that ends is handed on by whoever held
+//! it, also when they were cut off. A channel that nobody posts in takes no memory. Who is next
+//! is decided in `turns`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serenity::all::ChannelId;
+use tokio::sync::oneshot;
+
+use super::turns::{Author, Priority, Waiting};
+
+/// The queues of all channels. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ChannelQueues(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Channels in which somebody holds the turn.
+    queues: Mutex<HashMap<ChannelId, Queue>>,
+    entries: AtomicU64,
+    left_out: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Waiting,
+    /// Through which each of those who wait is given the turn.
+    hand_over: HashMap<u64, oneshot::Sender<Turn>>,
+}
+
+/// The right to send in a channel. The next in the queue has it when this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    queues: ChannelQueues,
+    channel: ChannelId,
+}
+
+/// The turn did not come in time, or too many waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LeftOut;
+
+impl ChannelQueues {
+    /// Waits for the turn in a channel, for at most `patience`. Whoever stops waiting leaves
+    /// the queue.
+    pub async fn turn(
+        &self,
+        channel: ChannelId,
+        priority: Priority,
+        author: Author,
+        patience: Duration,
+    ) -> Result<Turn, LeftOut> {
+        let Some((place, turn)) = self.line_up(channel, priority, author) else {
+            return Ok(Turn {
+                queues: self.clone(),
+                channel,
+            });
+        };
+        let given = tokio::time::timeout(patience, turn).await;
+        drop(place);
+        given.ok().and_then(Result::ok).ok_or_else(|| {
+            let count = self.0.left_out.fetch_add(1, Ordering::Relaxed) + 1;
+            if count.is_power_of_two() {
+                tracing::warn!(
+                    %channel,
+                    count,
+                    "a message was left out: too many wait for this channel"
+                );
+            }
+            LeftOut
+        })
+    }
+
+    /// Takes a place in the queue; `None` if nobody holds the turn, which is the caller's then.
+    fn line_up(
+        &self,
+        channel: ChannelId,
+        priority: Priority,
+        author: Author,
+    ) -> Option<(Place, oneshot::Receiver<Turn>)> {
+        let mut queues = self.lock();
+        let Some(queue) = queues.get_mut(&channel) else {
+            queues.insert(channel, Queue::default());
+            return None;
+        };
+        let entry = self.0.entries.fetch_add(1, Ordering::Relaxed);
+        let (hand_over, turn) = oneshot::channel();
+        queue.hand_over.insert(entry, hand_over);
+        if let Some(left_out) = queue.waiting.add(entry, priority, author) {
+            // Whoever waits for it learns that it will not come.
+            queue.hand_over.remove(&left_out);
+        }
+        let place = Place {
+            queues: self.clone(),
+            channel,
+            entry,
+        };
+        Some((place, turn))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelId, Queue>> {
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let next = {
+            let mut queues = self.queues.lock();
+            let Some(queue) = queues.get_mut(&self.channel) else {
+                return;
+            };
+            let next = queue.waiting.next();
+            let hand_over = next.and_then(|entry| queue.hand_over.remove(&entry));
+            if hand_over.is_none() {
+                queues.remove(&self.channel);
+            }
+            hand_over
+        };
+        if let Some(hand_over) = next {
+            let turn = Self {
+                queues: self.queues.clone(),
+                channel: self.channel,
+            };
+            // Whoever has just stopped waiting leaves the turn here, and it is handed on.
+            drop(hand_over.send(turn));
+        }
+    }
+}
+
+/// A place in a queue, given up when it is dropped.
+struct Place {
+    queues: ChannelQueues,
+    channel: ChannelId,
+    entry: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queues.lock().get_mut(&self.channel) {
+            queue.waiting.remove(self.entry);
+            queue.hand_over.remove(&self.entry);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::leveling::UserId;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    fn user(id: u64) -> Author {
+        Author::User(UserId::new(id).expect("an id"))
+    }
+
+    #[tokio::test]
+    async fn one_holds_the_turn_and_hands_it_on_in_fair_order() {
+        let (queues, channel) = (ChannelQueues::default(), ChannelId::new(1));
+        let turn = |author| queues.turn(channel, Priority::Usual, author, LONG);
+        let held = turn(user(7)).await.expect("nobody else wants it");
+        let mut waiting: Vec<_> = [7, 7, 8].map(|id| Box::pin(turn(user(id)))).into();
+        for one in &mut waiting {
+            assert!(one.as_mut().now_or_never().is_none(), "it is held");
+        }
+        let elsewhere = queues.turn(ChannelId::new(2), Priority::Usual, user(7), LONG);
+        assert!(
+            elsewhere.now_or_never().is_some(),
+            "another channel is free"
+        );
+        drop(held);
+        let first = waiting[0].as_mut().now_or_never();
+        let first = first.expect("its turn").expect("a turn");
+        assert!(waiting[2].as_mut().now_or_never().is_none());
+        drop(first);
+        let other = waiting[2].as_mut().now_or_never();
+        assert!(waiting[1].as_mut().now_or_never().is_none());
+        drop(other.expect("the other author's turn"));
+        let last = waiting[1].as_mut().now_or_never();
+        drop(last.expect("its turn"));
+        drop(waiting);
+        assert!(queues.lock().is_empty(), "an idle channel takes no memory");
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_waiting_holds_nobody_up() {
+        let (queues, channel) = (ChannelQueues::default(), ChannelId::new(1));
+        let turn = |author, patience| queues.turn(channel, Priority::Usual, author, patience);
+        let held = turn(user(7), LONG).await.expect("nobody else wants it");
+        assert_eq!(turn(user(8), Duration::ZERO).await.err(), Some(LeftOut));
+        let mut cut_off = Box::pin(turn(user(8), LONG));
+        assert!(cut_off.as_mut().now_or_never().is_none());
+        drop(cut_off);
+        let mut given_too_late = Box::pin(turn(user(8), LONG));
+        assert!(given_too_late.as_mut().now_or_never().is_none());
+        let mut last = Box::pin(turn(user(9), LONG));
+        assert!(last.as_mut().now_or_never().is_none());
+        drop(held);
+        // It was given the turn, and is dropped before it could see that.
+        drop(given_too_late);
+        drop(last.as_mut().now_or_never().expect("its turn"));
+        drop(last);
+        assert!(queues.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_floods_a_channel_is_left_out() {
+        let (queues, channel) = (ChannelQueues::default(), ChannelId::new(1));
+        let turn = |author| queues.turn(channel, Priority::Usual, author, LONG);
+        let held = turn(user(7)).await.expect("nobody else wants it");
+        let mut flood: Vec<_> = (0..150).map(|_| Box::pin(turn(user(7)))).collect();
+        let left_out = flood
+            .iter_mut()
+            .filter_map(|one| one.as_mut().now_or_never())
+            .filter(|turn| turn.as_ref().err() == Some(&LeftOut));
+        assert_eq!(left_out.count(), 50);
+        let mut other = Box::pin(turn(user(8)));
+        assert!(other.as_mut().now_or_never().is_none());
+        drop(held);
+        drop(flood);
+        assert!(other.as_mut().now_or_never().expect("its turn").is_ok());
+    }
+}
