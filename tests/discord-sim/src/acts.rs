@@ -16,6 +16,11 @@ use crate::objects;
 use crate::roles::stored_name;
 use crate::state::{Manager, Member, Role, User};
 
+/// A member's flags, as Discord documents them; 1 is for those who were there before.
+const COMPLETED_ONBOARDING: u64 = 1 << 1;
+const BYPASSES_VERIFICATION: u64 = 1 << 2;
+const STARTED_ONBOARDING: u64 = 1 << 3;
+
 /// What people do.
 impl Sim {
     /// Somebody says something.
@@ -211,6 +216,33 @@ impl Sim {
     /// Somebody passes the guild's screening.
     pub fn pass_screening(&self, user: Id) {
         self.change_member(user, |member| member.pending = false);
+    }
+
+    /// Somebody begins with the guild's onboarding.
+    pub fn start_onboarding(&self, user: Id) {
+        self.change_member(user, |member| member.flags |= STARTED_ONBOARDING);
+    }
+
+    /// Somebody comes to the end of the guild's onboarding.
+    pub fn complete_onboarding(&self, user: Id) {
+        let done = STARTED_ONBOARDING | COMPLETED_ONBOARDING;
+        self.change_member(user, |member| member.flags |= done);
+    }
+
+    /// A moderator lets somebody in without any verification.
+    pub fn bypass_verification(&self, user: Id) {
+        self.change_member(user, |member| member.flags |= BYPASSES_VERIFICATION);
+    }
+
+    /// The guild's administrators switch onboarding on or off.
+    pub fn onboarding(&self, enabled: bool) {
+        self.lock().change_guild(|guild| guild.onboarding = enabled);
+    }
+
+    /// The guild's owner demands two-factor authentication of whoever moderates, or no more.
+    pub fn require_two_factor(&self, required: bool) {
+        self.lock()
+            .change_guild(|guild| guild.two_factor = required);
     }
 
     /// Somebody leaves the guild.

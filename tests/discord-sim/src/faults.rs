@@ -14,6 +14,13 @@ pub enum Fault {
     /// Nothing is done; this status is answered, with a JSON body as Discord's
     /// for 401, 403, 404 and 5xx.
     Status(u16),
+    /// Nothing is done; this status is answered, with a JSON body that holds this error code.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Discord's JSON error code.
+        code: u64,
+    },
     /// Nothing is done; this JSON is answered, with 200.
     Answer(Value),
     /// Nothing is done; this status is answered with a page of HTML, as by the

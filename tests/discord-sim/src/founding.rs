@@ -40,6 +40,9 @@ impl State {
             members: BTreeMap::new(),
             gone: BTreeSet::new(),
             banned: BTreeSet::new(),
+            former: BTreeSet::new(),
+            two_factor: false,
+            onboarding: false,
             bot_is_in: true,
             in_outage: false,
         };

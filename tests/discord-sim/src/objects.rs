@@ -184,10 +184,10 @@ pub(crate) fn guild(guild: &Guild) -> Value {
         "roles": roles(guild),
         "emojis": [],
         "stickers": [],
-        "features": ["COMMUNITY"],
+        "features": features(guild),
     });
     let more = json!({
-        "mfa_level": 0,
+        "mfa_level": u8::from(guild.two_factor),
         "application_id": null,
         "system_channel_id": null,
         "system_channel_flags": 0,
@@ -215,6 +215,14 @@ pub(crate) fn guild(guild: &Guild) -> Value {
     });
     extend(&mut object, more);
     object
+}
+
+fn features(guild: &Guild) -> Vec<&'static str> {
+    let mut features = vec!["COMMUNITY"];
+    if guild.onboarding {
+        features.push("GUILD_ONBOARDING");
+    }
+    features
 }
 
 impl State {

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::clock::Id;
 use crate::gateway::Event;
 use crate::objects::{self, text};
-use crate::state::{Member, State, User};
+use crate::state::{Guild, Member, State, User};
 
 impl State {
     /// Joins the guild, as a new member without roles or nickname.
@@ -19,7 +19,8 @@ impl State {
             return;
         };
         assert!(!found.banned.contains(&user), "they are banned");
-        let rejoins = found.gone.remove(&user);
+        found.gone.remove(&user);
+        let rejoins = found.former.contains(&user);
         let mut member = Member::new(now, BTreeSet::new());
         member.pending = pending;
         member.flags = u64::from(rejoins);
@@ -59,6 +60,7 @@ impl State {
             return;
         };
         found.members.remove(&user);
+        found.former.insert(user);
         let index = crate::members::index_of(user);
         if index.is_some_and(|index| index < found.generated) {
             found.gone.insert(user);
@@ -103,6 +105,17 @@ impl State {
         for guild in guilds {
             self.tell_of_member("GUILD_MEMBER_UPDATE", guild, id);
         }
+    }
+
+    /// Changes the main guild and tells of it.
+    pub(crate) fn change_guild(&mut self, change: impl FnOnce(&mut Guild)) {
+        let id = self.main_guild;
+        let Some(guild) = self.guilds.get_mut(&id) else {
+            return;
+        };
+        change(guild);
+        let json = objects::guild(guild);
+        self.dispatch(Event::in_guild("GUILD_UPDATE", id, json));
     }
 
     fn tell_of_member(&mut self, name: &'static str, guild: Id, user: Id) {

@@ -74,6 +74,8 @@ pub struct Settings {
     pub presences_intent: bool,
     /// Whether the application may ask for the message content intent.
     pub message_content_intent: bool,
+    /// Whether the account that owns the bot uses two-factor authentication.
+    pub owner_has_two_factor: bool,
     /// Whether the TLS front limits rates as Discord does.
     pub rate_limits: bool,
     /// What Hello says. A client that misses two in a row is closed (4009).
@@ -124,6 +126,7 @@ pub(crate) struct User {
 
 /// A guild.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of their own each")]
 pub(crate) struct Guild {
     pub id: Id,
     pub name: String,
@@ -135,6 +138,12 @@ pub(crate) struct Guild {
     /// Generated members who are no longer there.
     pub gone: BTreeSet<Id>,
     pub banned: BTreeSet<Id>,
+    /// Those who were members once: who comes back is told apart by a flag.
+    pub former: BTreeSet<Id>,
+    /// Whether whoever moderates, bots' owners among them, must use two-factor authentication.
+    pub two_factor: bool,
+    /// Whether new members are shown Discord's onboarding.
+    pub onboarding: bool,
     pub bot_is_in: bool,
     /// Discord has trouble with it: sessions hear nothing of it.
     pub in_outage: bool,
@@ -228,6 +237,7 @@ impl Default for Settings {
             members_intent: true,
             presences_intent: false,
             message_content_intent: true,
+            owner_has_two_factor: true,
             rate_limits: true,
             heartbeat_interval: Duration::from_millis(41_250),
             replay_buffer: 10_000,

@@ -220,6 +220,29 @@ async fn members_come_go_and_change() {
 }
 
 #[tokio::test]
+async fn flags_tell_how_far_a_member_is_with_onboarding() {
+    let sim = simulation().await;
+    let mut client = Client::identified(&sim, INTENTS).await;
+    sim.onboarding(true);
+    client.event("GUILD_UPDATE").await;
+    let alice = sim.user("alice");
+    sim.leave(alice);
+    client.event("GUILD_MEMBER_REMOVE").await;
+    sim.join(alice);
+    assert_eq!(client.event("GUILD_MEMBER_ADD").await["flags"], 1);
+    sim.start_onboarding(alice);
+    assert_eq!(client.event("GUILD_MEMBER_UPDATE").await["flags"], 1 | 8);
+    sim.complete_onboarding(alice);
+    assert_eq!(
+        client.event("GUILD_MEMBER_UPDATE").await["flags"],
+        1 | 2 | 8
+    );
+    let bob = sim.user("bob");
+    sim.bypass_verification(bob);
+    assert_eq!(client.event("GUILD_MEMBER_UPDATE").await["flags"], 4);
+}
+
+#[tokio::test]
 async fn only_what_the_intents_ask_for_is_heard() {
     let sim = simulation().await;
     let mut deaf = Client::identified(&sim, 1).await;

@@ -242,6 +242,24 @@ async fn the_bot_gives_and_takes_roles() {
 }
 
 #[tokio::test]
+async fn a_guild_that_demands_two_factor_refuses_a_bot_whose_owner_has_none() {
+    let (sim, rest, mut client, roles) = connected().await;
+    let (guild, alice, minion) = (sim.guild_id(), sim.user("alice"), sim.role("Minions"));
+    let own = format!("/guilds/{guild}/members/{alice}/roles/{minion}");
+    sim.settings(|settings| settings.owner_has_two_factor = false);
+    assert_eq!(rest.send(Method::PUT, &own, &Value::Null).await.0, 204);
+    client.event("GUILD_MEMBER_UPDATE").await;
+    sim.require_two_factor(true);
+    assert_eq!(client.event("GUILD_UPDATE").await["mfa_level"], 1);
+    for (method, path) in [(Method::DELETE, &own), (Method::POST, &roles)] {
+        let (status, body) = rest.send(method, path, &json!({})).await;
+        assert_eq!((status, &body["code"]), (403, &json!(60_003)));
+    }
+    sim.settings(|settings| settings.owner_has_two_factor = true);
+    assert_eq!(rest.send(Method::DELETE, &own, &Value::Null).await.0, 204);
+}
+
+#[tokio::test]
 async fn humans_deal_with_roles_too() {
     let (sim, _rest, mut client, _) = connected().await;
     let role = sim.create_role("Level 1", 0);

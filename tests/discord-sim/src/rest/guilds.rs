@@ -61,6 +61,19 @@ impl State {
         Ok((200, object))
     }
 
+    /// What new members are asked and shown; nobody is asked anything here.
+    pub(super) fn get_onboarding(&self, id: Id) -> Outcome {
+        let guild = self.own_guild(id)?;
+        let object = json!({
+            "guild_id": text(guild.id),
+            "prompts": [],
+            "default_channel_ids": [],
+            "enabled": guild.onboarding,
+            "mode": 0,
+        });
+        Ok((200, object))
+    }
+
     pub(super) fn list_channels(&self, id: Id) -> Outcome {
         let guild = self.own_guild(id)?;
         let channels: Vec<Value> = self

@@ -207,6 +207,10 @@ async fn answer(
     let mut response = match fault {
         None => work(),
         Some(Fault::Status(status)) => respond(status, &generic_body(status)),
+        Some(Fault::Refused { status, code }) => respond(
+            status,
+            &Refusal::new(status, code, "It was refused on purpose.").body(),
+        ),
         Some(Fault::Answer(body)) => respond(200, &body),
         Some(Fault::Html(status)) => html(status),
         Some(Fault::HtmlAfter(status)) => {
@@ -311,6 +315,7 @@ impl State {
                 Ok((200, self.own_application()))
             }
             ("GET", ["guilds", guild]) => self.get_guild(id("guild_id", guild)?, call),
+            ("GET", ["guilds", guild, "onboarding"]) => self.get_onboarding(id("guild_id", guild)?),
             ("GET", ["guilds", guild, "channels"]) => self.list_channels(id("guild_id", guild)?),
             ("POST", ["guilds", guild, "channels"]) => {
                 self.post_channel(id("guild_id", guild)?, call)

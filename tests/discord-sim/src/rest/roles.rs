@@ -13,6 +13,8 @@ use crate::roles::stored_name;
 use crate::state::{Guild, Role, State};
 
 pub(crate) const UNKNOWN_ROLE: Refusal = Refusal::not_found(10_011, "Unknown Role");
+const TWO_FACTOR_REQUIRED: Refusal =
+    Refusal::new(403, 60_003, "Two factor is required for this operation");
 const INVALID_ROLE: Refusal = Refusal::new(400, 50_028, "Invalid Role");
 const TOO_MANY: Refusal = Refusal::new(400, 30_005, "Maximum number of guild roles reached (250)");
 /// `@everyone` is one of them.
@@ -183,6 +185,9 @@ impl State {
         let guild = self.own_guild(guild)?;
         if guild.permissions(self.bot) & MANAGE_ROLES == 0 {
             return Err(MISSING_PERMISSIONS);
+        }
+        if guild.two_factor && !self.settings.owner_has_two_factor {
+            return Err(TWO_FACTOR_REQUIRED);
         }
         Ok(guild)
     }
