@@ -27,6 +27,7 @@ use crate::discord::council::Council;
 use crate::discord::gateway::Gateway;
 use crate::discord::history::ReadingMemory;
 use crate::discord::known_guild::KnownGuild;
+use crate::discord::member_states::MemberStates;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::overheard::Overheard;
 use crate::discord::right_roles::RightRoles;
@@ -232,10 +233,19 @@ async fn build(
     ));
     council.load().await?;
     let (sightings, seen) = Sightings::new(Arc::clone(&xp));
+    let (news, members) = roles::waiting_members();
+    let states = MemberStates::new(settings.joining.await_onboarding.0, news.clone());
     let verify = VerifyRoles {
         council: Some(Arc::clone(&council)),
         sightings: Some(sightings.clone()),
-        ..verifier(database, &xp, rest.clone(), guild, &right_roles)
+        ..verifier(
+            database,
+            &xp,
+            rest.clone(),
+            guild,
+            &right_roles,
+            states.clone(),
+        )
     };
     let unclear = sightings.unclear();
     let profiles_changed = Arc::new(Notify::new());
@@ -254,7 +264,7 @@ async fn build(
         settings.verify_at,
         settings.zone,
     );
-    let (look_at_members, members) = Members::new(verifications.clone());
+    let look_at_members = Members::new(news, verifications.clone());
     let role_work_filled = Arc::new(Notify::new());
     let commands = Arc::new(Commands::new(Setting {
         guild,
@@ -265,7 +275,7 @@ async fn build(
         names,
         book: book.clone(),
         verifications: verifications.clone(),
-        members: look_at_members.clone(),
+        members: look_at_members,
         inbox: inbox.clone(),
         gate: gate.clone(),
         database: database.clone(),
@@ -279,7 +289,7 @@ async fn build(
         inbox: inbox.clone(),
         gate: gate.clone(),
         time: time.clone(),
-        members: look_at_members,
+        states: states.clone(),
         sightings,
         verifications: verifications.clone(),
         book: book.clone(),
@@ -316,7 +326,9 @@ async fn build(
             rest: rest.clone(),
             book: book.clone(),
             calls: calls.clone(),
-            verifications,
+            guild,
+            members: states.clone(),
+            verifications: verifications.clone(),
             posted: Mutex::default(),
         },
         outbox_filled,
@@ -334,6 +346,7 @@ async fn build(
         verifications: verifications_task,
         register: Register {
             database: database.clone(),
+            xp: Arc::clone(&xp),
             filled: Arc::clone(&role_work_filled),
             time: time.clone(),
         },
@@ -351,6 +364,7 @@ async fn build(
                 xp: Arc::clone(&xp),
                 rest: rest.clone(),
                 guild,
+                members: states.clone(),
                 cdn,
                 channel: Arc::clone(&avatars),
                 council: Arc::clone(&council),
@@ -370,6 +384,7 @@ async fn build(
             rest: rest.clone(),
             guild,
             unclear,
+            members: states.clone(),
             idle_until: Mutex::default(),
             filled: Mutex::default(),
         },
@@ -380,6 +395,8 @@ async fn build(
             guild,
             book,
             calls,
+            members: states,
+            verifications,
         },
         role_work_filled,
         catch_up: CatchUp {
@@ -412,6 +429,7 @@ fn verifier(
     rest: Rest,
     guild: GuildId,
     rights: &RightRoles,
+    members: MemberStates,
 ) -> VerifyRoles {
     VerifyRoles {
         database: database.clone(),
@@ -422,6 +440,7 @@ fn verifier(
         rest,
         guild,
         rights: rights.clone(),
+        members,
         council: None,
         sightings: None,
     }
@@ -448,7 +467,9 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let rights = RightRoles::load(settings.rights, known_guild, database.clone()).await?;
     let verifying = async {
         let xp = Arc::new(load(&database).await?);
-        let verify = verifier(&database, &xp, rest, guild, &rights);
+        let (nobody_is_told, _) = roles::waiting_members();
+        let states = MemberStates::new(settings.joining.await_onboarding.0, nobody_is_told);
+        let verify = verifier(&database, &xp, rest, guild, &rights, states);
         let done = roles::by_hand(&verify, settings.dry_run, settings.json).await;
         done.map_err(Stop::Other)
     };

@@ -147,11 +147,34 @@ pub struct Run {
     /// When roles are verified every day, in that time zone: hours and minutes
     #[arg(long = "verify-at", env = "WALLE_VERIFY_AT", default_value = "05:00", hide_env_values = true, value_parser = Setting(time_of_day))]
     pub verify_at: NaiveTime,
+    #[command(flatten)]
+    pub joining: Joining,
     /// Take the place of the bot with this process id, on this machine: stand by, then
     /// tell it to end
     #[arg(long, value_name = "PID", value_parser = Setting(process))]
     pub replaces: Option<Pid>,
 }
+
+/// What is waited for before somebody gets level roles.
+#[derive(Clone, Debug, Args)]
+pub struct Joining {
+    /// Whether members get level roles only when they have completed Discord's onboarding:
+    /// yes, or no. The guild's rules screening is waited for in any case; whoever joined
+    /// before there was an onboarding is not held back
+    #[arg(
+        long = "await-onboarding",
+        env = "WALLE_AWAIT_ONBOARDING",
+        value_name = "yes|no",
+        default_value = "no",
+        hide_env_values = true,
+        value_parser = Setting(yes_or_no)
+    )]
+    pub await_onboarding: YesOrNo,
+}
+
+/// A switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct YesOrNo(pub bool);
 
 /// Which guild.
 #[derive(Clone, Debug, Args)]
@@ -261,6 +284,8 @@ pub struct Verify {
     pub guild: Guild,
     #[command(flatten)]
     pub rights: Rights,
+    #[command(flatten)]
+    pub joining: Joining,
     /// Change nothing; print what would change
     #[arg(long)]
     pub dry_run: bool,
@@ -455,6 +480,14 @@ fn log_format(text: &str) -> Result<LogFormat, &'static str> {
     }
 }
 
+fn yes_or_no(text: &str) -> Result<YesOrNo, &'static str> {
+    match or_default(text, "no") {
+        "yes" => Ok(YesOrNo(true)),
+        "no" => Ok(YesOrNo(false)),
+        _ => Err("yes or no is expected"),
+    }
+}
+
 fn hours(text: &str) -> Result<u32, &'static str> {
     let hours = or_default(text, CATCH_UP_HOURS).parse();
     hours.map_err(|_| "a whole number of hours is expected")
@@ -598,6 +631,9 @@ mod tests {
     fn what_is_set_to_nothing_is_not_set() {
         assert_eq!(log_filter("").as_deref(), Ok(LOG_FILTER));
         assert_eq!(log_format(""), Ok(LogFormat::Text));
+        assert_eq!(yes_or_no(""), Ok(YesOrNo(false)));
+        assert_eq!(yes_or_no("yes"), Ok(YesOrNo(true)));
+        assert!(yes_or_no("on").is_err());
         assert!(log_filter("wall_e=a.secret=x").is_err());
         assert_eq!(role_list(""), Ok(RoleList::default()));
         assert_eq!(time_of_day(""), time_of_day("05:00"));

@@ -15,8 +15,8 @@ use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{
-    GuildRole, Height, Level, LevelNumber, Levels, Naming, Refusal, RoleId, RoleName, UserId,
-    carry_role, escape, may_be_changed, name_level, take_role,
+    GuildRole, Height, Level, LevelNumber, Levels, NOWHERE, Naming, Refusal, RoleId, RoleName,
+    UserId, carry_role, escape, may_be_changed, name_level, take_role,
 };
 use crate::xp::Alone;
 
@@ -301,7 +301,7 @@ async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>, Height), 
     let (rest, guild) = (&scene.data.rest, scene.data.setting.guild);
     let roles = guild::roles(rest, guild).await?;
     let reach = guild::reach(rest, guild, scene.bot, &roles).await?;
-    if reach == guild::NOWHERE {
+    if reach == NOWHERE {
         let sentence = "I may not manage roles: give my role the permission Manage Roles in Server Settings, Roles.";
         return Err(UserError(sentence.to_owned()).into());
     }

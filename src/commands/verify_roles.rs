@@ -13,6 +13,9 @@ use crate::roles::{Progress, Report};
 const REWRITE_LEAST: Duration = Duration::from_secs(3);
 const REWRITE_MOST: Duration = Duration::from_mins(2);
 
+/// The longest explanation that is repeated here, in characters: a message has 2,000.
+const WHY: usize = 1_200;
+
 /// Put everyone's level roles right now
 #[poise::command(
     prefix_command,
@@ -58,6 +61,8 @@ fn say_report(report: &Report) -> String {
     let Report {
         members,
         wrong,
+        out_of_reach,
+        why_out_of_reach,
         given,
         taken,
         left,
@@ -67,6 +72,18 @@ fn say_report(report: &Report) -> String {
     let mut sentences = vec![format!(
         "Verified {members} members: {wrong} were wrong. Roles given: {given}, taken: {taken}."
     )];
+    if *out_of_reach > 0 {
+        let why = why_out_of_reach.join(" ");
+        let is_long = why.chars().count() > WHY;
+        sentences.push(format!(
+            "Out of my reach: the roles of {out_of_reach} of them. {}",
+            if is_long {
+                "The council says why."
+            } else {
+                &why
+            }
+        ));
+    }
     if *withheld > 0 {
         sentences.push(format!(
             "{withheld} members would lose roles; the council is asked whether that is right."

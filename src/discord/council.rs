@@ -206,6 +206,33 @@ impl Council {
     }
 
     async fn tell_in_turn(&self, scope: &'static str, notices: &[Notice]) -> anyhow::Result<()> {
+        let others = self.show_all(scope, notices).await?;
+        let mut keys: BTreeSet<&str> = notices.iter().map(|notice| &*notice.key).collect();
+        for solved in &others {
+            if !self.solve(scope, solved).await? {
+                keys.insert(&*solved.key);
+            }
+        }
+        self.logged()
+            .retain(|(of, key), _| *of != scope || keys.contains(&**key));
+        Ok(())
+    }
+
+    /// Tells of problems of `scope`, of which there may be more: new ones are posted and changed
+    /// ones rewritten, and none is marked as solved. To be called again after an error.
+    pub async fn add(&self, scope: &'static str, notices: &[Notice]) -> anyhow::Result<()> {
+        let _turn = self.turn.lock().await;
+        // What could not be told before is out of date: not all of it may be solved.
+        self.untold().remove(scope);
+        self.show_all(scope, notices).await.map(|_| ())
+    }
+
+    /// Shows these problems; what is shown of `scope` beside them.
+    async fn show_all(
+        &self,
+        scope: &'static str,
+        notices: &[Notice],
+    ) -> anyhow::Result<Vec<CouncilNotice>> {
         let shown = council_notice::of_scope(&mut *self.database.acquire().await?, scope).await?;
         let mut shown: BTreeMap<String, CouncilNotice> = shown
             .into_iter()
@@ -221,14 +248,7 @@ impl Council {
             let before = shown.remove(&notice.key);
             self.show(scope, notice, before, &mut place).await?;
         }
-        for solved in shown.values() {
-            if !self.solve(scope, solved).await? {
-                keys.insert(&*solved.key);
-            }
-        }
-        self.logged()
-            .retain(|(of, key), _| *of != scope || keys.contains(&**key));
-        Ok(())
+        Ok(shown.into_values().collect())
     }
 
     /// Says something that is no lasting problem, once for each key within Discord's memory

@@ -10,13 +10,15 @@ use serenity::http::{Request, Route};
 use super::api::{Api, CallError, with_reason};
 use super::rest::{Repeat, Rest, RestError};
 use super::wire::{BareMember, BareUser, lenient};
-use crate::leveling::{GuildId, GuildRole, Height, RoleId, Sighting, UserId};
+use crate::leveling::{self, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId};
 
 /// How long a person waits for one of these calls.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Members in a page: as many as Discord gives.
 const PAGE: usize = 1_000;
 const UNKNOWN_USER: isize = 10_013;
+/// The feature of a guild that shows new members Discord's onboarding.
+pub const ONBOARDING: &str = "GUILD_ONBOARDING";
 
 /// A member, as far as level roles and profiles care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +29,8 @@ pub struct Member {
     pub roles: Vec<RoleId>,
     /// Whether it is a bot, which has no level.
     pub bot: bool,
-    /// Whether they have not passed the guild's screening yet.
-    pub pending: bool,
+    /// How far they are on the way into the guild.
+    pub screening: Screening,
     /// Names and avatars; `None` if Discord sent no name.
     pub seen: Option<Sighting>,
 }
@@ -93,13 +95,7 @@ pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<Ro
     Ok(asked.await?.role_ids())
 }
 
-/// How high a bot reaches that may not manage roles: below all of them.
-pub const NOWHERE: Height = (-1, std::cmp::Reverse(RoleId::new(1).expect("not zero")));
-
-const ADMINISTRATOR: u64 = 1 << 3;
-const MANAGE_ROLES: u64 = 1 << 28;
-
-/// How high the bot's own highest role stands, among these; [`NOWHERE`] if it may not manage
+/// How high the bot's own highest role stands, among these; `NOWHERE` if it may not manage
 /// roles at all.
 pub async fn reach(
     rest: &Rest,
@@ -108,15 +104,26 @@ pub async fn reach(
     roles: &[GuildRole],
 ) -> Result<Height, RestError> {
     let own = roles_of(rest, guild, bot).await?;
-    // Everyone has the role that has the guild's id, and it is the lowest.
-    let everyone = RoleId::new(guild.get());
-    let is_own = |role: &&GuildRole| own.contains(&role.id) || Some(role.id) == everyone;
-    let own = || roles.iter().filter(is_own);
-    let granted = own().fold(0, |granted, role| granted | role.permissions);
-    if granted & (MANAGE_ROLES | ADMINISTRATOR) == 0 {
-        return Ok(NOWHERE);
-    }
-    Ok(own().map(GuildRole::height).max().unwrap_or(NOWHERE))
+    Ok(leveling::reach(&own, everyone(guild), roles))
+}
+
+/// The role that everyone has: it has the guild's id, and is the lowest.
+pub fn everyone(guild: GuildId) -> Option<RoleId> {
+    RoleId::new(guild.get())
+}
+
+/// Whether the guild shows new members Discord's onboarding.
+pub async fn has_onboarding(rest: &Rest, guild: GuildId) -> Result<bool, RestError> {
+    let asked = rest.call("asking for the guild", Repeat::Safe, PATIENCE, |http| {
+        let route = Route::Guild {
+            guild_id: guild.into(),
+        };
+        async move {
+            http.fire::<BareFeatures>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    Ok(asked.await?.features.iter().any(|one| one == ONBOARDING))
 }
 
 /// Makes a role without any rights, below all others. `reason` stands in the guild's audit
@@ -348,11 +355,18 @@ impl BareRole {
 
 /// A member with their account, as REST shows them.
 #[derive(Debug, Deserialize)]
+struct BareFeatures {
+    features: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
 struct WholeMember {
     user: BareUser,
     roles: Vec<serenity::all::RoleId>,
     #[serde(default, deserialize_with = "lenient")]
     pending: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
+    flags: Option<u64>,
     #[serde(flatten)]
     member: BareMember,
 }
@@ -370,7 +384,10 @@ impl WholeMember {
             user: self.user.id.try_into().ok()?,
             roles: self.role_ids(),
             bot: self.user.is_bot(),
-            pending: self.pending.unwrap_or(false),
+            screening: Screening {
+                pending: self.pending.unwrap_or(false),
+                flags: self.flags,
+            },
             seen: self.user.seen(Some(self.member)),
         })
     }

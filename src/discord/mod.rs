@@ -17,6 +17,7 @@ pub mod history;
 mod ids;
 pub mod interaction;
 pub mod known_guild;
+pub mod member_states;
 pub mod message_gate;
 mod nonce;
 pub mod old_commands;

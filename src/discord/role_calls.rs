@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const UNKNOWN_MEMBER: isize = 10_007;
 const UNKNOWN_ROLE: isize = 10_011;
 const UNKNOWN_USER: isize = 10_013;
+/// The server demands two-factor authentication of moderators, and the bot's owner has none.
+pub const TWO_FACTOR_REQUIRED: isize = 60_003;
 
 /// The gate. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,8 +46,8 @@ enum Outcome {
     Done,
     /// The member is not in the guild any more.
     MemberGone,
-    /// The role is gone, or stands too high, or the bot's permission was taken.
-    OutOfReach,
+    /// The role is gone, or stands too high, or the bot may not: with Discord's error code.
+    OutOfReach(isize),
     /// Discord did not want this call, for a reason of its own.
     Refused,
 }
@@ -57,14 +59,17 @@ pub struct Applied {
     pub given: Vec<RoleId>,
     /// Roles that were taken.
     pub taken: Vec<RoleId>,
-    /// Roles that the bot can neither give nor take any more, or that are gone.
-    pub out_of_reach: Vec<RoleId>,
+    /// Roles that the bot can neither give nor take, or that are gone, with Discord's error
+    /// codes: for nobody else either, until something changes.
+    pub out_of_reach: Vec<(RoleId, isize)>,
+    /// Whether the user is not a member any more.
+    pub gone: bool,
     /// Calls that may work another time.
     pub refused: u32,
 }
 
 impl Applied {
-    /// Whether nothing of the plan is left.
+    /// Whether nothing of the plan is left that could be done.
     pub fn is_whole(&self) -> bool {
         self.out_of_reach.is_empty() && self.refused == 0
     }
@@ -96,11 +101,11 @@ impl RoleCalls {
             match (self.act(act, user, role, reason).await?, act) {
                 (Outcome::Done, Act::Give) => applied.given.push(role),
                 (Outcome::Done, Act::Take) => applied.taken.push(role),
-                (Outcome::MemberGone, _) => break,
-                (Outcome::OutOfReach, _) => {
-                    tracing::warn!(%role, "a level role can be neither given nor taken any more");
-                    applied.out_of_reach.push(role);
+                (Outcome::MemberGone, _) => {
+                    applied.gone = true;
+                    break;
                 }
+                (Outcome::OutOfReach(code), _) => applied.out_of_reach.push((role, code)),
                 (Outcome::Refused, _) => applied.refused += 1,
             }
         }
@@ -140,10 +145,11 @@ impl RoleCalls {
             {
                 Ok(Outcome::MemberGone)
             }
-            Err(RestError::Refused { code, status, .. })
-                if code == UNKNOWN_ROLE || status == 403 =>
+            Err(ref error @ RestError::Refused { code, status, .. })
+                if status == 403 || [UNKNOWN_ROLE, TWO_FACTOR_REQUIRED].contains(&code) =>
             {
-                Ok(Outcome::OutOfReach)
+                tracing::warn!(%error, %role, "a level role can be neither given nor taken");
+                Ok(Outcome::OutOfReach(code))
             }
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, "a member's role could not be changed");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
 
 use super::permissions::{Overwrite, lenient_overwrites};
-use crate::leveling::{self, Field, MessageFacts, Sighting, may_earn};
+use crate::leveling::{self, Field, MessageFacts, Screening, Sighting, may_earn};
 use crate::xp::Seen;
 
 /// A message, from the gateway or from the history.
@@ -89,12 +89,17 @@ pub struct BareMemberEvent {
     member: BareMember,
     #[serde(default, deserialize_with = "lenient")]
     pending: Option<bool>,
+    #[serde(default, deserialize_with = "lenient")]
+    flags: Option<u64>,
 }
 
 impl BareMemberEvent {
-    /// Whether they have not passed the guild's screening yet.
-    pub fn is_pending(&self) -> bool {
-        self.pending.unwrap_or(false)
+    /// How far they are on the way into the guild.
+    pub fn screening(&self) -> Screening {
+        Screening {
+            pending: self.pending.unwrap_or(false),
+            flags: self.flags,
+        }
     }
 
     /// Who it is, unless a bot.

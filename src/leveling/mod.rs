@@ -19,7 +19,9 @@ mod naming;
 mod profile;
 mod right_roles;
 mod role_plan;
+mod role_reach;
 pub mod schedule;
+mod screening;
 
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, COOLDOWN_MS, Standing, award};
@@ -38,3 +40,5 @@ pub use naming::{
 pub use profile::{Account, Field, Fingerprint, Membership, Profile, Sighting};
 pub use right_roles::{ProtectedRoles, RoleEntry, RoleMatches, RolePins, RoleProblem, match_roles};
 pub use role_plan::{LevelRoles, RolePlan};
+pub use role_reach::{NOWHERE, out_of_reach, reach};
+pub use screening::{Admission, Screening};

@@ -3,6 +3,8 @@
 //! Pure: the levels, the guild's roles and the member are given, what to change is
 //! returned. Never names a role that is not a level's.
 
+use std::collections::BTreeSet;
+
 use super::{
     GuildRole, Height, LevelNumber, Levels, Points, ProtectedRoles, RoleId, Standing,
     may_be_changed,
@@ -102,6 +104,12 @@ impl LevelRoles {
             .collect()
     }
 
+    /// The roles that the bot can give and take, and may.
+    pub fn usable(&self) -> BTreeSet<RoleId> {
+        let usable = self.0.iter().filter(|level_role| !level_role.blocked);
+        usable.map(|level_role| level_role.role).collect()
+    }
+
     /// Whether the guild has none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -121,7 +129,6 @@ impl LevelRoles {
 #[cfg(test)]
 mod tests {
     use std::cmp::Reverse;
-    use std::collections::BTreeSet;
 
     use proptest::prelude::*;
     use proptest::sample::subsequence;

@@ -3,14 +3,15 @@
 //! Only says whose roles are to be looked at, and what was seen of them; gives nobody any.
 
 use serenity::all::{
-    GuildId, GuildMemberAddEvent, GuildMemberRemoveEvent, GuildMemberUpdateEvent,
+    self as theirs, GuildId, GuildMemberAddEvent, GuildMemberFlags, GuildMemberUpdateEvent,
     GuildMembersChunkEvent,
 };
 
 use super::Listeners;
 use super::sight::{in_chunk, of_added, of_updated};
+use crate::discord::member_states::Seen;
 use crate::discord::wire::BareMemberEvent;
-use crate::leveling::UserId;
+use crate::leveling::{Screening, UserId};
 
 /// Someone joined.
 pub(super) fn on_add(listeners: &Listeners, event: &GuildMemberAddEvent) {
@@ -18,7 +19,9 @@ pub(super) fn on_add(listeners: &Listeners, event: &GuildMemberAddEvent) {
         && let Some((user, seen)) = of_added(event)
     {
         listeners.sightings.heard(user, seen);
-        joined(listeners, user, event.member.pending);
+        let screening = screening(event.member.pending, Some(event.member.flags));
+        listeners.states.is_back(user);
+        listeners.states.observe(user, screening, Seen::Joining);
     }
 }
 
@@ -28,13 +31,14 @@ pub(super) fn on_update(listeners: &Listeners, event: &GuildMemberUpdateEvent) {
         && let Some((user, seen)) = of_updated(event)
     {
         listeners.sightings.heard(user, seen);
-        changed(listeners, user, event.pending);
+        let screening = screening(event.pending, event.flags);
+        listeners.states.observe(user, screening, Seen::There);
     }
 }
 
 /// Someone joined or changed whom serenity could not parse.
 pub(super) fn on_bare_member(listeners: &Listeners, event: BareMemberEvent, joins: bool) {
-    let pending = event.is_pending();
+    let screening = event.screening();
     if event.guild_id != GuildId::from(listeners.guild) {
         return;
     }
@@ -42,20 +46,25 @@ pub(super) fn on_bare_member(listeners: &Listeners, event: BareMemberEvent, join
         if let Some(seen) = event.seen() {
             listeners.sightings.heard(user, seen);
         }
+        let seen = if joins { Seen::Joining } else { Seen::There };
         if joins {
-            joined(listeners, user, pending);
-        } else {
-            changed(listeners, user, pending);
+            listeners.states.is_back(user);
         }
+        listeners.states.observe(user, screening, seen);
     }
 }
 
 /// Someone left, or was made to.
-pub(super) fn on_remove(listeners: &Listeners, event: &GuildMemberRemoveEvent) {
-    if event.guild_id == GuildId::from(listeners.guild)
-        && let Ok(user) = event.user.id.try_into()
+pub(super) fn on_remove(listeners: &Listeners, guild: GuildId, user: theirs::UserId) {
+    if guild == GuildId::from(listeners.guild)
+        && let Ok(user) = UserId::try_from(user)
     {
-        listeners.book.awaited(user);
+        // Of those who never earned anything nothing is said anyway.
+        if listeners.xp.get(user).is_some() {
+            listeners.states.has_left(user);
+        } else {
+            listeners.states.waits_no_more(user);
+        }
     }
 }
 
@@ -65,31 +74,18 @@ pub(super) fn on_chunk(listeners: &Listeners, event: &GuildMembersChunkEvent) {
         for (user, seen) in in_chunk(event) {
             listeners.sightings.heard(user, seen);
         }
+        for member in event.members.values().filter(|member| !member.user.bot) {
+            if let Ok(user) = member.user.id.try_into() {
+                let screening = screening(member.pending, Some(member.flags));
+                listeners.states.observe(user, screening, Seen::There);
+            }
+        }
     }
 }
 
-/// Whoever must pass the screening first is waited for, and looked at all the same: that they
-/// have passed it may have been heard of before this.
-fn joined(listeners: &Listeners, user: UserId, pending: bool) {
-    if pending {
-        listeners.book.awaits(user);
-    }
-    tell(listeners, user);
-}
-
-/// Perhaps they have passed the screening.
-fn changed(listeners: &Listeners, user: UserId, pending: bool) {
-    if pending {
-        listeners.book.awaits(user);
-    } else if listeners.book.awaited(user) {
-        tell(listeners, user);
-    }
-}
-
-fn tell(listeners: &Listeners, user: UserId) {
-    let known = listeners.xp.get(user);
-    // Who has never earned anything has no level role to get.
-    if known.is_some_and(|user| user.standing.is_tracked()) {
-        listeners.members.look_at(user);
+fn screening(pending: bool, flags: Option<GuildMemberFlags>) -> Screening {
+    Screening {
+        pending,
+        flags: flags.map(|flags| flags.bits().into()),
     }
 }

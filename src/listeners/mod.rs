@@ -23,12 +23,13 @@ use crate::commands::Commands;
 use crate::discord::Rest;
 use crate::discord::council::Council;
 use crate::discord::known_guild::KnownGuild;
+use crate::discord::member_states::MemberStates;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::time::DiscordTime;
 use crate::error::Stop;
 use crate::leveling::{GuildId, MessageId};
 use crate::profiles::Sightings;
-use crate::roles::{Members, RoleBook, Verifications};
+use crate::roles::{RoleBook, Verifications};
 use crate::xp::{Inbox, XpCache};
 
 /// Everything that a listener may use. Cheap to clone.
@@ -44,8 +45,8 @@ pub struct Listeners {
     pub gate: MessageGate,
     /// Hears ids, which tell the time.
     pub time: DiscordTime,
-    /// Has a member's roles looked at.
-    pub members: Members,
+    /// What events show of members; has those looked at whose roles may be wrong.
+    pub states: MemberStates,
     /// Takes what is seen of users.
     pub sightings: Sightings,
     /// Has roles verified.
@@ -97,11 +98,15 @@ impl RawEventHandler for Listeners {
             Event::GuildMemberUpdate(event) => {
                 if event.user.id == ctx.cache.current_user().id {
                     // What the bot itself may do has changed, perhaps.
-                    self.book.forget();
+                    role::look_again(self);
                 }
                 member::on_update(self, &event);
             }
-            Event::GuildMemberRemove(event) => member::on_remove(self, &event),
+            Event::GuildMemberRemove(event) => {
+                member::on_remove(self, event.guild_id, event.user.id);
+            }
+            // Comes only with an intent of its own; the removal comes in any case.
+            Event::GuildBanAdd(event) => member::on_remove(self, event.guild_id, event.user.id),
             Event::GuildMembersChunk(event) => member::on_chunk(self, &event),
             Event::GuildRoleCreate(event) => role::on_create(self, &event.role),
             Event::GuildRoleUpdate(event) => role::on_update(self, &event.role),

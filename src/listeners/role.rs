@@ -1,4 +1,4 @@
-//! A role was made, changed or deleted: by a human, or by the bot itself.
+//! A role, or the guild itself, was made, changed or deleted: by a human, or by the bot itself.
 //!
 //! Keeps what is known of the guild's roles, and says what is to be looked at again; what
 //! levels carry follows nobody by what an event says.
@@ -6,7 +6,7 @@
 use serenity::all::{self as theirs, PartialGuild, Role, RoleId};
 
 use super::Listeners;
-use crate::discord::guild::from_theirs;
+use crate::discord::guild::{ONBOARDING, from_theirs};
 use crate::discord::known_guild::GuildFacts;
 
 /// The whole guild is shown, as at the beginning of a session and after an outage.
@@ -21,10 +21,21 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &theirs::Guild) {
     }
 }
 
-/// The guild has another name, another owner, or something else.
+/// The guild has another name, another owner, or something else: two-factor authentication may
+/// be demanded no more, and there may be another onboarding.
 pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
-    if let (true, Ok(owner)) = (guild.id == listeners.guild.get(), guild.owner_id.try_into()) {
+    if guild.id != listeners.guild.get() {
+        return;
+    }
+    if let Ok(owner) = guild.owner_id.try_into() {
         listeners.known_guild.owner_is(owner);
+    }
+    let has_onboarding = guild.features.iter().any(|feature| feature == ONBOARDING);
+    if listeners.states.guild_has_onboarding(has_onboarding) {
+        listeners.verifications.soon();
+    }
+    if listeners.book.has_refusals() {
+        look_again(listeners);
     }
 }
 
@@ -37,21 +48,32 @@ pub(super) fn on_create(listeners: &Listeners, role: &Role) {
 /// A role has another name, other rights, or another place. A level's new name is followed, and
 /// what was wrong with its role may be right now.
 pub(super) fn on_update(listeners: &Listeners, role: &Role) {
-    listeners.book.forget();
     note(listeners, role);
-    if is_a_levels(listeners, role.id) {
-        listeners.verifications.levels_soon();
-    }
+    changed(listeners, role.id);
 }
 
 /// A role is gone. If a level carries it, moderators are asked what is to become of that.
 pub(super) fn on_delete(listeners: &Listeners, guild: theirs::GuildId, role: RoleId) {
-    listeners.book.forget();
     if let (true, Ok(role)) = (guild == listeners.guild.get(), role.try_into()) {
         listeners.known_guild.role_is_gone(role);
     }
-    if is_a_levels(listeners, role) {
-        listeners.verifications.levels_soon();
+    changed(listeners, role);
+}
+
+/// What the bot can give and take may have changed: it is looked at again, and moderators are
+/// told if something is lost. Events come in bursts, and are looked at together.
+pub(super) fn look_again(listeners: &Listeners) {
+    listeners.book.reach_may_have_changed();
+    listeners.verifications.levels_soon();
+}
+
+fn changed(listeners: &Listeners, role: RoleId) {
+    listeners.book.forget();
+    if role
+        .try_into()
+        .is_ok_and(|role| listeners.book.is_about_reach(role))
+    {
+        look_again(listeners);
     }
 }
 
@@ -63,10 +85,4 @@ fn note(listeners: &Listeners, role: &Role) {
         Some(role) => listeners.known_guild.role_is(role),
         None => listeners.known_guild.is_in_doubt(),
     }
-}
-
-fn is_a_levels(listeners: &Listeners, role: RoleId) -> bool {
-    let levels = listeners.xp.levels();
-    role.try_into()
-        .is_ok_and(|role| levels.carrying(role).is_some())
 }

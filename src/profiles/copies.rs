@@ -16,6 +16,7 @@ use crate::backoff::backoff;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
 use crate::discord::cdn::{Cdn, NoImage};
 use crate::discord::council::{Council, Notice};
+use crate::discord::member_states::MemberStates;
 use crate::discord::{Rest, RestError};
 use crate::leveling::{
     AvatarHash, CopyPlan, Field, GuildId, MessageId, Picture, Sighting, UserId, copy_plan,
@@ -50,6 +51,8 @@ pub struct Copies {
     pub rest: Rest,
     /// The guild served.
     pub guild: GuildId,
+    /// Shown the members who are looked up.
+    pub members: MemberStates,
     /// Where images come from.
     pub cdn: Cdn,
     /// Where they go.
@@ -196,7 +199,7 @@ impl Copies {
     async fn ask(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
         let known = self.xp.seen(user);
-        let found = match look_up(&self.rest, self.guild, user).await {
+        let found = match look_up(&self.rest, self.guild, &self.members, user).await {
             Ok(found) => found,
             Err(error @ RestError::Refused { .. }) => {
                 return self.failed(wanted, &error.to_string(), clock).await;

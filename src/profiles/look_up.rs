@@ -1,5 +1,6 @@
 //! Looks one user up: as a member, else as an account, else not at all.
 
+use crate::discord::member_states::{MemberStates, Seen};
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::{GuildId, Sighting, UserId};
 
@@ -12,10 +13,17 @@ pub(super) enum Found {
     Gone,
 }
 
-/// One call for a member, two for anybody else. Who is in the guild is there, whatever they
+/// One call for a member, of whom `states` learns too; two for anybody else. Who is in the guild
+/// is there, whatever they
 /// are called.
-pub(super) async fn look_up(rest: &Rest, guild: GuildId, user: UserId) -> Result<Found, RestError> {
+pub(super) async fn look_up(
+    rest: &Rest,
+    guild: GuildId,
+    states: &MemberStates,
+    user: UserId,
+) -> Result<Found, RestError> {
     if let Some(member) = guild::member(rest, guild, user).await? {
+        states.observe(user, member.screening, Seen::There);
         let nameless = RestError::NotUnderstood("a member has no name".to_owned());
         return member.seen.map(Found::There).ok_or(nameless);
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::look_up::{Found, look_up};
 use super::unclear::Unclear;
+use crate::discord::member_states::MemberStates;
 use crate::discord::{Rest, RestError};
 use crate::leveling::buckets::{BucketNumber, LASTS, assign, next_look};
 use crate::leveling::{GuildId, UserId};
@@ -40,6 +41,8 @@ pub struct Lurkers {
     pub guild: GuildId,
     /// Of whom an event left open what they still have.
     pub unclear: Unclear,
+    /// Shown the members who are looked up.
+    pub members: MemberStates,
     /// Nothing is due before that, and after so much more the clock was set back.
     pub idle_until: Mutex<Option<DateTime<Utc>>>,
     /// How many users each bucket has. Counted once, since it takes reading all users, and again
@@ -144,7 +147,7 @@ impl Lurkers {
     /// Looks a user up, and remembers in the same transaction what was found and that it was.
     async fn look(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
         let known = self.xp.seen(user);
-        let found = match look_up(&self.rest, self.guild, user).await {
+        let found = match look_up(&self.rest, self.guild, &self.members, user).await {
             Ok(found) => Some(found),
             // Not now, and not by trying again either.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
@@ -193,7 +196,7 @@ impl Lurkers {
     /// Asks what a user still has of whom an event left that open.
     async fn clear_up(&self, user: UserId) -> Result<(), RestError> {
         let known = self.xp.seen(user);
-        let found = match look_up(&self.rest, self.guild, user).await {
+        let found = match look_up(&self.rest, self.guild, &self.members, user).await {
             Ok(found) => found,
             // Asking again would not help; the next list of members shows them.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {

@@ -95,7 +95,8 @@ impl Asks {
     }
 
     /// The next that is there.
-    pub fn try_recv(&mut self) -> Option<Wanted> {
+    #[cfg(test)]
+    fn try_recv(&mut self) -> Option<Wanted> {
         let wanted = self.wanted.try_recv().ok()?;
         Some(self.taken(wanted))
     }

@@ -1,13 +1,15 @@
 //! The guild's level roles as they are now, remembered until somebody says that they may
 //! have changed: a level-up asks Discord for nothing but the role.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dashmap::DashSet;
+use tokio::time::Instant;
 
+use super::refusals::Refusals;
 use crate::discord::right_roles::RightRoles;
 use crate::discord::{Rest, RestError, guild};
-use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, UserId};
+use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, RoleId, reach};
 use crate::xp::XpCache;
 
 /// The level roles. Cheap to clone.
@@ -18,8 +20,6 @@ pub struct RoleBook {
     xp: Arc<XpCache>,
     rights: RightRoles,
     known: Arc<Mutex<Known>>,
-    /// Members who have joined and not passed the screening yet, as far as was heard or seen.
-    pub(super) pending: Arc<DashSet<UserId>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +27,13 @@ struct Known {
     roles: Option<Arc<LevelRoles>>,
     /// Goes up with every change that is heard of: what was being read before is of no use.
     edition: u64,
+    /// The roles that the bot itself held when they were last read.
+    own: Option<BTreeSet<RoleId>>,
+    /// Those that could be given and taken when levels were last compared with the guild.
+    usable: BTreeSet<RoleId>,
+    refusals: Refusals,
+    /// Whether a role can be given by now that could not be when members were last verified.
+    unverified: bool,
 }
 
 impl RoleBook {
@@ -39,23 +46,7 @@ impl RoleBook {
             xp,
             rights,
             known: Arc::default(),
-            pending: Arc::default(),
         }
-    }
-
-    /// Someone must pass the screening before they get a role.
-    pub fn awaits(&self, user: UserId) {
-        self.pending.insert(user);
-    }
-
-    /// Whether someone still has to, as far as is known.
-    pub fn is_awaited(&self, user: UserId) -> bool {
-        self.pending.contains(&user)
-    }
-
-    /// Whether someone had to, who has passed it or left now.
-    pub fn awaited(&self, user: UserId) -> bool {
-        self.pending.remove(&user).is_some()
     }
 
     /// The level roles among these.
@@ -85,7 +76,9 @@ impl RoleBook {
     pub async fn read(&self) -> Result<(Vec<GuildRole>, Height), RestError> {
         let bot = guild::own_id(&self.rest).await?;
         let roles = guild::roles(&self.rest, self.guild).await?;
-        let reach = guild::reach(&self.rest, self.guild, bot, &roles).await?;
+        let own = guild::roles_of(&self.rest, self.guild, bot).await?;
+        let reach = reach(&own, guild::everyone(self.guild), &roles);
+        self.known().own = Some(own.into_iter().collect());
         Ok((roles, reach))
     }
 
@@ -94,6 +87,74 @@ impl RoleBook {
         let mut known = self.known();
         known.roles = None;
         known.edition += 1;
+    }
+
+    /// What the bot can give and take may have changed: what Discord refused before is tried
+    /// again, for everyone.
+    pub fn reach_may_have_changed(&self) {
+        self.forget();
+        let mut known = self.known();
+        known.unverified |= known.refusals.clear();
+    }
+
+    /// Whether a change of this role can change what the bot can give: it is a level's, one of
+    /// the bot's own, or everyone's.
+    pub fn is_about_reach(&self, role: RoleId) -> bool {
+        let is_own = {
+            let known = self.known();
+            known.own.as_ref().is_none_or(|own| own.contains(&role))
+        };
+        is_own
+            || Some(role) == guild::everyone(self.guild)
+            || self.xp.levels().carrying(role).is_some()
+    }
+
+    /// Discord has refused a role; whether that is news.
+    pub fn refused(&self, role: RoleId, code: isize) -> bool {
+        self.known().refusals.note(role, code, Instant::now())
+    }
+
+    /// Whether Discord has refused a role of late.
+    pub fn is_refused(&self, role: RoleId) -> bool {
+        self.known().refusals.code(role, Instant::now()).is_some()
+    }
+
+    /// Whether Discord has refused any role of late.
+    pub fn has_refusals(&self) -> bool {
+        !self.refusals().is_empty()
+    }
+
+    /// The roles that Discord refuses, with its error codes.
+    pub(super) fn refusals(&self) -> BTreeMap<RoleId, isize> {
+        self.known().refusals.standing(Instant::now())
+    }
+
+    /// These are all that Discord refuses: everyone has been verified.
+    pub(super) fn set_refusals(&self, refused: &BTreeMap<RoleId, isize>) {
+        self.known().refusals.replace(refused, Instant::now());
+    }
+
+    /// These roles can be given and taken. If one of them could not before, members are still
+    /// to be verified.
+    pub(super) fn usable_are(&self, usable: BTreeSet<RoleId>) {
+        let mut known = self.known();
+        known.unverified |= !usable.is_subset(&known.usable);
+        known.usable = usable;
+    }
+
+    /// Members are still to be verified.
+    pub(super) fn set_unverified(&self) {
+        self.known().unverified = true;
+    }
+
+    /// Whether members are still to be verified.
+    pub(super) fn is_unverified(&self) -> bool {
+        self.known().unverified
+    }
+
+    /// Members are being verified: whatever changes from now on is for the next time.
+    pub(super) fn is_being_verified(&self) {
+        self.known().unverified = false;
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

@@ -82,6 +82,12 @@ fn found_as_table(found: &Found) -> String {
             found.withheld
         ));
     }
+    if found.out_of_reach > 0 {
+        lines.push(format!(
+            "{} members lack or hold level roles that the bot can neither give nor take.",
+            found.out_of_reach
+        ));
+    }
     lines.push(format!(
         "{} members, {} of them with wrong roles. Nothing was changed.",
         found.members,
@@ -106,6 +112,7 @@ fn found_as_json(found: &Found) -> String {
         "levels": levels,
         "troubles": troubles,
         "withheld": found.withheld,
+        "out_of_reach": found.out_of_reach,
         "differences": members,
     })
     .to_string()
@@ -131,10 +138,18 @@ fn step_as_json(step: &Step) -> Vec<Value> {
 }
 
 fn report_as_text(report: &Report) -> String {
-    format!(
+    let done = format!(
         "{} members, {} of them with wrong roles: {} roles given, {} taken, {} members left, {} who keep roles until a \
          moderator says so.",
         report.members, report.wrong, report.given, report.taken, report.left, report.withheld
+    );
+    if report.out_of_reach == 0 {
+        return done;
+    }
+    let why = report.why_out_of_reach.join(" ");
+    format!(
+        "{done} {} members lack or hold level roles that are out of reach. {why}",
+        report.out_of_reach
     )
 }
 
@@ -142,6 +157,7 @@ fn report_as_json(report: &Report) -> String {
     json!({
         "members": report.members,
         "wrong": report.wrong,
+        "out_of_reach": report.out_of_reach,
         "given": report.given,
         "taken": report.taken,
         "left": report.left,

@@ -6,6 +6,7 @@
 mod asks;
 mod book;
 mod by_hand;
+mod refusals;
 mod troubles;
 mod verifications;
 mod verify;
@@ -15,4 +16,4 @@ pub use book::RoleBook;
 pub use by_hand::by_hand;
 pub use verifications::{Verifications, VerificationsTask};
 pub use verify::{ALLOWED_FOR, Difference, Found, Progress, Report, VerifyRoles};
-pub use work::{Members, Register, RoleWork};
+pub use work::{Members, Register, RoleWork, note_refusals, waiting_members};

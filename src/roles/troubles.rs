@@ -5,6 +5,7 @@
 
 use crate::discord::buttons::{Look, Wish, row_for_moderators};
 use crate::discord::council::Notice;
+use crate::discord::role_calls::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
 use crate::leveling::{LevelNumber, escape};
 
@@ -17,9 +18,69 @@ pub(super) struct Withheld {
     pub members: u64,
 }
 
-/// What a person must see to, level by level.
+/// Keys of the problems for which the bot can neither give nor take a role.
+const CANNOT_MANAGE: &str = "cannot-manage-roles";
+const OUT_OF_REACH: &str = "out-of-reach";
+const MANAGED: &str = "managed:";
+/// Named in one notice at most; of more only the number is said.
+const MOST_NAMED: usize = 10;
+
+/// What a person must see to. Roles that are out of reach for one reason are one problem.
 pub(super) fn levels(troubles: &[Trouble]) -> Vec<Notice> {
-    troubles.iter().map(level).collect()
+    let beyond: Vec<_> = troubles
+        .iter()
+        .filter_map(|trouble| match trouble {
+            Trouble::OutOfReach { level, name, .. } => Some((*level, name.as_str())),
+            _ => None,
+        })
+        .collect();
+    let mut notices: Vec<Notice> = troubles.iter().filter_map(level).collect();
+    notices.extend(out_of_reach(&beyond));
+    notices
+}
+
+/// Roles that do not stand below the bot's own, with their levels.
+fn out_of_reach(roles: &[(LevelNumber, &str)]) -> Option<Notice> {
+    let (does, them) = match roles {
+        [] => return None,
+        [_] => ("does", "it"),
+        _ => ("do", "them"),
+    };
+    let text = format!(
+        "{} {does} not stand below my own, so I can neither give nor take {them}: drag my role above {them} in Server \
+         Settings, Roles.",
+        capitalised(&named(roles))
+    );
+    Some(plain(OUT_OF_REACH.to_owned(), text))
+}
+
+/// "the role One of level 1", or "the roles One of level 1 and Five of level 5".
+fn named(roles: &[(LevelNumber, &str)]) -> String {
+    let name = |(level, name): &(LevelNumber, &str)| format!("{} of level {level}", escape(name));
+    let mut names: Vec<String> = roles.iter().take(MOST_NAMED).map(name).collect();
+    if roles.len() > MOST_NAMED {
+        names.push(format!("{} more", roles.len() - MOST_NAMED));
+    }
+    let last = names.pop().unwrap_or_default();
+    if names.is_empty() {
+        format!("the role {last}")
+    } else {
+        format!("the roles {} and {last}", names.join(", "))
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    sentence.replacen("the", "The", 1)
+}
+
+/// Of these problems, those for which the bot can neither give nor take a role.
+pub(super) fn why_out_of_reach(notices: &[Notice]) -> Vec<String> {
+    let is_why = |notice: &&Notice| {
+        let key = notice.key.as_str();
+        [CANNOT_MANAGE, OUT_OF_REACH].contains(&key) || key.starts_with(MANAGED)
+    };
+    let why = notices.iter().filter(is_why);
+    why.map(|notice| notice.text.clone()).collect()
 }
 
 /// The bot may make no roles.
@@ -33,20 +94,42 @@ pub(super) fn cannot_make() -> Notice {
 pub(super) fn cannot_manage() -> Notice {
     let text = "I may not manage roles, so nobody gets a level role: give my role the permission Manage Roles in Server \
                 Settings, Roles.";
-    plain("cannot-manage-roles".to_owned(), text.to_owned())
+    plain(CANNOT_MANAGE.to_owned(), text.to_owned())
 }
 
-/// Discord refuses a role for a reason of its own.
-pub(super) fn refused(level: LevelNumber, name: &str) -> Notice {
-    plain(
-        format!("refused-role:{level}"),
-        format!(
-            "Discord does not let me give or take the role {} of level {level}, although it stands below mine: see \
-             whether the server demands two-factor authentication of moderators, which my owner's account then needs \
-             too. The bot's log has Discord's words.",
-            escape(name)
-        ),
-    )
+/// Roles that Discord refuses for a reason that does not show in the guild's roles, with their
+/// levels and Discord's error codes.
+pub(super) fn refused(roles: &[(LevelNumber, &str, isize)]) -> Vec<Notice> {
+    let with = |two_factor: bool| -> Vec<(LevelNumber, &str)> {
+        let roles = roles
+            .iter()
+            .filter(|(.., code)| (*code == TWO_FACTOR_REQUIRED) == two_factor);
+        roles.map(|(level, name, _)| (*level, *name)).collect()
+    };
+    let mut notices = Vec::new();
+    let (two_factor, unexplained) = (with(true), with(false));
+    if !two_factor.is_empty() {
+        let text = format!(
+            "Discord does not let me give or take {}: the server demands two-factor authentication of moderators, and \
+             the account that owns me does not use it. Switch it on in that account's settings, then run verify_roles.",
+            named(&two_factor)
+        );
+        notices.push(plain("refused-roles:two-factor".to_owned(), text));
+    }
+    if !unexplained.is_empty() {
+        let stand = if unexplained.len() == 1 {
+            "it stands"
+        } else {
+            "they stand"
+        };
+        let text = format!(
+            "Discord does not let me give or take {}, although {stand} below mine. The bot's log has Discord's words. When \
+             the reason is mended, run verify_roles.",
+            named(&unexplained)
+        );
+        notices.push(plain("refused-roles".to_owned(), text));
+    }
+    notices
 }
 
 /// The question whether so many members may lose roles.
@@ -66,9 +149,8 @@ pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
     }
 }
 
-fn level(trouble: &Trouble) -> Notice {
-    const REACH: &str = "drag my role above it in Server Settings, Roles";
-    match trouble {
+fn level(trouble: &Trouble) -> Option<Notice> {
+    Some(match trouble {
         Trouble::Missing { level, name } => Notice {
             key: format!("missing-role:{level}"),
             text: format!(
@@ -89,15 +171,9 @@ fn level(trouble: &Trouble) -> Notice {
                 ),
             ])),
         },
-        Trouble::OutOfReach { level, name, .. } => plain(
-            format!("out-of-reach:{level}"),
-            format!(
-                "The role {} of level {level} does not stand below my own, so I can neither give nor take it: {REACH}.",
-                escape(name)
-            ),
-        ),
+        Trouble::OutOfReach { .. } => return None,
         Trouble::Managed { level, name, .. } => plain(
-            format!("managed:{level}"),
+            format!("{MANAGED}{level}"),
             format!(
                 "The role {} of level {level} belongs to an integration, which alone can give it: choose another with \
                  set_level_name.",
@@ -137,7 +213,7 @@ fn level(trouble: &Trouble) -> Notice {
                 escape(name)
             ),
         ),
-    }
+    })
 }
 
 fn plain(key: String, text: String) -> Notice {
@@ -145,5 +221,51 @@ fn plain(key: String, text: String) -> Notice {
         key,
         text,
         buttons: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leveling::RoleId;
+
+    fn beyond(level: u16) -> Trouble {
+        Trouble::OutOfReach {
+            level: LevelNumber(level),
+            role: RoleId::new(u64::from(level) + 1).unwrap(),
+            name: format!("*{level}*"),
+        }
+    }
+
+    #[test]
+    fn roles_out_of_reach_for_one_reason_are_one_notice() {
+        for (count, words) in [
+            (1, "The role \\*0\\* of level 0 does not stand"),
+            (
+                2,
+                "The roles \\*0\\* of level 0 and \\*1\\* of level 1 do not stand",
+            ),
+            (12, "\\*9\\* of level 9 and 2 more do not stand"),
+        ] {
+            let troubles: Vec<_> = (0..count).map(beyond).collect();
+            let notices = levels(&troubles);
+            assert_eq!(notices.len(), 1);
+            assert!(notices[0].text.contains(words), "{}", notices[0].text);
+        }
+        assert!(levels(&[]).is_empty());
+    }
+
+    #[test]
+    fn refused_roles_are_one_notice_for_each_reason() {
+        let level = LevelNumber;
+        let refused = refused(&[
+            (level(1), "One", 60_003),
+            (level(2), "Two", 50_013),
+            (level(5), "Five", 60_003),
+        ]);
+        let texts: Vec<_> = refused.iter().map(|notice| notice.text.as_str()).collect();
+        assert!(texts[0].contains("the roles One of level 1 and Five of level 5: the server"));
+        assert!(texts[1].contains("the role Two of level 2, although it stands below"));
+        assert_eq!(texts.len(), 2);
     }
 }

@@ -1,12 +1,17 @@
-//! When roles are verified: at the hour that is set, at every new gateway session, and when
-//! somebody asks. One at a time; who asks meanwhile is answered by the next one. When a human
-//! changes a level's role, the levels alone are put right, which costs three calls.
+//! When roles are verified: at the hour that is set, at every new gateway session, when
+//! somebody asks, and when a role can be given again that could not. One at a time; who asks
+//! meanwhile is answered by the next one. When something about roles changes, the levels alone
+//! are compared with the guild's roles first, which costs three calls.
+//!
+//! Roles follow XP, and must not be taken for messages that have yet to be read: a verification
+//! waits until what was missed has been counted, unless a moderator waits for it.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, Utc};
 use chrono_tz::Tz;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::asks::{Asker, Asks, Wanted, asks};
@@ -19,15 +24,19 @@ use crate::xp::Inbox;
 
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(20);
-/// How soon it is made again where that was in vain.
-const AGAIN: Duration = Duration::from_mins(1);
 const RETRY_LEAST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_mins(10);
-/// How long a verification waits for what was missed: roles follow XP, and must not be taken
-/// for messages that have yet to be read. After that nobody loses any until it is made again.
-const CATCH_UP: Duration = Duration::from_mins(2);
+/// Changes of roles come in bursts: one that moves is an event for each that it passes.
+const DEBOUNCE: Duration = Duration::from_secs(1);
+/// How long a moderator waits at most for what was missed. Then nobody loses a role, and
+/// everyone is verified again when it has been counted.
+const BY_HAND: Duration = Duration::from_secs(30);
+/// After so long a wait for what was missed it is said in the log, once.
+const SAY_WAITING: Duration = Duration::from_secs(5);
 /// How often a long one is heard of in the log.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
+/// Longer than any catch-up.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// Asks for verifications. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -97,75 +106,179 @@ impl Verifications {
     }
 }
 
+/// What the task has before it.
+#[derive(Default)]
+struct Agenda {
+    /// When everyone was last verified, as far as is known.
+    last: Option<DateTime<Utc>>,
+    /// Whether anything was asked for: before the first session nobody knows what was missed.
+    is_connected: bool,
+    /// Levels are to be compared with the guild's roles.
+    levels: Task,
+    /// Everyone is to be verified, as soon as what was missed has been counted.
+    everyone: Task,
+    /// Ends when what had been missed is counted; `None` while nothing waits for it.
+    catching_up: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    /// When the wait for that is worth a word; `None` once it was said.
+    say_waiting: Option<Instant>,
+    /// Who waits for a verification, and until when they wait for what was missed.
+    by_hand: Vec<oneshot::Sender<Result<Report, String>>>,
+    by_hand_at: Option<Instant>,
+}
+
+/// Something that is to be done at some time.
+#[derive(Debug, Default)]
+struct Task {
+    at: Option<Instant>,
+    /// How often it has failed in a row.
+    failures: u32,
+}
+
+impl Task {
+    /// It is to be done then, if not before.
+    fn is_due_by(&mut self, at: Instant) {
+        self.at = Some(self.at.map_or(at, |before| before.min(at)));
+    }
+
+    /// It has failed, and is to be done again; how soon.
+    fn has_failed(&mut self) -> Duration {
+        let pause = backoff(self.failures, RETRY_LEAST, RETRY_MOST);
+        self.failures += 1;
+        self.at = Some(Instant::now() + pause);
+        pause
+    }
+}
+
 impl VerificationsTask {
     /// Works until it is given up.
     pub async fn run(&mut self) {
-        let mut last = None;
-        let mut failures = 0;
-        let mut retry_at: Option<Instant> = None;
-        // Before the first session nobody knows what was missed.
-        let mut connected = false;
+        let mut agenda = Agenda::default();
+        // Nobody can ask any more once it is closed; the hour still comes.
+        let mut is_closed = false;
         loop {
-            let mut asked = Vec::new();
-            let tick = tokio::time::sleep(LOOK);
+            let waits_for_everyone = agenda.catching_up.is_none();
             tokio::select! {
-                wanted = self.wanted.recv() => match wanted {
-                    Some(wanted) => asked.push(wanted),
-                    // Nobody can ask any more; the hour still comes.
-                    None => tokio::time::sleep(LOOK).await,
+                // Whatever is asked for comes first: what was missed before it is waited for.
+                biased;
+                wanted = self.wanted.recv(), if !is_closed => match wanted {
+                    Some(wanted) => self.take(&mut agenda, wanted),
+                    None => is_closed = true,
                 },
-                () = until(retry_at) => {}
-                () = tick => {
+                () = self.verify.members.missed() => self.take(&mut agenda, Wanted::Everyone(None)),
+                () = until(agenda.levels.at) => self.look_at_levels(&mut agenda).await,
+                () = until(agenda.everyone.at), if waits_for_everyone => {
+                    self.wait_for_what_was_missed(&mut agenda);
+                }
+                is_counted = counted(&mut agenda.catching_up) => {
+                    if is_counted {
+                        self.verify_everyone(&mut agenda, true).await;
+                    }
+                }
+                () = until(agenda.by_hand_at) => self.verify_everyone(&mut agenda, false).await,
+                () = until(agenda.say_waiting) => {
+                    agenda.say_waiting = None;
+                    tracing::info!("roles are verified once everything that was missed is counted");
+                }
+                () = tokio::time::sleep(LOOK) => {
                     // One that has failed is tried again at its own time.
-                    let waits = !connected || retry_at.is_some();
-                    if waits || !self.is_due(&mut last, self.time.now()).await {
-                        continue;
+                    let may_be_due = agenda.is_connected && agenda.everyone.at.is_none();
+                    if may_be_due && self.is_due(&mut agenda.last, self.time.now()).await {
+                        agenda.everyone.is_due_by(Instant::now());
                     }
                 }
             }
-            while let Some(wanted) = self.wanted.try_recv() {
-                asked.push(wanted);
-            }
-            connected |= !asked.is_empty();
-            if !asked.is_empty() && asked.iter().all(|asked| matches!(asked, Wanted::Levels)) {
-                if let Err(error) = self.verify.put_levels_right().await {
-                    let error = format!("{error:#}");
-                    tracing::error!(
-                        error,
-                        "what levels carry could not be compared with the guild's roles; it is at the next verification"
-                    );
+        }
+    }
+
+    fn take(&self, agenda: &mut Agenda, wanted: Wanted) {
+        let now = Instant::now();
+        agenda.is_connected = true;
+        match wanted {
+            Wanted::Levels => agenda.levels.is_due_by(now + DEBOUNCE),
+            Wanted::Everyone(waits) => {
+                agenda.everyone.is_due_by(now);
+                if let Some(waits) = waits {
+                    agenda.by_hand.push(waits);
+                    agenda.by_hand_at.get_or_insert(now + BY_HAND);
+                    self.progress.send_replace(Progress::default());
                 }
-                continue;
+                self.wait_for_what_was_missed(agenda);
             }
-            self.progress.send_replace(Progress::default());
-            let caught_up = self.inbox.settled(CATCH_UP).await;
-            while let Some(wanted) = self.wanted.try_recv() {
-                asked.push(wanted);
+        }
+    }
+
+    /// What stands in the inbox now, and what is missed by now, is counted before everyone is
+    /// verified.
+    fn wait_for_what_was_missed(&self, agenda: &mut Agenda) {
+        let inbox = self.inbox.clone();
+        if agenda.catching_up.is_none() {
+            agenda.say_waiting = Some(Instant::now() + SAY_WAITING);
+        }
+        agenda.catching_up = Some(Box::pin(async move { inbox.settled(FOREVER).await }));
+    }
+
+    /// Compares levels with the guild's roles. What can be given again is given to everyone.
+    async fn look_at_levels(&self, agenda: &mut Agenda) {
+        agenda.levels.at = None;
+        match self.verify.put_levels_right().await {
+            Ok(levels) if levels.is_told => agenda.levels.failures = 0,
+            Ok(_) => {
+                agenda.levels.has_failed();
             }
-            let now = self.time.now();
-            let outcome = self.verify(now, caught_up).await;
-            match &outcome {
-                Ok(_) => {
-                    (last, failures) = (Some(now), 0);
-                    // Who should lose a role was left alone.
-                    retry_at = (!caught_up).then(|| Instant::now() + AGAIN);
-                }
-                Err(error) => {
-                    let pause = backoff(failures, RETRY_LEAST, RETRY_MOST);
-                    failures += 1;
-                    retry_at = Some(Instant::now() + pause);
+            Err(error) => {
+                let is_news = agenda.levels.failures == 0;
+                let pause = agenda.levels.has_failed();
+                if is_news {
                     tracing::error!(
-                        error,
+                        error = format!("{error:#}"),
                         again_in_s = pause.as_secs(),
-                        "roles could not be verified; it is tried again"
+                        "what levels carry could not be compared with the guild's roles; it is tried again"
                     );
                 }
+                return;
             }
-            for wanted in asked {
-                if let Wanted::Everyone(Some(waits)) = wanted {
-                    let _ = waits.send(outcome.clone());
+        }
+        if self.verify.book.is_unverified() {
+            agenda.everyone.is_due_by(Instant::now());
+        }
+    }
+
+    /// Verifies everyone. Unless all that was missed has been counted nobody loses a role, and
+    /// it is done again after that.
+    async fn verify_everyone(&self, agenda: &mut Agenda, caught_up: bool) {
+        let waiting = std::mem::take(&mut agenda.by_hand);
+        agenda.by_hand_at = None;
+        // It begins with the levels.
+        agenda.levels = Task::default();
+        if caught_up {
+            agenda.everyone.at = None;
+            (agenda.catching_up, agenda.say_waiting) = (None, None);
+        }
+        self.progress.send_replace(Progress::default());
+        let now = self.time.now();
+        let outcome = self.verify(now, caught_up).await;
+        match &outcome {
+            Ok(report) => {
+                (agenda.last, agenda.everyone.failures) = (Some(now), 0);
+                if !caught_up {
+                    agenda.everyone.is_due_by(Instant::now());
+                }
+                if report.untold {
+                    agenda.levels.has_failed();
                 }
             }
+            Err(error) => {
+                agenda.catching_up = None;
+                let pause = agenda.everyone.has_failed();
+                tracing::error!(
+                    error,
+                    again_in_s = pause.as_secs(),
+                    "roles could not be verified; it is tried again"
+                );
+            }
+        }
+        for waits in waiting {
+            let _ = waits.send(outcome.clone());
         }
     }
 
@@ -213,6 +326,21 @@ impl VerificationsTask {
         );
         Ok(report)
     }
+}
+
+/// Waits until what was missed is counted, and whether it is: the engine may end before. For
+/// ever if nobody waits for it.
+async fn counted(catching_up: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>) -> bool {
+    let Some(counting) = catching_up else {
+        return std::future::pending().await;
+    };
+    let is_counted = counting.await;
+    if is_counted {
+        *catching_up = None;
+    } else {
+        *catching_up = Some(Box::pin(std::future::pending()));
+    }
+    is_counted
 }
 
 /// Waits until then; for ever if there is no such time.

@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use super::book::RoleBook;
 use super::troubles::{self, Withheld};
 use crate::discord::council::{Council, Notice};
+use crate::discord::member_states::{MemberStates, Seen};
 use crate::discord::right_roles::RightRoles;
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{
-    GuildId, GuildRole, Height, LevelRoles, RoleId, RolePlan, Standing, UserId, may_be_changed,
+    GuildId, GuildRole, Height, LevelRoles, NOWHERE, RoleId, RolePlan, Standing, UserId,
+    may_be_changed, out_of_reach,
 };
 use crate::profiles::Sightings;
 use crate::store::{self, Database, verification};
@@ -59,6 +61,8 @@ pub struct VerifyRoles {
     pub rights: RightRoles,
     /// Who is told of what a person must do; nobody but the log without it.
     pub council: Option<Arc<Council>>,
+    /// Shown everyone who is read: who must wait for roles.
+    pub members: MemberStates,
     /// Shown everyone who is read: their names and avatars come with their roles.
     pub sightings: Option<Sightings>,
 }
@@ -85,7 +89,9 @@ pub struct Found {
     pub members: u64,
     /// How many would keep roles that they should lose, until a moderator says so.
     pub withheld: u64,
-    /// Those whose roles are wrong.
+    /// How many lack or hold roles that the bot can neither give nor take.
+    pub out_of_reach: u64,
+    /// Those whose roles are wrong and can be put right.
     pub differences: Vec<Difference>,
 }
 
@@ -107,6 +113,10 @@ pub struct Report {
     pub members: u64,
     /// Members who were not as they should be.
     pub wrong: u64,
+    /// Of these, members who lack or hold roles that the bot can neither give nor take.
+    pub out_of_reach: u64,
+    /// Why it cannot, and what to do about it.
+    pub why_out_of_reach: Vec<String>,
     /// Roles given.
     pub given: u64,
     /// Roles taken.
@@ -117,6 +127,35 @@ pub struct Report {
     pub withheld: u64,
     /// Calls that succeeded, by role.
     pub by_role: BTreeMap<RoleId, u64>,
+    /// Whether the council has yet to be told of something.
+    pub untold: bool,
+}
+
+/// The levels, once they agree with the guild's roles.
+#[derive(Debug)]
+pub(super) struct LevelsRight {
+    /// The level roles that there are.
+    level_roles: LevelRoles,
+    /// Those that the bot can neither give nor take.
+    out_of_reach: BTreeSet<RoleId>,
+    /// Why it cannot, and what to do about it.
+    why_out_of_reach: Vec<String>,
+    /// What a person must see to.
+    notices: Vec<Notice>,
+    /// Whether the council could be told.
+    pub is_told: bool,
+}
+
+/// What a reading of all members has found.
+#[derive(Debug, Default)]
+struct Members {
+    count: u64,
+    /// Whose roles are not what they should be.
+    wrong: u64,
+    /// Of these, who lacks or holds a role that is out of reach.
+    out_of_reach: u64,
+    /// Those of whom something can be put right.
+    differences: Vec<Difference>,
 }
 
 impl VerifyRoles {
@@ -127,14 +166,17 @@ impl VerifyRoles {
         // As they will be: an imported level carries no role yet.
         let levels = after(&self.xp.levels(), &steps);
         let level_roles = LevelRoles::new(&levels, &roles, reach, &self.rights.protected());
-        let (members, differences) = self.read_members(&level_roles, |_| {}).await?;
-        let losing = losing(&differences);
+        let beyond = out_of_reach(&levels, &roles, reach);
+        let members = self.read_members(&level_roles, &beyond, |_| {}).await?;
+        let losing = losing(&members.differences);
+        let are_many = are_many(losing, members.count);
         Ok(Found {
             steps,
             troubles,
-            members,
-            withheld: if are_many(losing, members) { losing } else { 0 },
-            differences,
+            members: members.count,
+            withheld: if are_many { losing } else { 0 },
+            out_of_reach: members.out_of_reach,
+            differences: members.differences,
         })
     }
 
@@ -147,37 +189,65 @@ impl VerifyRoles {
         progress: &watch::Sender<Progress>,
     ) -> anyhow::Result<Report> {
         progress.send_replace(Progress::default());
-        let mut level_roles = self.put_levels_right().await?;
-        let mut refused = BTreeSet::new();
+        let levels = self.put_levels_right().await?;
+        self.book.is_being_verified();
+        let verified = self.verify(now, caught_up, levels, progress).await;
+        if verified.is_err() || !caught_up {
+            self.book.set_unverified();
+        }
+        verified
+    }
+
+    async fn verify(
+        &self,
+        now: DateTime<Utc>,
+        caught_up: bool,
+        levels: LevelsRight,
+        progress: &watch::Sender<Progress>,
+    ) -> anyhow::Result<Report> {
+        let LevelsRight {
+            mut level_roles,
+            out_of_reach,
+            why_out_of_reach,
+            notices,
+            is_told,
+        } = levels;
+        let mut refused = BTreeMap::new();
         let allowed = verification::allowed(&mut *self.database.acquire().await?, now).await?;
-        let mut report = Report::default();
+        let mut report = Report {
+            untold: !is_told,
+            ..Report::default()
+        };
         // Once for all passes: what was said to the council holds to the end.
         let mut withholds = !caught_up;
         for pass in 1..=PASSES {
-            let (members, differences) = self
-                .read_members(&level_roles, |so_far| {
+            let found = self
+                .read_members(&level_roles, &out_of_reach, |so_far| {
                     if pass == 1 {
                         progress.send_replace(so_far);
                     }
                 })
                 .await?;
-            let losing = losing(&differences);
+            let (members, losing) = (found.count, losing(&found.differences));
             let is_allowed = allowed.map_or(0, u64::from) >= losing;
             if are_many(losing, members) && !is_allowed && report.withheld == 0 {
                 withholds = true;
                 report.withheld = losing;
                 let asks = troubles::removals(Withheld { losing, members });
-                self.tell("removals", &[asks]).await;
+                report.untold |= !self.tell("removals", &[asks]).await;
             }
             if pass == 1 {
                 report.members = members;
-                report.wrong = differences.len() as u64;
-                progress.send_modify(|progress| progress.wrong = report.wrong);
+                report.wrong = found.wrong;
+                report.out_of_reach = found.out_of_reach;
+                if found.out_of_reach > 0 {
+                    report.why_out_of_reach.clone_from(&why_out_of_reach);
+                }
             }
-            let changed = report.given + report.taken;
+            let (differences, changed) = (found.differences, report.given + report.taken);
             self.apply(&mut refused, differences, withholds, &mut report, progress)
                 .await?;
-            for role in &refused {
+            for role in refused.keys() {
                 level_roles.without(*role);
             }
             // A call that Discord answered well may have come to nothing: seen by reading
@@ -187,9 +257,14 @@ impl VerifyRoles {
             }
         }
         if caught_up && report.withheld == 0 {
-            self.tell("removals", &[]).await;
+            report.untold |= !self.tell("removals", &[]).await;
         }
-        self.tell_of_refused(&refused).await?;
+        self.book.set_refusals(&refused);
+        let of_refused = self.notices_of_refused(None).await?;
+        // Unless something has changed meanwhile: then another verification follows, and what
+        // is solved is said after that.
+        let is_solved = caught_up && !self.book.is_unverified();
+        report.untold |= !self.tell_of_levels(is_solved, &notices, &of_refused).await;
         let mut session = self.database.acquire().await?;
         verification::finished(&mut session, now).await?;
         if allowed.is_some() && caught_up && report.withheld == 0 {
@@ -198,12 +273,16 @@ impl VerifyRoles {
         Ok(report)
     }
 
-    /// Links, follows and makes level roles; the level roles there are then.
-    pub(super) async fn put_levels_right(&self) -> anyhow::Result<LevelRoles> {
+    /// Links, follows and makes level roles; the level roles there are then. The council is told
+    /// of what a person must see to, but not that something is solved as long as members are
+    /// still to be verified for it.
+    pub(super) async fn put_levels_right(&self) -> anyhow::Result<LevelsRight> {
+        self.see_onboarding().await?;
         let mut alone = self.names.alone().await?;
         let (mut roles, mut reach) = self.book.read().await?;
         let (steps, mut troubles) = self.compare_levels(&roles, reach).await?;
-        let (mut may_make, mut lacks_some) = (true, false);
+        // Without the right to manage roles it is not tried: that is one problem, not two.
+        let (mut may_make, mut lacks_some) = (reach != NOWHERE, false);
         let changes = !steps.is_empty();
         for step in steps {
             tracing::info!(?step, "a level is put right");
@@ -249,17 +328,39 @@ impl VerifyRoles {
         self.book.forget();
         drop(alone);
         let mut notices = Vec::new();
-        if reach == guild::NOWHERE {
+        if reach == NOWHERE {
             notices.push(troubles::cannot_manage());
             // That goes without saying then.
             troubles.retain(|trouble| !matches!(trouble, Trouble::OutOfReach { .. }));
         }
         notices.extend(troubles::levels(&troubles));
+        let why_out_of_reach = troubles::why_out_of_reach(&notices);
         if lacks_some {
             notices.push(troubles::cannot_make());
         }
-        self.tell("levels", &notices).await;
-        Ok(self.book.level_roles_of(&roles, reach))
+        let level_roles = self.book.level_roles_of(&roles, reach);
+        self.book.usable_are(level_roles.usable());
+        let of_refused = self.notices_of_refused(Some((&roles, reach))).await?;
+        let is_solved = !self.book.is_unverified();
+        let is_told = self.tell_of_levels(is_solved, &notices, &of_refused).await;
+        Ok(LevelsRight {
+            level_roles,
+            out_of_reach: out_of_reach(&self.xp.levels(), &roles, reach),
+            why_out_of_reach,
+            notices,
+            is_told,
+        })
+    }
+
+    /// Whether joiners have an onboarding to pass before they get roles.
+    async fn see_onboarding(&self) -> anyhow::Result<()> {
+        if self.members.awaits_onboarding() {
+            let has = guild::has_onboarding(&self.rest, self.guild).await?;
+            if self.members.guild_has_onboarding(has) {
+                self.book.set_unverified();
+            }
+        }
+        Ok(())
     }
 
     async fn compare_levels(
@@ -277,50 +378,51 @@ impl VerifyRoles {
         ))
     }
 
-    /// How many members there are, and those whose roles are wrong.
+    /// How many members there are, and those whose roles are wrong. `beyond` are the level
+    /// roles that the bot can neither give nor take.
     async fn read_members(
         &self,
         level_roles: &LevelRoles,
+        beyond: &BTreeSet<RoleId>,
         mut seen: impl FnMut(Progress),
-    ) -> anyhow::Result<(u64, Vec<Difference>)> {
-        let (mut members, mut differences) = (0, Vec::new());
+    ) -> anyhow::Result<Members> {
+        let mut members = Members::default();
         let started = self.sightings.as_ref().map(Sightings::list_starts);
         guild::each_member(&self.rest, self.guild, |member| {
-            members += 1;
+            members.count += 1;
             if let (Some(sightings), Some(started), Some(seen), false) =
                 (&self.sightings, started, member.seen, member.bot)
             {
                 sightings.listed(member.user, seen, started);
             }
+            if member.bot {
+                return;
+            }
             // Who has not passed the screening yet would pass it by getting a role.
-            if member.pending {
-                self.book.awaits(member.user);
-            } else if !member.bot {
+            let waits = self
+                .members
+                .observe(member.user, member.screening, Seen::There);
+            if !waits {
                 let standing = self.standing(member.user);
                 let plan = level_roles.plan(&member.roles, standing.as_ref());
+                let is_beyond = plan.blocked.iter().any(|role| beyond.contains(role));
+                members.out_of_reach += u64::from(is_beyond);
+                members.wrong += u64::from(is_beyond || !plan.is_empty());
                 if !plan.is_empty() {
-                    differences.push(Difference {
+                    members.differences.push(Difference {
                         user: member.user,
                         held: member.roles,
                         plan,
                     });
                 }
             }
-            if members % 1_000 == 0 {
-                seen(Progress {
-                    members,
-                    wrong: differences.len() as u64,
-                    done: 0,
-                });
+            if members.count.is_multiple_of(1_000) {
+                seen(members.progress());
             }
         })
         .await?;
-        seen(Progress {
-            members,
-            wrong: differences.len() as u64,
-            done: 0,
-        });
-        Ok((members, differences))
+        seen(members.progress());
+        Ok(members)
     }
 
     /// Makes the differences; `refused` collects the roles that turn out to be gone or out of
@@ -328,7 +430,7 @@ impl VerifyRoles {
     /// too when Discord does not answer for one member, and fails at the end.
     async fn apply(
         &self,
-        refused: &mut BTreeSet<RoleId>,
+        refused: &mut BTreeMap<RoleId, isize>,
         differences: Vec<Difference>,
         withholds: bool,
         report: &mut Report,
@@ -345,8 +447,8 @@ impl VerifyRoles {
             plan.remove
                 .retain(|role| !withholds && counted.contains(role));
             let wanted = plan.add.len() + plan.remove.len();
-            plan.add.retain(|role| !refused.contains(role));
-            plan.remove.retain(|role| !refused.contains(role));
+            plan.add.retain(|role| !refused.contains_key(role));
+            plan.remove.retain(|role| !refused.contains_key(role));
             let is_cut = plan.add.len() + plan.remove.len() < wanted;
             let applied = match self.calls.apply(difference.user, &plan, REASON).await {
                 Err(error @ RestError::Unreachable(_)) if in_a_row + 1 < AWAY_AFTER => {
@@ -358,7 +460,7 @@ impl VerifyRoles {
             };
             in_a_row = 0;
             if !applied.out_of_reach.is_empty() {
-                refused.extend(&applied.out_of_reach);
+                refused.extend(applied.out_of_reach.iter().copied());
                 self.book.forget();
             }
             report.given += applied.given.len() as u64;
@@ -382,41 +484,87 @@ impl VerifyRoles {
         unanswered.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Tells of roles that Discord refuses although the bot should reach them; of all others it
-    /// is told where levels are put right.
-    async fn tell_of_refused(&self, refused: &BTreeSet<RoleId>) -> Result<(), RestError> {
-        let mut notices = Vec::new();
-        if !refused.is_empty() {
-            let (roles, reach) = self.book.read().await?;
-            let levels = self.xp.levels();
-            let unexplained = roles
-                .iter()
-                .filter(|role| refused.contains(&role.id) && may_be_changed(role, reach).is_ok());
-            notices.extend(unexplained.filter_map(|role| {
-                let level = levels.carrying(role.id)?;
-                Some(troubles::refused(level.number, &role.name))
-            }));
+    /// Of roles that Discord refuses although the bot should reach them; of all others it is told
+    /// where levels are put right. `known` are the guild's roles and how high the bot reaches, if
+    /// they have just been read.
+    async fn notices_of_refused(
+        &self,
+        known: Option<(&[GuildRole], Height)>,
+    ) -> Result<Vec<Notice>, RestError> {
+        let refused = self.book.refusals();
+        if refused.is_empty() {
+            return Ok(Vec::new());
         }
-        self.tell("refused", &notices).await;
-        Ok(())
+        let read;
+        let (roles, reach) = if let Some(known) = known {
+            known
+        } else {
+            read = self.book.read().await?;
+            (&*read.0, read.1)
+        };
+        let levels = self.xp.levels();
+        let unexplained = roles.iter().filter_map(|role| {
+            let code = *refused.get(&role.id)?;
+            let level = levels.carrying(role.id)?;
+            may_be_changed(role, reach).ok()?;
+            Some((level.number, role.name.as_str(), code))
+        });
+        let mut unexplained: Vec<_> = unexplained.collect();
+        unexplained.sort_unstable();
+        Ok(troubles::refused(&unexplained))
+    }
+
+    /// Tells the council what is wrong with levels' roles; that the rest is solved only if it
+    /// is. Whether the council could be told.
+    async fn tell_of_levels(&self, is_solved: bool, levels: &[Notice], refused: &[Notice]) -> bool {
+        let mut told = true;
+        for (scope, notices) in [("levels", levels), ("refused", refused)] {
+            told &= if is_solved {
+                self.tell(scope, notices).await
+            } else {
+                self.add(scope, notices).await
+            };
+        }
+        told
     }
 
     fn standing(&self, user: UserId) -> Option<Standing> {
         self.xp.get(user).map(|user| user.standing)
     }
 
-    async fn tell(&self, scope: &'static str, notices: &[Notice]) {
-        let Some(council) = &self.council else {
-            return;
-        };
-        if let Err(error) = council.tell(scope, notices).await {
-            let error = format!("{error:#}");
-            tracing::warn!(
-                error,
-                "the council could not be told; it is at the next verification"
-            );
+    /// All problems of a scope; whether the council could be told.
+    async fn tell(&self, scope: &'static str, notices: &[Notice]) -> bool {
+        match &self.council {
+            Some(council) => is_told(&council.tell(scope, notices).await),
+            None => true,
         }
     }
+
+    /// Problems of a scope, of which none is marked as solved; whether the council could be told.
+    async fn add(&self, scope: &'static str, notices: &[Notice]) -> bool {
+        match &self.council {
+            Some(council) => is_told(&council.add(scope, notices).await),
+            None => true,
+        }
+    }
+}
+
+impl Members {
+    fn progress(&self) -> Progress {
+        Progress {
+            members: self.count,
+            wrong: self.differences.len() as u64,
+            done: 0,
+        }
+    }
+}
+
+fn is_told(told: &anyhow::Result<()>) -> bool {
+    if let Err(error) = told {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "the council could not be told; it is tried again");
+    }
+    told.is_ok()
 }
 
 /// How many would lose a role.

@@ -14,7 +14,8 @@ use tokio::sync::{Notify, mpsc};
 use super::book::RoleBook;
 use super::verifications::Verifications;
 use crate::backoff::backoff;
-use crate::discord::role_calls::RoleCalls;
+use crate::discord::member_states::{MemberStates, Seen};
+use crate::discord::role_calls::{Applied, RoleCalls};
 use crate::discord::time::DiscordTime;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::{GuildId, UserId};
@@ -31,6 +32,11 @@ const RETRY_MOST: Duration = Duration::from_mins(5);
 const MOST_ATTEMPTS: u32 = 20;
 const REASON: &str = "level roles come back with the member";
 
+/// Both ends of the queue of members whose roles are to be looked at.
+pub fn waiting_members() -> (mpsc::Sender<UserId>, mpsc::Receiver<UserId>) {
+    mpsc::channel(MAX_WAITING)
+}
+
 /// Has members' roles looked at. Cheap to clone, and never waits.
 #[derive(Clone, Debug)]
 pub struct Members {
@@ -39,15 +45,12 @@ pub struct Members {
 }
 
 impl Members {
-    /// A way to tell, and what is told by it. What cannot be told is left to a verification,
-    /// which looks at everyone.
-    pub fn new(verifications: Verifications) -> (Self, mpsc::Receiver<UserId>) {
-        let (news, told) = mpsc::channel(MAX_WAITING);
-        let members = Self {
+    /// A way to tell. What cannot be told is left to a verification, which looks at everyone.
+    pub fn new(news: mpsc::Sender<UserId>, verifications: Verifications) -> Self {
+        Self {
             news,
             verifications,
-        };
-        (members, told)
+        }
     }
 
     /// Has this member's roles looked at.
@@ -64,6 +67,8 @@ impl Members {
 pub struct Register {
     /// Where it is written.
     pub database: Database,
+    /// Who has never earned anything has no level role to get.
+    pub xp: Arc<XpCache>,
     /// Notified when there is something to do.
     pub filled: Arc<Notify>,
     /// When it was asked for.
@@ -74,6 +79,13 @@ impl Register {
     /// Works until nobody tells anything any more. A database that is away is waited for.
     pub async fn run(&self, news: &mut mpsc::Receiver<UserId>) {
         while let Some(user) = news.recv().await {
+            if self
+                .xp
+                .get(user)
+                .is_none_or(|user| !user.standing.is_tracked())
+            {
+                continue;
+            }
             for attempt in 0.. {
                 let Err(error) = self.write(user).await else {
                     break;
@@ -108,6 +120,10 @@ pub struct RoleWork {
     pub book: RoleBook,
     /// Gives and takes.
     pub calls: RoleCalls,
+    /// Shown everyone who is looked at: who must wait for roles.
+    pub members: MemberStates,
+    /// Has levels looked at when a role turns out to be out of reach.
+    pub verifications: Verifications,
 }
 
 impl RoleWork {
@@ -155,11 +171,7 @@ impl RoleWork {
         };
         // Who has not passed the screening would pass it by getting a role; passing it is an
         // event of its own.
-        if member.pending {
-            self.book.awaits(user);
-            return Ok(true);
-        }
-        if member.bot {
+        if member.bot || self.members.observe(user, member.screening, Seen::There) {
             return Ok(true);
         }
         let standing = self.xp.get(user).map(|user| user.standing);
@@ -168,10 +180,26 @@ impl RoleWork {
         // Whoever came, or earned for the first time, lacks roles; what they hold too much is
         // for the verification, which asks before it strips a guild.
         plan.remove.clear();
+        plan.add.retain(|role| !self.book.is_refused(*role));
         let applied = self.calls.apply(user, &plan, REASON).await?;
-        if !applied.out_of_reach.is_empty() {
-            self.book.forget();
-        }
-        Ok(applied.is_whole())
+        note_refusals(&applied, &self.book, &self.verifications);
+        // What is out of reach is given to everyone once it can be.
+        Ok(applied.refused == 0)
+    }
+}
+
+/// Remembers the roles that Discord has refused, so that they are asked for no more until
+/// something changes, and has the council told of those that are news.
+pub fn note_refusals(applied: &Applied, book: &RoleBook, verifications: &Verifications) {
+    if applied.out_of_reach.is_empty() {
+        return;
+    }
+    book.forget();
+    let mut is_news = false;
+    for (role, code) in &applied.out_of_reach {
+        is_news |= book.refused(*role, *code);
+    }
+    if is_news {
+        verifications.levels_soon();
     }
 }

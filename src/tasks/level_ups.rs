@@ -15,12 +15,13 @@ use futures_util::{StreamExt, stream};
 
 use crate::backoff::backoff;
 use crate::discord::announce::LateLevelUp;
+use crate::discord::member_states::MemberStates;
 use crate::discord::role_calls::RoleCalls;
-use crate::discord::{Rest, RestError, announce};
-use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
-use crate::roles::{RoleBook, Verifications};
+use crate::discord::{Rest, RestError, announce, guild};
+use crate::leveling::{ChannelId, GuildId, MessageId, RolePlan, Timestamp, UserId};
+use crate::roles::{RoleBook, Verifications, note_refusals};
 use crate::store::outbox::{self, Age, LevelUp, Pending};
-use crate::store::{self, Database, user_point};
+use crate::store::{self, Database, role_work, user_point};
 use crate::xp::XpCache;
 
 const REASON: &str = "a level was reached";
@@ -39,6 +40,8 @@ const RETRY_LEAST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_mins(5);
 /// About an hour; a line that comes later than that would puzzle more than please.
 const MOST_ATTEMPTS: u32 = 20;
+/// Whoever wrote a message that was found later than this may have left unheard since.
+const HEARD_LATE: TimeDelta = TimeDelta::minutes(1);
 
 /// What the task works with.
 #[derive(Debug)]
@@ -53,11 +56,35 @@ pub struct LevelUps {
     pub book: RoleBook,
     /// Gives them.
     pub calls: RoleCalls,
-    /// Looks at everything when one cannot be given.
+    /// The guild served.
+    pub guild: GuildId,
+    /// Knows who must wait for roles, and who has left.
+    pub members: MemberStates,
+    /// Has levels looked at when a role turns out to be out of reach.
     pub verifications: Verifications,
     /// Lines that are posted although their rows could not be removed yet: a database
     /// that is away for longer than Discord remembers a nonce must not repeat them.
     pub posted: Mutex<BTreeSet<(MessageId, UserId)>>,
+}
+
+/// What became of the roles of a level-up.
+enum Roles {
+    /// They are given, as far as they can be; the name of the one that the line speaks of.
+    Given(Option<String>),
+    /// The user is no member any more.
+    Gone,
+    /// They may be given later.
+    Unanswered(RestError),
+}
+
+/// What follows for the line when the roles have been seen to.
+enum BeforeLine {
+    /// It is told, with the name of the role that it speaks of.
+    Tell(Option<String>),
+    /// It waits for the roles.
+    Wait,
+    /// There is none.
+    Drop,
 }
 
 /// What becomes of a row.
@@ -99,9 +126,10 @@ impl LevelUps {
 
     async fn deliver(&self, pending: Pending, now: DateTime<Utc>) -> anyhow::Result<()> {
         let LevelUp { message, user, .. } = pending.level_up;
-        let outcome = match self.before_the_line(&pending).await? {
-            Some(role) => self.post(&pending, role.as_deref()).await,
-            None => Outcome::Again,
+        let outcome = match self.before_the_line(&pending, now).await? {
+            BeforeLine::Tell(role) => self.post(&pending, role.as_deref()).await,
+            BeforeLine::Wait => Outcome::Again,
+            BeforeLine::Drop => Outcome::Done,
         };
         match outcome {
             Outcome::Done => {
@@ -117,30 +145,42 @@ impl LevelUps {
         Ok(())
     }
 
-    /// Gives the roles, as far as that is possible now: the role that the line is to speak of,
-    /// or `None` where the line is to wait for it.
-    async fn before_the_line(&self, pending: &Pending) -> anyhow::Result<Option<Option<String>>> {
-        match self.give_roles(pending).await? {
-            Ok(name) => Ok(Some(name)),
-            Err(error) if pending.attempts < ROLE_ATTEMPTS => {
+    /// Gives the roles, as far as that is possible now, and says what follows for the line.
+    async fn before_the_line(
+        &self,
+        pending: &Pending,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<BeforeLine> {
+        let user = pending.level_up.user;
+        let roles = match self.is_gone(pending, now).await {
+            Ok(true) => Roles::Gone,
+            Ok(false) => self.give_roles(pending).await?,
+            Err(error) => Roles::Unanswered(error),
+        };
+        Ok(match roles {
+            Roles::Given(name) => BeforeLine::Tell(name),
+            Roles::Gone => {
+                tracing::debug!(%user, "somebody who is no member any more is not congratulated");
+                BeforeLine::Drop
+            }
+            Roles::Unanswered(error) if pending.attempts < ROLE_ATTEMPTS => {
                 if pending.attempts == 0 {
-                    let user = pending.level_up.user;
                     tracing::warn!(%error, %user, "a level's role could not be given; it is tried again");
                 }
-                Ok(None)
+                BeforeLine::Wait
             }
-            // The line need not wait for longer; the verification gives the role.
-            Err(_) => {
-                self.verifications.soon();
-                Ok(Some(None))
+            // The line need not wait for longer.
+            Roles::Unanswered(_) => {
+                self.give_later(user).await?;
+                BeforeLine::Tell(None)
             }
-        }
+        })
     }
 
     /// Gives the roles of levels that were reached long ago, and tells of these together.
     async fn deliver_late(&self, due: Vec<Pending>, now: DateTime<Utc>) -> anyhow::Result<()> {
         let preparing = stream::iter(due).map(|pending| async move {
-            let role = self.before_the_line(&pending).await;
+            let role = self.before_the_line(&pending, now).await;
             (pending, role)
         });
         let prepared: Vec<_> = preparing.buffer_unordered(AT_ONCE).collect().await;
@@ -148,9 +188,10 @@ impl LevelUps {
         for (pending, role) in prepared {
             let LevelUp { message, user, .. } = pending.level_up;
             match role? {
-                None => again.push(pending),
-                Some(_) if self.is_untold(message, user) => untold.push(pending),
-                Some(role) => told.push((pending, role)),
+                BeforeLine::Wait => again.push(pending),
+                BeforeLine::Drop => untold.push(pending),
+                BeforeLine::Tell(_) if self.is_untold(message, user) => untold.push(pending),
+                BeforeLine::Tell(role) => told.push((pending, role)),
             }
         }
         self.remove_all(&untold).await?;
@@ -264,12 +305,35 @@ impl LevelUps {
         Ok(())
     }
 
-    /// Gives the roles of a level-up, once; the name of the one that the line speaks of. A
-    /// role that is refused is the verification's to tell of, and does not hold up the line.
-    async fn give_roles(
-        &self,
-        pending: &Pending,
-    ) -> anyhow::Result<Result<Option<String>, RestError>> {
+    /// Whether the user is not a member any more. Asked of Discord only where they may be gone:
+    /// they were last heard of as leaving, or nobody listened while they may have left.
+    async fn is_gone(&self, pending: &Pending, now: DateTime<Utc>) -> Result<bool, RestError> {
+        let LevelUp { message, user, .. } = pending.level_up;
+        let heard_late = message.sent_at().millis() < (now - HEARD_LATE).timestamp_millis();
+        if !heard_late && !self.members.may_be_gone(user) {
+            return Ok(false);
+        }
+        match guild::member(&self.rest, self.guild, user).await {
+            Ok(Some(_)) => {
+                self.members.is_back(user);
+                Ok(false)
+            }
+            Ok(None) => Ok(true),
+            // The line is worth more than an answer that does not come by trying again.
+            Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the user's roles looked at until they are right.
+    async fn give_later(&self, user: UserId) -> anyhow::Result<()> {
+        role_work::ask_for_all(&mut *self.database.acquire().await?, &[user]).await?;
+        Ok(())
+    }
+
+    /// Gives the roles of a level-up, once. A role that Discord refuses is remembered, and does
+    /// not hold up the line.
+    async fn give_roles(&self, pending: &Pending) -> anyhow::Result<Roles> {
         let LevelUp {
             message,
             user,
@@ -281,25 +345,25 @@ impl LevelUps {
             Ok(level_roles) => level_roles,
             // The line is worth more than a list of roles that cannot be read.
             Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => {
-                self.verifications.soon();
-                return Ok(Ok(None));
+                self.give_later(user).await?;
+                return Ok(Roles::Given(None));
             }
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Roles::Unanswered(error)),
         };
         // They would pass the screening by it; passing it is an event of its own.
-        if self.book.is_awaited(user) {
-            return Ok(Ok(None));
+        if self.members.waits(user) {
+            return Ok(Roles::Given(None));
         }
         // By now a moderator may have taken XP away.
         let standing = self.xp.get(user).map(|user| user.standing);
         let deserved = level_roles.plan(&[], standing.as_ref()).add;
         let mut gained = level_roles.gained(from, level);
-        gained.retain(|role| deserved.contains(role));
+        gained.retain(|role| deserved.contains(role) && !self.book.is_refused(*role));
         let levels = self.xp.levels();
         let newest = gained.last().and_then(|role| levels.carrying(*role));
         let name = newest.and_then(|level| level.role_name.clone());
         if pending.roles_given || gained.is_empty() {
-            return Ok(Ok(name));
+            return Ok(Roles::Given(name));
         }
         let plan = RolePlan {
             add: gained,
@@ -307,18 +371,21 @@ impl LevelUps {
         };
         let applied = match self.calls.apply(user, &plan, REASON).await {
             Ok(applied) => applied,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Roles::Unanswered(error)),
         };
-        if applied.is_whole() {
+        if applied.gone {
+            return Ok(Roles::Gone);
+        }
+        note_refusals(&applied, &self.book, &self.verifications);
+        if applied.refused > 0 {
+            self.give_later(user).await?;
+        } else {
             let mut session = self.database.acquire().await?;
             outbox::roles_given(&mut session, message, user).await?;
-        } else {
-            self.book.forget();
-            self.verifications.soon();
         }
         let newest = plan.add.last();
         let has_it = newest.is_some_and(|role| applied.given.contains(role));
-        Ok(Ok(name.filter(|_| has_it)))
+        Ok(Roles::Given(name.filter(|_| has_it)))
     }
 
     async fn post(&self, pending: &Pending, role: Option<&str>) -> Outcome {

@@ -146,14 +146,15 @@ async fn a_crash_after_late_levels_were_told_repeats_none_and_loses_none() {
     stage.sim.wait("late lines", posted).await;
     stage.bot.kill().await;
     stage.sim.faults().clear();
-    // Another one that comes before them.
-    stage
-        .database
-        .execute(
-            "insert into outbox (message_id, user_id, channel_id, level)
-             select min(message_id) - 1, 77, min(channel_id), 1 from outbox",
-        )
-        .await;
+    // Another one that comes before them, of a member.
+    let alice = stage.sim.user("alice");
+    let another = "insert into outbox (message_id, user_id, channel_id, level)
+                   select min(message_id) - 1, $1, min(channel_id), 1 from outbox";
+    sqlx::query(another)
+        .bind(i64::try_from(alice).unwrap())
+        .execute(&mut stage.database.session().await)
+        .await
+        .unwrap();
     stage.start_again().await;
     all_is_told(&stage).await;
     let late = said_in(&stage, "general");
@@ -164,5 +165,5 @@ async fn a_crash_after_late_levels_were_told_repeats_none_and_loses_none() {
     let expected = lines(&stage, &crowd);
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(told[0], expected);
-    assert_eq!(told[1], ["User 77 reached **level 1**!"]);
+    assert_eq!(told[1], lines(&stage, &[alice]));
 }

@@ -29,7 +29,11 @@ pub async fn three_names() -> TestDatabase {
 
 /// With alice at level 5, bob at level 1, and their roles made and given.
 pub async fn verified() -> Stage {
-    let world = World::new();
+    verified_in(World::new()).await
+}
+
+/// The same in another guild.
+pub async fn verified_in(world: World) -> Stage {
     let database = three_names().await;
     for (name, level) in [("alice", 5), ("bob", 1)] {
         let points = i64::try_from(mee6_total(level)).unwrap();
@@ -57,7 +61,7 @@ pub async fn holds(stage: &Stage, user: u64, names: &[&str]) {
 }
 
 /// Waits until nobody's roles are still to be looked at.
-async fn settled(stage: &Stage) {
+pub async fn settled(stage: &Stage) {
     let waiting = "select count(*) from role_work";
     wait("nobody to wait", async || {
         (stage.database.number(waiting).await == 0).then_some(())
@@ -73,7 +77,7 @@ pub fn role_calls(stage: &Stage) -> usize {
 }
 
 /// Waits until another verification has ended.
-async fn verify_again(stage: &Stage) -> String {
+pub async fn verify_again(stage: &Stage) -> String {
     stage.slash("mod", "verify_roles", json!([])).await;
     stage.regain_a_command();
     let asked = stage.say("mod", ".verify_roles");
@@ -181,21 +185,36 @@ async fn a_role_that_is_refused_does_not_swallow_the_line() {
             .then_some(())
     };
     stage.sim.wait("the line", posted).await;
-    verify_again(&stage).await;
-    let council = stage.sim.channel("council");
-    let words: Vec<_> = stage.sim.bot_messages(council).iter().map(said).collect();
-    assert_eq!(words.len(), 1, "{words:?}");
+    let words = told(&stage, 1).await;
     assert!(
         words[0].contains("One of level 1 does not stand below my own"),
         "{words:?}"
     );
     verify_again(&stage).await;
-    assert_eq!(stage.sim.bot_messages(council).len(), 1, "said once");
+    assert_eq!(told(&stage, 1).await, words, "said once");
     stage.sim.move_role(stage.sim.role("One"), 1);
-    verify_again(&stage).await;
-    let words = said(&stage.sim.bot_messages(council)[0]);
-    assert!(words.contains("Solved"), "{words}");
     holds(&stage, carol, &["Zero", "One"]).await;
+    is_solved(&stage).await;
+}
+
+/// Waits until the council has been told so much; what.
+pub async fn told(stage: &Stage, count: usize) -> Vec<String> {
+    let told = || {
+        let council = stage.sim.find_channel("council")?;
+        let words: Vec<_> = stage.sim.bot_messages(council).iter().map(said).collect();
+        (words.len() == count).then_some(words)
+    };
+    stage.sim.wait("the council to be told", told).await
+}
+
+/// Waits until everything that the council was told is marked as solved.
+pub async fn is_solved(stage: &Stage) {
+    let solved = || {
+        let words = stage.sim.bot_messages(stage.sim.channel("council"));
+        let is_solved = |word: &serde_json::Value| said(word).contains("Solved");
+        words.iter().all(is_solved).then_some(())
+    };
+    stage.sim.wait("the problems to be solved", solved).await;
 }
 
 #[tokio::test]
@@ -358,7 +377,7 @@ async fn a_role_that_was_deleted_is_asked_about_and_comes_back_or_goes() {
     for name in ["Five", "One"] {
         stage.sim.delete_role(stage.sim.role(name));
     }
-    verify_again(&stage).await;
+    told(&stage, 2).await;
     assert_eq!(
         stage.sim.find_role("Five"),
         None,
@@ -391,14 +410,7 @@ async fn a_role_that_was_deleted_is_asked_about_and_comes_back_or_goes() {
         .press("boss", &notice("1"), "Remove the level's name")
         .await;
     assert_eq!(said(&told), "Level 1 no longer carries One.");
-    verify_again(&stage).await;
-    let messages = stage.sim.bot_messages(council);
-    assert!(
-        messages
-            .iter()
-            .all(|message| said(message).contains("Solved")),
-        "{messages:#?}"
-    );
+    is_solved(&stage).await;
     assert_eq!(stage.sim.find_role("One"), None);
 }
 
@@ -702,22 +714,18 @@ async fn a_bot_that_may_not_manage_roles_says_so_once() {
     let stage = verified().await;
     let of_the_bot = stage.sim.role("wall_e");
     stage.sim.role_permissions(of_the_bot, BOT & !MANAGE_ROLES);
+    let words = told(&stage, 1).await;
+    assert!(words[0].starts_with("I may not manage roles"), "{words:?}");
     stage
         .sim
         .revoke(stage.sim.user("alice"), stage.sim.role("Five"));
-    for _ in 0..2 {
-        verify_again(&stage).await;
-    }
-    let council = stage.sim.channel("council");
-    let words: Vec<_> = stage.sim.bot_messages(council).iter().map(said).collect();
-    assert_eq!(words.len(), 1, "{words:?}");
-    assert!(words[0].starts_with("I may not manage roles"), "{words:?}");
+    verify_again(&stage).await;
+    assert_eq!(told(&stage, 1).await, words);
     assert_eq!(
         stage.ask("mod", ".set_level_name 7 Seven").await,
         "I may not manage roles: give my role the permission Manage Roles in Server Settings, Roles."
     );
     stage.sim.role_permissions(of_the_bot, BOT);
-    verify_again(&stage).await;
     holds(&stage, stage.sim.user("alice"), &["Zero", "One", "Five"]).await;
 }
 

@@ -17,6 +17,7 @@ async fn what_is_refused_is_named_and_never_quoted() {
         ("WALLE_PREFIX", CANARY),
         ("WALLE_CATCH_UP_HOURS", CANARY),
         ("WALLE_LOG_FORMAT", CANARY),
+        ("WALLE_AWAIT_ONBOARDING", CANARY),
     ] {
         let mut bot = Bot::launch(&sim, url, &[(variable, value)]);
         assert_eq!(bot.ended().await.code(), Some(2), "{variable}");

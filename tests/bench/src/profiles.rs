@@ -10,10 +10,12 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser as _;
 use discord_sim::{Method, Sim, World};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wall_e::config::{Cli, Command};
 use wall_e::discord::avatar_channel::AvatarChannel;
 use wall_e::discord::council::Council;
+use wall_e::discord::member_states::MemberStates;
 use wall_e::discord::{Rest, client};
 use wall_e::leveling::GuildId;
 use wall_e::profiles::{Links, Lurkers, Unclear};
@@ -131,6 +133,7 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         rest,
         guild,
         unclear: Unclear::default(),
+        members: MemberStates::new(false, mpsc::channel(1).0),
         idle_until: Mutex::default(),
         filled: Mutex::default(),
     };

@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use discord_sim::Sim;
+use tokio::sync::mpsc;
 use wall_e::discord::avatar_channel::AvatarChannel;
 use wall_e::discord::council::Council;
+use wall_e::discord::member_states::MemberStates;
 use wall_e::leveling::GuildId;
 use wall_e::profiles::{Actives, Copies, Links, Lurkers, Unclear};
 use wall_e::store::Database;
@@ -38,6 +40,8 @@ impl Parts {
             None,
         );
         let council = Arc::new(council);
+        let (nobody_is_told, _) = mpsc::channel(1);
+        let members = MemberStates::new(false, nobody_is_told);
         Self {
             actives: Actives {
                 database: database.clone(),
@@ -46,6 +50,7 @@ impl Parts {
                     xp: Arc::clone(&xp),
                     rest: rest.clone(),
                     guild,
+                    members: members.clone(),
                     cdn: cdn(sim),
                     channel: Arc::clone(&channel),
                     council: Arc::clone(&council),
@@ -64,6 +69,7 @@ impl Parts {
                 rest,
                 guild,
                 unclear: Unclear::default(),
+                members,
                 idle_until: Mutex::default(),
                 filled: Mutex::default(),
             },

@@ -1,0 +1,90 @@
+//! Roles that Discord refuses to give or take for a reason that the guild's roles do not show,
+//! such as a server that demands two-factor authentication: remembered, so that not every
+//! level-up asks for them again.
+//!
+//! Pure: the time is an argument.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::leveling::RoleId;
+
+/// When a refused role is tried again although nothing about roles has changed: what was wrong
+/// may be mended where no event tells of it.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_hours(6);
+
+/// The refused roles.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(BTreeMap<RoleId, Refusal>);
+
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    /// Discord's error code.
+    code: isize,
+    since: Instant,
+}
+
+impl Refusals {
+    /// Remembers a refusal; whether it is news at `now`.
+    pub fn note(&mut self, role: RoleId, code: isize, now: Instant) -> bool {
+        let before = self.code(role, now);
+        let since = now;
+        self.0.insert(role, Refusal { code, since });
+        before != Some(code)
+    }
+
+    /// With what code a role was refused, if that still holds at `now`.
+    pub fn code(&self, role: RoleId, now: Instant) -> Option<isize> {
+        let refusal = self.0.get(&role)?;
+        (now < refusal.since + TRIED_AGAIN_AFTER).then_some(refusal.code)
+    }
+
+    /// All that hold at `now`, with their codes.
+    pub fn standing(&self, now: Instant) -> BTreeMap<RoleId, isize> {
+        let roles = self.0.keys();
+        roles
+            .filter_map(|role| Some((*role, self.code(*role, now)?)))
+            .collect()
+    }
+
+    /// These are all that there are, as everyone was looked at.
+    pub fn replace(&mut self, refused: &BTreeMap<RoleId, isize>, now: Instant) {
+        let since = now;
+        let refusal = |(role, code): (&RoleId, &isize)| (*role, Refusal { code: *code, since });
+        self.0 = refused.iter().map(refusal).collect();
+    }
+
+    /// Forgets all; whether there were any.
+    pub fn clear(&mut self) -> bool {
+        !std::mem::take(&mut self.0).is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_holds_for_a_while_or_until_something_changes() {
+        let (start, role) = (Instant::now(), RoleId::new(5).unwrap());
+        let mut refusals = Refusals::default();
+        assert_eq!(refusals.code(role, start), None);
+        assert!(refusals.note(role, 60_003, start));
+        let last = start + TRIED_AGAIN_AFTER - Duration::from_secs(1);
+        assert_eq!(refusals.code(role, last), Some(60_003));
+        assert_eq!(refusals.standing(last), [(role, 60_003)].into());
+        assert!(!refusals.note(role, 60_003, last), "known already");
+        assert!(refusals.note(role, 50_013, last), "another reason");
+        let after = last + TRIED_AGAIN_AFTER;
+        assert_eq!(refusals.code(role, after), None);
+        assert!(refusals.standing(after).is_empty());
+        assert!(refusals.note(role, 50_013, after), "refused anew");
+        assert!(refusals.clear() && !refusals.clear());
+        refusals.replace(&[(role, 1)].into(), after);
+        assert_eq!(refusals.code(role, after), Some(1));
+        refusals.replace(&BTreeMap::new(), after);
+        assert_eq!(refusals.code(role, after), None);
+    }
+}
