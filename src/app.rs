@@ -38,7 +38,7 @@ use crate::import;
 use crate::leveling::GuildId;
 use crate::listeners::onlooker::Onlooker;
 use crate::listeners::{Listeners, unknown::Unknown};
-use crate::profiles::{self, Actives, Copies, Links, Lurkers, Sightings};
+use crate::profiles::{self, Actives, Copies, CopyState, Links, Lurkers, Sightings};
 use crate::roles::{self, Members, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
 use crate::store::lease::{self, Lease};
 use crate::store::watermark::{Lost, Watermark};
@@ -368,7 +368,7 @@ async fn build(
                 cdn,
                 channel: Arc::clone(&avatars),
                 council: Arc::clone(&council),
-                state: Mutex::default(),
+                state: CopyState::default(),
             }),
         },
         profiles_changed,

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use poise::serenity_prelude::CreateEmbed;
+use poise::serenity_prelude::{self as serenity, CreateEmbed};
+use poise::{PopArgument, SlashArgError, SlashArgument};
 
 use super::person::{Names, Person, caller_id};
 use super::rights::Right;
 use super::target::Someone;
-use super::{Context, Error, Manual, answer, defer};
+use super::{Context, Error, Manual, answer, defer, usage};
 use crate::discord::buttons::{Look, Wish, row};
 use crate::discord::reply::{INFO, Reply, fitting_lines};
 use crate::error::UserError;
@@ -51,13 +52,13 @@ pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
     answer(ctx, Reply::embed(embed).private()).await
 }
 
-/// Try someone's avatar again that could not be copied
+/// Try an avatar again that could not be copied, or all of them
 #[poise::command(
     prefix_command,
     slash_command,
     default_member_permissions = "MANAGE_GUILD",
     custom_data = "Manual {
-        usage: \"reset_attempts @user\",
+        usage: \"reset_attempts @user or all\",
         example: \"reset_attempts @alice\",
         right: Right::Operator,
         private: true,
@@ -65,20 +66,65 @@ pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
 )]
 pub(super) async fn reset_attempts(
     ctx: Context<'_>,
-    #[description = "Whose attempts"] user: Someone,
+    #[description = "Whose attempts"] user: Option<Someone>,
+    #[description = "Everybody's attempts"] all: Option<All>,
 ) -> Result<(), Error> {
+    let sentence = match (user, all) {
+        (Some(user), None | Some(All(false))) => reset_attempts_of(ctx, user).await?,
+        (None, Some(All(true))) => reset_all_attempts(ctx).await?,
+        _ => return Err(UserError(usage(ctx)).into()),
+    };
+    answer(ctx, Reply::text(sentence).private()).await
+}
+
+/// Everybody's, parked or not, some users at a time; what is said of it. Cut off anywhere, another
+/// goes on where it was.
+async fn reset_all_attempts(ctx: Context<'_>) -> Result<String, Error> {
+    defer(ctx).await?;
+    let database = &ctx.data().setting.database;
+    let (mut users, mut parked, mut last) = (0, 0, None);
+    loop {
+        let reset = store::within(PATIENCE, async {
+            let mut transaction = database.begin().await?;
+            let failed = profiles::reset_next_attempts(&mut transaction, last, RESET_CHUNK).await?;
+            let users: Vec<UserId> = failed.iter().map(|(user, _)| *user).collect();
+            updated_user::hurry(&mut transaction, &users).await?;
+            store::commit(transaction).await?;
+            Ok(failed)
+        });
+        let failed = reset.await?;
+        let Some((user, _)) = failed.last() else {
+            break;
+        };
+        last = Some(*user);
+        users += failed.len();
+        let of_parked = failed.iter().filter(|(_, count)| *count >= MOST_ATTEMPTS);
+        parked += of_parked.count();
+    }
+    if users == 0 {
+        return Ok("No attempt at anybody's avatar has failed.".to_owned());
+    }
+    tracing::info!(by = %caller_id(ctx)?, users, parked, "all failed attempts were reset");
+    let people = if users == 1 { "user" } else { "users" };
+    Ok(format!(
+        "Forgotten: the failed attempts at the avatars of {users} {people}, {parked} of them parked. They are tried again now."
+    ))
+}
+
+/// Someone's; what is said of it.
+async fn reset_attempts_of(ctx: Context<'_>, user: Someone) -> Result<String, Error> {
     defer(ctx).await?;
     let person = Person::find(ctx, user.0).await?;
     let database = &ctx.data().setting.database;
     let reset = store::within(PATIENCE, async {
         let mut transaction = database.begin().await?;
         let before = profiles::reset_attempts(&mut transaction, person.id).await?;
-        updated_user::hurry(&mut transaction, person.id).await?;
+        updated_user::hurry(&mut transaction, &[person.id]).await?;
         store::commit(transaction).await?;
         Ok(before)
     });
     let name = escape(&person.name);
-    let sentence = match reset.await? {
+    Ok(match reset.await? {
         Some(0) => format!("No attempt at {name}'s avatar has failed."),
         Some(failed) => {
             tracing::info!(user = %person.id, by = %caller_id(ctx)?, failed, "failed attempts were reset");
@@ -90,8 +136,53 @@ pub(super) async fn reset_attempts(
         None => {
             return Err(UserError(format!("{name} has no XP yet, so no avatar is kept.")).into());
         }
-    };
-    answer(ctx, Reply::text(sentence).private()).await
+    })
+}
+
+/// The word `all` in a text command, a switch in a slash command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct All(bool);
+
+/// What was typed is something else.
+#[derive(Debug, thiserror::Error)]
+#[error("that is not the word all")]
+struct NotAll;
+
+#[serenity::async_trait]
+impl<'a> PopArgument<'a> for All {
+    async fn pop_from(
+        args: &'a str,
+        attachment_index: usize,
+        _: &serenity::Context,
+        _: &serenity::Message,
+    ) -> Result<(&'a str, usize, Self), (Box<dyn std::error::Error + Send + Sync>, Option<String>)>
+    {
+        if args.trim().eq_ignore_ascii_case("all") {
+            Ok(("", attachment_index, Self(true)))
+        } else {
+            Err((NotAll.into(), None))
+        }
+    }
+}
+
+#[serenity::async_trait]
+impl SlashArgument for All {
+    async fn extract(
+        _: &serenity::Context,
+        _: &serenity::CommandInteraction,
+        value: &serenity::ResolvedValue<'_>,
+    ) -> Result<Self, SlashArgError> {
+        match value {
+            serenity::ResolvedValue::Boolean(all) => Ok(Self(*all)),
+            _ => Err(SlashArgError::new_command_structure_mismatch(
+                "expected true or false",
+            )),
+        }
+    }
+
+    fn create(builder: serenity::CreateCommandOption) -> serenity::CreateCommandOption {
+        builder.kind(serenity::CommandOptionType::Boolean)
+    }
 }
 
 /// Drop every stored avatar, and have all of them copied anew
@@ -188,7 +279,9 @@ fn describe(queue: &Queue, failed: &[Failed], names: &Names) -> String {
         ));
     }
     if *parked > 0 {
-        lines.push("`reset_attempts @user` tries a parked one again.".to_owned());
+        let hint =
+            "`reset_attempts @user` tries a parked one again, `reset_attempts all` all of them.";
+        lines.push(hint.to_owned());
     }
     lines.extend(failed.iter().map(|failed| {
         let why = failed.why.as_deref();
@@ -239,7 +332,7 @@ mod tests {
              Avatars to copy: 2, of which 1 have failed before\n\
              Parked after 15 attempts: 1\n\
              The oldest waits since <t:1700000000:R>\n\
-             `reset_attempts @user` tries a parked one again.\n\
+             `reset_attempts @user` tries a parked one again, `reset_attempts all` all of them.\n\
              al\\_ice <@7>: 15 attempts, @\u{200b}everyone is \\*\\*bold\\*\\*"
         );
         let unnamed = describe(&queue, &failed, &Names::default());

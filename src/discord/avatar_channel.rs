@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Messages in a page: as many as Discord gives.
 const PAGE: usize = 100;
 const UNKNOWN_MESSAGE: isize = 10_008;
-/// Unknown channel, unknown guild, missing access, missing permissions: no image would fare
-/// better.
+/// Unknown channel, unknown guild, missing access, missing permissions, whatever the status is:
+/// no image would fare better.
 const ABOUT_THE_CHANNEL: [isize; 4] = [10_003, 10_004, 50_001, 50_013];
 const TOPIC: &str =
     "Copies of avatars, kept by wall_e for the leaderboard. It deletes what is out of date.";
@@ -64,7 +64,10 @@ pub enum ChannelError {
     /// Discord does not want this one image.
     #[error("{0}")]
     Refused(RestError),
-    /// Discord or the database has trouble that passes.
+    /// Discord does not take anything now.
+    #[error("{0}")]
+    Away(RestError),
+    /// Trouble that passes and has nothing to do with the channel.
     #[error(transparent)]
     Passing(anyhow::Error),
 }
@@ -231,6 +234,8 @@ impl AvatarChannel {
         let found = find_or_create(&self.rest, &self.database, self.guild, wanted);
         let channel = found.await.map_err(|error| match error {
             NoChannel::NotCreated { .. } => ChannelError::Closed(error.to_string()),
+            // No image has anything to do with it.
+            NoChannel::Discord(error @ RestError::Refused { .. }) => closed(&error),
             NoChannel::Discord(error) => refused(error),
             error @ NoChannel::Unsettled => ChannelError::Passing(error.into()),
             NoChannel::Database(error) => ChannelError::Passing(error.into()),
@@ -241,15 +246,22 @@ impl AvatarChannel {
 
 fn refused(error: RestError) -> ChannelError {
     match error {
-        RestError::Refused { code, .. } if ABOUT_THE_CHANNEL.contains(&code) => {
-            ChannelError::Closed(format!(
-                "{error}; give the bot View Channel, Send Messages, Attach Files and Read Message History in the \
-             channel that WALLE_AVATAR_CHANNEL names"
-            ))
+        RestError::Refused { code, status, .. }
+            if matches!(status, 403 | 404) || ABOUT_THE_CHANNEL.contains(&code) =>
+        {
+            closed(&error)
         }
         error @ RestError::Refused { .. } => ChannelError::Refused(error),
+        error @ RestError::Unreachable(_) => ChannelError::Away(error),
         error => ChannelError::Passing(error.into()),
     }
+}
+
+fn closed(error: &RestError) -> ChannelError {
+    ChannelError::Closed(format!(
+        "{error}; give the bot View Channel, Send Messages, Attach Files and Read Message History in the channel that \
+         WALLE_AVATAR_CHANNEL names"
+    ))
 }
 
 fn mention(user: UserId) -> String {

@@ -31,9 +31,15 @@ pub enum NoImage {
     /// The avatar was changed since, or the account is no more.
     #[error("Discord's CDN has no such image")]
     NotThere,
+    /// The CDN answered with another status.
+    #[error("Discord's CDN answered {0}")]
+    Status(u16),
     /// What came was not what an avatar is.
-    #[error("{0}")]
-    Unusable(String),
+    #[error("what came is not a PNG")]
+    NotAnImage,
+    /// It is larger than any avatar.
+    #[error("the image has more than 1 MiB")]
+    TooLarge,
     /// Nothing came.
     #[error("Discord's CDN {0}")]
     Unreachable(&'static str),
@@ -58,32 +64,28 @@ impl Cdn {
         let mut answer = self.client.get(url).send().await.map_err(unreachable)?;
         match answer.status().as_u16() {
             200 => {}
-            404 => return Err(NoImage::NotThere),
-            status => {
-                let why = format!("Discord's CDN answered {status}");
-                return Err(NoImage::Unusable(why));
-            }
+            404 | 410 => return Err(NoImage::NotThere),
+            status => return Err(NoImage::Status(status)),
         }
         let kind = answer.headers().get(CONTENT_TYPE);
         if kind.is_none_or(|kind| kind != "image/png") {
-            return Err(NoImage::Unusable("what came is not a PNG".to_owned()));
+            return Err(NoImage::NotAnImage);
         }
-        let too_large = || NoImage::Unusable("the image has more than 1 MiB".to_owned());
         if answer
             .content_length()
             .is_some_and(|length| length > LARGEST as u64)
         {
-            return Err(too_large());
+            return Err(NoImage::TooLarge);
         }
         let mut image = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(unreachable)? {
             if image.len() + part.len() > LARGEST {
-                return Err(too_large());
+                return Err(NoImage::TooLarge);
             }
             image.extend_from_slice(&part);
         }
         if !image.starts_with(PNG) {
-            return Err(NoImage::Unusable("what came is not a PNG".to_owned()));
+            return Err(NoImage::NotAnImage);
         }
         Ok(image)
     }

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::breaker::Admits;
 use super::clock::Clock;
 use super::copies::Copies;
 use crate::leveling::{CopyPlan, Picture, UserId, copy_plan};
@@ -124,8 +125,13 @@ impl Actives {
     /// Begins with as many pictures as there is room for.
     async fn begin_copies(&self, under_way: &mut UnderWay, clock: Clock) -> store::Result<()> {
         let now = clock.now();
-        let room = usize::from(TOGETHER).saturating_sub(under_way.users.len());
-        if room == 0 || self.copies.rests(now) {
+        let most = match self.copies.admits(now) {
+            Admits::All => usize::from(TOGETHER),
+            Admits::One => 1,
+            Admits::None => 0,
+        };
+        let room = most.saturating_sub(under_way.users.len());
+        if room == 0 {
             return Ok(());
         }
         let others: Vec<UserId> = under_way.users.iter().copied().collect();

@@ -4,12 +4,14 @@
 //! Cut off at any point, it leaves at most one message that nobody points to, and never a user
 //! without a picture who had one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::breaker::{Admits, Breaker, Pause, REST_MOST};
 use super::clock::Clock;
+use super::failure::{About, of_fetch, of_post};
 use super::look_up::{Found, look_up};
 use super::tell::tell;
 use crate::backoff::backoff;
@@ -34,9 +36,9 @@ const RETRY_MOST: Duration = Duration::from_hours(1);
 const TAKEN: Duration = Duration::from_secs(5);
 /// How soon a picture is tried again that Discord had trouble with.
 const PUT_OFF: Duration = Duration::from_mins(1);
-/// How long the channel is left alone that could not be used.
-const REST_LEAST: Duration = Duration::from_secs(10);
-const REST_MOST: Duration = Duration::from_mins(10);
+/// How long the CDN or the channel is left alone at first; each time it is tried in vain, twice
+/// as long, up to [`REST_MOST`].
+const REST_LEAST: Duration = Duration::from_secs(5);
 /// By which the council's notices about avatars are known.
 const SCOPE: &str = "avatars";
 
@@ -57,37 +59,40 @@ pub struct Copies {
     pub cdn: Cdn,
     /// Where they go.
     pub channel: Arc<AvatarChannel>,
-    /// Told when the channel cannot be used.
+    /// Told when the CDN or the channel cannot be used.
     pub council: Arc<Council>,
-    /// How it stands with the channel.
-    pub state: Mutex<Channel>,
+    /// How it stands with the CDN and the channel.
+    pub state: CopyState,
 }
 
-/// How it stands with the channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Channel {
-    /// Nothing was posted yet: what an earlier bot has told the council may be out of date.
-    #[default]
-    Unknown,
-    Usable,
-    /// Failed so often, and left alone until then.
-    Resting {
-        failures: u32,
-        until: DateTime<Utc>,
-    },
+/// How it stands with what all copies need. `Default` knows nothing yet.
+#[derive(Debug, Default)]
+pub struct CopyState {
+    breakers: Mutex<Breakers>,
+    /// Held while the council is told: what it is told last must be what is true last.
+    telling: tokio::sync::Mutex<()>,
 }
 
-impl Channel {
-    /// Whether it is to be left alone, unless the clock was set back since.
-    fn rests(self, now: DateTime<Utc>) -> bool {
-        matches!(self, Self::Resting { until, .. } if now < until && until <= now + REST_MOST)
-    }
+#[derive(Debug, Default)]
+struct Breakers {
+    host: Breaker,
+    channel: Breaker,
+    /// Whether somebody must do something about the channel.
+    is_closed: bool,
+}
+
+/// What all copies need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Host,
+    Channel,
 }
 
 impl Copies {
-    /// Whether the channel is to be left alone.
-    pub(super) fn rests(&self, now: DateTime<Utc>) -> bool {
-        self.state().rests(now)
+    /// How many copies may be made at `now`.
+    pub(super) fn admits(&self, now: DateTime<Utc>) -> Admits {
+        let breakers = self.breakers();
+        breakers.host.admits(now).min(breakers.channel.admits(now))
     }
 
     /// Has the cache compare with what is stored now.
@@ -142,9 +147,9 @@ impl Copies {
         let user = wanted.ticket.user;
         let image = match self.cdn.fetch(&picture.path(user, self.guild)).await {
             Ok(image) => image,
-            Err(NoImage::NotThere) => return self.ask(wanted, picture, clock).await,
-            Err(error) => return self.failed(wanted, &error.to_string(), clock).await,
+            Err(error) => return self.not_fetched(wanted, picture, &error, clock).await,
         };
+        self.works(Part::Host).await;
         let version = wanted.ticket.version;
         match self.channel.post(user, &image, version).await {
             Ok((message, link)) => {
@@ -157,25 +162,75 @@ impl Copies {
                 self.remember(wanted, Some(&copy)).await?;
                 self.clear_away(wanted.copy.filter(|before| *before != message))
                     .await;
-                self.channel_works().await;
+                self.works(Part::Channel).await;
                 Ok(())
             }
-            Err(ChannelError::Refused(error)) => {
-                self.failed(wanted, &error.to_string(), clock).await
+            Err(error) => self.not_posted(wanted, error, clock).await,
+        }
+    }
+
+    async fn not_fetched(
+        &self,
+        wanted: &Wanted,
+        picture: &Picture,
+        error: &NoImage,
+        clock: Clock,
+    ) -> anyhow::Result<()> {
+        let why = error.to_string();
+        let user = wanted.ticket.user;
+        let about = match of_fetch(error) {
+            About::ImageUnlessSeveral | About::HostIfSeveral
+                if self.breakers().host.suspects(user) =>
+            {
+                About::Host
             }
-            Err(ChannelError::Closed(why)) => {
-                self.channel_fails(&why, clock.now()).await;
-                Ok(())
+            about => about,
+        };
+        match about {
+            About::Image if *error == NoImage::NotThere => self.ask(wanted, picture, clock).await,
+            About::Image | About::ImageUnlessSeveral => self.failed(wanted, &why, clock).await,
+            About::Host => {
+                self.fails(Part::Host, &why, clock.now()).await;
+                Ok(self.put_off(wanted, &why, clock).await?)
             }
-            Err(ChannelError::Passing(error)) => {
-                // Not this one's fault, perhaps; and if it is, others are not to wait behind it.
-                let next = clock.now() + backoff(0, PUT_OFF, PUT_OFF);
-                let mut session = self.database.acquire().await?;
-                let why = error.to_string();
-                updated_user::postpone(&mut session, wanted.ticket, next, &why).await?;
-                Err(error)
+            About::HostIfSeveral | About::Channel | About::Neither => {
+                Ok(self.put_off(wanted, &why, clock).await?)
             }
         }
+    }
+
+    async fn not_posted(
+        &self,
+        wanted: &Wanted,
+        error: ChannelError,
+        clock: Clock,
+    ) -> anyhow::Result<()> {
+        let why = error.to_string();
+        match of_post(&error) {
+            About::Image => self.failed(wanted, &why, clock).await,
+            About::Channel => {
+                let is_closed = matches!(error, ChannelError::Closed(_));
+                self.breakers().is_closed = is_closed;
+                self.fails(Part::Channel, &why, clock.now()).await;
+                if is_closed {
+                    return Ok(());
+                }
+                // If it is this one's fault all the same, others are not to wait behind it.
+                Ok(self.put_off(wanted, &why, clock).await?)
+            }
+            _ => {
+                self.put_off(wanted, &why, clock).await?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Tries an image again later without counting an attempt: it is not its fault, as far as is
+    /// known.
+    async fn put_off(&self, wanted: &Wanted, why: &str, clock: Clock) -> store::Result<()> {
+        let next = clock.now() + backoff(0, PUT_OFF, PUT_OFF);
+        let mut session = self.database.acquire().await?;
+        updated_user::postpone(&mut session, wanted.ticket, next, why).await
     }
 
     /// In one transaction: what the copy is, and that nothing is left to do.
@@ -201,8 +256,9 @@ impl Copies {
         let known = self.xp.seen(user);
         let found = match look_up(&self.rest, self.guild, &self.members, user).await {
             Ok(found) => found,
+            // That says nothing of the image.
             Err(error @ RestError::Refused { .. }) => {
-                return self.failed(wanted, &error.to_string(), clock).await;
+                return Ok(self.put_off(wanted, &error.to_string(), clock).await?);
             }
             Err(error) => return Err(error.into()),
         };
@@ -261,38 +317,101 @@ impl Copies {
         Ok(())
     }
 
-    async fn channel_fails(&self, why: &str, now: DateTime<Utc>) {
-        let failures = match self.state() {
-            // Another of the few that are copied together has said so already.
-            resting if resting.rests(now) => return,
-            Channel::Resting { failures, .. } => failures + 1,
-            _ => 0,
+    /// What all copies need has failed: it rests as a whole, and nobody's attempts are counted.
+    async fn fails(&self, part: Part, why: &str, now: DateTime<Utc>) {
+        let is_news = {
+            let mut breakers = self.breakers();
+            let breaker = breakers.of(part);
+            let pause = |retries| backoff(retries, REST_LEAST, REST_MOST);
+            let is_first = breaker.rest().is_none();
+            let is_news = breaker.fails(why, now, pause);
+            if is_news && is_first {
+                let part = part.name();
+                tracing::warn!(
+                    part,
+                    why,
+                    "avatars cannot be copied; it is tried again with one at a time"
+                );
+            }
+            is_news
         };
-        let until = now + backoff(failures, REST_LEAST, REST_MOST);
-        self.set(Channel::Resting { failures, until });
-        let notice = Notice {
-            key: "avatar-channel".to_owned(),
-            text: format!(
-                "I cannot keep copies of avatars, so new ones are missing from the leaderboard: {why}."
-            ),
-            buttons: None,
-        };
-        tell(&self.council, SCOPE, &[notice]).await;
-    }
-
-    async fn channel_works(&self) {
-        if self.state() != Channel::Usable {
-            self.set(Channel::Usable);
-            tell(&self.council, SCOPE, &[]).await;
+        if is_news {
+            self.tell().await;
         }
     }
 
-    fn state(&self) -> Channel {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn works(&self, part: Part) {
+        let (rest, is_news) = self.breakers().of(part).works();
+        if let Some(rest) = rest {
+            tracing::info!(part = part.name(), since = %rest.since, "avatars can be copied again");
+        }
+        if is_news && !self.tell().await {
+            self.breakers().of(part).doubt();
+        }
     }
 
-    fn set(&self, state: Channel) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// Tells the council how it stands; whether that was possible.
+    async fn tell(&self) -> bool {
+        let _telling = self.state.telling.lock().await;
+        let notices = self.breakers().notices();
+        tell(&self.council, SCOPE, &notices).await
+    }
+
+    fn breakers(&self) -> MutexGuard<'_, Breakers> {
+        let breakers = self.state.breakers.lock();
+        breakers.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Breakers {
+    fn of(&mut self, part: Part) -> &mut Breaker {
+        match part {
+            Part::Host => &mut self.host,
+            Part::Channel => &mut self.channel,
+        }
+    }
+
+    /// What the council is told: at once of what somebody must see to, of the rest when it has
+    /// been tried again in vain.
+    fn notices(&self) -> Vec<Notice> {
+        let lasts = |rest: &&Pause| rest.retries > 0;
+        let host = self.host.rest().filter(lasts).map(|rest| {
+            let text = format!(
+                "Discord's CDN has given me no avatar since <t:{}:f>: {}. New avatars are missing from the leaderboard until \
+                 it does. I try it again by myself, and everything else goes on.",
+                rest.since.timestamp(),
+                rest.why
+            );
+            ("avatar-cdn", text)
+        });
+        let channel = self
+            .channel
+            .rest()
+            .filter(|rest| self.is_closed || lasts(rest));
+        let channel = channel.map(|rest| {
+            let text = format!(
+                "I cannot keep copies of avatars since <t:{}:f>, so new ones are missing from the leaderboard: {}.",
+                rest.since.timestamp(),
+                rest.why
+            );
+            ("avatar-channel", text)
+        });
+        let notice = |(key, text): (&str, String)| Notice {
+            key: key.to_owned(),
+            text,
+            buttons: None,
+        };
+        host.into_iter().chain(channel).map(notice).collect()
+    }
+}
+
+impl Part {
+    /// For the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "Discord's CDN",
+            Self::Channel => "the avatar channel",
+        }
     }
 }
 

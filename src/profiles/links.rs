@@ -101,6 +101,7 @@ impl Links {
         });
         Err(match error {
             ChannelError::Passing(error) => error,
+            ChannelError::Away(error) => error.into(),
             error => {
                 let text = format!(
                     "I cannot read the channel with the copies of avatars, so their links will stop working: {error}."

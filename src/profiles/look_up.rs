@@ -14,8 +14,7 @@ pub(super) enum Found {
 }
 
 /// One call for a member, of whom `states` learns too; two for anybody else. Who is in the guild
-/// is there, whatever they
-/// are called.
+/// is there, whatever they are called.
 pub(super) async fn look_up(
     rest: &Rest,
     guild: GuildId,

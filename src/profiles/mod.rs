@@ -6,8 +6,10 @@
 //! it leaves open whether something that is known is gone.
 
 mod actives;
+mod breaker;
 mod clock;
 mod copies;
+mod failure;
 mod links;
 mod look_up;
 mod lurkers;
@@ -16,7 +18,7 @@ mod tell;
 mod unclear;
 
 pub use actives::Actives;
-pub use copies::{Copies, MOST_ATTEMPTS};
+pub use copies::{Copies, CopyState, MOST_ATTEMPTS};
 pub use links::Links;
 pub use lurkers::Lurkers;
 pub use sightings::{Register, Sightings};

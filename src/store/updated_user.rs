@@ -407,11 +407,16 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Tries a user's picture at once.
-pub async fn hurry(connection: &mut Connection, user: UserId) -> Result<()> {
+/// Tries the pictures of these users at once.
+pub async fn hurry(connection: &mut Connection, users: &[UserId]) -> Result<()> {
+    let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
-        "update updated_user set next_attempt_at = 'epoch' where user_id = $1",
-        bigint(user.get()),
+        "with held as (
+            select user_id from updated_user where user_id = any($1) order by user_id for no key update
+         )
+         update updated_user set next_attempt_at = 'epoch'
+         from held where updated_user.user_id = held.user_id",
+        &users,
     )
     .execute(connection)
     .await?;

@@ -174,6 +174,38 @@ pub async fn reset_attempts(connection: &mut Connection, user: UserId) -> Result
     row.map(|row| attempts(row.before)).transpose()
 }
 
+/// Forgets what has failed for the next users after that id, at most so many, by id; who they
+/// are, and how often it was.
+pub async fn reset_next_attempts(
+    connection: &mut Connection,
+    after: Option<UserId>,
+    limit: u16,
+) -> Result<Vec<(UserId, u32)>> {
+    let rows = sqlx::query!(
+        "with failed as (
+            select user_id, profile_attempts from user_point
+            where user_id > $1 and profile_attempts > 0
+            order by user_id limit $2 for no key update
+         )
+         update user_point set profile_attempts = 0
+         from failed where user_point.user_id = failed.user_id
+         returning failed.user_id, failed.profile_attempts",
+        after.map_or(0, |user| bigint(user.get())),
+        i64::from(limit),
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut failed = rows
+        .into_iter()
+        .map(|row| {
+            let user = user_id(TABLE, row.user_id)?;
+            Ok((user, attempts(row.profile_attempts)?))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    failed.sort_unstable();
+    Ok(failed)
+}
+
 /// Drops the copies and the buckets of the next users after that id, at most so many, and forgets
 /// what failed. Who they are, by id; passed over are those of whom there is nothing to drop any
 /// more, and those who are gone, whose copies nobody could make again.

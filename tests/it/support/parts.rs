@@ -9,7 +9,7 @@ use wall_e::discord::avatar_channel::AvatarChannel;
 use wall_e::discord::council::Council;
 use wall_e::discord::member_states::MemberStates;
 use wall_e::leveling::GuildId;
-use wall_e::profiles::{Actives, Copies, Links, Lurkers, Unclear};
+use wall_e::profiles::{Actives, Copies, CopyState, Links, Lurkers, Unclear};
 use wall_e::store::Database;
 use wall_e::xp::XpCache;
 
@@ -54,7 +54,7 @@ impl Parts {
                     cdn: cdn(sim),
                     channel: Arc::clone(&channel),
                     council: Arc::clone(&council),
-                    state: Mutex::default(),
+                    state: CopyState::default(),
                 }),
             },
             links: Links {
