@@ -46,6 +46,7 @@ use crate::store::{self, Database};
 use crate::tasks::Tasks;
 use crate::tasks::catch_up::CatchUp;
 use crate::tasks::close_buttons::CloseButtons;
+use crate::tasks::late_history::{self, CountLateHistory};
 use crate::tasks::level_ups::LevelUps;
 use crate::tasks::right_roles::WatchRightRoles;
 use crate::xp::{self, Engine, EngineHandles, LevelNames, XpCache};
@@ -224,6 +225,8 @@ async fn build(
     let known_guild = KnownGuild::new(rest.clone(), guild);
     let right_roles =
         RightRoles::load(settings.rights, known_guild.clone(), database.clone()).await?;
+    let history_rest = client::history_rest(&settings.discord, &token, revoked.clone()).await?;
+    let (reading_memory, history_set_aside) = <(Arc<ReadingMemory>, Arc<Notify>)>::default();
     let council = Arc::new(Council::new(
         rest.clone(),
         database.clone(),
@@ -399,15 +402,28 @@ async fn build(
             verifications,
         },
         role_work_filled,
+        late_history: CountLateHistory {
+            database: database.clone(),
+            rest: history_rest.clone(),
+            xp: Arc::clone(&xp),
+            time: time.clone(),
+            guild,
+            memory: Arc::clone(&reading_memory),
+            council: Arc::clone(&council),
+            inbox: inbox.clone(),
+            state: late_history::State::default(),
+        },
+        history_set_aside: Arc::clone(&history_set_aside),
         catch_up: CatchUp {
-            rest,
+            rest: history_rest,
             xp,
             time,
             guild,
             hours: settings.catch_up_hours,
             council,
             inbox,
-            memory: ReadingMemory::default(),
+            memory: reading_memory,
+            set_aside: history_set_aside,
             said: Mutex::default(),
         },
         gaps,

@@ -119,7 +119,7 @@ impl Rows {
 
     /// Days that hold more than their user has ever earned.
     fn contradictions(&self, by_moderators: &BTreeMap<UserId, i64>) -> Vec<String> {
-        let mut by_user: BTreeMap<UserId, u64> = BTreeMap::new();
+        let mut by_user: BTreeMap<UserId, i64> = BTreeMap::new();
         for row in &self.days {
             *by_user.entry(row.user).or_default() += row.points;
         }

@@ -28,6 +28,11 @@
 //! id with what came live meanwhile, and applied in batches of bounded size, each of which moves
 //! the frontier; the level-up lines of all of them come at the end, one for each member.
 //!
+//! A channel or a list of threads that fails while Discord answers otherwise is set aside: the
+//! transaction that moves the frontier past it says from where to where it is missing, and what
+//! was counted meanwhile. `tasks/late_history` tries it until it answers, and the engine adds
+//! what all those messages come to, less what was counted.
+//!
 //! # How a face becomes current
 //!
 //! An event or a list that is read anyway → [`profiles::Sightings`] compares it with the short
@@ -53,6 +58,8 @@
 //!   way and not answered is called unknown.
 //! - **What Postgres loses is read again.** A watermark that stands further back than it was
 //!   left (a failover, a restore) makes the bot start over from it, in the same process.
+//! - **One sick channel is that channel's.** What could not be read of a gap is missing in the
+//!   database until it is counted, to the same sum as if it had been read in time.
 //! - **One writer.** Only the engine writes XP, and only while the watermark holds its
 //!   epoch. A bot that was replaced is refused by the database, however late it writes.
 //! - **Commit first, show after.** The cache, the board and Discord learn of XP only when

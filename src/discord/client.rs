@@ -15,7 +15,7 @@ use super::address;
 use super::api::{CONNECT_TIMEOUT, HTTP_TIMEOUT};
 use super::gateway::{Build, Connection, Gateway};
 use super::overheard::Overheard;
-use super::rest::Rest;
+use super::rest::{Rest, note_rate_limit};
 use crate::config::{Discord, Origin};
 use crate::error::Stop;
 use crate::text_file;
@@ -97,6 +97,22 @@ pub async fn rest(
     revoked: CancellationToken,
 ) -> anyhow::Result<Rest> {
     Ok(Rest::new(Arc::new(http(settings, token).await?), revoked))
+}
+
+/// The same for reading the history, with rate limits of its own: serenity keeps one limit for
+/// reading and writing in a channel, and a channel whose history must not be read for long
+/// would not be written in either. Calls that a limit would hold up for longer than they can
+/// wait fail at once.
+pub async fn history_rest(
+    settings: &Discord,
+    token: &SecretString,
+    revoked: CancellationToken,
+) -> anyhow::Result<Rest> {
+    let mut http = http(settings, token).await?;
+    if let Some(limits) = &mut http.ratelimiter {
+        limits.set_ratelimit_callback(Box::new(|limit| note_rate_limit(&limit)));
+    }
+    Ok(Rest::new(Arc::new(http), revoked))
 }
 
 /// serenity's REST client, with the time limits it lacks, at the origin that is set.

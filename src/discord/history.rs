@@ -2,10 +2,12 @@
 //! some minutes before a message on.
 //!
 //! Only reads, and can be dropped and begun again at any point; never gives up because
-//! Discord is away, and never passes over a channel without a word. Discord's own ids
-//! are the only clock: how far back is counted from the guild's newest message.
+//! Discord is away, and never passes over a channel without a word. A channel or list that
+//! fails while Discord answers otherwise is set aside, so that it holds up nothing else.
+//! Discord's own ids are the only clock: how far back is counted from the guild's newest
+//! message.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
@@ -28,17 +30,30 @@ use super::time::DiscordTime;
 use super::wire::{self, BareChannel, BareChannels, BareMessage, BareThreads};
 use crate::backoff::backoff;
 use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
+use crate::store::history_interval::UnreadSource;
 use crate::xp::{Seen, XpCache};
 
 /// Read again before the frontier: messages of different channels may have
 /// overtaken each other just before the gap.
 const MARGIN_MS: i64 = 5 * 60 * 1_000;
+/// By how much the estimate of Discord's time may be late.
+const CLOCK_SLACK_MS: i64 = 15 * 60 * 1_000;
 /// Discord's most for one call.
 const PAGE: usize = 100;
 /// Channels read side by side; serenity keeps the rate limits of each.
 const AT_ONCE: usize = 4;
 /// For one call, waits for rate limits included.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// The same for a source that can be set aside. More than the five seconds for which five
+/// reads of a channel's history are enough.
+const SOURCE_PATIENCE: Duration = Duration::from_secs(8);
+/// Calls, each of several attempts, after which a source is set aside if Discord answers
+/// otherwise.
+const SOURCE_CALLS: u32 = 2;
+/// For finding out whether Discord answers otherwise.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+/// Pages of a late channel that are handed on at a time.
+const LATE_PAGES: usize = 50;
 /// How long Discord is asked what the bot may read.
 const ACCESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between calls while Discord is away.
@@ -60,39 +75,81 @@ pub struct Missed {
     /// The newest message when all channels and threads were known: everything up to it
     /// has been read, of what is newer only what happened to be there.
     pub reached: MessageId,
+    /// Nothing older was read; `None` if it did not come to reading.
+    pub floor: Option<MessageId>,
+    /// Later than any message of a thread in a list that was set aside, if it did not come live.
+    pub lists_until: Option<MessageId>,
     /// There are messages in the gap that would have earned and are too old to be read.
     pub cut_off: bool,
-    /// Channels that hold messages of the gap and could not be read.
-    pub unread: BTreeMap<theirs::ChannelId, Unread>,
+    /// Names of channels that hold messages of the gap and may not be read.
+    pub hidden: BTreeMap<theirs::ChannelId, String>,
+    /// What was set aside, once each.
+    pub unread: BTreeMap<HistorySource, Unread>,
 }
 
-/// A channel that could not be read.
+/// A source that was set aside.
 #[derive(Debug)]
 pub struct Unread {
-    /// Its name; hostile text, as all names.
+    /// The name of its channel; hostile text, as all names.
     pub name: String,
-    /// What kept it closed.
-    pub why: Why,
+    /// What Discord said.
+    pub error: RestError,
 }
 
-/// What keeps a channel closed.
+impl Missed {
+    /// What was set aside, for the database.
+    pub fn unread_sources(&self) -> Vec<UnreadSource> {
+        sources_of(&self.unread)
+    }
+}
+
+fn sources_of(unread: &BTreeMap<HistorySource, Unread>) -> Vec<UnreadSource> {
+    let source = |(source, unread): (&HistorySource, &Unread)| UnreadSource {
+        source: *source,
+        name: unread.name.clone(),
+    };
+    unread.iter().map(source).collect()
+}
+
+/// Why a source was not read.
 #[derive(Debug)]
-pub enum Why {
+pub enum NotRead {
+    /// Its channel was deleted, and its messages with it.
+    Gone,
     /// The bot lacks View Channel or Read Message History.
     Forbidden,
-    /// Discord refuses for a reason of its own.
-    Refused(RestError),
+    /// It fails, while Discord answers otherwise.
+    Failing(RestError),
 }
 
-impl Why {
-    /// An error that is not about this channel is no reason to pass over it.
+impl NotRead {
+    /// A token that was refused is not about the source.
     fn of(error: RestError) -> Result<Self, RestError> {
         match error {
+            RestError::Revoked => Err(error),
+            RestError::Refused { status: 404, .. } => Ok(Self::Gone),
             RestError::Refused { status: 403, .. } => Ok(Self::Forbidden),
-            RestError::Refused { .. } => Ok(Self::Refused(error)),
-            _ => Err(error),
+            _ => Ok(Self::Failing(error)),
         }
     }
+}
+
+/// The guild's channels and what the bot may read of them, at one time.
+#[derive(Debug)]
+pub struct Layout {
+    channels: Vec<BareChannel>,
+    access: Access,
+}
+
+/// What was read of an interval.
+#[derive(Debug)]
+pub struct IntervalRead {
+    /// The messages that may earn XP, in no order. Some are from before the interval.
+    pub messages: Vec<Seen>,
+    /// Everything up to this message has been read, unless it is in `unread`.
+    pub up_to: MessageId,
+    /// What else was set aside: the interval is missing of it, too.
+    pub unread: Vec<UnreadSource>,
 }
 
 /// What is remembered from one reading to the next.
@@ -102,11 +159,22 @@ pub struct ReadingMemory {
     /// What Discord refused although the bot's permissions should do, and a hash of those
     /// permissions. It is not asked for again until they change.
     refused: Mutex<BTreeMap<HistorySource, u64>>,
+    /// What was set aside and not read since: it is not asked for so often.
+    failing: Mutex<BTreeSet<HistorySource>>,
 }
 
 impl ReadingMemory {
     fn refused(&self) -> MutexGuard<'_, BTreeMap<HistorySource, u64>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failing(&self) -> MutexGuard<'_, BTreeSet<HistorySource>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the source failed when it was last asked for.
+    pub fn is_failing(&self, source: HistorySource) -> bool {
+        self.failing().contains(&source)
     }
 }
 
@@ -174,16 +242,12 @@ impl Missed {
         Self {
             messages: Vec::new(),
             reached,
+            floor: None,
+            lists_until: None,
             cut_off: false,
+            hidden: BTreeMap::new(),
             unread: BTreeMap::new(),
         }
-    }
-
-    fn pass_over(&mut self, channel: BareChannel, why: Why) {
-        let name = channel.name.unwrap_or_default();
-        self.unread
-            .entry(channel.id)
-            .or_insert(Unread { name, why });
     }
 }
 
@@ -225,8 +289,9 @@ impl<'a> Reader<'a> {
     /// Everything after `after`, or nothing but where the guild is now if that is `None`.
     /// Takes as long as Discord is away.
     pub async fn read(&self, after: Option<MessageId>) -> Result<Missed, RestError> {
+        let mut unread = BTreeMap::new();
         let channels = self.channels().await?;
-        let mut threads = self.active_threads().await?;
+        let mut threads = self.active_threads(&mut unread).await?;
         let Some(after) = after else {
             return Ok(Missed::nothing(self.newest(None, &channels, &threads)));
         };
@@ -237,13 +302,18 @@ impl<'a> Reader<'a> {
         // How far back is counted from the newest message, which may be in a thread that
         // has been archived since: the limit is put into effect when all are known.
         let margin = before(after, MARGIN_MS);
-        let (archived, closed) = self.archived_since(margin, &channels, &access).await?;
+        let (archived, closed) = self
+            .archived_since(margin, &channels, &access, &mut unread)
+            .await?;
         threads.extend(archived);
         // A message brings an archived thread back, and it is then in neither list if
         // that happened between the two: so the first is read once more.
-        threads.extend(self.active_threads().await?);
+        threads.extend(self.active_threads(&mut unread).await?);
         let reached = self.newest(Some(after), &channels, &threads);
-        let mut missed = Missed::nothing(reached);
+        let mut missed = Missed {
+            unread,
+            ..Missed::nothing(reached)
+        };
         // The newest may be in a thread, and something older in a channel that was quiet
         // when it was listed, so that nobody would read it. What is listed from here on
         // does not count as reached, but shows everything up to there.
@@ -252,6 +322,10 @@ impl<'a> Reader<'a> {
 
         let cut = before(reached, i64::from(self.hours) * 3_600_000);
         let start = margin.max(cut);
+        missed.floor = Some(cut);
+        // What these threads hold is unknown, but not that it was written before now.
+        let now = self.time.newest_id().max(Some(reached));
+        missed.lists_until = now.map(|now| after_by(now, CLOCK_SLACK_MS));
         let newer_than = |after| {
             let places = channels.iter().chain(threads.values());
             places.filter(move |channel| newer(channel, after)).cloned()
@@ -261,30 +335,207 @@ impl<'a> Reader<'a> {
             && self
                 .something_lost(after, cut, newer_than(after).filter(is_open).collect())
                 .await?;
-        for (channel, why) in closed {
-            if last_message(&channel).is_some_and(|last| last > start) {
-                missed.pass_over(channel, why);
-            }
-        }
+        let (open, mut hidden): (Vec<_>, Vec<_>) = newer_than(start).partition(is_open);
+        hidden.extend(closed);
+        // A post may hold its first message alone; any other channel without a last message is empty.
+        hidden.retain(|channel| {
+            is_thread(channel) || last_message(channel).is_some_and(|last| last > start)
+        });
+        let named = |channel: BareChannel| (channel.id, channel.name.unwrap_or_default());
+        missed.hidden.extend(hidden.into_iter().map(named));
 
-        let (open, hidden): (Vec<_>, Vec<_>) = newer_than(start).partition(is_open);
-        for channel in hidden {
-            missed.pass_over(channel, Why::Forbidden);
-        }
         let access = &access;
         let mut reading = stream::iter(open)
             .map(|channel| async move {
-                let read = self.channel(&channel, start, access).await?;
+                let read = self.channel(&channel, start, None, access).await?;
                 Ok::<_, RestError>((channel, read))
             })
             .buffer_unordered(AT_ONCE);
         while let Some((channel, (messages, why))) = reading.try_next().await? {
             missed.messages.extend(messages);
-            if let Some(why) = why {
-                missed.pass_over(channel, why);
+            match why {
+                None | Some(NotRead::Gone) => {}
+                Some(NotRead::Forbidden) => missed.hidden.extend([named(channel)]),
+                Some(NotRead::Failing(error)) => {
+                    self.set_aside(messages_of, &channel, error, &mut missed.unread);
+                }
             }
         }
         Ok(missed)
+    }
+
+    /// The guild's channels, for reading intervals of single sources. Takes as long as Discord
+    /// is away.
+    pub async fn layout(&self) -> Result<Layout, RestError> {
+        let channels = self.channels().await?;
+        let mut access = self.access().await?;
+        access.list(&channels);
+        Ok(Layout { channels, access })
+    }
+
+    /// Reads what one source holds of the messages after `after` and up to `until`, or the
+    /// first part of it; and some minutes before, as before every gap.
+    pub async fn read_interval(
+        &self,
+        layout: &Layout,
+        source: HistorySource,
+        after: MessageId,
+        until: MessageId,
+    ) -> Result<Result<IntervalRead, NotRead>, RestError> {
+        let read = match source {
+            HistorySource::Messages(id) => self.late_messages(layout, id, after, until).await,
+            _ => self.late_threads(layout, source, after, until).await,
+        };
+        match read {
+            Ok(read) => Ok(Ok(read)),
+            Err(error) => {
+                let why = NotRead::of(error)?;
+                if let NotRead::Failing(error) = &why
+                    && self.memory.failing().insert(source)
+                {
+                    tracing::warn!(?source, %error, "this part of the history cannot be read yet; it is tried again");
+                }
+                Ok(Err(why))
+            }
+        }
+    }
+
+    async fn late_messages(
+        &self,
+        layout: &Layout,
+        id: ChannelId,
+        after: MessageId,
+        until: MessageId,
+    ) -> Result<IntervalRead, RestError> {
+        let found = layout
+            .channels
+            .iter()
+            .find(|one| one.id == theirs::ChannelId::from(id));
+        let channel = match found {
+            Some(channel) => channel.clone(),
+            None => self.thread(id).await?,
+        };
+        if self.is_closed(messages_of, &channel, &layout.access) {
+            return Err(closed());
+        }
+        let (start, mut messages, mut up_to) = (before(after, MARGIN_MS), Vec::new(), after);
+        let mut next = Some(start);
+        for _ in 0..LATE_PAGES {
+            let Some(from) = next else { break };
+            let page = match self.page(channel.id, from).await {
+                Ok(page) => page,
+                // What was read is worth keeping: the next time it begins there.
+                Err(RestError::Unreachable(_) | RestError::Limited { .. }) if up_to > after => {
+                    break;
+                }
+                Err(error) => {
+                    if error.is_forbidden() {
+                        self.note_refusal(messages_of, &channel, &layout.access);
+                    }
+                    return Err(error);
+                }
+            };
+            next = self.next_page(&page, from).filter(|next| *next < until);
+            up_to = next.map_or(until, |next| next.max(up_to));
+            messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
+        }
+        messages.retain(|seen| seen.message <= until);
+        Ok(IntervalRead {
+            messages,
+            up_to,
+            unread: Vec::new(),
+        })
+    }
+
+    /// A thread that is asked for by itself.
+    async fn thread(&self, id: ChannelId) -> Result<BareChannel, RestError> {
+        let route = Route::Channel {
+            channel_id: id.into(),
+        };
+        let source = Some(HistorySource::Messages(id));
+        self.get(source, "reading a thread", route, Vec::new())
+            .await
+    }
+
+    /// The messages in all threads that a list may have held.
+    async fn late_threads(
+        &self,
+        layout: &Layout,
+        source: HistorySource,
+        after: MessageId,
+        until: MessageId,
+    ) -> Result<IntervalRead, RestError> {
+        let Layout { channels, access } = layout;
+        let start = before(after, MARGIN_MS);
+        let mut unread = BTreeMap::new();
+        // A thread that was active then may be archived by now, and the other way round.
+        let threads = if let Some(id) = source.channel() {
+            let found = channels
+                .iter()
+                .find(|one| one.id == theirs::ChannelId::from(id));
+            let channel = found.ok_or_else(gone)?;
+            if self.is_closed(archive_of, channel, access) {
+                return Err(closed());
+            }
+            let mut threads = self.archived_in(channel, start).await?;
+            let mut active = self.active_threads(&mut unread).await?;
+            active.retain(|_, thread| thread.parent_id == Some(channel.id));
+            threads.extend(active);
+            threads
+        } else {
+            let mut threads = by_id(self.active_thread_list().await?);
+            let archived = self.archived_since(start, channels, access, &mut unread);
+            threads.extend(archived.await?.0);
+            threads
+        };
+        let mut messages = Vec::new();
+        let open = |thread: &BareChannel| {
+            newer(thread, start) && !self.is_closed(messages_of, thread, access)
+        };
+        let mut reading = stream::iter(threads.into_values().filter(open))
+            .map(|thread| async move {
+                let read = self.channel(&thread, start, Some(until), access).await?;
+                Ok::<_, RestError>((thread, read))
+            })
+            .buffer_unordered(AT_ONCE);
+        while let Some((thread, (read, why))) = reading.try_next().await? {
+            messages.extend(read);
+            if let Some(NotRead::Failing(error)) = why {
+                self.set_aside(messages_of, &thread, error, &mut unread);
+            }
+        }
+        messages.retain(|seen: &Seen| seen.message <= until);
+        Ok(IntervalRead {
+            messages,
+            up_to: until,
+            unread: sources_of(&unread),
+        })
+    }
+
+    /// Leaves a source for later.
+    fn set_aside(
+        &self,
+        source: impl Fn(ChannelId) -> HistorySource,
+        channel: &BareChannel,
+        error: RestError,
+        unread: &mut BTreeMap<HistorySource, Unread>,
+    ) {
+        // What has an id that no database could keep has no messages that could count.
+        if let Ok(id) = channel.id.try_into() {
+            let name = channel.name.clone().unwrap_or_default();
+            self.set_source_aside(source(id), name, error, unread);
+        }
+    }
+
+    fn set_source_aside(
+        &self,
+        source: HistorySource,
+        name: String,
+        error: RestError,
+        unread: &mut BTreeMap<HistorySource, Unread>,
+    ) {
+        self.memory.failing().insert(source);
+        unread.entry(source).or_insert(Unread { name, error });
     }
 
     /// What the bot may read. Without an answer nothing is known, and everything is asked
@@ -349,16 +600,39 @@ impl<'a> Reader<'a> {
         let route = Route::GuildChannels {
             guild_id: self.guild.into(),
         };
-        let list: BareChannels = self.get("reading the channels", route, Vec::new()).await?;
+        let list: BareChannels = self
+            .get(None, "reading the channels", route, Vec::new())
+            .await?;
         Ok(self.without_future(list.channels))
     }
 
-    async fn active_threads(&self) -> Result<Threads, RestError> {
+    async fn active_thread_list(&self) -> Result<Vec<BareChannel>, RestError> {
         let route = Route::GuildThreadsActive {
             guild_id: self.guild.into(),
         };
-        let list: BareThreads = self.get("reading the threads", route, Vec::new()).await?;
-        Ok(by_id(self.without_future(list.threads)))
+        let source = Some(HistorySource::ActiveThreads);
+        let list: BareThreads = self
+            .get(source, "reading the threads", route, Vec::new())
+            .await?;
+        Ok(self.without_future(list.threads))
+    }
+
+    async fn active_threads(
+        &self,
+        unread: &mut BTreeMap<HistorySource, Unread>,
+    ) -> Result<Threads, RestError> {
+        match self.active_thread_list().await {
+            Ok(threads) => {
+                unread.remove(&HistorySource::ActiveThreads);
+                Ok(by_id(threads))
+            }
+            Err(RestError::Revoked) => Err(RestError::Revoked),
+            Err(error) => {
+                let source = HistorySource::ActiveThreads;
+                self.set_source_aside(source, String::new(), error, unread);
+                Ok(Threads::new())
+            }
+        }
     }
 
     /// A newest message from the future says nothing of the newest real one, which may have
@@ -395,33 +669,31 @@ impl<'a> Reader<'a> {
             .expect("the guild has an id")
     }
 
-    /// One channel's messages after `start`, as far as they could be read, and why not
-    /// further.
+    /// One channel's messages after `start`, at least up to `until` if that is said, as far as
+    /// they could be read, and why not further.
     async fn channel(
         &self,
         channel: &BareChannel,
         start: MessageId,
+        until: Option<MessageId>,
         access: &Access,
-    ) -> Result<(Vec<Seen>, Option<Why>), RestError> {
+    ) -> Result<(Vec<Seen>, Option<NotRead>), RestError> {
         let mut messages = Vec::new();
         let mut after = start;
         loop {
             let page = match self.page(channel.id, after).await {
                 Ok(page) => page,
-                // Deleted meanwhile, and its messages with it.
-                Err(RestError::Refused { status: 404, .. }) => return Ok((messages, None)),
                 Err(error) => {
-                    let why = Why::of(error)?;
-                    if matches!(why, Why::Forbidden) {
+                    if error.is_forbidden() {
                         self.note_refusal(messages_of, channel, access);
                     }
-                    return Ok((messages, Some(why)));
+                    return Ok((messages, Some(NotRead::of(error)?)));
                 }
             };
             self.say_progress(page.len());
             let next = self.next_page(&page, after);
             messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
-            let Some(next) = next else {
+            let Some(next) = next.filter(|next| until.is_none_or(|until| *next < until)) else {
                 return Ok((messages, None));
             };
             after = next;
@@ -470,22 +742,24 @@ impl<'a> Reader<'a> {
         let route = Route::ChannelMessages {
             channel_id: channel,
         };
-        self.get("reading messages", route, parameters).await
+        let source = channel.try_into().ok().map(HistorySource::Messages);
+        self.get(source, "reading messages", route, parameters)
+            .await
     }
 
     /// Threads that were archived after `start`, which may hold messages of the gap; and
-    /// the channels that do not show theirs.
+    /// the channels that may not show theirs.
     async fn archived_since(
         &self,
         start: MessageId,
         channels: &[BareChannel],
         access: &Access,
-    ) -> Result<(Threads, Vec<(BareChannel, Why)>), RestError> {
-        let (mut found, mut closed) = (Threads::new(), Vec::new());
+        unread: &mut BTreeMap<HistorySource, Unread>,
+    ) -> Result<(Threads, Vec<BareChannel>), RestError> {
+        let mut found = Threads::new();
         let is_open = |channel: &BareChannel| !self.is_closed(archive_of, channel, access);
         let holders = channels.iter().filter(|c| holds_threads(c)).cloned();
-        let (open, hidden): (Vec<_>, Vec<_>) = holders.partition(is_open);
-        closed.extend(hidden.into_iter().map(|channel| (channel, Why::Forbidden)));
+        let (open, mut closed): (Vec<_>, Vec<_>) = holders.partition(is_open);
         let mut reading = stream::iter(open)
             .map(|channel| async move {
                 let read = self.archived_in(&channel, start).await;
@@ -495,14 +769,14 @@ impl<'a> Reader<'a> {
         while let Some((channel, read)) = reading.next().await {
             match read {
                 Ok(threads) => found.extend(threads),
-                Err(RestError::Refused { status: 404, .. }) => {}
-                Err(error) => {
-                    let why = Why::of(error)?;
-                    if matches!(why, Why::Forbidden) {
+                Err(error) => match NotRead::of(error)? {
+                    NotRead::Gone => {}
+                    NotRead::Forbidden => {
                         self.note_refusal(archive_of, &channel, access);
+                        closed.push(channel);
                     }
-                    closed.push((channel, why));
-                }
+                    NotRead::Failing(error) => self.set_aside(archive_of, &channel, error, unread),
+                },
             }
         }
         Ok((found, closed))
@@ -524,13 +798,14 @@ impl<'a> Reader<'a> {
                 .as_ref()?;
             archived_after(archived_at, start).then(|| encoded(archived_at))
         };
-        let mut found = self.threads(public, before_it).await?;
+        let source = channel_id.try_into().ok().map(archive_of);
+        let mut found = self.threads(source, public, before_it).await?;
         if channel.kind == TEXT {
             // Those that the bot is in; others it does not hear either. The one made last
             // comes first, which says nothing of when it was archived: all are looked at.
             let private = Route::ChannelJoinedPrivateThreads { channel_id };
             let before_it = |oldest: &BareChannel| Some(oldest.id.to_string());
-            found.extend(self.threads(private, before_it).await?);
+            found.extend(self.threads(source, private, before_it).await?);
         }
         Ok(found)
     }
@@ -539,6 +814,7 @@ impl<'a> Reader<'a> {
     /// begins; `None` where nothing older is wanted.
     async fn threads(
         &self,
+        source: Option<HistorySource>,
         route: Route<'_>,
         before_it: impl Fn(&BareChannel) -> Option<String>,
     ) -> Result<Threads, RestError> {
@@ -548,7 +824,7 @@ impl<'a> Reader<'a> {
             let mut parameters = vec![("limit", PAGE.to_string())];
             parameters.extend(before.map(|before| ("before", before)));
             let list: BareThreads = self
-                .get("reading archived threads", route, parameters)
+                .get(source, "reading archived threads", route, parameters)
                 .await?;
             before = list.threads.last().and_then(&before_it);
             let known = found.len();
@@ -588,8 +864,8 @@ impl<'a> Reader<'a> {
         loop {
             let page = match self.page(channel, after).await {
                 Ok(page) => page,
-                Err(RestError::Refused { .. }) => return Ok(false),
-                Err(error) => return Err(error),
+                Err(RestError::Revoked) => return Err(RestError::Revoked),
+                Err(_) => return Ok(false),
             };
             let next = self.next_page(&page, after).filter(|next| *next < cut);
             let mut earning = page.into_iter().filter_map(|message| self.seen(message));
@@ -604,45 +880,110 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes a call until Discord answers it: what has been read so far must not be read
-    /// again because of some seconds of trouble.
+    /// again because of some seconds of trouble. Only a source that fails while Discord
+    /// answers otherwise is given up.
     async fn get<T: DeserializeOwned>(
         &self,
+        source: Option<HistorySource>,
         what: &'static str,
         route: Route<'_>,
         parameters: Vec<(&'static str, String)>,
     ) -> Result<T, RestError> {
+        let patience = source.map_or(PATIENCE, |_| SOURCE_PATIENCE);
         for attempt in 0.. {
             let answer = self
                 .rest
-                .call(what, Repeat::Safe, PATIENCE, |http| {
+                .call(what, Repeat::Safe, patience, |http| {
                     let request =
                         Request::new(route, LightMethod::Get).params(Some(parameters.clone()));
                     async move { http.fire(request).await }
                 })
                 .await;
-            match answer {
-                Err(error @ (RestError::Unreachable(_) | RestError::NotUnderstood(_))) => {
-                    if attempt == 0 && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
-                        tracing::warn!(%error, "what was missed cannot be read now; it is tried again, and XP waits");
-                    }
+            let error = match answer {
+                Err(error) if !matches!(error, RestError::Refused { .. } | RestError::Revoked) => {
+                    error
                 }
                 answer => {
                     if attempt > 0 && self.failing.fetch_sub(1, Ordering::Relaxed) == 1 {
                         tracing::info!("the reading goes on where it was");
                     }
+                    if let (Ok(_), Some(source)) = (&answer, source) {
+                        self.memory.failing().remove(&source);
+                    }
                     return answer;
                 }
+            };
+            if let Some(source) = source
+                && self.is_enough(source, &error, attempt)
+                && self.discord_answers().await?
+            {
+                if attempt > 0 {
+                    self.failing.fetch_sub(1, Ordering::Relaxed);
+                }
+                return Err(error);
+            }
+            if attempt == 0 && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(%error, "what was missed cannot be read now; it is tried again, and XP waits");
             }
             tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
         }
         unreachable!("attempts are not counted out")
     }
+
+    /// Whether a source has failed often enough to be set aside.
+    fn is_enough(&self, source: HistorySource, error: &RestError, attempt: u32) -> bool {
+        let at_once = matches!(error, RestError::Limited { .. }) || self.memory.is_failing(source);
+        at_once || attempt + 1 >= SOURCE_CALLS
+    }
+
+    /// Whether Discord answers now, when it is asked once for the guild's channels. After trouble
+    /// of its own it would say nothing about what failed before.
+    async fn discord_answers(&self) -> Result<bool, RestError> {
+        let what = "asking whether Discord answers";
+        let asked = self.rest.call(what, Repeat::Never, PROBE_PATIENCE, |http| {
+            let route = Route::GuildChannels {
+                guild_id: self.guild.into(),
+            };
+            async move {
+                http.fire::<Vec<IgnoredAny>>(Request::new(route, LightMethod::Get))
+                    .await
+            }
+        });
+        match asked.await {
+            Err(RestError::Revoked) => Err(RestError::Revoked),
+            answer => Ok(answer.is_ok()),
+        }
+    }
+}
+
+/// In the place of Discord's refusal, which is known beforehand.
+fn closed() -> RestError {
+    refusal(403)
+}
+
+/// In the place of Discord's answer about a channel that is not among the guild's.
+fn gone() -> RestError {
+    refusal(404)
+}
+
+fn refusal(status: u16) -> RestError {
+    RestError::Refused {
+        what: "reading messages",
+        status,
+        code: 0,
+        message: "not asked for".to_owned(),
+    }
 }
 
 /// The lowest id of a message written `earlier_ms` before `message`.
 fn before(message: MessageId, earlier_ms: i64) -> MessageId {
+    after_by(message, -earlier_ms)
+}
+
+/// The lowest id of a message written `later_ms` after `message`.
+fn after_by(message: MessageId, later_ms: i64) -> MessageId {
     const FIRST: MessageId = MessageId::new(1).expect("one is an id");
-    let at = Timestamp::from_millis(message.sent_at().millis() - earlier_ms);
+    let at = Timestamp::from_millis(message.sent_at().millis() + later_ms);
     at.and_then(MessageId::first_at).unwrap_or(FIRST)
 }
 

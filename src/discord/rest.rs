@@ -4,11 +4,15 @@
 //! serenity keeps the rate limits, or a proxy does; serenity repeats nothing that failed and
 //! waits for ever. Both are mended here, so that no caller has to think of them.
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use serenity::all::ChannelId;
-use serenity::http::{Http, HttpError};
+use serenity::http::{Http, HttpError, RatelimitInfo};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +69,15 @@ pub enum RestError {
     /// Discord did not answer, or only with trouble of its own.
     #[error("{0}")]
     Unreachable(String),
+    /// Discord's rate limit lasts longer than the caller can wait. Only where
+    /// [`note_rate_limit`] is told of limits.
+    #[error("{what} failed: Discord's rate limit lasts for another {} s", wait.as_secs())]
+    Limited {
+        /// What was asked for.
+        what: &'static str,
+        /// How long the limit lasts.
+        wait: Duration,
+    },
     /// Discord's answer, or the call itself, makes no sense to us. What it says could
     /// quote people's data, and is left out.
     #[error("{0}")]
@@ -78,6 +91,40 @@ pub enum RestError {
     /// The bot's token is not valid any more: no call is made.
     #[error("Discord has refused the bot token, and no more calls are made")]
     Revoked,
+}
+
+impl RestError {
+    /// Whether the bot is not allowed to do this.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused { status: 403, .. })
+    }
+}
+
+tokio::task_local! {
+    /// The rate limit that serenity has begun to wait for within a call.
+    static RATE_LIMIT: Cell<Option<Duration>>;
+}
+
+/// serenity sleeps through a rate limit, however long, and says so beforehand. Given to its
+/// limiter, this lets a call end at once whose limit outlasts its patience.
+pub(super) fn note_rate_limit(limit: &RatelimitInfo) {
+    // Outside of a call nobody can do anything about it.
+    let _ = RATE_LIMIT.try_with(|noted| noted.set(Some(limit.timeout)));
+}
+
+/// Ends with the limit when one begins that lasts beyond `until`.
+async fn unless_limited<T>(
+    until: Instant,
+    mut call: Pin<Box<impl Future<Output = T>>>,
+) -> Result<T, Duration> {
+    let watched = poll_fn(|context| match call.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+        Poll::Pending => match RATE_LIMIT.with(Cell::take) {
+            Some(wait) if Instant::now() + wait > until => Poll::Ready(Err(wait)),
+            _ => Poll::Pending,
+        },
+    });
+    RATE_LIMIT.scope(Cell::new(None), watched).await
 }
 
 impl Rest {
@@ -125,10 +172,12 @@ impl Rest {
             }
             self.keep_limits_from_a_wrong_clock().await;
             let until = deadline.min(Instant::now() + ATTEMPT);
-            let answer = tokio::time::timeout_at(until, call(self.api.clone())).await;
+            let call = unless_limited(deadline, Box::pin(call(self.api.clone())));
+            let answer = tokio::time::timeout_at(until, call).await;
             let failure = match answer {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => Failure::of(what, error),
+                Ok(Ok(Ok(value))) => return Ok(value),
+                Ok(Ok(Err(error))) => Failure::of(what, error),
+                Ok(Err(wait)) => Failure::Refused(RestError::Limited { what, wait }),
                 Err(_) => Failure::unanswered("no answer in time"),
             };
             let again = match &failure {

@@ -14,6 +14,11 @@ pub enum HistorySource {
 }
 
 impl HistorySource {
+    /// Whether it is a list of threads, and not of messages.
+    pub fn is_list(self) -> bool {
+        !matches!(self, Self::Messages(_))
+    }
+
     /// The channel that it belongs to; `None` for the guild's own list.
     pub fn channel(self) -> Option<ChannelId> {
         match self {

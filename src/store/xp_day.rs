@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 
-use super::{Connection, Result, bigint, read, user_id};
+use super::{Connection, Result, bigint, user_id};
 use crate::leveling::UserId;
 
 const TABLE: &str = "xp_day";
@@ -16,10 +16,10 @@ pub struct DayTotal {
     pub user: UserId,
     /// A day of the guild's time zone.
     pub day: NaiveDate,
-    /// Points earned.
-    pub points: u64,
-    /// Messages that earned them.
-    pub messages: u64,
+    /// Points earned; negative where messages that are counted late take the place of others.
+    pub points: i64,
+    /// Messages that earned them; negative as well.
+    pub messages: i64,
 }
 
 /// Every row, by user and day.
@@ -33,8 +33,8 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<DayTotal>> {
             Ok(DayTotal {
                 user: user_id(TABLE, row.user_id)?,
                 day: row.day,
-                points: read(TABLE, "points", row.points, Some)?,
-                messages: read(TABLE, "messages", row.messages, Some)?,
+                points: row.points,
+                messages: row.messages,
             })
         })
         .collect()
@@ -65,8 +65,8 @@ pub async fn last_days(
 pub async fn add(connection: &mut Connection, totals: &[DayTotal]) -> Result<()> {
     let users: Vec<i64> = totals.iter().map(|row| bigint(row.user.get())).collect();
     let days: Vec<NaiveDate> = totals.iter().map(|row| row.day).collect();
-    let points: Vec<i64> = totals.iter().map(|row| bigint(row.points)).collect();
-    let messages: Vec<i64> = totals.iter().map(|row| bigint(row.messages)).collect();
+    let points: Vec<i64> = totals.iter().map(|row| row.points).collect();
+    let messages: Vec<i64> = totals.iter().map(|row| row.messages).collect();
     sqlx::query!(
         "insert into xp_day as stored (user_id, day, points, messages)
          select * from unnest($1::bigint[], $2::date[], $3::bigint[], $4::bigint[]) order by 1, 2
@@ -78,7 +78,22 @@ pub async fn add(connection: &mut Connection, totals: &[DayTotal]) -> Result<()>
         &points,
         &messages,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    if totals.iter().any(|row| row.messages < 0) {
+        // A day on which nothing is earned any more has no row.
+        sqlx::query!(
+            "with empty as (
+                select user_id, day from xp_day
+                where user_id = any($1) and points = 0 and messages = 0
+                order by user_id, day for update
+             )
+             delete from xp_day using empty
+             where xp_day.user_id = empty.user_id and xp_day.day = empty.day",
+            &users,
+        )
+        .execute(connection)
+        .await?;
+    }
     Ok(())
 }

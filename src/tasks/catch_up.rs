@@ -12,11 +12,11 @@ use tokio::sync::{Notify, watch};
 
 use crate::backoff::backoff;
 use crate::discord::council::Council;
-use crate::discord::history::{Missed, Reader, ReadingMemory, Unread, Why};
+use crate::discord::history::{Missed, Reader, ReadingMemory, Unread};
 use crate::discord::time::DiscordTime;
 use crate::discord::{Rest, RestError};
-use crate::leveling::{GuildId, MessageId, Timestamp};
-use crate::xp::{Gap, History, Inbox, XpCache};
+use crate::leveling::{GuildId, HistorySource, MessageId, Timestamp};
+use crate::xp::{Gap, History, Inbox, MissingHistory, XpCache};
 
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
@@ -43,7 +43,9 @@ pub struct CatchUp {
     /// The way to the engine.
     pub inbox: Inbox,
     /// What is remembered from one reading to the next.
-    pub memory: ReadingMemory,
+    pub memory: Arc<ReadingMemory>,
+    /// Notified when something was set aside.
+    pub set_aside: Arc<Notify>,
     /// What was said, and what has yet to be.
     pub said: Mutex<Said>,
 }
@@ -51,8 +53,10 @@ pub struct CatchUp {
 /// What people were told, and what they have yet to be told. It outlives a gap.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// Channels that could not be read and of which it was said, by id.
-    unread: BTreeSet<u64>,
+    /// Channels that may not be read and of which it was said, by id.
+    hidden: BTreeSet<u64>,
+    /// What was set aside and of which it was said, until it is read.
+    set_aside: BTreeSet<HistorySource>,
     /// What the council has not been told yet.
     word: Option<Word>,
 }
@@ -116,16 +120,21 @@ impl CatchUp {
                         let (count, in_ms) = (messages.len(), started.elapsed().as_millis());
                         tracing::info!(count, in_ms, "read what was written while nobody listened");
                     }
-                    let (gap, reached) = (gap.number, missed.reached);
                     self.inbox
                         .fill(History {
-                            gap,
+                            gap: gap.number,
                             messages,
-                            reached,
+                            reached: missed.reached,
+                            missing: MissingHistory {
+                                sources: missed.unread_sources(),
+                                floor: missed.floor,
+                                lists_until: missed.lists_until,
+                            },
                         })
                         .await;
                     // Nothing is waited for from here on: a newer gap could cut it off.
-                    self.say_unread(&missed);
+                    self.say_hidden(&missed);
+                    self.say_set_aside(&missed);
                     if missed.cut_off {
                         self.say_cut_off(missed.reached);
                         news.notify_one();
@@ -157,22 +166,34 @@ impl CatchUp {
         start.and_then(MessageId::first_at).unwrap_or(after)
     }
 
-    fn say_unread(&self, missed: &Missed) {
-        for (channel, Unread { name, why }) in &missed.unread {
-            if !self.said().unread.insert(channel.get()) {
-                continue;
-            }
-            match why {
-                Why::Forbidden => tracing::warn!(
+    fn say_hidden(&self, missed: &Missed) {
+        for (channel, name) in &missed.hidden {
+            if self.said().hidden.insert(channel.get()) {
+                tracing::warn!(
                     %channel, %name,
                     "this channel's history may not be read, and what was missed in it is not counted: \
                      give the bot View Channel and Read Message History there"
-                ),
-                Why::Refused(error) => tracing::warn!(
-                    %channel, %name, %error,
-                    "this channel's history could not be read, and what was missed in it is not counted"
-                ),
+                );
             }
+        }
+    }
+
+    fn say_set_aside(&self, missed: &Missed) {
+        let mut said = self.said();
+        said.set_aside
+            .retain(|source| self.memory.is_failing(*source));
+        for (source, Unread { name, error }) in &missed.unread {
+            if !said.set_aside.insert(*source) {
+                continue;
+            }
+            tracing::warn!(
+                ?source, %name, %error,
+                "this part of the history could not be read and is set aside; everything else is \
+                 counted, and it is tried again until it can be read"
+            );
+        }
+        if !missed.unread.is_empty() {
+            self.set_aside.notify_one();
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod catch_up;
 pub mod close_buttons;
+pub mod late_history;
 pub mod level_ups;
 pub mod right_roles;
 
@@ -27,6 +28,7 @@ use crate::roles::{Register, RoleWork, VerificationsTask};
 use crate::xp::Gap;
 use catch_up::CatchUp;
 use close_buttons::CloseButtons;
+use late_history::CountLateHistory;
 use level_ups::LevelUps;
 use right_roles::WatchRightRoles;
 
@@ -54,6 +56,8 @@ const LURKERS_EVERY: Duration = Duration::from_secs(1);
 /// How often the council is told what it could not be told before. Discord limits how often old
 /// messages are rewritten, and does not say by how much.
 const COUNCIL_EVERY: Duration = Duration::from_mins(5);
+/// How often history is looked for that could not be read and is due again.
+const LATE_HISTORY_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a task that panicked rests.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
@@ -99,6 +103,10 @@ pub struct Tasks {
     pub role_work: RoleWork,
     /// Notified then.
     pub role_work_filled: Arc<Notify>,
+    /// Every 2 s, and when some history was set aside.
+    pub late_history: CountLateHistory,
+    /// Notified then.
+    pub history_set_aside: Arc<Notify>,
     /// Whenever the engine finds a gap.
     pub catch_up: CatchUp,
     /// The gap that is open now.
@@ -133,6 +141,8 @@ impl Tasks {
             lurkers,
             role_work,
             role_work_filled,
+            late_history,
+            history_set_aside,
             catch_up,
             gaps,
         } = self;
@@ -199,6 +209,17 @@ impl Tasks {
             async move { lurkers.run_once(now).await }
         });
 
+        let late_history = Arc::new(late_history);
+        rounds.add(
+            "late-history",
+            LATE_HISTORY_EVERY,
+            history_set_aside,
+            move |now| {
+                let late_history = Arc::clone(&late_history);
+                async move { Box::pin(late_history.run_once(now)).await }
+            },
+        );
+
         let verifications = Arc::new(Mutex::new(verifications));
         spawn(tracker, cancel, "verifications", move || {
             let verifications = Arc::clone(&verifications);
@@ -217,7 +238,7 @@ impl Tasks {
         let catch_up = Arc::new(catch_up);
         spawn(tracker, cancel, "catch-up", move || {
             let (catch_up, gaps) = (Arc::clone(&catch_up), gaps.clone());
-            async move { catch_up.run(gaps).await }
+            async move { Box::pin(catch_up.run(gaps)).await }
         });
     }
 }

@@ -12,6 +12,7 @@ use super::unsaved::Observed;
 use crate::leveling::{
     CopyPlan, Levels, MessageId, Profile, Sighting, Standing, Timestamp, UserId, award, copy_plan,
 };
+use crate::store::history_interval::HistoryChange;
 use crate::store::outbox::LevelUp;
 use crate::store::user_point::profiles::Shown;
 use crate::store::user_point::{CachedUser, SavedUser};
@@ -32,8 +33,13 @@ pub(super) struct Batch {
     pub observed: Vec<AuthorProfile>,
     /// Authors of whom something was observed, and who have not earned.
     pub observed_only: Vec<UserId>,
-    /// Users who have earned for the first time, if the lowest level carries a role.
+    /// Users whose roles must be looked at: they have earned for the first time, and the lowest
+    /// level carries a role; or a message that was counted late has cost them a level.
     pub newcomers: Vec<UserId>,
+    /// Messages that earned, sorted.
+    pub earned: Vec<MessageId>,
+    /// What changes about the history that is missing.
+    pub history: HistoryChange,
 }
 
 /// What was observed of somebody who earned.
@@ -57,6 +63,11 @@ pub(super) struct ProfilePlan {
 }
 
 impl Batch {
+    /// Whether there is nothing in it but where it ends.
+    pub(super) fn saves_nothing(&self) -> bool {
+        self.users.is_empty() && self.history.is_empty()
+    }
+
     /// Gives the profiles up. Whose they were, and as of which version.
     pub(super) fn drop_profiles(&mut self) -> Vec<(UserId, Option<u32>)> {
         for row in &mut self.users {
@@ -165,7 +176,7 @@ pub(super) fn plan(
 ) -> Batch {
     debug_assert!(messages.is_sorted_by_key(|seen| seen.message));
     let mut users: BTreeMap<UserId, Author> = BTreeMap::new();
-    let mut days: BTreeMap<(UserId, NaiveDate), (u64, u64)> = BTreeMap::new();
+    let mut days: BTreeMap<(UserId, NaiveDate), (i64, i64)> = BTreeMap::new();
     let mut batch = Batch {
         last: messages.last().map(|seen| seen.message),
         ..Batch::default()
@@ -191,6 +202,7 @@ pub(super) fn plan(
         }
         author.standing = author.standing.with(award);
         author.earned = true;
+        batch.earned.push(message);
         if !author.named && author.profile.is_none() {
             author.profile = profile
                 .as_ref()
@@ -207,7 +219,7 @@ pub(super) fn plan(
             });
         }
         let day = days.entry((user, day_of(award.at, zone))).or_default();
-        day.0 += award.amount;
+        day.0 += signed(award.amount);
         day.1 += 1;
     }
     if lines == Lines::OnePerUser {
@@ -282,8 +294,12 @@ impl Author {
     }
 }
 
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).expect("points and messages are at most i64::MAX")
+}
+
 /// The day of the guild on which this moment falls.
-fn day_of(at: Timestamp, zone: Tz) -> NaiveDate {
+pub(super) fn day_of(at: Timestamp, zone: Tz) -> NaiveDate {
     let utc = DateTime::from_timestamp_millis(at.millis())
         .expect("message times are within chrono's range");
     utc.with_timezone(&zone).date_naive()

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dashmap::DashMap;
+use dashmap::mapref::multiple::RefMulti;
 
 use super::unsaved::{Compared, Saver, UnsavedProfiles};
 
 use crate::leveling::{
-    Board, Fingerprint, LevelNumber, Levels, Place, Points, Progress, Sighting, Standing, UserId,
+    Board, Fingerprint, LevelNumber, Levels, Place, Points, Progress, Sighting, Standing,
+    Timestamp, UserId,
 };
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::{self, Database};
@@ -319,6 +321,15 @@ impl XpCache {
             rank: board.rank_of(&Place::new(user, &standing)),
             hidden,
         })
+    }
+
+    /// Users whose last award is later than `at`, and when it was. Looks at every user.
+    pub(super) fn awarded_after(&self, at: i64) -> Vec<(UserId, Timestamp)> {
+        let last = |user: RefMulti<'_, UserId, Entry>| {
+            let last = user.standing.last_awarded_at?;
+            (last.millis() > at).then_some((*user.key(), last))
+        };
+        self.users.iter().filter_map(last).collect()
     }
 
     /// Takes over what has been committed.

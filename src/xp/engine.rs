@@ -30,11 +30,15 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{AuthorProfile, Batch, Lines, ProfilePlan, batch_end, plan};
 use super::cache::XpCache;
 use super::change::{Change, ChangeError, ChangeRequest, Changed, Planned, plan_change};
-use super::inbox::{Asked, Delivery, GapMark, History, Inbox, Seen, Settle};
+use super::inbox::{
+    Asked, Delivery, GapMark, History, Inbox, LateHistory, MissingHistory, NotCounted, Seen, Settle,
+};
+use super::late::{Recorder, plan_interval};
 use super::ticket::Ticket;
 use super::unsaved::Saver;
 use crate::backoff::backoff;
 use crate::leveling::{MessageId, UserId};
+use crate::store::history_interval::{self, UnreadSource};
 use crate::store::outbox::LevelUp;
 use crate::store::updated_user;
 use crate::store::user_point::profiles;
@@ -125,6 +129,11 @@ pub struct Engine {
     settling: Vec<Settle>,
     /// Changes to be carried out when the messages before them have been.
     asked: Vec<Asked>,
+    /// History that was read late, and whoever waits until it is counted.
+    late: Vec<(LateHistory, oneshot::Sender<Result<(), NotCounted>>)>,
+    /// What is remembered of counted messages while some history is missing.
+    recorder: Recorder,
+    is_recorder_resumed: bool,
     outbox_filled: Arc<Notify>,
 }
 
@@ -147,6 +156,10 @@ struct Backlog {
     applied: usize,
     /// Everything up to this message has been read.
     reached: MessageId,
+    /// What could not be read up to there.
+    missing: MissingHistory,
+    /// Whether a batch has noted that it is missing.
+    is_missing_noted: bool,
     /// The first message that may bring a line.
     first: MessageId,
     /// Another gap was found meanwhile: it begins where this one ends, and what has come live
@@ -166,6 +179,7 @@ impl Backlog {
         let History {
             mut messages,
             reached,
+            missing,
             ..
         } = history;
         // What was written after the reading had begun may have been read in one channel
@@ -177,6 +191,8 @@ impl Backlog {
             messages,
             applied: 0,
             reached,
+            missing,
+            is_missing_noted: false,
             first: reached,
             gap_follows: false,
             missed,
@@ -199,6 +215,36 @@ impl Backlog {
 
     fn rest(&self) -> &[Seen] {
         &self.messages[self.applied..]
+    }
+
+    /// What is missing, and in which interval, when everything after `applied` and up to
+    /// `reached` is about to be applied.
+    fn missing_intervals(
+        &self,
+        applied: Option<MessageId>,
+        reached: Option<MessageId>,
+        is_last: bool,
+    ) -> Vec<(UnreadSource, MessageId, MessageId)> {
+        let Some(after) = applied.max(self.missing.floor) else {
+            return Vec::new();
+        };
+        let interval = |source: &UnreadSource| {
+            // What is newer than what was reached comes live; but of a thread that is in no
+            // list nobody knows what was reached.
+            let bound = if source.source.is_list() {
+                self.missing.lists_until.max(Some(self.reached))?
+            } else {
+                self.reached
+            };
+            let end = if is_last { bound } else { bound.min(reached?) };
+            if end > after {
+                return Some((source.clone(), after, end));
+            }
+            // Nothing new is missing, but what is read again before a gap: the least interval.
+            let next = MessageId::new(after.get() + 1)?;
+            (is_last && !self.is_missing_noted).then(|| (source.clone(), after, next))
+        };
+        self.missing.sources.iter().filter_map(interval).collect()
     }
 
     fn say_progress(&mut self) {
@@ -288,6 +334,9 @@ impl Engine {
             catch_up: None,
             settling: Vec::new(),
             asked: Vec::new(),
+            late: Vec::new(),
+            recorder: Recorder::default(),
+            is_recorder_resumed: false,
             outbox_filled,
         };
         (
@@ -325,6 +374,7 @@ impl Engine {
                 self.apply(messages).await?;
             }
             self.carry_out_changes().await?;
+            self.count_late().await?;
             if self.follow_at.is_some_and(|at| at <= Instant::now()) {
                 self.follow().await?;
             }
@@ -409,6 +459,7 @@ impl Engine {
                 Delivery::History(history) => self.take_history(history),
                 Delivery::Settle(settle) => self.settling.push(settle),
                 Delivery::Change(asked) => self.asked.push(asked),
+                Delivery::Late(late, answer) => self.late.push((late, answer)),
             }
         }
         messages
@@ -499,6 +550,7 @@ impl Engine {
 
     /// Applies the next batch of a catch-up; after the last one the catch-up is over.
     async fn apply_next(&mut self, mut backlog: Backlog) -> Result<(), Lost> {
+        self.resume_recorder().await;
         let is_last = loop {
             let messages = backlog.rest();
             let end = batch_end(messages, self.limits.messages, self.max_users);
@@ -510,11 +562,22 @@ impl Engine {
                 first: backlog.first,
                 is_last,
             };
-            if batch.users.is_empty() && !is_last {
+            let recorder = self.recorder.clone();
+            let missing = backlog.missing_intervals(self.applied, reached, is_last);
+            let is_missing_noted = !missing.is_empty();
+            if is_missing_noted {
+                let awarded_after = |at| self.cache.awarded_after(at);
+                self.recorder.miss(&mut batch, missing, awarded_after);
+            }
+            self.recorder
+                .remember(&mut batch, &messages[..end], self.applied);
+            if batch.saves_nothing() && !is_last {
                 self.applied = reached;
             } else if self.save_and_show(&mut batch, reached, part).await? == Committed::TooSlow {
+                self.recorder = recorder;
                 continue;
             }
+            backlog.is_missing_noted |= is_missing_noted;
             backlog.applied += end;
             backlog
                 .earners
@@ -546,13 +609,17 @@ impl Engine {
     }
 
     async fn apply(&mut self, mut messages: Vec<Seen>) -> Result<(), Lost> {
+        self.resume_recorder().await;
         messages.sort_unstable_by_key(|seen| seen.message);
         let mut rest = messages.as_slice();
         while !rest.is_empty() {
             let end = batch_end(rest, self.limits.messages, self.max_users);
             let mut batch = self.plan(&rest[..end], Lines::All);
             let reached = batch.last.max(self.applied);
-            if batch.users.is_empty() {
+            let recorder = self.recorder.clone();
+            self.recorder
+                .remember(&mut batch, &rest[..end], self.applied);
+            if batch.saves_nothing() {
                 // Nothing to save but the frontier, which moves with the next batch that has
                 // something, or soon by itself.
                 self.applied = reached;
@@ -562,11 +629,126 @@ impl Engine {
             } else if self.save_and_show(&mut batch, reached, Part::Live).await?
                 == Committed::TooSlow
             {
+                self.recorder = recorder;
                 continue;
             }
             rest = &rest[end..];
         }
         Ok(())
+    }
+
+    /// Takes up again, before anything is counted, what the engine before this one remembered.
+    async fn resume_recorder(&mut self) {
+        if self.is_recorder_resumed {
+            return;
+        }
+        for attempt in 0.. {
+            let error = match self.load_recorder().await {
+                Ok(recorder) => {
+                    self.recorder = recorder;
+                    self.is_recorder_resumed = true;
+                    return;
+                }
+                Err(error) => error,
+            };
+            if attempt == 0 {
+                tracing::error!(%error, "XP cannot be counted before the database answers");
+            }
+            tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+        }
+    }
+
+    async fn load_recorder(&mut self) -> store::Result<Recorder> {
+        let mut session = self.take_session().await?;
+        let loaded = store::within(self.limits.timeout, async {
+            let intervals = history_interval::all(&mut session).await?;
+            let counted = history_interval::counted(&mut session, None).await?;
+            Ok((intervals, counted))
+        });
+        let (intervals, counted) = loaded.await?;
+        self.session = Some(session);
+        let until = intervals.iter().map(|interval| interval.until).max();
+        Ok(Recorder::resumed(until, &counted))
+    }
+
+    /// Counts what was read late.
+    async fn count_late(&mut self) -> Result<(), Lost> {
+        for (late, answer) in std::mem::take(&mut self.late) {
+            let counted = if self.catch_up.is_some() {
+                Err(NotCounted::CatchingUp)
+            } else {
+                self.count_interval(late).await?
+            };
+            // Whoever waited may be gone; they look at the database again.
+            let _ = answer.send(counted);
+        }
+        Ok(())
+    }
+
+    async fn count_interval(&mut self, late: LateHistory) -> Result<Result<(), NotCounted>, Lost> {
+        self.resume_recorder().await;
+        let planned = match self.plan_interval(&late).await {
+            Ok(planned) => planned,
+            Err(CommitError::Lost(lost)) => return Err(lost),
+            Err(CommitError::Store(error) | CommitError::TooSlow(error)) => {
+                tracing::warn!(%error, "late messages could not be counted; it is tried again");
+                return Ok(Err(NotCounted::NotSaved));
+            }
+        };
+        // It has been counted before.
+        let Some((mut batch, recorder)) = planned else {
+            return Ok(Ok(()));
+        };
+        let Some(frontier) = self.applied else {
+            return Ok(Err(NotCounted::NotSaved));
+        };
+        if self
+            .save_and_show(&mut batch, Some(frontier), Part::Live)
+            .await?
+            == Committed::TooSlow
+        {
+            return Ok(Err(NotCounted::TooMany));
+        }
+        if let Some(recorder) = recorder {
+            self.recorder = recorder;
+        }
+        let (interval, messages) = (late.interval, late.messages.len());
+        tracing::info!(
+            interval,
+            messages,
+            earned = batch.users.len(),
+            "messages that could not be read before have been counted"
+        );
+        Ok(Ok(()))
+    }
+
+    /// What late messages come to; `None` if the interval is not missing any more.
+    async fn plan_interval(
+        &mut self,
+        late: &LateHistory,
+    ) -> Result<Option<(Batch, Option<Recorder>)>, CommitError> {
+        self.resolve_doubt().await?;
+        let mut users: Vec<UserId> = late.messages.iter().map(|seen| seen.user).collect();
+        users.sort_unstable();
+        users.dedup();
+        let mut session = self.take_session().await?;
+        let loaded = store::within(self.limits.timeout, async {
+            let intervals = history_interval::all(&mut session).await?;
+            // To be forgotten are messages of others, too.
+            let is_last_part = intervals
+                .iter()
+                .any(|one| one.id == late.interval && one.until <= late.up_to);
+            let of = (!is_last_part).then_some(users.as_slice());
+            let counted = history_interval::counted(&mut session, of).await?;
+            Ok((intervals, counted))
+        });
+        let (intervals, counted) = loaded.await?;
+        self.session = Some(session);
+        let known = |user| self.cache.get(user);
+        let levels = self.cache.levels();
+        Ok(plan_interval(
+            late, intervals, counted, &levels, self.zone, known,
+        ))
     }
 
     /// What the messages come to. Profiles of authors who do not earn are left to the register.
@@ -797,6 +979,9 @@ impl Engine {
                 merge_held(&mut transaction, &mut level_ups).await?;
             }
             store::outbox::add(&mut transaction, &level_ups).await?;
+        }
+        if !batch.history.is_empty() {
+            history_interval::save(&mut transaction, &batch.history).await?;
         }
         if let Part::CatchUp { is_last: true, .. } = part {
             store::watermark::release_lines(&mut transaction).await?;

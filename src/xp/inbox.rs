@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use super::change::{ChangeError, ChangeRequest, Changed};
 use super::ticket::Ticket;
 use crate::leveling::{ChannelId, MessageId, Sighting, UserId};
+use crate::store::history_interval::UnreadSource;
 
 /// Messages that may wait for the engine; some minutes of a very busy guild.
 const CAPACITY: usize = 100_000;
@@ -46,8 +47,52 @@ pub struct History {
     pub gap: u64,
     /// The messages that may earn XP, in any order.
     pub messages: Vec<Seen>,
-    /// Everything up to this message has been read; of what is newer only a part.
+    /// Everything up to this message has been read, but for what is missing; of what is newer
+    /// only a part.
     pub reached: MessageId,
+    /// What could not be read.
+    pub missing: MissingHistory,
+}
+
+/// What of a gap could not be read, and is counted later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MissingHistory {
+    /// The sources that hold it.
+    pub sources: Vec<UnreadSource>,
+    /// What is older than this was not to be read.
+    pub floor: Option<MessageId>,
+    /// Threads that are in no list may hold messages up to this one that did not come live.
+    pub lists_until: Option<MessageId>,
+}
+
+/// What was read of an interval after newer messages were counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateHistory {
+    /// Which interval.
+    pub interval: i64,
+    /// The messages that may earn XP, in any order.
+    pub messages: Vec<Seen>,
+    /// The interval is complete up to this message.
+    pub up_to: MessageId,
+    /// Sources of which the interval is found to be missing as well.
+    pub unread: Vec<UnreadSource>,
+}
+
+/// Why late messages were not counted. They can be handed in again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCounted {
+    /// A gap is being read, which comes first.
+    #[error("what was missed is being counted")]
+    CatchingUp,
+    /// The database has not taken them.
+    #[error("the database did not save them")]
+    NotSaved,
+    /// Postgres needs too long for so many.
+    #[error("they are too many at once")]
+    TooMany,
+    /// Nobody counts any more.
+    #[error("the engine has ended")]
+    Ended,
 }
 
 /// What the engine finds in its inbox.
@@ -58,6 +103,7 @@ pub(super) enum Delivery {
     /// Answered when everything before it has been committed.
     Settle(Settle),
     Change(Asked),
+    Late(LateHistory, oneshot::Sender<Result<(), NotCounted>>),
 }
 
 /// Somebody who waits until everything before has been committed. Closed once nobody does.
@@ -169,6 +215,14 @@ impl Inbox {
     pub async fn fill(&self, history: History) {
         // An engine that has ended needs no history.
         let _ = self.sender.send(Delivery::History(history)).await;
+    }
+
+    /// Counts messages that were read late, and waits until they are committed.
+    pub async fn count_late(&self, late: LateHistory) -> Result<(), NotCounted> {
+        let (done, counted) = oneshot::channel();
+        let sent = self.sender.send(Delivery::Late(late, done)).await;
+        sent.map_err(|_| NotCounted::Ended)?;
+        counted.await.unwrap_or(Err(NotCounted::Ended))
     }
 
     /// Waits until everything offered before has been committed, but no longer

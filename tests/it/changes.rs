@@ -15,8 +15,8 @@ use wall_e::store::watermark::Lost;
 use wall_e::store::xp_change::{self, XpChange};
 use wall_e::store::{Database, open_buttons, user_point};
 use wall_e::xp::{
-    Change, ChangeError, ChangeRequest, Changed, EngineHandles, Gap, History, Inbox, Seen, XpCache,
-    recompute,
+    Change, ChangeError, ChangeRequest, Changed, EngineHandles, Gap, History, Inbox,
+    MissingHistory, Seen, XpCache, recompute,
 };
 
 use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
@@ -464,6 +464,7 @@ async fn points_wait_for_what_was_missed_and_privacy_does_not() {
         .fill(History {
             gap: gap.number,
             reached: missed.message,
+            missing: MissingHistory::default(),
             messages: vec![missed],
         })
         .await;

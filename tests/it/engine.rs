@@ -12,8 +12,8 @@ use wall_e::store::outbox::{self, Age, LevelUp};
 use wall_e::store::watermark::Lost;
 use wall_e::store::{Database, watermark};
 use wall_e::xp::{
-    Change, ChangeError, ChangeRequest, CommitLimits, EngineHandles, Gap, History, Inbox, Seen,
-    recompute,
+    Change, ChangeError, ChangeRequest, CommitLimits, EngineHandles, Gap, History, Inbox,
+    MissingHistory, Seen, recompute,
 };
 
 use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
@@ -60,6 +60,7 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
             gap: gap.number + 7,
             messages: Vec::new(),
             reached,
+            missing: MissingHistory::default(),
         })
         .await;
     inbox
@@ -67,6 +68,7 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
             gap: gap.number,
             messages: everything.clone(),
             reached,
+            missing: MissingHistory::default(),
         })
         .await;
     assert!(inbox.settled(PATIENCE).await, "the history is applied");
@@ -149,6 +151,7 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
                 gap,
                 messages,
                 reached,
+                missing: MissingHistory::default(),
             })
             .await;
     }
@@ -221,6 +224,7 @@ async fn fill(inbox: &Inbox, gaps: &mut tokio::sync::watch::Receiver<Option<Gap>
             gap: gap.number,
             messages: messages.cloned().collect(),
             reached: read.last().unwrap().message,
+            missing: MissingHistory::default(),
         })
         .await;
 }
@@ -343,6 +347,7 @@ async fn a_session_that_is_lost_during_a_catch_up_is_a_gap_after_it() {
             gap: gap.number,
             messages: unread.to_vec(),
             reached: messages.last().unwrap().message,
+            missing: MissingHistory::default(),
         })
         .await;
     assert!(inbox.settled(PATIENCE).await, "all of it is applied");
@@ -453,6 +458,7 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
             gap: gap.number,
             messages: Vec::new(),
             reached: message(3).message,
+            missing: MissingHistory::default(),
         })
         .await;
     assert!(!waiting.join_all().await.contains(&false));

@@ -15,6 +15,7 @@ mod gateway;
 mod help;
 mod import;
 mod joining;
+mod late_history;
 mod late_lines;
 mod level_names;
 mod level_ups;

@@ -9,7 +9,7 @@ use wall_e::leveling::{MessageId, Standing, award};
 use super::Stage;
 
 /// Everything that was written, and what it must come to.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Ledger(Vec<(u64, u64)>);
 
 impl Ledger {
@@ -22,6 +22,11 @@ impl Ledger {
             .post(if heard { message } else { message.quietly() });
         self.0.push((user, id));
         id
+    }
+
+    /// Something that was written in another way.
+    pub fn add(&mut self, user: u64, message: u64) {
+        self.0.push((user, message));
     }
 
     /// Someone opens a post in a forum; the bot hears of it or does not.

@@ -1,0 +1,292 @@
+//! The tables `history_interval` and `history_counted`: what of the guild's history has not
+//! been counted although newer messages were, and what must be known to count it later.
+//!
+//! Only the engine changes what is missing and what was counted, in the transaction that
+//! moves the watermark. When something is tried again is not XP, and written by whoever tries.
+
+use chrono::{DateTime, Utc};
+
+use super::{Connection, Error, Result, bigint, channel_id, message_id, user_id};
+use crate::leveling::{ChannelId, HistorySource, MessageId, UserId};
+
+const TABLE: &str = "history_interval";
+const COUNTED: &str = "history_counted";
+
+/// Messages of one source that have not been counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryInterval {
+    /// Tells it from others.
+    pub id: i64,
+    /// What could not be read.
+    pub source: UnreadSource,
+    /// Messages above this id,
+    pub after: MessageId,
+    /// and up to this one are missing.
+    pub until: MessageId,
+    /// How often it was tried to read them.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub next_attempt_at: DateTime<Utc>,
+}
+
+/// A source that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadSource {
+    /// Which it is.
+    pub source: HistorySource,
+    /// The name of its channel; hostile text, as all names. Empty for the guild's own list.
+    pub name: String,
+}
+
+/// A message that was counted near a missing interval, or a time of which an award is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CountedMessage {
+    /// Its author.
+    pub user: UserId,
+    /// The message; for an award, the lowest id of its time.
+    pub message: MessageId,
+    /// Whether only the time of an award is known.
+    pub is_award: bool,
+}
+
+/// What a transaction changes about missing history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryChange {
+    /// Sources of which the interval (`after`, `until`] is missing from now on.
+    pub missing: Vec<(UnreadSource, MessageId, MessageId)>,
+    /// An interval that has been counted up to a message.
+    pub filled: Option<(i64, MessageId)>,
+    /// To be remembered.
+    pub counted: Vec<CountedMessage>,
+    /// Not needed any more.
+    pub forgotten: Forgotten,
+}
+
+/// What need not be remembered any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Forgotten {
+    /// Everything is needed.
+    #[default]
+    Nothing,
+    /// These are not.
+    These(Vec<CountedMessage>),
+    /// Nothing is missing any more.
+    Everything,
+}
+
+impl HistoryChange {
+    /// Whether there is nothing to save.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn kind(source: HistorySource) -> (&'static str, i64) {
+    let kind = match source {
+        HistorySource::Messages(_) => "messages",
+        HistorySource::ArchivedThreads(_) => "archived_threads",
+        HistorySource::ActiveThreads => "active_threads",
+    };
+    (kind, source.channel().map_or(0, |id| bigint(id.get())))
+}
+
+fn source(kind: &str, channel: i64) -> Result<HistorySource> {
+    let of_channel =
+        |source: fn(ChannelId) -> HistorySource| Ok(source(channel_id(TABLE, channel)?));
+    match kind {
+        "messages" => of_channel(HistorySource::Messages),
+        "archived_threads" => of_channel(HistorySource::ArchivedThreads),
+        "active_threads" => Ok(HistorySource::ActiveThreads),
+        _ => Err(Error::Corrupt {
+            table: TABLE,
+            what: "a source of an unknown kind, of channel",
+            value: channel,
+        }),
+    }
+}
+
+/// Everything that is missing, the oldest first.
+pub async fn all(connection: &mut Connection) -> Result<Vec<HistoryInterval>> {
+    let rows = sqlx::query!(
+        "select id, source, channel_id, name, after_id, until_id, attempts, next_attempt_at
+         from history_interval order by after_id, id"
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(HistoryInterval {
+                id: row.id,
+                source: UnreadSource {
+                    source: source(&row.source, row.channel_id)?,
+                    name: row.name,
+                },
+                after: message_id(TABLE, row.after_id)?,
+                until: message_id(TABLE, row.until_id)?,
+                attempts: super::read(TABLE, "attempts", row.attempts.into(), |count| {
+                    u32::try_from(count).ok()
+                })?,
+                next_attempt_at: row.next_attempt_at,
+            })
+        })
+        .collect()
+}
+
+/// Tries a source again at `next`.
+pub async fn postpone(
+    connection: &mut Connection,
+    source: HistorySource,
+    next: DateTime<Utc>,
+) -> Result<()> {
+    let (kind, channel) = kind(source);
+    sqlx::query!(
+        "update history_interval set attempts = attempts + 1, next_attempt_at = $3
+         where source = $1 and channel_id = $2",
+        kind,
+        channel,
+        next,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Saves a change. It belongs into the transaction that moves the watermark.
+pub async fn save(connection: &mut Connection, change: &HistoryChange) -> Result<()> {
+    for (source, after, until) in &change.missing {
+        add(connection, source, *after, *until).await?;
+    }
+    if let Some((id, up_to)) = change.filled {
+        fill(connection, id, up_to).await?;
+    }
+    match &change.forgotten {
+        Forgotten::Nothing => {}
+        Forgotten::These(rows) => forget(connection, rows).await?,
+        Forgotten::Everything => {
+            sqlx::query!("delete from history_counted")
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    if !change.counted.is_empty() {
+        remember(connection, &change.counted).await?;
+    }
+    Ok(())
+}
+
+async fn add(
+    connection: &mut Connection,
+    source: &UnreadSource,
+    after: MessageId,
+    until: MessageId,
+) -> Result<()> {
+    let (kind, channel) = kind(source.source);
+    let (after, until) = (bigint(after.get()), bigint(until.get()));
+    // One that ends where this begins becomes longer: a long gap is counted in many batches.
+    let longer = sqlx::query!(
+        "update history_interval set until_id = $4
+         where source = $1 and channel_id = $2 and until_id = $3",
+        kind,
+        channel,
+        after,
+        until,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if longer.rows_affected() == 0 {
+        sqlx::query!(
+            "insert into history_interval (source, channel_id, name, after_id, until_id)
+             values ($1, $2, $3, $4, $5)",
+            kind,
+            channel,
+            source.name.replace('\0', ""),
+            after,
+            until,
+        )
+        .execute(connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn fill(connection: &mut Connection, id: i64, up_to: MessageId) -> Result<()> {
+    let up_to = bigint(up_to.get());
+    sqlx::query!(
+        "delete from history_interval where id = $1 and until_id <= $2",
+        id,
+        up_to,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "update history_interval set after_id = $2 where id = $1 and after_id < $2",
+        id,
+        up_to,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn remember(connection: &mut Connection, rows: &[CountedMessage]) -> Result<()> {
+    let (users, messages) = columns(rows);
+    let awards: Vec<bool> = rows.iter().map(|row| row.is_award).collect();
+    sqlx::query!(
+        "insert into history_counted as stored (user_id, message_id, is_award)
+         select distinct on (user_id, message_id) user_id, message_id, is_award
+         from unnest($1::bigint[], $2::bigint[], $3::boolean[]) as new (user_id, message_id, is_award)
+         order by user_id, message_id, is_award
+         on conflict (user_id, message_id) do update set is_award = false
+         where stored.is_award and not excluded.is_award",
+        &users,
+        &messages,
+        &awards,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn forget(connection: &mut Connection, rows: &[CountedMessage]) -> Result<()> {
+    let (users, messages) = columns(rows);
+    sqlx::query!(
+        "delete from history_counted using unnest($1::bigint[], $2::bigint[]) as old (user_id, message_id)
+         where history_counted.user_id = old.user_id and history_counted.message_id = old.message_id",
+        &users,
+        &messages,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn columns(rows: &[CountedMessage]) -> (Vec<i64>, Vec<i64>) {
+    let users = rows.iter().map(|row| bigint(row.user.get()));
+    let messages = rows.iter().map(|row| bigint(row.message.get()));
+    (users.collect(), messages.collect())
+}
+
+/// What is remembered of these users; of all of them where none are named.
+pub async fn counted(
+    connection: &mut Connection,
+    users: Option<&[UserId]>,
+) -> Result<Vec<CountedMessage>> {
+    let users: Option<Vec<i64>> =
+        users.map(|users| users.iter().map(|user| bigint(user.get())).collect());
+    let rows = sqlx::query!(
+        "select user_id, message_id, is_award from history_counted
+         where $1::bigint[] is null or user_id = any($1) order by user_id, message_id",
+        users.as_deref(),
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(CountedMessage {
+                user: user_id(COUNTED, row.user_id)?,
+                message: message_id(COUNTED, row.message_id)?,
+                is_award: row.is_award,
+            })
+        })
+        .collect()
+}

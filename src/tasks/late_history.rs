@@ -1,0 +1,320 @@
+//! Counts later what could not be read when a gap was: tries each part of the history that was
+//! set aside until it can be read, and tells the council which it is.
+//!
+//! Decides nothing about XP: the engine counts, and what is missing is in the database until
+//! it has.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
+
+use crate::backoff::backoff;
+use crate::discord::council::{Council, Notice};
+use crate::discord::history::{IntervalRead, Layout, NotRead, Reader, ReadingMemory};
+use crate::discord::time::DiscordTime;
+use crate::discord::{Rest, RestError};
+use crate::leveling::{GuildId, HistorySource, escape};
+use crate::store::Database;
+use crate::store::history_interval::{self, HistoryInterval, UnreadSource};
+use crate::xp::{Inbox, LateHistory, NotCounted, XpCache};
+
+/// Of the council's notices.
+const SCOPE: &str = "history";
+/// Sources that are read side by side.
+const CONCURRENCY: usize = 4;
+/// Messages that are counted in one transaction.
+const BATCH_SIZE: usize = 5_000;
+const BACKOFF_MIN: Duration = Duration::from_secs(4);
+const BACKOFF_MAX: Duration = Duration::from_hours(1);
+
+/// What the task works with.
+#[derive(Debug)]
+pub struct CountLateHistory {
+    /// Where it stands what is missing.
+    pub database: Database,
+    /// Reads the history.
+    pub rest: Rest,
+    /// Knows whose names are stored.
+    pub xp: Arc<XpCache>,
+    /// Tells ids from the future.
+    pub time: DiscordTime,
+    /// The guild served.
+    pub guild: GuildId,
+    /// What is remembered from one reading to the next.
+    pub memory: Arc<ReadingMemory>,
+    /// Where moderators are told.
+    pub council: Arc<Council>,
+    /// The way to the engine.
+    pub inbox: Inbox,
+    /// What is kept from one round to the next.
+    pub state: State,
+}
+
+/// What the task keeps from one round to the next.
+#[derive(Debug)]
+pub struct State {
+    /// Whether everything was tried once, whenever it is due: whoever starts the bot again
+    /// may have mended something.
+    has_tried_all: AtomicBool,
+    /// How many messages are counted in one transaction: fewer after one that took too long.
+    batch_size: AtomicUsize,
+    /// What the council was told last.
+    told: Mutex<Option<Vec<String>>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            has_tried_all: AtomicBool::new(false),
+            batch_size: AtomicUsize::new(BATCH_SIZE),
+            told: Mutex::default(),
+        }
+    }
+}
+
+impl CountLateHistory {
+    /// Tries everything that is due at `now`, and tells the council what is missing.
+    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let missing = self.missing().await?;
+        // The council must not hold up what can be counted, and the other way round.
+        let (counted, ()) = tokio::join!(self.try_due(&missing, now), self.tell_council(&missing));
+        if !missing.is_empty() {
+            self.tell_council(&self.missing().await?).await;
+        }
+        counted
+    }
+
+    async fn missing(&self) -> anyhow::Result<Vec<HistoryInterval>> {
+        Ok(history_interval::all(&mut *self.database.acquire().await?).await?)
+    }
+
+    async fn try_due(&self, missing: &[HistoryInterval], now: DateTime<Utc>) -> anyhow::Result<()> {
+        let try_all = !self.state.has_tried_all.swap(true, Ordering::Relaxed);
+        let mut due: BTreeMap<HistorySource, Vec<HistoryInterval>> = BTreeMap::new();
+        for interval in missing {
+            let source = interval.source.source;
+            // One that was read in another gap meanwhile can be read now.
+            let is_due = interval.next_attempt_at <= now
+                || try_all
+                || (interval.attempts > 0 && !self.memory.is_failing(source));
+            if is_due {
+                due.entry(source).or_default().push(interval.clone());
+            }
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let time = (&self.time, false);
+        let reader = Reader::new(&self.rest, &self.xp, &self.memory, time, self.guild, 0);
+        let layout = match reader.layout().await {
+            // Nothing is asked any more.
+            Err(RestError::Revoked) => return Ok(()),
+            layout => layout?,
+        };
+        let trying = stream::iter(due.into_values())
+            .map(|intervals| self.try_source(&reader, &layout, intervals, now));
+        let tried: Vec<_> = trying.buffer_unordered(CONCURRENCY).collect().await;
+        tried.into_iter().collect()
+    }
+
+    /// Reads and counts the intervals of one source, the oldest first.
+    async fn try_source(
+        &self,
+        reader: &Reader<'_>,
+        layout: &Layout,
+        intervals: Vec<HistoryInterval>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        for interval in intervals {
+            if !self.try_interval(reader, layout, &interval, now).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it goes on with the next interval of the source.
+    async fn try_interval(
+        &self,
+        reader: &Reader<'_>,
+        layout: &Layout,
+        interval: &HistoryInterval,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        let (UnreadSource { source, name }, until) = (&interval.source, interval.until);
+        let mut after = interval.after;
+        while after < until {
+            let read = match reader.read_interval(layout, *source, after, until).await {
+                Ok(read) => read,
+                Err(RestError::Revoked) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            let read = match read {
+                Ok(read) => read,
+                Err(NotRead::Failing(error)) => {
+                    self.postpone(interval, &error, now).await?;
+                    return Ok(false);
+                }
+                Err(why) => {
+                    self.say_lost(interval, &why).await;
+                    IntervalRead {
+                        messages: Vec::new(),
+                        up_to: until,
+                        unread: Vec::new(),
+                    }
+                }
+            };
+            let up_to = read.up_to;
+            if !self.count(interval.id, read).await? {
+                return Ok(false);
+            }
+            after = up_to;
+        }
+        tracing::info!(?source, %name, "this part of the history was read, and is counted");
+        Ok(true)
+    }
+
+    /// Hands what was read to the engine, in parts; whether all of it was counted.
+    async fn count(&self, interval: i64, read: IntervalRead) -> anyhow::Result<bool> {
+        let IntervalRead {
+            mut messages,
+            up_to,
+            mut unread,
+        } = read;
+        messages.sort_unstable_by_key(|seen| seen.message);
+        loop {
+            let size = self.state.batch_size.load(Ordering::Relaxed);
+            let rest = messages.split_off(size.min(messages.len()));
+            let is_last = rest.is_empty();
+            let part_up_to = messages.last().map(|seen| seen.message);
+            let late = LateHistory {
+                interval,
+                up_to: part_up_to.filter(|_| !is_last).unwrap_or(up_to),
+                messages: messages.clone(),
+                // In the first part: what follows may be cut off by the end of the bot.
+                unread: unread.clone(),
+            };
+            match self.inbox.count_late(late).await {
+                Ok(()) if is_last => return Ok(true),
+                Ok(()) => {
+                    let size = (size * 2).min(BATCH_SIZE);
+                    self.state.batch_size.store(size, Ordering::Relaxed);
+                    (messages, unread) = (rest, Vec::new());
+                }
+                Err(NotCounted::TooMany) => {
+                    let size = (size / 2).max(1);
+                    self.state.batch_size.store(size, Ordering::Relaxed);
+                    messages.extend(rest);
+                }
+                // It is read again in the next round.
+                Err(NotCounted::CatchingUp | NotCounted::NotSaved | NotCounted::Ended) => {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    async fn postpone(
+        &self,
+        interval: &HistoryInterval,
+        error: &RestError,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let UnreadSource { source, name } = &interval.source;
+        tracing::debug!(?source, %name, %error, "this part of the history cannot be read yet");
+        let wait = match error {
+            RestError::Limited { wait, .. } => (*wait).min(BACKOFF_MAX),
+            _ => Duration::ZERO,
+        };
+        let pause = backoff(interval.attempts, BACKOFF_MIN, BACKOFF_MAX).max(wait);
+        let mut session = self.database.acquire().await?;
+        Ok(history_interval::postpone(&mut session, *source, now + pause).await?)
+    }
+
+    /// Says that an interval never can be read.
+    async fn say_lost(&self, interval: &HistoryInterval, why: &NotRead) {
+        let UnreadSource { source, name } = &interval.source;
+        let (logged, told) = match why {
+            NotRead::Gone => (
+                "the channel was deleted; what was missed in it is not counted",
+                "it was deleted",
+            ),
+            _ => (
+                "the channel's history may not be read; what was missed in it is not counted",
+                "I may not read its history (View Channel, Read Message History)",
+            ),
+        };
+        tracing::warn!(?source, %name, "{logged}");
+        let key = format!("history-lost:{}", interval.id);
+        let text = format!(
+            "What was written in {} while I was away is not counted: {told}.",
+            described(&interval.source)
+        );
+        if let Err(error) = self.council.say(&key, &text).await {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "the council could not be told about it");
+        }
+    }
+
+    async fn tell_council(&self, missing: &[HistoryInterval]) {
+        let mut by_source: BTreeMap<HistorySource, &HistoryInterval> = BTreeMap::new();
+        for interval in missing.iter().filter(|interval| interval.attempts > 0) {
+            by_source.entry(interval.source.source).or_insert(interval);
+        }
+        let notices: Vec<Notice> = by_source.into_values().map(notice).collect();
+        let texts: Vec<String> = notices.iter().map(|notice| notice.text.clone()).collect();
+        if *self.told() == Some(texts.clone()) {
+            return;
+        }
+        match self.council.tell(SCOPE, &notices).await {
+            Ok(()) => *self.told() = Some(texts),
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(error, "the council could not be told what cannot be read");
+            }
+        }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Option<Vec<String>>> {
+        self.state
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn notice(oldest: &HistoryInterval) -> Notice {
+    let UnreadSource { source, .. } = &oldest.source;
+    let key = match source {
+        HistorySource::Messages(channel) => format!("unread-messages:{channel}"),
+        HistorySource::ArchivedThreads(channel) => format!("unread-archive:{channel}"),
+        HistorySource::ActiveThreads => "unread-active-threads".to_owned(),
+    };
+    let since = oldest.after.sent_at().millis() / 1_000;
+    Notice {
+        key,
+        text: format!(
+            "Discord does not let me read {}. What was written there after <t:{since}:f> while I was away is not \
+             counted yet. I keep trying and count it as soon as I can read it; everything else counts as usual, also \
+             what is written there now.",
+            described(&oldest.source)
+        ),
+        buttons: None,
+    }
+}
+
+fn described(UnreadSource { source, name }: &UnreadSource) -> String {
+    match source {
+        HistorySource::Messages(channel) => {
+            format!("the messages of <#{channel}> ({})", escape(name))
+        }
+        HistorySource::ArchivedThreads(channel) => {
+            format!("the archived threads of <#{channel}> ({})", escape(name))
+        }
+        HistorySource::ActiveThreads => "the list of active threads".to_owned(),
+    }
+}

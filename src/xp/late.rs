@@ -1,0 +1,791 @@
+//! What messages come to that are read after newer ones were counted.
+//!
+//! Pure. A source of the guild's history that does not answer leaves an interval of messages
+//! uncounted while everything else goes on. For each author the difference between two
+//! replays is added later: of all messages of that time, and of those that were counted then.
+//!
+//! This is exact as long as two things are remembered of each author: the messages that were
+//! counted in the interval and after it until the author paused for the length of the
+//! cooldown, and the time of an award less than a cooldown before the interval. Any message
+//! that follows such a pause earns, whatever came before: both replays agree from there on.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+
+use super::batch::{AuthorProfile, Batch, day_of, signed};
+use super::inbox::{LateHistory, Seen};
+use crate::leveling::{
+    Award, COOLDOWN_MS, Levels, MessageId, Profile, Standing, Timestamp, UserId, award,
+};
+use crate::store::history_interval::{CountedMessage, Forgotten, HistoryInterval, UnreadSource};
+use crate::store::outbox::LevelUp;
+use crate::store::user_point::{CachedUser, SavedUser};
+use crate::store::xp_day::DayTotal;
+
+/// What late messages change for their author.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Recount {
+    /// The author's standing with them.
+    pub standing: Standing,
+    /// Points and messages to be added by day; negative where a late message's cooldown takes
+    /// the award of a counted one.
+    pub days: BTreeMap<NaiveDate, (i64, i64)>,
+    /// The messages that had not been counted before, in order.
+    pub newly_counted: Vec<MessageId>,
+    /// The newest of them that earns.
+    pub last_award: Option<MessageId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Only the time of an award is known, not its message.
+    Award,
+    Counted,
+    Late,
+}
+
+/// Adds to one author's `standing` their messages `late`, of an interval that begins after
+/// `after`. `counted` is what is remembered of the author. Late messages up to `after` belong
+/// to the margin that is read again before each gap, and count as they would have there.
+fn recount(
+    standing: Standing,
+    counted: &[CountedMessage],
+    late: &BTreeSet<MessageId>,
+    after: MessageId,
+    zone: Tz,
+) -> Recount {
+    let mut result = Recount {
+        standing,
+        ..Recount::default()
+    };
+    let known = |row: &&CountedMessage| !row.is_award;
+    let known_times: HashSet<Timestamp> = counted
+        .iter()
+        .filter(known)
+        .map(|row| row.message.sent_at())
+        .collect();
+    let mut timeline: BTreeMap<MessageId, Kind> = counted
+        .iter()
+        .filter(|row| row.is_award && !known_times.contains(&row.message.sent_at()))
+        .map(|row| (row.message, Kind::Award))
+        .collect();
+    let messages = counted.iter().filter(known);
+    timeline.extend(messages.map(|row| (row.message, Kind::Counted)));
+    for &message in late {
+        if timeline.get(&message) == Some(&Kind::Counted) {
+            continue;
+        }
+        if message > after {
+            timeline.insert(message, Kind::Late);
+        } else if let Some(award) = award(&result.standing, message) {
+            result.standing = result.standing.with(award);
+            result.add_to_day(award, 1, zone);
+            result.last_award = Some(message);
+            timeline.insert(message, Kind::Counted);
+        } else {
+            continue;
+        }
+        result.newly_counted.push(message);
+    }
+    for part in between_pauses(timeline) {
+        if part.iter().any(|(_, kind)| *kind == Kind::Late) {
+            result.apply(&part, zone);
+        }
+    }
+    result.days.retain(|_, change| *change != (0, 0));
+    result
+}
+
+impl Recount {
+    fn apply(&mut self, part: &[(MessageId, Kind)], zone: Tz) {
+        let counted = part.iter().filter(|(_, kind)| *kind != Kind::Late);
+        let (awards_before, last_before) = replay(counted.copied());
+        let (awards_after, last_after) = replay(part.iter().copied());
+        let mut points = 0;
+        for (sign, awards) in [(-1, &awards_before), (1, &awards_after)] {
+            for (_, award) in awards {
+                points += sign * signed(award.amount);
+                self.add_to_day(*award, sign, zone);
+            }
+        }
+        let more = signed(awards_after.len() as u64) - signed(awards_before.len() as u64);
+        let Standing {
+            points: had,
+            message_count,
+            last_awarded_at: last,
+        } = self.standing;
+        self.standing = Standing {
+            points: had.changed_by(points),
+            message_count: message_count.saturating_add_signed(more),
+            // The cooldown that runs now is that of the last award of the replay, which may
+            // be an earlier one; unless something was awarded after a pause.
+            last_awarded_at: if last == last_before {
+                last_after
+            } else {
+                last.max(last_after)
+            },
+        };
+        let is_late = |message: &MessageId| part.contains(&(*message, Kind::Late));
+        let awarded = awards_after.iter().map(|(message, _)| *message);
+        self.last_award = self.last_award.max(awarded.filter(is_late).max());
+    }
+
+    fn add_to_day(&mut self, award: Award, sign: i64, zone: Tz) {
+        let day = self.days.entry(day_of(award.at, zone)).or_default();
+        day.0 += sign * signed(award.amount);
+        day.1 += sign;
+    }
+}
+
+/// What these messages earn, and when the last award was.
+fn replay(
+    timeline: impl Iterator<Item = (MessageId, Kind)>,
+) -> (Vec<(MessageId, Award)>, Option<Timestamp>) {
+    let (mut standing, mut awards) = (Standing::default(), Vec::new());
+    for (at, (message, kind)) in timeline.enumerate() {
+        if kind == Kind::Award {
+            if at == 0 {
+                standing.last_awarded_at = Some(message.sent_at());
+            }
+        } else if let Some(award) = award(&standing, message) {
+            standing = standing.with(award);
+            awards.push((message, award));
+        }
+    }
+    (awards, standing.last_awarded_at)
+}
+
+/// Cuts where so much time passes that the next message earns whatever came before.
+fn between_pauses<T: Copy>(
+    timeline: impl IntoIterator<Item = (MessageId, T)>,
+) -> Vec<Vec<(MessageId, T)>> {
+    let mut parts: Vec<Vec<(MessageId, T)>> = Vec::new();
+    for (message, what) in timeline {
+        match parts.last_mut() {
+            Some(part)
+                if part
+                    .last()
+                    .is_some_and(|(last, _)| !is_pause(*last, message)) =>
+            {
+                part.push((message, what));
+            }
+            _ => parts.push(vec![(message, what)]),
+        }
+    }
+    parts
+}
+
+fn is_pause(earlier: MessageId, later: MessageId) -> bool {
+    later.sent_at().millis() - earlier.sent_at().millis() >= COOLDOWN_MS
+}
+
+/// What late messages of one of the missing `intervals` come to; `None` if it is not missing any
+/// more. `counted` is what is remembered: of the messages' authors, or of everyone where the
+/// interval becomes complete. Then the recorder that goes on with what is left comes along.
+pub(super) fn plan_interval(
+    late: &LateHistory,
+    intervals: Vec<HistoryInterval>,
+    mut counted: Vec<CountedMessage>,
+    levels: &Levels,
+    zone: Tz,
+    known: impl Fn(UserId) -> Option<CachedUser>,
+) -> Option<(Batch, Option<Recorder>)> {
+    let (mut this, others): (Vec<_>, Vec<_>) = intervals
+        .into_iter()
+        .partition(|one| one.id == late.interval);
+    let HistoryInterval {
+        id, after, until, ..
+    } = this.pop()?;
+    let mut batch = plan_late(&late.messages, &counted, after, levels, zone, known);
+    let history = &mut batch.history;
+    let unread = late.unread.iter().cloned();
+    history.missing = unread.map(|source| (source, after, until)).collect();
+    history.filled = Some((id, late.up_to));
+    if late.up_to < until {
+        return Some((batch, None));
+    }
+    let mut open: Vec<_> = others.iter().map(|one| (one.after, one.until)).collect();
+    if !late.unread.is_empty() {
+        open.push((after, until));
+    }
+    if open.is_empty() {
+        history.counted = Vec::new();
+        history.forgotten = Forgotten::Everything;
+        return Some((batch, Some(Recorder::default())));
+    }
+    counted.extend(&history.counted);
+    let forgotten = forgettable(&counted, &open);
+    let gone: BTreeSet<_> = forgotten.iter().copied().collect();
+    history.counted.retain(|row| !gone.contains(row));
+    history.forgotten = Forgotten::These(forgotten);
+    counted.retain(|row| !gone.contains(row));
+    counted.sort_unstable();
+    let until = open.iter().map(|(_, until)| *until).max();
+    Some((batch, Some(Recorder::resumed(until, &counted))))
+}
+
+/// What late messages of an interval that begins after `after` come to, saved as any batch.
+/// `counted` is what is remembered of their authors.
+fn plan_late(
+    messages: &[Seen],
+    counted: &[CountedMessage],
+    after: MessageId,
+    levels: &Levels,
+    zone: Tz,
+    known: impl Fn(UserId) -> Option<CachedUser>,
+) -> Batch {
+    let mut by_author: BTreeMap<UserId, BTreeMap<MessageId, &Seen>> = BTreeMap::new();
+    for seen in messages {
+        let of_author = by_author.entry(seen.user).or_default();
+        of_author.insert(seen.message, seen);
+    }
+    let mut remembered: BTreeMap<UserId, Vec<CountedMessage>> = BTreeMap::new();
+    for row in counted {
+        remembered.entry(row.user).or_default().push(*row);
+    }
+    let lowest_has_a_role = levels.rows()[0].role_id.is_some();
+    let mut batch = Batch::default();
+    for (user, late) in by_author {
+        let author = known(user);
+        let before = author.map(|author| author.standing).unwrap_or_default();
+        let counted = remembered.get(&user).map_or(&[][..], Vec::as_slice);
+        let ids = late.keys().copied().collect();
+        let recount = recount(before, counted, &ids, after, zone);
+        let newly = recount.newly_counted.iter();
+        batch
+            .history
+            .counted
+            .extend(newly.map(|message| CountedMessage {
+                user,
+                message: *message,
+                is_award: false,
+            }));
+        let days = recount.days.iter();
+        batch
+            .days
+            .extend(days.map(|(&day, &(points, messages))| DayTotal {
+                user,
+                day,
+                points,
+                messages,
+            }));
+        let standing = recount.standing;
+        if standing == before && recount.days.is_empty() {
+            continue;
+        }
+        let (from, level) = (
+            levels.level_at(before.points),
+            levels.level_at(standing.points),
+        );
+        let is_first = !before.is_tracked();
+        if (is_first && lowest_has_a_role) || level < from {
+            batch.newcomers.push(user);
+        }
+        if level > from
+            && let Some(seen) = recount.last_award.and_then(|message| late.get(&message))
+        {
+            batch.level_ups.push(LevelUp {
+                message: seen.message,
+                user,
+                channel: seen.channel,
+                from: (!is_first).then_some(from),
+                level,
+            });
+        }
+        let is_named = author.is_some_and(|author| author.named);
+        let mut profiles = late.values().filter_map(|seen| seen.profile.as_deref());
+        let sighting = profiles.next().filter(|_| !is_named);
+        batch.users.push(SavedUser {
+            user,
+            standing,
+            profile: sighting.map(|sighting| Profile::from(sighting.clone())),
+        });
+        let observed = sighting.cloned();
+        batch
+            .observed
+            .extend(observed.map(|sighting| AuthorProfile {
+                user,
+                sighting,
+                version: None,
+            }));
+    }
+    batch.level_ups.sort_unstable_by_key(|line| line.message);
+    batch
+}
+
+/// Which of the remembered messages no late message of these open intervals (`after`,
+/// `until`) can have to do with any more.
+fn forgettable(counted: &[CountedMessage], open: &[(MessageId, MessageId)]) -> Vec<CountedMessage> {
+    let is_near = |message: MessageId| {
+        open.iter()
+            .any(|&(after, until)| !is_pause(message, after) && !is_pause(until, message))
+    };
+    let mut by_user: BTreeMap<UserId, BTreeSet<CountedMessage>> = BTreeMap::new();
+    for row in counted {
+        by_user.entry(row.user).or_default().insert(*row);
+    }
+    let parts = by_user
+        .into_values()
+        .flat_map(|rows| between_pauses(rows.into_iter().map(|row| (row.message, row))));
+    parts
+        .filter(|part| !part.iter().any(|(message, _)| is_near(*message)))
+        .flatten()
+        .map(|(_, row)| row)
+        .collect()
+}
+
+/// Decides which counted messages are remembered. Costs nothing while no history is missing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recorder {
+    /// The end of the newest interval.
+    until: Option<MessageId>,
+    /// Who has not paused since, and their newest message.
+    running: HashMap<UserId, MessageId>,
+}
+
+impl Recorder {
+    /// One that goes on after a restart: intervals are missing, the newest up to `until`, and
+    /// this is what is remembered, sorted.
+    pub fn resumed(until: Option<MessageId>, counted: &[CountedMessage]) -> Self {
+        let newer = |row: &&CountedMessage| !row.is_award && Some(row.message) > until;
+        // The newest of a user comes last, and stays.
+        let running = counted.iter().filter(newer);
+        Self {
+            until,
+            running: running.map(|row| (row.user, row.message)).collect(),
+        }
+    }
+
+    /// Notes in a batch that sources are `missing` in intervals that begin before it: messages
+    /// are remembered from here on, and who was awarded less than a cooldown before.
+    /// `awarded_after` says who was awarded after a time in milliseconds, before the batch.
+    pub fn miss(
+        &mut self,
+        batch: &mut Batch,
+        missing: Vec<(UnreadSource, MessageId, MessageId)>,
+        awarded_after: impl FnOnce(i64) -> Vec<(UserId, Timestamp)>,
+    ) {
+        let Some(after) = missing.iter().map(|(_, after, _)| *after).min() else {
+            return;
+        };
+        let until = missing.iter().map(|(.., until)| *until).max();
+        batch.history.missing.extend(missing);
+        // Where another one ends that was remembered whole, its messages say it better.
+        if self.until != Some(after) {
+            let award = |(user, at)| {
+                Some(CountedMessage {
+                    user,
+                    message: MessageId::first_at(at)?,
+                    is_award: true,
+                })
+            };
+            let awards = awarded_after(after.sent_at().millis() - COOLDOWN_MS);
+            let awards = awards.into_iter().filter_map(award);
+            batch.history.counted.extend(awards);
+        }
+        self.until = self.until.max(until);
+        self.running.clear();
+    }
+
+    /// Remembers of these messages, which the batch counts after `applied`, what late ones may
+    /// have to do with: all up to the end of the newest interval, and then those of who has not
+    /// paused.
+    pub fn remember(&mut self, batch: &mut Batch, messages: &[Seen], applied: Option<MessageId>) {
+        if self.until.is_none() {
+            return;
+        }
+        for &Seen { user, message, .. } in messages {
+            let is_new = Some(message) > applied;
+            // What is read again before a gap was counted then, unless it earns now.
+            let counts = is_new || batch.earned.binary_search(&message).is_ok();
+            if counts && self.wants(user, message) {
+                batch.history.counted.push(CountedMessage {
+                    user,
+                    message,
+                    is_award: false,
+                });
+            }
+        }
+        if let Some(newest) = batch.last {
+            self.settle(newest);
+        }
+    }
+
+    /// Whether a message must be remembered. Asked for each message that is counted, in order.
+    fn wants(&mut self, user: UserId, message: MessageId) -> bool {
+        let Some(until) = self.until else {
+            return false;
+        };
+        let last = self
+            .running
+            .get(&user)
+            .map_or(until, |last| until.max(*last));
+        if is_pause(last, message) {
+            self.running.remove(&user);
+            return false;
+        }
+        if message > until {
+            self.running.insert(user, last.max(message));
+        }
+        true
+    }
+
+    /// Forgets who has paused by the time of `newest`. Some more time is left for messages
+    /// that overtook each other.
+    fn settle(&mut self, newest: MessageId) {
+        let paused = |last: MessageId| {
+            newest.sent_at().millis() - last.sent_at().millis() >= 2 * COOLDOWN_MS
+        };
+        self.running.retain(|_, last| !paused(*last));
+        if self.running.is_empty() && self.until.is_some_and(paused) {
+            self.until = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use proptest::prelude::*;
+
+    use super::super::batch::{Lines, plan, recompute};
+    use super::*;
+    use crate::leveling::{
+        ChannelId, HistorySource, Level, LevelNumber, Points, mee6_points_to_next, mee6_total,
+    };
+
+    const T: i64 = 1_700_000_000_000;
+    const ZONE: Tz = Tz::UTC;
+
+    fn levels() -> Levels {
+        let row = |number| Level {
+            number: LevelNumber(number),
+            total_points_required: Points::new(mee6_total(number)).unwrap(),
+            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
+            role_id: None,
+            role_name: None,
+        };
+        Levels::new((0..=100).map(row).collect()).unwrap()
+    }
+
+    fn at(millis: i64) -> MessageId {
+        MessageId::first_at(Timestamp::from_millis(T + millis).unwrap()).unwrap()
+    }
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn channel(id: u64) -> ChannelId {
+        ChannelId::new(id).unwrap()
+    }
+
+    fn seen(user_id: u64, channel_id: u64, millis: i64) -> Seen {
+        Seen {
+            // Two in one millisecond are still two.
+            message: MessageId::new(at(millis).get() + user_id * 16 + channel_id).unwrap(),
+            channel: channel(channel_id),
+            user: user(user_id),
+            profile: None,
+        }
+    }
+
+    /// The engine and the database, as far as late messages are concerned.
+    #[derive(Default)]
+    struct Model {
+        users: BTreeMap<UserId, Standing>,
+        days: BTreeMap<(UserId, NaiveDate), (i64, i64)>,
+        intervals: Vec<HistoryInterval>,
+        counted: BTreeSet<CountedMessage>,
+        recorder: Recorder,
+        applied: Option<MessageId>,
+        last_id: i64,
+    }
+
+    impl Model {
+        fn save(&mut self, batch: Batch) {
+            for row in batch.users {
+                self.users.insert(row.user, row.standing);
+            }
+            for row in batch.days {
+                let day = self.days.entry((row.user, row.day)).or_default();
+                day.0 += row.points;
+                day.1 += row.messages;
+            }
+            self.days.retain(|_, total| *total != (0, 0));
+            for (source, after, until) in batch.history.missing {
+                let ends_there =
+                    |one: &&mut HistoryInterval| one.source == source && one.until == after;
+                if let Some(longer) = self.intervals.iter_mut().find(ends_there) {
+                    longer.until = until;
+                } else {
+                    self.last_id += 1;
+                    self.intervals.push(HistoryInterval {
+                        id: self.last_id,
+                        source,
+                        after,
+                        until,
+                        attempts: 0,
+                        next_attempt_at: chrono::DateTime::UNIX_EPOCH,
+                    });
+                }
+            }
+            if let Some((id, up_to)) = batch.history.filled {
+                self.intervals
+                    .retain(|one| one.id != id || one.until > up_to);
+                for one in self.intervals.iter_mut().filter(|one| one.id == id) {
+                    one.after = one.after.max(up_to);
+                }
+            }
+            match &batch.history.forgotten {
+                Forgotten::Nothing => {}
+                Forgotten::These(rows) => {
+                    for row in rows {
+                        self.counted.remove(row);
+                    }
+                }
+                Forgotten::Everything => self.counted.clear(),
+            }
+            self.counted.extend(batch.history.counted);
+        }
+
+        /// Counts what everyone wrote after what is applied and up to `until`; not what was
+        /// written in the channels that are missing.
+        fn count(&mut self, all: &[Seen], until: MessageId, missing: &[u64]) {
+            let is_here = |seen: &&Seen| {
+                Some(seen.message) > self.applied
+                    && seen.message <= until
+                    && !missing.contains(&seen.channel.get())
+            };
+            let messages: Vec<Seen> = all.iter().filter(is_here).cloned().collect();
+            let known = |id: UserId| {
+                self.users.get(&id).map(|standing| CachedUser {
+                    user: id,
+                    standing: *standing,
+                    hidden: false,
+                    named: true,
+                    seen: None,
+                })
+            };
+            let mut batch = plan(&messages, &levels(), ZONE, Lines::All, known, |_| None);
+            if let Some(after) = self.applied
+                && !missing.is_empty()
+            {
+                let interval = |id: &u64| {
+                    let source = source(*id);
+                    let is_list = source.source.is_list();
+                    let end = until.sent_at().millis() - T + if is_list { 50_000 } else { 0 };
+                    (source, after, at(end))
+                };
+                let missing = missing.iter().map(interval).collect();
+                let users = &self.users;
+                let awarded = |at| {
+                    let last = |(id, standing): (&UserId, &Standing)| {
+                        Some((*id, standing.last_awarded_at?))
+                    };
+                    let awarded = users.iter().filter_map(last);
+                    awarded.filter(|(_, last)| last.millis() > at).collect()
+                };
+                self.recorder.miss(&mut batch, missing, awarded);
+            }
+            self.recorder.remember(&mut batch, &messages, self.applied);
+            self.save(batch);
+            self.applied = Some(until);
+        }
+
+        /// Reads the first part of an interval, with some minutes before it, and counts it.
+        fn fill(&mut self, all: &[Seen], which: usize, up_to: Option<MessageId>) {
+            let interval = self.intervals[which % self.intervals.len()].clone();
+            let channel = interval.source.source.channel().expect("of a channel");
+            let part = up_to.map_or(interval.until, |up_to| up_to.min(interval.until));
+            let margin = interval.after.sent_at().millis() - 300_000;
+            let is_read = |seen: &&Seen| {
+                seen.channel == channel
+                    && seen.message.sent_at().millis() >= margin
+                    && seen.message <= part
+                    && Some(seen.message) <= self.applied
+            };
+            let late = LateHistory {
+                interval: interval.id,
+                messages: all.iter().filter(is_read).cloned().collect(),
+                up_to: part,
+                unread: Vec::new(),
+            };
+            let known = |id: UserId| {
+                self.users.get(&id).map(|standing| CachedUser {
+                    user: id,
+                    standing: *standing,
+                    hidden: false,
+                    named: true,
+                    seen: None,
+                })
+            };
+            let counted = self.counted.iter().copied().collect();
+            let intervals = self.intervals.clone();
+            let batch = plan_interval(&late, intervals, counted, &levels(), ZONE, known);
+            let (batch, recorder) = batch.expect("it is missing");
+            self.save(batch);
+            self.recorder = recorder.unwrap_or(self.recorder.clone());
+        }
+
+        /// What another engine knows after a restart.
+        fn restart(&mut self) {
+            let until = self.intervals.iter().map(|one| one.until).max();
+            let counted: Vec<_> = self.counted.iter().copied().collect();
+            self.recorder = Recorder::resumed(until, &counted);
+        }
+
+        fn is_what_all_come_to(&self, all: &[Seen]) -> Result<(), TestCaseError> {
+            let (users, days) = recompute(all.to_vec(), &levels(), ZONE);
+            let users: BTreeMap<_, _> = users
+                .into_iter()
+                .map(|row| (row.user, row.standing))
+                .collect();
+            let day = |row: DayTotal| ((row.user, row.day), (row.points, row.messages));
+            let days: BTreeMap<_, _> = days.into_iter().map(day).collect();
+            prop_assert_eq!(&self.users, &users);
+            prop_assert_eq!(&self.days, &days);
+            Ok(())
+        }
+    }
+
+    fn source(channel_id: u64) -> UnreadSource {
+        let of = match channel_id {
+            // A list, whose end is later than what was reached.
+            3 => HistorySource::ArchivedThreads,
+            _ => HistorySource::Messages,
+        };
+        UnreadSource {
+            source: of(channel(channel_id)),
+            name: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_late_message_shifts_the_cooldown_of_what_was_counted() {
+        // Missing between 0 and 200 s: what was written in channel 1.
+        for (heard, late, name) in [
+            (vec![], vec![100_000], "alone"),
+            (
+                vec![100_000],
+                vec![130_000],
+                "within the cooldown of a counted one",
+            ),
+            (
+                vec![100_000],
+                vec![60_000],
+                "it takes the counted one's award",
+            ),
+            (
+                vec![100_000, 150_000, 205_000, 250_000, 290_000],
+                vec![90_000],
+                "all that follows shifts, also after the interval",
+            ),
+            (
+                vec![-30_000],
+                vec![20_000],
+                "within the cooldown of an earlier award",
+            ),
+            (
+                vec![-30_000, 30_000],
+                vec![20_000],
+                "and a counted one earns as it did",
+            ),
+            (
+                vec![199_000, 400_000],
+                vec![150_000, 199_500],
+                "and then a pause",
+            ),
+        ] {
+            let mut all: Vec<_> = heard.iter().map(|at| seen(1, 2, *at)).collect();
+            all.extend(late.iter().map(|at| seen(1, 1, *at)));
+            all.sort_by_key(|seen| seen.message);
+            let mut model = Model::default();
+            for (until, missing) in [
+                (0, &[][..]),
+                (200_000, &[1]),
+                (210_000, &[]),
+                (500_000, &[]),
+            ] {
+                model.count(&all, at(until), missing);
+            }
+            model.fill(&all, 0, None);
+            model.is_what_all_come_to(&all).expect(name);
+            assert!(
+                model.intervals.is_empty() && model.counted.is_empty(),
+                "{name}"
+            );
+        }
+    }
+
+    /// A step of a guild's life.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// So many milliseconds are counted, without some channels.
+        Count(i64, Vec<u64>),
+        /// An interval is read, whole or up to so far into it.
+        Fill(usize, Option<i64>),
+        Restart,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let time = 1_000_i64..200_000;
+        prop_oneof![
+            4 => (time.clone(), proptest::sample::subsequence(vec![1_u64, 2, 3], 0..3))
+                .prop_map(|(time, missing)| Step::Count(time, missing)),
+            2 => (any::<usize>(), proptest::option::of(time)).prop_map(|(which, part)| Step::Fill(which, part)),
+            1 => Just(Step::Restart),
+        ]
+    }
+
+    fn life(pace: Range<i64>) -> impl Strategy<Value = (Vec<Seen>, Vec<Step>)> {
+        let written = proptest::collection::vec((1_u64..4, 1_u64..4, pace), 1..120);
+        let all = written.prop_map(|written| {
+            let mut now = 0;
+            let said = |(user, channel, pause)| {
+                now += pause;
+                seen(user, channel, now)
+            };
+            written.into_iter().map(said).collect::<Vec<_>>()
+        });
+        (all, proptest::collection::vec(step(), 1..24))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn whatever_is_read_late_the_sum_is_that_of_all_messages(
+            (all, steps) in prop_oneof![life(1..20_000), life(1..90_000), life(1..2_000)],
+        ) {
+            let mut model = Model::default();
+            let mut now = 0;
+            model.count(&all, at(now), &[]);
+            for step in steps {
+                match step {
+                    Step::Count(time, missing) => {
+                        now += time;
+                        model.count(&all, at(now), &missing);
+                    }
+                    Step::Fill(..) if model.intervals.is_empty() => {}
+                    Step::Fill(which, None) => model.fill(&all, which, None),
+                    Step::Fill(which, Some(part)) => {
+                        let which = which % model.intervals.len();
+                        let from = model.intervals[which].after.sent_at().millis();
+                        model.fill(&all, which, Some(at(from - T + part)));
+                    }
+                    Step::Restart => model.restart(),
+                }
+            }
+            model.count(&all, at(now + 20_000_000), &[]);
+            while !model.intervals.is_empty() {
+                model.fill(&all, 0, None);
+            }
+            model.is_what_all_come_to(&all)?;
+            prop_assert!(model.counted.is_empty());
+        }
+    }
+}
