@@ -31,6 +31,9 @@ const SEED: u64 = 2_040;
 /// midnight is at 07:00 UTC and not at 08:00.
 const BEGINS_MS: u64 = 2_215_069_200_000;
 const MINUTE_MS: u64 = 60_000;
+/// The time that Discord tells all day long. A day is played in a minute, which no clock that
+/// goes on by itself could follow; at its end no message is from the future.
+pub const TOLD_MS: u64 = BEGINS_MS + 24 * HOUR_MS;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 /// How busy each hour is.
 const RHYTHM: [u32; 24] = [

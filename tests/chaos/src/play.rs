@@ -1,17 +1,17 @@
 //! Plays the day to the real bot while the schedule's troubles happen, then compares
 //! what was counted with what should have been.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use discord_sim::{Id, Method, Sim};
+use discord_sim::{DateHeader, Id, Method, Sim};
 use fault_lab::{Gate, Position, Signal, Stop, WallClock};
 
 use crate::bot::{Bot, BotFault};
 use crate::database::{PASSWORD, Scratch, url};
-use crate::day::{Day, MESSAGES, Result};
+use crate::day::{Day, MESSAGES, Result, TOLD_MS};
 use crate::schedule::{End, MESSAGES_OF, Schedule, Trouble, What};
 
 /// Where the bot keeps copies of avatars.
@@ -120,7 +120,10 @@ impl<'a> Stage<'a> {
     async fn set(day: &'a Day, schedule: &'a Schedule, log: &Path) -> anyhow::Result<Self> {
         let database = Scratch::make(day).await?;
         let sim = Sim::start(Day::world()).await?;
-        sim.settings(|settings| settings.rate_limits = schedule.rate_limits);
+        sim.settings(|settings| {
+            settings.rate_limits = schedule.rate_limits;
+            settings.date = DateHeader::At(TOLD_MS);
+        });
         let gate = database.gate().await?;
         let directory = log.parent().context("a log is in a directory")?;
         let clock = schedule
@@ -472,10 +475,11 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Each level is announced once at most, and none that nobody reached. Copies of avatars
-    /// have a channel of their own, in which nothing else is said.
+    /// Each level is announced once at most, and none that nobody reached. Late lines name
+    /// nobody by id: of these, no level is announced more often than it was reached. Copies of
+    /// avatars have a channel of their own, in which nothing else is said.
     fn check_lines(&self, verdict: &mut Verdict) {
-        let mut announced = BTreeSet::new();
+        let (mut announced, mut late) = (BTreeSet::new(), Vec::new());
         for channel in self.sim.channel_names() {
             if channel == AVATARS {
                 continue;
@@ -490,9 +494,25 @@ impl<'a> Stage<'a> {
                         verdict.problems.push(format!("announced twice: {text}"));
                     }
                     Some(_) => {}
-                    None => verdict.problems.push(format!("the bot said: {text}")),
+                    None => match late_levels(text) {
+                        Some(levels) => late.extend(levels),
+                        None => verdict.problems.push(format!("the bot said: {text}")),
+                    },
                 }
             }
+        }
+        let mut unannounced = BTreeMap::<u32, i64>::new();
+        for (_, level) in &self.expected.level_ups {
+            *unannounced.entry(*level).or_default() += 1;
+        }
+        for level in announced.iter().map(|(_, level)| level).chain(&late) {
+            *unannounced.entry(*level).or_default() -= 1;
+        }
+        for (level, count) in unannounced.iter().filter(|(_, count)| **count < 0) {
+            verdict.problems.push(format!(
+                "level {level} is announced {} times more than it was reached",
+                -count
+            ));
         }
     }
 
@@ -522,6 +542,17 @@ fn union<'k, K: Ord + Copy + 'k>(
     others: impl Iterator<Item = &'k K>,
 ) -> BTreeSet<K> {
     some.chain(others).copied().collect()
+}
+
+/// Which levels a message tells of that were reached long ago; `None` if it is no such message.
+fn late_levels(text: &str) -> Option<Vec<u32>> {
+    let lines = text.strip_prefix("While I was away:\n")?.lines();
+    lines.map(level_in).collect()
+}
+
+fn level_in(line: &str) -> Option<u32> {
+    let (_, rest) = line.rsplit_once(" reached **level ")?;
+    rest.split_once("**!")?.0.parse().ok()
 }
 
 /// Who reached which level, by the bot's own words.

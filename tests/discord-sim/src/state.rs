@@ -110,6 +110,8 @@ pub enum DateHeader {
     World,
     /// So many seconds after it, or before it where that is below zero.
     Off(i64),
+    /// This time in Unix milliseconds, whatever the world's is.
+    At(u64),
     /// Nothing: a proxy drops the header.
     Missing,
 }

@@ -245,12 +245,14 @@ async fn answer(
 impl State {
     /// Says in an answer what time it is.
     fn stamp_date(&self, response: &mut Response<Full<Bytes>>) {
-        let off = match self.settings.date {
-            DateHeader::World => 0,
-            DateHeader::Off(seconds) => seconds,
+        let now = self.clock.now_ms();
+        let (at, off) = match self.settings.date {
+            DateHeader::World => (now, 0),
+            DateHeader::Off(seconds) => (now, seconds),
+            DateHeader::At(ms) => (ms, 0),
             DateHeader::Missing => return,
         };
-        let date = clock::http_date(self.clock.now_ms(), off);
+        let date = clock::http_date(at, off);
         if let Ok(date) = HeaderValue::from_str(&date) {
             response.headers_mut().insert(DATE, date);
         }
