@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::TestDatabase;
 
 /// Queries that may read everything, by words that no other has, and when they run.
-const WHOLE_TABLES: [(&str, &str); 13] = [
+const WHOLE_TABLES: [(&str, &str); 14] = [
     (r#"as "doubtful!" from user_point"#, "once, at the start"),
     (
         "select user_id from user_point where last_awarded_at >",
@@ -46,6 +46,10 @@ const WHOLE_TABLES: [(&str, &str); 13] = [
         "an import",
     ),
     (r#"as "unstored!""#, "/profile_queue"),
+    (
+        "profile_attempts from user_point where user_id >",
+        "/reset_attempts all, whose pages together are one pass",
+    ),
     ("order by profile_attempts desc", "/profile_queue"),
     (
         r#"as "delta!" from xp_change group by user_id"#,
