@@ -1,7 +1,7 @@
 //! The commands: one visible list, one file each, prefix and slash from one function.
 //!
 //! What a command says goes through [`answering::answer`]; what it could not do comes back
-//! as a [`UserError`](crate::error::UserError) for the person, or as anything else for the
+//! as a [`UserError`] for the person, or as anything else for the
 //! log.
 
 mod allowance;
