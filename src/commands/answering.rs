@@ -253,7 +253,7 @@ async fn left_out(ctx: Context<'_>) {
     }
     let sentence = "Too many commands are waiting in that channel, and I have left out some of yours. Please try again later.";
     if let Err(error) = say_privately(&data.rest, user, sentence).await {
-        tracing::debug!(%error, "whoever had an answer left out could not be told");
+        tracing::debug!(%error, "a member whose answer was dropped could not be told");
     }
 }
 

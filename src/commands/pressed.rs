@@ -283,7 +283,7 @@ impl Pressed<'_> {
 async fn whisper(data: &Data, conversation: &Conversation, sentence: &str) {
     let reply = Reply::text(sentence).private();
     if let Err(error) = conversation.answer(&data.rest, &reply).await {
-        tracing::warn!(%error, "whoever pressed a button could not be told why nothing happened");
+        tracing::warn!(%error, "a member who pressed a button could not be told why nothing happened");
     }
 }
 

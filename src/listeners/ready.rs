@@ -77,7 +77,7 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
             tracing::warn!(
                 %error,
                 "commands of an earlier bot, if there are any, could not be looked for or removed; \
-                 whoever uses one is told that it does not exist"
+                 members who use one are told that it does not exist"
             );
             return;
         }
@@ -103,13 +103,13 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         tracing::warn!(
             names,
             calls,
-            "this application has global commands that an earlier bot registered; whoever uses one is told that \
+            "this application has global commands that an earlier bot registered; members who use one are told that \
              it does not exist. To remove them, make these calls of Discord's API with the bot's token"
         );
         notices.push(Notice {
             key: "old-commands".to_owned(),
             text: format!(
-                "An earlier bot has left these commands, which I do not know: {names}. Whoever uses one is told \
+                "An earlier bot has left these commands, which I do not know: {names}. Members who use one are told \
                  so. The bot's operator can remove them: the log says how."
             ),
             buttons: None,
