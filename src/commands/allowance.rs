@@ -31,7 +31,7 @@ struct Bucket {
     told: bool,
 }
 
-/// What becomes of a command.
+/// Whether a command runs, and what its caller is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It is run.

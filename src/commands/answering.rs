@@ -116,7 +116,7 @@ impl MessageRef {
     }
 }
 
-/// Says something to whoever ran the command, and where it stands then.
+/// Answers the caller of a command, and tells where the answer stands then.
 pub(super) async fn answer_at(ctx: Context<'_>, reply: &Reply) -> Result<MessageRef, Error> {
     let message = say(ctx, reply).await.map_err(NotAnswered)?;
     Ok(MessageRef {
@@ -125,7 +125,7 @@ pub(super) async fn answer_at(ctx: Context<'_>, reply: &Reply) -> Result<Message
     })
 }
 
-/// Says something to whoever ran the command.
+/// Answers the caller of a command.
 pub(super) async fn answer(ctx: Context<'_>, reply: Reply) -> Result<(), Error> {
     let posted = say(ctx, &reply).await.map_err(NotAnswered)?;
     if let Some(message) = posted.filter(|_| reply.has_open_buttons()) {

@@ -43,7 +43,7 @@ use allowance::{Allowance, Verdict};
 use answering::{answer, defer, sentence_for, settle};
 use rights::{Right, Rights};
 
-/// Said once to whoever runs more commands than that.
+/// Said once to a member who runs more commands than that.
 const TOO_MANY: &str =
     "I answer five commands at once, and then one every four seconds. Please wait a little.";
 

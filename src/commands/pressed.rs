@@ -28,7 +28,7 @@ use crate::store::verification;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
 /// Said of buttons of an earlier bot, and of those that nobody was shown.
 const NO_BUTTON: &str = "This button does not work any more.";
-/// Said once to whoever presses faster than that.
+/// Said once to a member who presses buttons faster than that.
 const TOO_MANY_PRESSES: &str =
     "I react to ten presses at once, and then to one every second. Please wait a little.";
 
@@ -49,7 +49,7 @@ pub(super) async fn pressed(data: &Data, ctx: &serenity::Context, press: &Compon
     };
     match press.take_token() {
         Verdict::Allowed => {}
-        // Else Discord shows whoever pressed that it failed.
+        // Otherwise Discord shows the member that the press failed.
         Verdict::Refused => return press.acknowledge().await,
         Verdict::RefusedAndTold => {
             return whisper(data, &press.conversation, TOO_MANY_PRESSES).await;
@@ -279,7 +279,7 @@ impl Pressed<'_> {
     }
 }
 
-/// Says something that only whoever pressed sees.
+/// Says something that only the member who pressed sees.
 async fn whisper(data: &Data, conversation: &Conversation, sentence: &str) {
     let reply = Reply::text(sentence).private();
     if let Err(error) = conversation.answer(&data.rest, &reply).await {
