@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use rustix::process::{Pid, Signal, kill_process};
 use secrecy::SecretString;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinHandle};
@@ -40,7 +39,7 @@ use crate::listeners::onlooker::Onlooker;
 use crate::listeners::{Listeners, unknown::Unknown};
 use crate::profiles::{self, Actives, Copies, CopyState, Links, Lurkers, Sightings};
 use crate::roles::{self, Members, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
-use crate::store::lease::{self, Lease};
+use crate::store::lease::{self, Lease, Standby};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
 use crate::tasks::Tasks;
@@ -105,8 +104,8 @@ pub async fn run(
             }
             result => return result,
         };
-        // The number may belong to any other process by now.
-        settings.replaces = None;
+        // An owner that came since then was not meant.
+        settings.take_over = false;
         let paused = cancel.run_until_cancelled(tokio::time::sleep(pause));
         if paused.await.is_none() {
             return Ok(());
@@ -127,12 +126,18 @@ async fn run_once(
     let Some(database) = opening.transpose()? else {
         return Ok(());
     };
-    let mut replaces = settings.replaces;
-    let stands_by = || tell_to_end(replaces.take());
-    let claimed = lease::claim_when_free(&database, cancel, stands_by).await?;
+    let standby = if settings.take_over {
+        Standby::AskOwnerToEnd
+    } else {
+        Standby::Wait
+    };
+    let claimed = lease::claim_when_free(&database, cancel, standby).await?;
     let Some((lease, watermark)) = claimed else {
         return Ok(());
     };
+    // Its end has two reasons: a signal, or a successor.
+    let cancel = &cancel.child_token();
+    let lease = lease.cancel_when_asked_to_end(cancel.clone());
     // Beats from here on: whatever follows may take long, and is not a sign of death.
     let mut running = Running::start(database.clone(), lease);
     let starting = build(&database, watermark, guild, token, settings, overheard);
@@ -153,18 +158,6 @@ async fn run_once(
             "the end took too long and was cut short"
         )))
     }))
-}
-
-/// Asks the bot that is replaced for an orderly end; one that has ended is none the worse.
-fn tell_to_end(bot: Option<Pid>) {
-    let Some(bot) = bot else { return };
-    tracing::info!(
-        pid = bot.as_raw_nonzero(),
-        "telling the bot before this one to end"
-    );
-    if let Err(error) = kill_process(bot, Signal::TERM) {
-        tracing::warn!(%error, "it could not be told");
-    }
 }
 
 /// Everything that is built and not yet started.

@@ -17,7 +17,6 @@ use chrono_tz::Tz;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind as Mistake;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rustix::process::Pid;
 use secrecy::SecretString;
 
 use crate::error::Stop;
@@ -149,10 +148,10 @@ pub struct Run {
     pub verify_at: NaiveTime,
     #[command(flatten)]
     pub joining: Joining,
-    /// Take the place of the bot with this process id, on this machine: stand by, then
-    /// tell it to end
-    #[arg(long, value_name = "PID", value_parser = Setting(process))]
-    pub replaces: Option<Pid>,
+    /// Take the place of the bot that holds the database, wherever it runs: stand by, ask it to
+    /// end, then take over
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// What is waited for before somebody gets level roles.
@@ -493,13 +492,6 @@ fn hours(text: &str) -> Result<u32, &'static str> {
     hours.map_err(|_| "a whole number of hours is expected")
 }
 
-fn process(text: &str) -> Result<Pid, &'static str> {
-    // To the system 0 and below are groups of processes, and -1 is all of them.
-    let number = text.parse().ok().filter(|number| *number > 1);
-    let process = number.and_then(Pid::from_raw);
-    process.ok_or("a process id is expected")
-}
-
 fn prefix(text: &str) -> Result<String, &'static str> {
     let text = or_default(text, ".");
     match text.chars().count() {
@@ -649,20 +641,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn nothing_that_is_set_breaks_a_setting(text in "\\PC{0,40}|https?://[^ ]{0,30}") {
-            let _ = (origin(&text), prefix(&text), zone(&text), hours(&text), process(&text));
-        }
-    }
-
-    #[test]
-    fn only_one_process_can_be_replaced() {
-        for (text, good) in [
-            ("4711", true),
-            ("1", false),
-            ("0", false),
-            ("-1", false),
-            ("", false),
-        ] {
-            assert_eq!(process(text).is_ok(), good, "{text:?}");
+            let _ = (origin(&text), prefix(&text), zone(&text), hours(&text));
         }
     }
 

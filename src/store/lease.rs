@@ -26,6 +26,9 @@ const SILENCE: Duration = Duration::from_millis(3_500);
 const SILENCE_WITHOUT_SESSION: Duration = Duration::from_secs(2);
 /// How long the row may be held by a batch that is being saved.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an owner that was asked to end may take before that is reported: it promises to end
+/// within ten seconds.
+const END_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a watcher looks.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -38,6 +41,17 @@ pub struct Lease {
     owner_epoch: i64,
     /// Where our last beat left the count.
     heartbeat: i64,
+    /// Cancelled when a bot that stands by asks for the database.
+    asked_to_end: CancellationToken,
+}
+
+/// What a standby does while another bot owns the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standby {
+    /// Waits until the owner ends by itself or falls silent.
+    Wait,
+    /// Asks the owner for an orderly end. Every owner it meets is asked once.
+    AskOwnerToEnd,
 }
 
 /// The owner as a watcher sees it.
@@ -85,22 +99,22 @@ pub async fn claim_if_free(database: &Database) -> Result<Option<(Lease, Waterma
 }
 
 /// Takes the database as soon as nobody has it: waits as a standby while another
-/// bot lives, and takes over when it ends or falls silent. `stands_by` is called when
-/// the waiting begins. `None` on `cancel`.
+/// bot lives, and takes over when it ends or falls silent. `None` on `cancel`.
 pub async fn claim_when_free(
     database: &Database,
     cancel: &CancellationToken,
-    stands_by: impl FnMut(),
+    standby: Standby,
 ) -> Result<Option<(Lease, Watermark)>> {
-    let claimed = cancel.run_until_cancelled(watch(database, stands_by)).await;
+    let claimed = cancel.run_until_cancelled(watch(database, standby)).await;
     claimed.transpose()
 }
 
 /// Watches until the database is ours. A Postgres that is away is waited for: its
 /// return is not the moment to be without a bot.
-async fn watch(database: &Database, mut stands_by: impl FnMut()) -> Result<(Lease, Watermark)> {
+async fn watch(database: &Database, standby: Standby) -> Result<(Lease, Watermark)> {
     let mut session = database.connect_apart().await?;
     let mut last: Option<(Holder, Instant)> = None;
+    let mut owner_asked: Option<AskedOwner> = None;
     let mut away = false;
     loop {
         let asked = Instant::now();
@@ -140,14 +154,73 @@ async fn watch(database: &Database, mut stands_by: impl FnMut()) -> Result<(Leas
         }
         if last.is_none() {
             tracing::info!("another wall_e holds the database; waiting to take over when it ends");
-            stands_by();
+        }
+        if standby == Standby::AskOwnerToEnd {
+            owner_asked = ask_to_end(&mut session, holder.owner_epoch, owner_asked).await;
         }
         last = Some((holder, since));
         tokio::time::sleep(LOOK).await;
     }
 }
 
+/// An owner that was asked to end.
+#[derive(Clone, Copy, Debug)]
+struct AskedOwner {
+    owner_epoch: i64,
+    since: Instant,
+    reported: bool,
+}
+
+/// Asks the owner to end, once, and warns if it does not.
+async fn ask_to_end(
+    session: &mut Connection,
+    owner_epoch: i64,
+    asked: Option<AskedOwner>,
+) -> Option<AskedOwner> {
+    if let Some(asked) = asked.filter(|asked| asked.owner_epoch == owner_epoch) {
+        let is_late = asked.since.elapsed() >= END_TIMEOUT;
+        if is_late && !asked.reported {
+            tracing::warn!(
+                "the bot that was asked to end still runs, perhaps because it is an older version; \
+                 end it yourself, and this one takes over"
+            );
+        }
+        return Some(AskedOwner {
+            reported: is_late,
+            ..asked
+        });
+    }
+    let asking = sqlx::query!(
+        "update lease set yield_epoch = owner_epoch where owner_epoch = $1",
+        owner_epoch
+    );
+    let asking = within(ANSWER_TIMEOUT, async { Ok(asking.execute(session).await?) });
+    match asking.await {
+        Ok(_) => {
+            tracing::info!("asked the bot that holds the database to end");
+            Some(AskedOwner {
+                owner_epoch,
+                since: Instant::now(),
+                reported: false,
+            })
+        }
+        // The next look tells whether the database is away.
+        Err(error) => {
+            tracing::warn!(%error, "the other bot could not be asked to end yet");
+            None
+        }
+    }
+}
+
 impl Lease {
+    /// Cancels `token` when a bot that stands by asks this one to end. Without this call the
+    /// request has no effect.
+    #[must_use]
+    pub fn cancel_when_asked_to_end(mut self, token: CancellationToken) -> Self {
+        self.asked_to_end = token;
+        self
+    }
+
     /// Beats until `cancel`, then gives the database free. Returns early only with the
     /// reason why it is not ours any more. A database that is away is waited for.
     pub async fn keep(mut self, cancel: CancellationToken) -> Option<Lost> {
@@ -228,7 +301,7 @@ impl Lease {
              update lease set heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
                 owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
              where owner_epoch = $1 and exists (select from watermark where owner_epoch = $1)
-             returning heartbeat",
+             returning heartbeat, yield_epoch = owner_epoch as yield_requested",
             self.owner_epoch,
         );
         within(ANSWER_TIMEOUT, async {
@@ -244,6 +317,10 @@ impl Lease {
                 return Ok(Some(Lost::Rewound));
             }
             self.heartbeat = row.heartbeat;
+            if row.yield_requested == Some(true) && !self.asked_to_end.is_cancelled() {
+                tracing::info!("another wall_e stands by and asks this one to end");
+                self.asked_to_end.cancel();
+            }
             Ok(None)
         })
         .await
@@ -329,6 +406,7 @@ async fn claim(
             session,
             owner_epoch: watermark.owner_epoch,
             heartbeat,
+            asked_to_end: CancellationToken::new(),
         };
         (lease, watermark)
     }))

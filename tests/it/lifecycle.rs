@@ -257,16 +257,15 @@ async fn a_second_bot_waits_and_takes_over() {
 }
 
 #[tokio::test]
-async fn a_new_version_tells_the_old_one_to_end_when_it_stands_by() {
+async fn a_new_version_asks_the_old_one_to_end_when_it_stands_by() {
     let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
-    let old = stage.bot.id().to_string();
-    let mut new = Bot::launch_with(
-        &stage.sim,
-        &stage.database.url(),
-        &[],
-        &["--replaces", &old],
-    );
-    new.logged("waiting to take over").await;
+    // One that only waits changes nothing, and is not the one that is asked.
+    let mut waiting = Bot::launch(&stage.sim, &stage.database.url(), &[]);
+    waiting.logged("waiting to take over").await;
+    assert_eq!(waiting.terminate().await.code(), Some(0));
+    let mut new = Bot::launch_with(&stage.sim, &stage.database.url(), &[], &["--take-over"]);
+    new.logged("asked the bot that holds the database to end")
+        .await;
     assert_eq!(
         stage.bot.ended().await.code(),
         Some(0),
@@ -278,6 +277,30 @@ async fn a_new_version_tells_the_old_one_to_end_when_it_stands_by() {
     new.connected(&stage.sim).await;
     stage.bot = new;
     ledger.comes_true(&stage).await;
+    // The request was for the owner of that time: this one goes on.
+    let beats = async || stage.database.number("select heartbeat from lease").await;
+    let before = beats().await;
+    wait("three beats", async || {
+        (beats().await > before + 2).then_some(())
+    })
+    .await;
+    assert!(!stage.bot.log().contains("asks this one to end"));
+}
+
+#[tokio::test]
+async fn an_owner_that_does_not_end_when_asked_is_reported_and_waited_for() {
+    let mut stage = Stage::open().await;
+    // Holds the database as the bot of an older version would, which knows no request.
+    stage.bot.terminate().await;
+    let store = stage.database.store().await;
+    let (lease, _) = lease::claim_if_free(&store).await.unwrap().unwrap();
+    let end = CancellationToken::new();
+    let owner = tokio::spawn(lease.keep(end.clone()));
+    let mut new = Bot::launch_with(&stage.sim, &stage.database.url(), &[], &["--take-over"]);
+    new.logged("still runs").await;
+    end.cancel();
+    assert!(owner.await.unwrap().is_none());
+    new.connected(&stage.sim).await;
 }
 
 #[tokio::test]
@@ -331,7 +354,8 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
             assert!(moved.unwrap());
         }
         let started = Instant::now();
-        let claimed = lease::claim_when_free(&store, &CancellationToken::new(), || {}).await;
+        let claimed =
+            lease::claim_when_free(&store, &CancellationToken::new(), lease::Standby::Wait).await;
         let (_, taken) = claimed.unwrap().expect("nobody cancelled");
         let took = started.elapsed();
         assert!(
@@ -411,7 +435,7 @@ async fn a_bot_of_before_the_lease_keeps_the_database_until_it_ends() {
         let cancel = CancellationToken::new();
         let taking = tokio::spawn({
             let (store, cancel) = (store.clone(), cancel.clone());
-            async move { lease::claim_when_free(&store, &cancel, || {}).await }
+            async move { lease::claim_when_free(&store, &cancel, lease::Standby::Wait).await }
         });
         // It beats for longer than a silence may last.
         let started = Instant::now();
