@@ -13,14 +13,14 @@ ulimit -c 0
 usage() {
     cat <<'EOF'
 ./run_walle.sh [--fixtures DIR]   set up and run the bot
-./run_walle.sh deploy             put a new version in the place of the bot that runs, which goes on until the new one
-                                  stands by, then ends; the new one stays in this terminal
+./run_walle.sh deploy             put a new version in the place of the bot that runs, wherever that is: it goes on
+                                  until the new one stands by, then ends; the new one stays in this terminal
 ./run_walle.sh verify-roles [--dry-run] [--json]
                                   put everyone's level roles right while no bot runs, or only print what would change
 ./run_walle.sh listen             only note whose name or avatar changes; may run beside the bot, or while it is away
 ./run_walle.sh sandbox            try it: the bot in a made-up guild, in this terminal, without Discord
 ./run_walle.sh test [ARGS]        run all tests (ARGS go to `cargo test`; then the shell checks are left out)
-./run_walle.sh bench [ARGS]       run the benchmarks (ARGS go to them)
+./run_walle.sh bench [PART…]      run the benchmarks, or some parts of them (--help: which, and how long each takes)
 ./run_walle.sh chaos [ARGS]       play a day to the bot while everything fails, in 50 ways (--seeds N: in N ways;
                                   --seed S: in this one; --help: more)
 ./run_walle.sh database COMMAND…  run COMMAND with DATABASE_URL pointing to the bot's database, and Postgres'
@@ -28,8 +28,8 @@ usage() {
 ./run_walle.sh test-database COMMAND…   run COMMAND with DATABASE_URL pointing to the tests' database
 ./run_walle.sh --help             this text
 
-It needs Rust and Postgres 13 or newer; the tests and the chaos need libfaketime too. All but Rust is installed
-with apt-get where that is possible.
+It needs Rust, a C compiler and Postgres 13 or newer; the tests and the chaos need libfaketime too. Root gets
+all but Rust installed with apt-get; anyone else is told once what to type.
 
 --fixtures DIR   fill a fresh database with DIR/*.json, as written by the Python bot's
                  `manage.py dumpdata`. A database that has users is left as it is. The made-up users of
@@ -46,8 +46,8 @@ The sandbox, the tests, the chaos and the benchmarks read none of these: they ha
 
 What it makes, all of it ignored by git:
   .env                      your settings (mode 600)
-  .walle/postgres           the bot's private Postgres: this is what to back up
-  .walle/bot.pid            the process of the bot that was started last
+  .walle/postgres           the bot's private Postgres. A copy of these files is no backup: pg_dump makes one
+                            (./run_walle.sh database, and the README)
   .walle/sandbox-postgres, .walle/test-postgres, .walle/bench-postgres   throw-away ones
   .walle/sandbox/bot.log    what the sandbox's bot logged
   target/                   the build
@@ -63,7 +63,7 @@ Exit codes, besides 128 + n after signal n:
   12  no token                                  19  Discord does not know the intents asked for
   13  no guild id                               20  Discord's gateway refuses the bot's shard
                                                 21  the bot is in too many guilds for one connection
-                                                22  it takes a newer wall_e to speak with Discord
+                                                22  a newer wall_e is needed to speak with Discord
 EOF
 }
 
@@ -95,27 +95,25 @@ run_the_bot() {
         run "$programs/wall_e" import django --fresh-only "${fixtures[@]}"
     fi
     bot_decides=yes
-    # It may have ended while this was built.
-    [[ -z $replaces ]] || is_the_bot "$replaces" || replaces=
-    start "$programs/wall_e" run ${replaces:+--replaces "$replaces"}
-    echo "$child" >.walle/bot.pid
-    finish "$child"
+    run "$programs/wall_e" run ${take_over:+--take-over}
 }
 
 # Everything that the bot needs is there, and its schema up to date.
 make_ready() {
     mkdir -p .walle
-    need_rust
     read_settings .env
-    [[ ${DATABASE_URL:-} ]] || need_postgres postgres
+    if [[ ${DATABASE_URL:-} ]]; then need rust; else need rust postgres; fi
     need_token
     need_guild
-    build release -p wall_e
-    if [[ -z ${DATABASE_URL:-} ]]; then
+    # Before the build, which takes minutes: whoever waits for it has nothing left to mend.
+    if [[ ${DATABASE_URL:-} ]]; then
+        reach_database
+    else
         open_cluster postgres durable
         create_database wall_e
     fi
     export DATABASE_URL
+    build release -p wall_e
     run "$programs/wall_e" migrate
 }
 
@@ -129,36 +127,19 @@ listen_only() {
     run "$programs/wall_e" listen
 }
 
-# The new bot does the rest by itself: it tells the old one to end when it stands by.
+# The new bot does the rest by itself: the database knows who runs.
 deploy_the_bot() {
-    [[ ! -r .walle/bot.pid ]] || replaces=$(<.walle/bot.pid)
-    if ! is_the_bot "$replaces"; then
-        say "No bot was started here that still runs: this starts one."
-        replaces=
-    fi
+    take_over=yes
     run_the_bot
-}
-
-# A number may belong to any other program by now.
-is_the_bot() {
-    local words=() word before=
-    [[ $1 =~ ^[0-9]+$ ]] || return 1
-    { mapfile -d '' -t words <"/proc/$1/cmdline"; } 2>/dev/null
-    for word in "${words[@]}"; do
-        [[ $before != */wall_e || $word != run ]] || return 0
-        before=$word
-    done
-    return 1
 }
 
 run_the_sandbox() {
     local state=$PWD/.walle/sandbox sim bot ended code=0
-    need_rust
-    need_postgres sandbox-postgres
+    need rust sandbox-postgres
     only_one_sandbox
     forget_settings
-    build dev -p wall_e -p discord-sim
     open_cluster sandbox-postgres durable
+    build dev -p wall_e -p discord-sim
     create_database wall_e_sandbox afresh
     export DATABASE_URL
     run "$programs/wall_e" migrate
@@ -186,8 +167,7 @@ run_the_sandbox() {
 }
 
 run_the_tests() {
-    need_rust
-    need_a_clock_to_set
+    need rust test-postgres clock
     # Most of them wait most of the time: for Discord's limits, for a pause before another try.
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     on_the_test_database cargo test --workspace --locked "$@"
@@ -196,8 +176,7 @@ run_the_tests() {
 }
 
 run_the_benchmarks() {
-    need_rust
-    need_postgres bench-postgres
+    need rust bench-postgres
     forget_settings
     # The bench runs the bot as it is built beside it.
     build release -p wall_e -p wall_e-bench
@@ -208,9 +187,7 @@ run_the_benchmarks() {
 }
 
 run_the_chaos() {
-    need_rust
-    need_a_clock_to_set
-    need_postgres test-postgres
+    need rust test-postgres clock
     forget_settings
     # It plays to the bot as it is built beside it.
     build dev -p wall_e -p wall_e-chaos
@@ -225,7 +202,7 @@ on_the_database() {
     (($#)) || fail 2 "Which command? Type ./run_walle.sh database COMMAND…, such as: ./run_walle.sh database psql"
     read_settings .env
     unset WALLE_TOKEN
-    need_postgres postgres
+    need postgres
     if [[ -z ${DATABASE_URL:-} ]]; then
         open_cluster postgres durable
         create_database wall_e
@@ -240,8 +217,7 @@ on_the_database() {
 
 on_the_test_database() {
     (($#)) || fail 2 "Which command? Type ./run_walle.sh test-database COMMAND…"
-    need_rust
-    need_postgres test-postgres
+    need rust test-postgres
     forget_settings
     open_cluster test-postgres fast
     create_database wall_e_test
@@ -325,33 +301,89 @@ forget_settings() {
 }
 
 need_token() {
-    [[ -z ${WALLE_TOKEN:-} ]] || return 0
+    local missing problem
+    if [[ ${WALLE_TOKEN:-} ]]; then
+        tidy_token "$WALLE_TOKEN"
+        [[ ! $token =~ [[:space:]] ]] ||
+            fail 12 "WALLE_TOKEN holds spaces or line breaks, so it is no token: copy it again from https://discord.com/developers/applications (your application, Bot, Reset Token)."
+        export WALLE_TOKEN=$token
+        return
+    fi
     if [[ ${WALLE_TOKEN_FILE:-} ]]; then
         [[ -r $WALLE_TOKEN_FILE && -s $WALLE_TOKEN_FILE ]] && return
         # Its value is not shown: it may be the token itself, put into the wrong variable.
         fail 12 "The file that WALLE_TOKEN_FILE names is empty or cannot be read; put the bot's token there."
     fi
-    local missing="There is no bot token: take it from https://discord.com/developers/applications (your application, Bot, Reset Token) and write WALLE_TOKEN=… into $PWD/.env."
+    missing="There is no bot token: take it from https://discord.com/developers/applications (your application, Bot, Reset Token) and write WALLE_TOKEN=… into $PWD/.env.$(unknown_settings)"
     on_a_terminal || fail 12 "$missing"
     echo "The bot's token is at https://discord.com/developers/applications: your application, Bot, Reset Token." >&2
-    until [[ ${WALLE_TOKEN:-} =~ ^[A-Za-z0-9._=-]+$ ]]; do
-        read -rsp "Token (not shown): " WALLE_TOKEN || fail 12 "$missing"
+    while read -rsp "Token (not shown): " token || fail 12 "$missing"; do
         echo >&2
+        tidy_token "$token"
+        problem=$(token_problem)
+        [[ $problem ]] || break
+        echo "$problem Paste it again, or press Ctrl-C." >&2
     done
-    write_setting WALLE_TOKEN "$WALLE_TOKEN"
+    write_setting WALLE_TOKEN "$token"
+}
+
+# Sets `token`, without what people copy along: spaces around it, quotes, `Bot `, as in the header of a request.
+tidy_token() {
+    token=$1
+    if [[ $token =~ ^[[:space:]\"\']*([Bb]ot[[:space:]]+)?(.*[^[:space:]\"\'])[[:space:]\"\']*$ ]]; then
+        token=${BASH_REMATCH[2]}
+    fi
+}
+
+# Why `token` cannot be a bot's token, or nothing.
+token_problem() {
+    if [[ ! $token ]]; then
+        echo "Nothing was pasted."
+    elif [[ $token =~ ^[0-9]{17,20}$ ]]; then
+        echo "That is an id, not the token, which the page Bot shows once after Reset Token."
+    elif [[ $token =~ [^A-Za-z0-9._=-] ]]; then
+        echo "A token has letters, digits, dots, - and _ only."
+    elif [[ $token != *.*.* ]]; then
+        echo "A bot's token has three parts with dots between them; that may be the client secret or the public key."
+    fi
 }
 
 need_guild() {
+    local where="in Discord turn on Settings, Advanced, Developer Mode, right-click the server, Copy Server ID"
     [[ ! ${WALLE_GUILD_ID:-} =~ ^[0-9]{17,20}$ ]] || return 0
-    local wrong="is missing" missing
-    [[ -z ${WALLE_GUILD_ID:-} ]] || wrong="is not the 17 to 20 digits of a guild's id"
-    missing="WALLE_GUILD_ID $wrong: in Discord turn on Settings, Advanced, Developer Mode, right-click the server, Copy Server ID, and write WALLE_GUILD_ID=… into $PWD/.env."
-    if [[ ${WALLE_GUILD_ID:-} ]] || ! on_a_terminal; then fail 13 "$missing"; fi
-    echo "The guild's id: in Discord turn on Settings, Advanced, Developer Mode, then right-click the server, Copy Server ID." >&2
-    until [[ ${WALLE_GUILD_ID:-} =~ ^[0-9]{17,20}$ ]]; do
-        read -rp "Guild id (17 to 20 digits): " WALLE_GUILD_ID || fail 13 "$missing"
+    [[ -z ${WALLE_GUILD_ID:-} ]] ||
+        fail 13 "WALLE_GUILD_ID is not the 17 to 20 digits of a guild's id: $where, and write WALLE_GUILD_ID=… into $PWD/.env."
+    on_a_terminal || fail 13 "WALLE_GUILD_ID is missing: $where, and write WALLE_GUILD_ID=… into $PWD/.env.$(unknown_settings)"
+    echo "The guild's id: $where." >&2
+    while read -rp "Guild id (17 to 20 digits): " WALLE_GUILD_ID || fail 13 "WALLE_GUILD_ID is missing."; do
+        WALLE_GUILD_ID=${WALLE_GUILD_ID//[[:space:]]/}
+        [[ ! $WALLE_GUILD_ID =~ ^[0-9]{17,20}$ ]] || break
+        echo "That is not an id: it has 17 to 20 digits, and nothing else." >&2
     done
     write_setting WALLE_GUILD_ID "$WALLE_GUILD_ID"
+}
+
+# Whether the operator's own Postgres can be reached at all; the bot itself finds out the rest.
+reach_database() {
+    local host port
+    [[ $DATABASE_URL =~ ^postgres(ql)?://([^@/]*@)?(\[[^]]*\]|[^:/?,]*)(:([0-9]+))?(/[^?]*)?(\?.*)?$ ]] ||
+        fail 17 "DATABASE_URL is not of the form postgres://USER:PASSWORD@HOST/NAME: correct it in $PWD/.env. (A password with / or @ in it needs %2F or %40 for them.)"
+    host=${BASH_REMATCH[3]} port=${BASH_REMATCH[5]:-5432}
+    # A socket in a directory, or several hosts, is left to the bot.
+    [[ $host && ${BASH_REMATCH[7]-} != *host=* && $host != *%* ]] || return 0
+    host=${host#[}
+    host=${host%]}
+    # shellcheck disable=SC2016  # the inner shell's own
+    timeout 10 bash -c '(exec 3<>"/dev/tcp/$1/$2")' bash "$host" "$port" 2>/dev/null ||
+        fail 17 "The database of DATABASE_URL cannot be reached: nothing answers at $host, port $port. Start that Postgres or correct DATABASE_URL; without it, wall_e makes a private Postgres."
+}
+
+# A setting that seems missing may be there under a name with a typing mistake. (wall_e itself names them all.)
+unknown_settings() {
+    local name
+    for name in "${!WALLE_@}"; do
+        grep -q "\"$name\"" src/config.rs || echo " ($name is set, but that is no setting of wall_e.)"
+    done
 }
 
 # Replaces or adds one line of .env and keeps the others. The value is safe unquoted: its caller checked.
@@ -366,26 +398,91 @@ write_setting() {
     say "Written to .env."
 }
 
-# --- Rust and the build ------------------------------------------------------------------------------
+# --- What must be installed ---------------------------------------------------------------------------
 
-need_rust() {
-    local wanted found advice="install Rust from https://rustup.rs"
+# need PART…: all that a mode needs is there, or is installed, or is named in one answer. The parts are `rust`,
+# `clock`, or the name of a Postgres cluster. Sets pg_bin where a cluster is among them.
+need() {
+    local part rust_problem='' packages=() for_what=() code=0
+    look_for "$@"
+    if ((${#packages[@]})) && install "${packages[@]}"; then
+        look_for "$@"
+    fi
+    if ((${#packages[@]})); then
+        ((code)) || code=1
+        say "Missing: $(listed "${for_what[@]}"). Type: sudo apt-get install --no-install-recommends ${packages[*]}"
+    fi
+    [[ -z $rust_problem ]] || say "$rust_problem"
+    ((code == 0)) || fail "$code" "Then start this again."
+}
+
+# Fills need's `packages`, `for_what` and `code` with what is missing.
+look_for() {
+    packages=() for_what=() code=0
+    for part in "$@"; do
+        case $part in
+            rust)
+                look_for_rust
+                # Rust links with the C compiler, and the TLS library is partly C.
+                command -v cc >/dev/null || lacks 10 "a C compiler" gcc libc6-dev
+                if [[ $rust_problem ]]; then
+                    command -v curl >/dev/null || lacks 10 "curl, to install Rust with" curl ca-certificates
+                    code=10
+                fi
+                ;;
+            # Some tests set the bot's clock, and nobody else's.
+            clock)
+                compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || lacks 1 "libfaketime" libfaketime
+                ;;
+            *) look_for_postgres "$part" ;;
+        esac
+    done
+}
+
+lacks() {
+    ((code)) || code=$1
+    for_what+=("$2")
+    packages+=("${@:3}")
+}
+
+# "a", "a and b", "a, b and c"
+listed() {
+    local text=$1 i
+    for ((i = 2; i < $#; i++)); do text+=", ${!i}"; done
+    (($# == 1)) || text+=" and ${!#}"
+    echo "$text"
+}
+
+# Only root can; anyone else is told what to type.
+install() {
+    local no_cluster=/etc/postgresql-common/createcluster.d/wall_e.conf installed=0
+    ((EUID == 0)) && command -v apt-get >/dev/null || return 1
+    say "Installing $* with apt-get: half a minute, as a rule."
+    # Debian would make and start a cluster of its own on port 5432, which nobody asked for.
+    mkdir -p "${no_cluster%/*}"
+    echo 'create_main_cluster = false' >"$no_cluster"
+    run apt-get -qq update >/dev/null &&
+        DEBIAN_FRONTEND=noninteractive run apt-get -qq -y --no-install-recommends install "$@" </dev/null >/dev/null ||
+        installed=$?
+    rm -f "$no_cluster"
+    return "$installed"
+}
+
+# Sets `rust_problem`, empty where Rust is as it must be.
+look_for_rust() {
+    local wanted found advice="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh (or see https://rustup.rs)"
     wanted=$(sed -n '/^rust-version = /{s/.*"\(.*\)".*/\1/p;q}' Cargo.toml)
     PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
     found=$({ cargo --version && rustc --version; } 2>/dev/null | cut -d ' ' -f 2 | sort -V | sed q) || found=
-    [[ $found ]] || fail 10 "Rust is missing: $advice, then start this again."
-    [[ $(printf '%s\n' "$wanted" "$found" | sort -V | sed q) == "$wanted" ]] ||
-        fail 10 "Rust $found is too old, wall_e needs $wanted or newer: type rustup update, or $advice."
-    # Rust links with the C compiler, and the TLS library is partly C.
-    command -v cc >/dev/null || apt_install gcc libc6-dev ||
-        fail 10 "Rust needs a C compiler: type sudo apt-get install gcc libc6-dev, then start this again."
+    rust_problem=
+    if [[ ! $found ]]; then
+        rust_problem="Rust is missing. Type: $advice"
+    elif [[ $(printf '%s\n' "$wanted" "$found" | sort -V | sed q) != "$wanted" ]]; then
+        rust_problem="Rust $found is too old: wall_e needs $wanted or newer. Type: rustup update; or, if that is not there: $advice"
+    fi
 }
 
-# Some tests set the bot's clock, and nobody else's.
-need_a_clock_to_set() {
-    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || apt_install libfaketime ||
-        fail 1 "The tests need libfaketime: type sudo apt-get install libfaketime, then start this again."
-}
+# --- The build ---------------------------------------------------------------------------------------
 
 # build PROFILE PACKAGE-ARGUMENTS…: builds and sets `programs`, the directory with the result.
 build() {
@@ -435,18 +532,20 @@ await_simulator() {
 
 # --- Postgres: its binaries --------------------------------------------------------------------------
 
-# need_postgres CLUSTER: an existing cluster needs the major version that made it, a new one the newest.
-need_postgres() {
-    local major='' advice="type sudo apt-get install postgresql"
+# An existing cluster needs the major version that made it, a new one the newest.
+look_for_postgres() {
+    local major='' what="Postgres 13 or newer"
     [[ ! -r .walle/$1/data/PG_VERSION ]] || major=$(<".walle/$1/data/PG_VERSION")
     find_postgres "$major" && return
     if [[ $major ]]; then
-        install_postgres "postgresql-$major" && find_postgres "$major" && return
-        fail 11 "$PWD/.walle/$1 was made by Postgres $major, which is not installed: type sudo apt-get install postgresql-$major, or move the data with pg_upgrade$([[ $1 == postgres ]] || echo ' (or delete the directory: it holds nothing of value)')."
+        what="Postgres $major (which made $PWD/.walle/$1"
+        [[ $1 == postgres ]] || what+="; that directory holds nothing of value, and may be deleted instead"
+        lacks 11 "$what)" "postgresql-$major"
+    else
+        [[ -z ${pg_too_old:-} ]] || what+=" (only version $pg_too_old is there)"
+        [[ $1 != postgres ]] || what+=" (or a DATABASE_URL in .env that names one elsewhere)"
+        lacks 11 "$what" postgresql
     fi
-    install_postgres postgresql && find_postgres "" && return
-    [[ $1 != postgres ]] || advice+=", or set DATABASE_URL to one elsewhere"
-    fail 11 "Postgres 13 or newer is missing${pg_too_old:+ (found only version $pg_too_old)}: $advice, then start this again."
 }
 
 # Sets pg_bin to the newest usable binaries, or to those of one major version.
@@ -462,24 +561,6 @@ find_postgres() {
         fi
     done
     ((newest > 12))
-}
-
-# Debian would make and start a cluster of its own on port 5432, which nobody asked for.
-install_postgres() {
-    local no_cluster=/etc/postgresql-common/createcluster.d/wall_e.conf code=0
-    ((EUID == 0)) || return 1
-    mkdir -p "${no_cluster%/*}"
-    echo 'create_main_cluster = false' >"$no_cluster"
-    apt_install "$1" || code=$?
-    rm -f "$no_cluster"
-    return "$code"
-}
-
-apt_install() {
-    ((EUID == 0)) && command -v apt-get >/dev/null || return 1
-    say "Installing $* with apt-get: half a minute, as a rule."
-    run apt-get -qq update >/dev/null &&
-        DEBIAN_FRONTEND=noninteractive run apt-get -qq -y --no-install-recommends install "$@" </dev/null >/dev/null
 }
 
 # --- Postgres: a private cluster ---------------------------------------------------------------------
@@ -749,8 +830,6 @@ on_exit() {
     trap '' HUP INT TERM PIPE
     set +e
     stop_children
-    # One that did not get as far as to take over leaves the other in its place.
-    [[ -z $replaces ]] || ! is_the_bot "$replaces" || echo "$replaces" >.walle/bot.pid
     close_cluster
     [[ -z $bot_decides ]] || code=${last_code:-$code}
     exit "$code"
@@ -775,7 +854,7 @@ invoked_from=$PWD
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 # A closed stdin would break what is started with a copy of it.
 [[ -e /proc/self/fd/0 ]] || exec </dev/null
-children=() child='' replaces='' bot_decides='' cluster_open='' starting='' pg_bin='' pg_too_old='' home='' socket='' programs=''
+children=() child='' token='' take_over='' bot_decides='' cluster_open='' starting='' pg_bin='' pg_too_old='' home='' socket='' programs=''
 as_owner=(setpriv --pdeathsig TERM --)
 trap on_exit EXIT
 trap 'exit 129' HUP

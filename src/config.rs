@@ -8,6 +8,7 @@
     reason = "a doc comment on a flattened field would stand in --help"
 )]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use chrono::NaiveTime;
 use chrono_tz::Tz;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::error::ErrorKind as Mistake;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::error::Stop;
@@ -48,6 +49,54 @@ pub enum Command {
     Import(Import),
     /// Check that the database is sound, or that it is what a message log comes to
     Check(Check),
+}
+
+/// A variable that is named like a setting, and that nothing reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownSetting {
+    pub name: String,
+    /// The setting that was probably meant.
+    pub nearest: Option<String>,
+}
+
+/// The variables of the environment that begin with `WALLE_` and are no setting.
+pub fn unknown_settings() -> Vec<UnknownSetting> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    unknown_among(names)
+}
+
+fn unknown_among(names: impl Iterator<Item = String>) -> Vec<UnknownSetting> {
+    let known = setting_names();
+    let unknown = names.filter(|name| name.starts_with("WALLE_") && !known.contains(name));
+    let mut unknown: Vec<_> = unknown
+        .map(|name| UnknownSetting {
+            nearest: nearest(&name, &known),
+            name,
+        })
+        .collect();
+    unknown.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    unknown
+}
+
+/// What the subcommands read from the environment.
+fn setting_names() -> BTreeSet<String> {
+    let cli = Cli::command();
+    let args = cli.get_arguments();
+    let args = args.chain(
+        cli.get_subcommands()
+            .flat_map(|command| command.get_arguments()),
+    );
+    let names = args.filter_map(|arg| arg.get_env()?.to_str());
+    names.map(ToOwned::to_owned).collect()
+}
+
+/// The known name that takes the fewest changes, if it takes few.
+fn nearest(name: &str, known: &BTreeSet<String>) -> Option<String> {
+    let by_distance = known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known));
+    let (distance, nearest) = by_distance.min()?;
+    (distance <= 3 + name.len() / 8).then(|| nearest.clone())
 }
 
 /// How to log.
@@ -643,6 +692,30 @@ mod tests {
         fn nothing_that_is_set_breaks_a_setting(text in "\\PC{0,40}|https?://[^ ]{0,30}") {
             let _ = (origin(&text), prefix(&text), zone(&text), hours(&text));
         }
+    }
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_named_with_the_nearest_setting() {
+        let names = [
+            "WALLE_PREFIX",
+            "WALLE_TOKEN_FILE",
+            "WALLE_LOG_FORMAT",
+            "WALLE_TOKN",
+            "WALLE_MODERATOR_ROLE",
+            "WALLE_SOMETHING_ELSE_ALTOGETHER",
+            "PATH",
+        ];
+        let found = unknown_among(names.map(str::to_owned).into_iter());
+        let found: Vec<_> = found
+            .iter()
+            .map(|unknown| (unknown.name.as_str(), unknown.nearest.as_deref()))
+            .collect();
+        let expected = [
+            ("WALLE_MODERATOR_ROLE", Some("WALLE_MODERATOR_ROLES")),
+            ("WALLE_SOMETHING_ELSE_ALTOGETHER", None),
+            ("WALLE_TOKN", Some("WALLE_TOKEN")),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

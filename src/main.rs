@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 use wall_e::app;
-use wall_e::config::{Cli, Command, Log, LogFormat};
+use wall_e::config::{self, Cli, Command, Log, LogFormat, UnknownSetting};
 use wall_e::discord::overheard::{Overheard, overhear};
 use wall_e::error::Stop;
 
@@ -32,6 +32,13 @@ fn main() -> ExitCode {
     let overheard = start_log(&cli.log);
     if let Err(error) = sealed {
         tracing::warn!(%error, "a core dump of this process could not be ruled out: it would hold the token");
+    }
+    for UnknownSetting { name, nearest } in config::unknown_settings() {
+        let hint = nearest.map(|nearest| format!("; did you mean {nearest}?"));
+        tracing::warn!(
+            "{name} is set, but is no setting of wall_e{}",
+            hint.unwrap_or_default()
+        );
     }
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

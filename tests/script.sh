@@ -18,9 +18,25 @@ test_a_mistyped_mode_is_told_what_to_type() {
 
 test_old_or_missing_rust_is_10() {
     RUST=1.60.0 expect 10 ./run_walle.sh sandbox
-    says "Rust 1.60.0 is too old"
+    says "Rust 1.60.0 is too old: wall_e needs"
     RUST='' expect 10 ./run_walle.sh
-    says "Rust is missing"
+    says "Rust is missing. Type: curl"
+}
+
+test_all_that_is_missing_is_named_in_one_answer() {
+    # Nobody installs anything here: no apt-get is found.
+    local name
+    mkdir minimal
+    for name in bash basename cat cut date dirname env grep head id mkdir od realpath sed setpriv setsid sha256sum sort stat tail; do
+        ln -s "$(command -v "$name")" minimal/
+    done
+    sed "s#/usr/lib/postgresql#$PWD/nowhere#; s#/usr/lib/\*/faketime#$PWD/nowhere#" "$repo/run_walle.sh" >run_walle.sh
+    PATH=$PWD/minimal HOME=$PWD expect 10 ./run_walle.sh test
+    says "Missing: a C compiler, curl, to install Rust with, Postgres 13 or newer and libfaketime. Type: sudo apt-get install --no-install-recommends gcc libc6-dev curl ca-certificates postgresql libfaketime"
+    says "Rust is missing. Type: curl"
+    PATH=$PWD/bin:$PWD/minimal HOME=$PWD WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 10 ./run_walle.sh
+    says "Missing: a C compiler and Postgres 13 or newer (or a DATABASE_URL in .env that names one elsewhere). Type: "
+    none_of grep "Rust is missing" out
 }
 
 test_missing_settings_are_12_and_13() {
@@ -31,14 +47,33 @@ test_missing_settings_are_12_and_13() {
     none_of grep canary out
     WALLE_TOKEN=secret expect 13 ./run_walle.sh
     says "WALLE_GUILD_ID is missing"
+    WALLE_TOKN=canary expect 12 ./run_walle.sh
+    says "(WALLE_TOKN is set, but that is no setting of wall_e.)"
+    none_of grep canary out
+    WALLE_TOKEN=$'secret\ncanary' expect 12 ./run_walle.sh
+    says "WALLE_TOKEN holds spaces or line breaks"
+    none_of grep canary out
     WALLE_TOKEN=secret WALLE_GUILD_ID=abc expect 13 ./run_walle.sh
     says "is not the 17 to 20 digits"
+}
+
+test_a_database_that_cannot_be_reached_is_17_before_the_build() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild BUILD='echo built >>calls'
+    DATABASE_URL=postgres://me:canary@127.0.0.1:1/wall_e expect 17 ./run_walle.sh
+    says "nothing answers at 127.0.0.1, port 1"
+    DATABASE_URL=postgres://me:canary/@127.0.0.1/wall_e expect 17 ./run_walle.sh
+    says "is not of the form postgres://"
+    DATABASE_URL=mysql://me:canary@127.0.0.1/wall_e expect 17 ./run_walle.sh
+    none_of grep canary out
+    [[ ! -e calls ]]
+    DATABASE_URL='postgres:///wall_e?host=/nowhere' expect 0 ./run_walle.sh
+    grep -qx built calls
 }
 
 test_settings_are_read_not_run() {
     cat >.env <<EOF
 # a comment
-export WALLE_TOKEN = 'a \$(touch ran) "b"'   # another
+export WALLE_TOKEN = 'Bot a\$(touch_ran)"b'   # another
 WALLE_GUILD_ID=$guild # a third
 WALLE_PREFIX="!"
 RUST_LOG=
@@ -46,16 +81,16 @@ OTHER=1
 EOF
     printf 'WALLE_MODERATOR_ROLES="A, B"\r\nWALLE_TIMEZONE=UTC' >>.env
     chmod 644 .env
-    WALLE_PREFIX="?" DATABASE_URL=postgres://mine expect 0 ./run_walle.sh
+    WALLE_PREFIX="?" DATABASE_URL=postgres:///mine expect 0 ./run_walle.sh
     says "others on this machine could read .env"
     says "OTHER is no setting"
     [[ $(stat -c %a .env) == 600 && ! -e ran ]]
-    bot_saw "WALLE_TOKEN=a \$(touch ran) \"b\""
+    bot_saw "WALLE_TOKEN=a\$(touch_ran)\"b"
     bot_saw "WALLE_GUILD_ID=$guild"
     bot_saw 'WALLE_PREFIX=?'
     bot_saw 'WALLE_MODERATOR_ROLES=A, B'
     bot_saw 'WALLE_TIMEZONE=UTC'
-    bot_saw 'DATABASE_URL=postgres://mine'
+    bot_saw 'DATABASE_URL=postgres:///mine'
     echo 'WALLE_TOKEN secret' >.env
     expect 1 ./run_walle.sh
     says "Line 1 of .env is not KEY=VALUE"
@@ -64,7 +99,7 @@ EOF
 
 test_settings_may_be_written_on_windows() {
     printf '\xEF\xBB\xBFWALLE_TOKEN=secret\r\nWALLE_GUILD_ID=%s\r\n' "$guild" >.env
-    DATABASE_URL=postgres://mine expect 0 ./run_walle.sh
+    DATABASE_URL=postgres:///mine expect 0 ./run_walle.sh
     bot_saw 'WALLE_TOKEN=secret'
     bot_saw "WALLE_GUILD_ID=$guild"
     printf 'WALLE_TOKEN=secret\n' | iconv -t UTF-16 >.env
@@ -75,11 +110,15 @@ test_settings_may_be_written_on_windows() {
 
 test_the_terminal_is_asked_and_env_is_written() {
     printf '\xEF\xBB\xBFWALLE_PREFIX="!"\n' >.env
-    printf '%s\n' 'a b' 'to-ken_1.x' 12 "$guild" | on_a_terminal env DATABASE_URL=postgres://mine ./run_walle.sh
-    [[ $(cat .env) == "WALLE_PREFIX=\"!\""$'\n'"WALLE_TOKEN=to-ken_1.x"$'\n'"WALLE_GUILD_ID=$guild" ]]
+    printf '%s\n' 'a b' '' "$guild" 'an.unfinished' ' "Bot to-ken_1.x.y" ' 12 " $guild " | on_a_terminal env DATABASE_URL=postgres:///mine ./run_walle.sh
+    [[ $(cat .env) == "WALLE_PREFIX=\"!\""$'\n'"WALLE_TOKEN=to-ken_1.x.y"$'\n'"WALLE_GUILD_ID=$guild" ]]
     [[ $(stat -c %a .env) == 600 ]]
-    bot_saw 'WALLE_TOKEN=to-ken_1.x'
+    bot_saw 'WALLE_TOKEN=to-ken_1.x.y'
     grep -q 'Copy Server ID' out
+    local reason
+    for reason in 'Nothing was pasted' 'That is an id' 'letters, digits' 'three parts' '17 to 20 digits, and nothing else'; do
+        grep -q "$reason" out
+    done
 }
 
 test_invented_users_are_refused() {
@@ -95,7 +134,7 @@ test_invented_users_are_refused() {
     expect 2 ./run_walle.sh --fixtures other
     says "made-up users"
     echo '[]' >other/mine.json
-    (cd other && DATABASE_URL=postgres://mine expect 0 ../run_walle.sh --fixtures .)
+    (cd other && DATABASE_URL=postgres:///mine expect 0 ../run_walle.sh --fixtures .)
     grep -qF "import django --fresh-only $PWD/other/mine.json" calls
 }
 
@@ -127,48 +166,34 @@ test_a_second_start_uses_the_running_cluster_and_leaves_it() {
     stopped postgres
 }
 
-test_a_deploy_ends_the_old_bot_and_leaves_it_its_postgres() {
+test_a_deploy_takes_over_and_leaves_the_old_start_its_postgres() {
     export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
     # shellcheck disable=SC2016  # the stand-ins' own variables
     local stay='sleep 30 & trap "kill $!; exit 143" TERM; wait'
     BOT=$stay ./run_walle.sh >old 2>&1 &
     local old=$! new server code=0
-    eventually grep -q "^run" calls
+    eventually grep -qx "run" calls
     server=$(server_of postgres)
-    # One that fails before it stands by changes nothing.
-    local running
-    running=$(<.walle/bot.pid)
+    # One that fails before it stands by changes nothing, and nor does one that is ended.
     BOT='exit 17' expect 17 ./run_walle.sh deploy
-    kill -0 $old
-    [[ $(<.walle/bot.pid) == "$running" ]]
-    # Nor does one that is ended before it stands by.
     : >bot_env
     BOT=$stay ./run_walle.sh deploy >new 2>&1 &
     new=$!
     eventually test -s bot_env
-    eventually grep -qvx "$running" .walle/bot.pid
     kill -TERM $new
     wait $new || true
     kill -0 $old
-    [[ $(<.walle/bot.pid) == "$running" ]]
-    # The stand-in of a bot does what it is asked to: it ends the one that it replaces.
-    # shellcheck disable=SC2016
-    BOT='if [ "$2" = --replaces ]; then kill -TERM "$3"; echo took over >>calls; fi;'$stay \
-        ./run_walle.sh deploy >new 2>&1 &
+    # The bots themselves agree who ends (tests/it/lifecycle.rs): here the old one does.
+    : >calls
+    BOT=$stay ./run_walle.sh deploy >new 2>&1 &
     new=$!
-    eventually grep -q "^took over" calls
+    eventually grep -qx "run --take-over" calls
+    kill -TERM $old
     wait $old || code=$?
     [[ $code == 143 && $(server_of postgres) == "$server" ]]
     kill -TERM $new
     wait $new || true
     stopped postgres
-    BOT='exit 0' expect 0 ./run_walle.sh deploy
-    says "No bot was started here that still runs"
-    # Somebody else's program, which has the number by now and the word on its command line.
-    bash -c 'sleep 30; true' psql wall_e &
-    echo $! >.walle/bot.pid
-    BOT='exit 0' expect 0 ./run_walle.sh deploy
-    says "No bot was started here that still runs"
 }
 
 test_roles_are_verified_with_the_bots_settings() {
@@ -258,7 +283,7 @@ test_the_cluster_of_another_version_is_11() {
     chmod 755 .walle/test-postgres .walle/test-postgres/data
     echo 9 >.walle/test-postgres/data/PG_VERSION
     expect 11 ./run_walle.sh test-database true
-    says "was made by Postgres 9"
+    says "Missing: Postgres 9 (which made "
 }
 
 test_long_and_odd_paths_get_a_short_socket() {
@@ -322,6 +347,8 @@ make_checkout() {
     mkdir -p "$1/bin" "$1/fixtures/sandbox"
     cd "$1"
     cp "$repo/run_walle.sh" "$repo/Cargo.toml" .
+    mkdir src
+    cp "$repo/src/config.rs" src/
     echo '[{}]' >fixtures/sandbox/levels.json
     echo '[{"invented": true}]' >fixtures/sandbox/userpoints.json
     stand_in bin/rustc '[ "$RUST" ] && echo "rustc $RUST (abc)"'

@@ -31,6 +31,22 @@ async fn what_is_refused_is_named_and_never_quoted() {
 }
 
 #[tokio::test]
+async fn a_variable_that_nothing_reads_is_named_without_its_value() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    let url = "postgres://nobody@127.0.0.1:1/none";
+    let mut bot = Bot::launch(&sim, url, &[("WALLE_PREFX", CANARY)]);
+    bot.ended().await;
+    let said = bot.log();
+    assert!(
+        said.contains(
+            "WALLE_PREFX is set, but is no setting of wall_e; did you mean WALLE_PREFIX?"
+        ),
+        "{said}"
+    );
+    assert!(!said.contains("canary"), "{said}");
+}
+
+#[tokio::test]
 async fn why_the_bot_ends_is_said_whatever_the_filter() {
     let database = TestDatabase::migrated().await;
     let sim = Sim::start(World::new()).await.unwrap();

@@ -42,6 +42,7 @@ mod startup;
 mod table;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -145,8 +146,13 @@ fn bench(sections: &[Section], effort: Effort, judge: Judge) -> anyhow::Result<(
         some => some,
     };
     let mut table = Table::default();
-    for section in chosen {
+    for (number, section) in (1..).zip(chosen) {
+        let name = section.to_possible_value();
+        let name = name.as_ref().map_or("", |value| value.get_name());
+        table::progress(&format!("{name}, part {number} of {} …", chosen.len()));
+        let started = Instant::now();
         table.extend(runtime.block_on(measure_section(*section, effort))?);
+        table::progress(&format!("{name} took {} s.", started.elapsed().as_secs()));
     }
     table.print()?;
     let missed = table.missed(judge);
