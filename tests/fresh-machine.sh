@@ -42,7 +42,8 @@ try_as() {
     lend_the_network
     [[ $1 == root ]] || on_the_machine root useradd --create-home --shell /bin/bash user
     git clone -q --bare "$repo" "$machine/srv/wall_e.git"
-    chmod -R a+rX "$machine/srv/wall_e.git"
+    # git reads no repository of someone else.
+    on_the_machine root chown -R "$1:$1" /srv/wall_e.git
 
     if [[ $1 == user ]]; then
         step "user: without anything installed, one answer names all that is missing"
