@@ -15,7 +15,8 @@ use chrono_tz::Tz;
 use crate::discord::wire::BareMessage;
 use crate::import;
 use crate::leveling::discord_time::newest_believed;
-use crate::leveling::{Levels, MessageId, Points, Standing, Timestamp, UserId};
+use crate::leveling::{Grouped, Levels, MessageId, Points, Standing, Timestamp, UserId};
+use crate::output::print_line;
 use crate::store::xp_change;
 use crate::store::xp_day::{self, DayTotal};
 use crate::store::{self, Connection, Database};
@@ -153,7 +154,6 @@ fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
 
 /// The messages of a log that may earn XP: none from the future, which the bot refuses. There
 /// is no Discord to ask what time it is: it is no earlier than the bot's frontier.
-#[expect(clippy::print_stdout, reason = "part of the answer of a command")]
 fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen>> {
     let TextFile { text, encoding } =
         text_file::read(path).map_err(|error| anyhow!("{} {error}", path.display()))?;
@@ -166,7 +166,9 @@ fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen
         messages.retain(|seen| seen.message <= newest);
         let left_out = all - messages.len();
         if left_out > 0 {
-            println!("Messages left out, since their ids are from the future: {left_out}.");
+            print_line(&format!(
+                "Messages left out, since their ids are from the future: {left_out}."
+            ))?;
         }
     }
     Ok(messages)
@@ -219,19 +221,16 @@ fn describe(standing: &Standing) -> String {
     )
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
 fn report(differences: &[String], stored: &Rows) -> anyhow::Result<()> {
     for line in differences.iter().take(SHOWN) {
-        println!("{line}");
+        print_line(line)?;
     }
     match differences.len() {
         0 => {
-            println!(
-                "{} users and {} days: nothing is wrong.",
-                stored.users.len(),
-                stored.days.len()
-            );
-            Ok(())
+            let (users, days) = (Grouped(stored.users.len()), Grouped(stored.days.len()));
+            Ok(print_line(&format!(
+                "{users} users and {days} days: nothing is wrong."
+            ))?)
         }
         count => bail!(
             "{count} rows are not what they should be{}",

@@ -82,10 +82,7 @@ fn unknown_among(names: impl Iterator<Item = String>) -> Vec<UnknownSetting> {
 fn setting_names() -> BTreeSet<String> {
     let cli = Cli::command();
     let args = cli.get_arguments();
-    let args = args.chain(
-        cli.get_subcommands()
-            .flat_map(|command| command.get_arguments()),
-    );
+    let args = args.chain(cli.get_subcommands().flat_map(clap::Command::get_arguments));
     let names = args.filter_map(|arg| arg.get_env()?.to_str());
     names.map(ToOwned::to_owned).collect()
 }

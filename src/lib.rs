@@ -4,7 +4,7 @@
 //!
 //! - [`leveling`] the rules, pure: ids, the curve, what a message earns, ranks, names
 //! - [`backoff`] how long to wait before trying again; [`text_file`] files in the encodings
-//!   that people's tools write
+//!   that people's tools write; [`output`] what a command prints
 //! - [`store`] Postgres: one file for each table, and the [lease](store::lease) on the whole
 //! - [`xp`] the cache everyone reads and the engine, the one task that writes XP
 //! - [`error`] who is told what; [`config`] flags and environment
@@ -171,6 +171,7 @@ pub mod error;
 pub mod import;
 pub mod leveling;
 pub mod listeners;
+pub mod output;
 pub mod profiles;
 pub mod roles;
 pub mod store;

@@ -81,7 +81,7 @@ until [[ -e ../sim/env ]]; do sleep 0.1; done
 cp ../sim/env .env
 until_said() {
     local tenths
-    for ((tenths = 0; tenths < 9000; tenths++)); do
+    for ((tenths = 0; tenths < 36000; tenths++)); do
         ! grep -q "$2" "$1" || return 0
         sleep 0.1
     done

@@ -8,7 +8,7 @@ use super::rights::{Right, guild_roles};
 use super::{Context, Error, Manual, answer, settle};
 use crate::discord::buttons::{self, List};
 use crate::discord::reply::{INFO, Reply};
-use crate::leveling::{GuildRole, Level, UserId, escape};
+use crate::leveling::{Grouped, GuildRole, Level, UserId, escape};
 use crate::xp::XpCache;
 
 /// List the levels that carry a role
@@ -55,13 +55,13 @@ impl Listed {
         let present = |(level, role): &(&Level, Option<&GuildRole>)| {
             let reached = match xp.reached(level.total_points_required) {
                 1 => "1 member".to_owned(),
-                count => format!("{count} members"),
+                count => format!("{} members", Grouped(count)),
             };
             let role = (*role)?;
-            let (number, name) = (level.number, escape(&role.name));
+            // A mention of a role shows its name to everyone in the guild.
             Some(format!(
-                "{number} - <@&{}> {name} - reached by {reached}",
-                role.id
+                "{} - <@&{}> - reached by {reached}",
+                level.number, role.id
             ))
         };
         let absent = |(level, _): &(&Level, Option<&GuildRole>)| {

@@ -91,7 +91,8 @@ impl Pressed<'_> {
             return Err(UserError(NO_BUTTON.to_owned()).into());
         };
         if caller.is_some_and(|caller| caller.get() != press.user.id.get()) {
-            tracing::info!(user = %press.user.id, ?wish, "someone pressed another's button");
+            let button = &press.data.custom_id;
+            tracing::info!(user = %press.user.id, button, "someone pressed another's button");
             let sentence = "Only the person who asked can use these buttons.";
             return Err(UserError(sentence.to_owned()).into());
         }
@@ -117,7 +118,7 @@ impl Pressed<'_> {
                 conversation.replace(rest, &page).await?;
             }
             Wish::RestoreRole { .. } | Wish::DropName { .. } | Wish::AllowRemovals { .. } => {
-                self.check(Right::Moderator, wish).await?;
+                self.check(Right::Moderator).await?;
                 // The council's message stays as it is until the problem is solved.
                 conversation.defer_privately(rest).await?;
                 let reply = self.for_the_council(&self.scene(caller)?, wish).await;
@@ -126,7 +127,7 @@ impl Pressed<'_> {
                 conversation.answer(rest, &reply.private()).await?;
             }
             Wish::ResetProfiles => {
-                self.check(Right::Operator, wish).await?;
+                self.check(Right::Operator).await?;
                 let working = Reply::text("One moment …");
                 conversation.replace(rest, &working).await?;
                 let reply = self.reset_profiles(caller).await;
@@ -135,7 +136,7 @@ impl Pressed<'_> {
                 conversation.replace(rest, &reply).await?;
             }
             Wish::Take { .. } | Wish::OfferDelete { .. } | Wish::Delete { .. } => {
-                self.check(Right::Moderator, wish).await?;
+                self.check(Right::Moderator).await?;
                 // What follows may take more than 3 s; and who presses twice means it once.
                 let working = Reply::text("One moment …");
                 conversation.replace(rest, &working).await?;
@@ -228,8 +229,7 @@ impl Pressed<'_> {
                 Ok(ranks::draw(self.data, caller, page).await)
             }
             List::Levels => {
-                self.check(Right::Moderator, Wish::Turn { list, from, to })
-                    .await?;
+                self.check(Right::Moderator).await?;
                 let roles = guild_roles(self.data).await?;
                 let list = Listed::new(xp, &roles);
                 Ok(list.draw(caller, turned(from, to, list.pages())))
@@ -237,8 +237,8 @@ impl Pressed<'_> {
         }
     }
 
-    /// Whether whoever pressed has the right, now.
-    async fn check(&self, right: Right, wish: Wish) -> Result<(), Error> {
+    /// Whether the person who pressed has the right, now.
+    async fn check(&self, right: Right) -> Result<(), Error> {
         let member = self.press.member.as_ref();
         let rights = &self.data.setting.rights;
         let caller = rights.caller_of_member(self.data, member).await;
@@ -246,7 +246,8 @@ impl Pressed<'_> {
             return Ok(());
         }
         let user = self.press.user.id;
-        tracing::warn!(%user, ?wish, "someone without the right pressed a button");
+        let button = &self.press.data.custom_id;
+        tracing::warn!(%user, button, "someone without the right pressed a button");
         Err(rights.refusal(right, &caller).into())
     }
 

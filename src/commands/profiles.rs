@@ -13,7 +13,7 @@ use super::{Context, Error, Manual, answer, defer, usage};
 use crate::discord::buttons::{Look, Wish, row};
 use crate::discord::reply::{INFO, Reply, fitting_lines};
 use crate::error::UserError;
-use crate::leveling::{UserId, escape, escape_text};
+use crate::leveling::{Grouped, UserId, escape, escape_text};
 use crate::profiles::MOST_ATTEMPTS;
 use crate::store::updated_user::{self, Failed, Queue};
 use crate::store::user_point::profiles;
@@ -107,7 +107,9 @@ async fn reset_all_attempts(ctx: Context<'_>) -> Result<String, Error> {
     tracing::info!(by = %caller_id(ctx)?, users, parked, "all failed attempts were reset");
     let people = if users == 1 { "user" } else { "users" };
     Ok(format!(
-        "Forgotten: the failed attempts at the avatars of {users} {people}, {parked} of them parked. They are tried again now."
+        "Forgotten: the failed attempts at the avatars of {} {people}, {} of them parked. They are tried again now.",
+        Grouped(users),
+        Grouped(parked)
     ))
 }
 
@@ -195,9 +197,10 @@ impl SlashArgument for All {
 pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
     let users = ctx.data().setting.xp.len();
     let question = format!(
-        "This drops the stored avatars of up to {users} users, all but those whose account is gone, and spreads anew \
-         when they are looked up. Names and XP stay. The avatars are copied anew, about one a second; until then the leaderboard shows \
-         Discord's default ones."
+        "This drops the stored avatars of up to {} users and spreads out again when they are looked up. Accounts that \
+         are gone keep theirs; names and XP stay. The avatars are then copied again, about one a second; until then the \
+         leaderboard shows Discord's default ones.",
+        Grouped(users)
     );
     let buttons = [
         (Wish::ResetProfiles, "Drop all avatars", Look::Dangerous),
@@ -235,8 +238,9 @@ impl AvatarReset {
                 let users = self.users;
                 tracing::error!(%error, users, "avatars were dropped, and not all of them");
                 let sentence = format!(
-                    "The avatars of {users} users are dropped, and then the database did not answer. \
-                     Type `reset_profiles` again to drop the rest."
+                    "The avatars of {} users are dropped, and then the database did not answer. \
+                     Type `reset_profiles` again to drop the rest.",
+                    Grouped(users)
                 );
                 return Err(UserError(sentence).into());
             }
@@ -254,7 +258,9 @@ impl AvatarReset {
         } = self;
         tracing::warn!(%by, users, pictures, "all avatars and buckets were dropped");
         Reply::text(format!(
-            "The avatars of {users} users are dropped. Avatars to copy: {pictures}; `profile_queue` shows how many are left."
+            "The avatars of {} users are dropped. Avatars to copy: {}; `profile_queue` shows how many are left.",
+            Grouped(users),
+            Grouped(pictures)
         ))
     }
 }
@@ -268,13 +274,17 @@ fn describe(queue: &Queue, failed: &[Failed], names: &Names) -> String {
         parked,
     } = queue;
     let mut lines = vec![
-        format!("Names to store: {unstored}"),
-        format!("Avatars to copy: {pictures}, of which {failing} have failed before"),
-        format!("Parked after {MOST_ATTEMPTS} attempts: {parked}"),
+        format!("Names to store: {}", Grouped(unstored)),
+        format!(
+            "Avatars to copy: {}, of which {} have failed before",
+            Grouped(pictures),
+            Grouped(failing)
+        ),
+        format!("Parked after {MOST_ATTEMPTS} attempts: {}", Grouped(parked)),
     ];
     if let Some(oldest) = oldest {
         lines.push(format!(
-            "The oldest waits since <t:{}:R>",
+            "The oldest has been waiting since <t:{}:R>",
             oldest.timestamp()
         ));
     }

@@ -7,7 +7,7 @@ use super::rights::Right;
 use super::target::Target;
 use super::{Context, Error, Manual, answer, settle};
 use crate::discord::reply::{INFO, Reply};
-use crate::leveling::escape;
+use crate::leveling::{Grouped, escape};
 use crate::xp::Card;
 
 /// Show a stat card: XP, messages, rank and level
@@ -44,9 +44,10 @@ pub(super) async fn rank(
 
 /// The card's lines.
 fn describe(card: &Card) -> String {
+    let into_level = Grouped(card.progress.into_level);
     let xp = match card.progress.needed {
-        Some(needed) => format!("{} / {needed} XP", card.progress.into_level),
-        None => format!("{} XP", card.progress.into_level),
+        Some(needed) => format!("{into_level} / {} XP", Grouped(needed)),
+        None => format!("{into_level} XP"),
     };
     let Card {
         standing,
@@ -55,7 +56,10 @@ fn describe(card: &Card) -> String {
         ..
     } = card;
     format!(
-        "{xp}\nTotal Messages: {}\nRank # {rank}\nLevel # {}",
-        standing.message_count, progress.level
+        "{xp}\nTotal XP: {}\nTotal Messages: {}\nRank #{}\nLevel #{}",
+        Grouped(standing.points),
+        Grouped(standing.message_count),
+        Grouped(rank),
+        progress.level
     )
 }

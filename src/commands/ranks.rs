@@ -12,7 +12,7 @@ use super::{Context, Data, Error, Manual, answer, settle};
 use crate::discord::buttons::{self, List};
 use crate::discord::reply::{INFO, Reply};
 use crate::error::UserError;
-use crate::leveling::UserId;
+use crate::leveling::{Grouped, UserId};
 use crate::xp::{Row, XpCache};
 
 /// Rows on a page.
@@ -54,7 +54,7 @@ pub(super) async fn draw(data: &Data, caller: UserId, page: usize) -> Reply {
     let users: Vec<UserId> = rows.iter().map(|row| row.user).collect();
     let names = Names::read(&data.setting.database, &users).await;
     let lines: Vec<String> = rows.iter().map(|row| line(row, &names, caller)).collect();
-    let footer = format!("{page}/{}", pages(xp));
+    let footer = format!("{}/{}", Grouped(page), Grouped(pages(xp)));
     let embed = CreateEmbed::new()
         .title("Rank - User - Messages - XP - Level")
         .description(lines.join("\n"))
@@ -74,9 +74,13 @@ pub(super) fn existing(page: i64, pages: usize) -> Result<usize, UserError> {
     let there = asked.filter(|page| (1..=pages).contains(page));
     there.ok_or_else(|| {
         UserError(if pages == 1 {
-            format!("There is no page {page}; there is only page 1.")
+            format!("There is no page {}; there is only page 1.", Grouped(page))
         } else {
-            format!("There is no page {page}; the pages are 1 to {pages}.")
+            format!(
+                "There is no page {}; the pages are 1 to {}.",
+                Grouped(page),
+                Grouped(pages)
+            )
         })
     })
 }
@@ -99,7 +103,11 @@ fn line(row: &Row, names: &Names, caller: UserId) -> String {
         standing,
         level,
     } = row;
-    let (messages, points) = (standing.message_count, standing.points);
+    let (rank, messages, points) = (
+        Grouped(rank),
+        Grouped(standing.message_count),
+        Grouped(standing.points),
+    );
     let who = names.with_mention(*user);
     let line = format!("{rank} - {who} - {messages} - {points} - {level}");
     if *user == caller {

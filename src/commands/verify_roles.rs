@@ -6,6 +6,7 @@ use super::answering::answer_at;
 use super::rights::Right;
 use super::{Context, Error, Manual};
 use crate::discord::reply::Reply;
+use crate::leveling::Grouped;
 use crate::roles::{Progress, Report};
 
 /// How far apart the answer is rewritten: less and less often, since Discord allows few edits of
@@ -54,7 +55,12 @@ fn say_progress(progress: Progress) -> String {
         wrong,
         done,
     } = progress;
-    format!("Roles are being verified: {members} members read, {done} of {wrong} put right.")
+    format!(
+        "Roles are being verified: {} members read, {} of {} put right.",
+        Grouped(members),
+        Grouped(done),
+        Grouped(wrong)
+    )
 }
 
 fn say_report(report: &Report) -> String {
@@ -70,13 +76,18 @@ fn say_report(report: &Report) -> String {
         ..
     } = report;
     let mut sentences = vec![format!(
-        "Verified {members} members: {wrong} were wrong. Roles given: {given}, taken: {taken}."
+        "Verified {} members: {} were wrong. Roles given: {}, taken: {}.",
+        Grouped(members),
+        Grouped(wrong),
+        Grouped(given),
+        Grouped(taken)
     )];
     if *out_of_reach > 0 {
         let why = why_out_of_reach.join(" ");
         let is_long = why.chars().count() > WHY;
         sentences.push(format!(
-            "Out of my reach: the roles of {out_of_reach} of them. {}",
+            "Out of my reach: the roles of {} of them. {}",
+            Grouped(out_of_reach),
             if is_long {
                 "The council says why."
             } else {
@@ -86,12 +97,14 @@ fn say_report(report: &Report) -> String {
     }
     if *withheld > 0 {
         sentences.push(format!(
-            "{withheld} members would lose roles; the council is asked whether that is right."
+            "{} members would lose roles; the council is asked whether that is right.",
+            Grouped(withheld)
         ));
     }
     if *left > 0 {
         sentences.push(format!(
-            "{left} could not be put right now; the council says why, or the next verification does it."
+            "{} could not be put right now; the council says why, or the next verification does it.",
+            Grouped(left)
         ));
     }
     sentences.join(" ")

@@ -14,7 +14,7 @@ use super::target::Someone;
 use super::{Context, Error, Manual, answer, defer, settle};
 use crate::discord::reply::{INFO, Reply, fitting_lines};
 use crate::error::UserError;
-use crate::leveling::{ChannelId, Points, RequestId, UserId, escape, escape_text};
+use crate::leveling::{ChannelId, Grouped, Points, RequestId, UserId, escape, escape_text};
 use crate::store::{self, xp_change::XpChange};
 use crate::xp::{Change, ChangeError, ChangeRequest, Changed};
 
@@ -66,7 +66,10 @@ pub(super) async fn give_xp(
     reason: String,
 ) -> Result<(), Error> {
     if amount == 0 || amount.unsigned_abs() > MOST.unsigned_abs() {
-        let sentence = format!("The amount must be between 1 and {MOST}, or the same below zero.");
+        let sentence = format!(
+            "The amount must be a number from 1 to {}, or negative to take XP away.",
+            Grouped(MOST)
+        );
         return Err(UserError(sentence).into());
     }
     carry_out(ctx, user, Change::Give { amount }, announce, reason).await
@@ -102,7 +105,7 @@ pub(super) async fn set_xp(
 ) -> Result<(), Error> {
     let points = u64::try_from(amount).ok().filter(|_| amount <= MOST);
     let Some(amount) = points.and_then(Points::new) else {
-        let sentence = format!("The amount must be between 0 and {MOST}.");
+        let sentence = format!("The amount must be a number from 0 to {}.", Grouped(MOST));
         return Err(UserError(sentence).into());
     };
     carry_out(ctx, user, Change::Set { amount }, announce, reason).await
@@ -263,7 +266,8 @@ fn say(person: &Person, changed: &Changed) -> Reply {
     };
     Reply::text(format!(
         "{name} now has {} XP, it was {}; {level}.",
-        after.points, before.points
+        Grouped(after.points),
+        Grouped(before.points)
     ))
 }
 
@@ -274,8 +278,11 @@ fn line(change: &XpChange, names: &Names) -> String {
     let reason = change.reason.as_deref();
     let reason = reason.and_then(|reason| escape_text(reason, REASON_SHOWN));
     format!(
-        "<t:{at}:f> {}: {before} → {after} ({by:+}): {}",
+        "<t:{at}:f> {}: {} → {} ({:+}): {}",
         names.with_mention(change.moderator),
+        Grouped(before),
+        Grouped(after),
+        Grouped(by),
         reason.as_deref().unwrap_or("no reason")
     )
 }

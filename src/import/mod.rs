@@ -8,7 +8,7 @@ pub mod django;
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
-use crate::leveling::Levels;
+use crate::leveling::{Grouped, Levels};
 use crate::store::user_point::{self, Imported, ImportedUser};
 use crate::store::{self, Database, Transaction, lease, level, updated_user, watermark};
 
@@ -97,10 +97,10 @@ async fn save_owned(
         .await
         .context("the import could not be committed")?;
     tracing::info!(
-        added,
-        completed,
-        kept,
-        "imported: new users, users of whom more is known now, users left as they were"
+        "imported: {} new users; {} users of whom the dump knew more; {} left as they were",
+        Grouped(added),
+        Grouped(completed),
+        Grouped(kept)
     );
     Ok(())
 }

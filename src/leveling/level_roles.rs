@@ -5,6 +5,7 @@
 //! would be needed, it is a trouble.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::{
     GuildRole, Height, LevelNumber, Levels, ProtectedRoles, RoleId, may_be_changed, trim_role_name,
@@ -37,6 +38,27 @@ pub enum Step {
         /// What the role is to be called.
         name: String,
     },
+}
+
+/// For logs and terminals: names are quoted, as they are hostile text.
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link { level, role, name } => {
+                write!(formatter, "level {level}: link the role {name:?} ({role})")
+            }
+            Self::Follow(renamed) => {
+                let renamed = renamed.iter().map(|Renamed { level, role, name }| {
+                    format!("level {level}: the role {role} is called {name:?} now")
+                });
+                formatter.write_str(&renamed.collect::<Vec<_>>().join("\n"))
+            }
+            Self::Seen { level } => write!(formatter, "level {level}: its role is in the guild"),
+            Self::Create { level, name } => {
+                write!(formatter, "level {level}: create the role {name:?}")
+            }
+        }
+    }
 }
 
 /// A level whose role was renamed by hand.

@@ -11,6 +11,7 @@ pub mod buckets;
 pub mod discord_time;
 mod earning;
 mod escape;
+mod grouped;
 mod history_source;
 mod ids;
 pub mod level_roles;
@@ -28,6 +29,7 @@ pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
 pub use earning::{MessageFacts, may_command, may_earn};
 pub use escape::{escape, escape_text};
+pub use grouped::Grouped;
 pub use history_source::HistorySource;
 pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserId};
 pub use levels::{

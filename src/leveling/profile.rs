@@ -122,6 +122,16 @@ impl From<Sighting> for Profile {
 }
 
 impl Sighting {
+    /// The name that Discord shows in the guild, as far as it was seen; not escaped.
+    pub fn shown_name(&self) -> &str {
+        let chosen = [&self.nickname, &self.display_name];
+        let chosen = chosen.into_iter().find_map(|field| match field {
+            Field::Value(name) => Some(name.as_str()),
+            _ => None,
+        });
+        chosen.unwrap_or(&self.username)
+    }
+
     /// The short form of a profile after this sighting, if that makes a difference. `known` is
     /// what it was before, if anything was known.
     pub fn news(&self, known: Option<Fingerprint>) -> Option<Fingerprint> {

@@ -86,7 +86,11 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         .looked_for_old_commands
         .store(true, Ordering::Release);
     if !old.removed.is_empty() {
-        tracing::info!(names = ?old.removed, "commands that an earlier bot had registered under our names are removed");
+        let names = old.removed.join(", ");
+        tracing::info!(
+            names,
+            "removed the commands that an earlier bot had registered under our names"
+        );
     }
     let mut notices = Vec::new();
     if !old.others.is_empty() {

@@ -1,99 +1,115 @@
 //! `wall_e verify-roles`: a verification from the command line, or only what it would change.
 //!
-//! Speaks to nobody but whoever typed it: the council is left to the bot.
+//! Answers on the terminal alone: the council is left to the bot.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::verify::{Difference, Found, Progress, Report, VerifyRoles};
 use crate::discord::time::DiscordTime;
-use crate::leveling::RoleId;
 use crate::leveling::level_roles::{Renamed, Step, Trouble};
+use crate::leveling::{Grouped, RoleId};
+use crate::output::print_line;
 
 /// Verifies, or only looks on a `dry_run`; prints what was found or done.
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
 pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyhow::Result<()> {
-    if dry_run {
+    let answer = if dry_run {
         let found = verify.look().await?;
-        println!(
-            "{}",
-            if as_json {
-                found_as_json(&found)
-            } else {
-                found_as_table(&found)
-            }
-        );
+        if as_json {
+            found_as_json(&found)
+        } else {
+            found_as_text(&found)
+        }
     } else {
         let (progress, _nobody_looks) = watch::channel(Progress::default());
         let time = DiscordTime::default();
         time.look(&verify.rest).await;
         let report = verify.run(time.now(), true, &progress).await?;
-        println!(
-            "{}",
-            if as_json {
-                report_as_json(&report)
-            } else {
-                report_as_text(&report)
-            }
-        );
-    }
-    Ok(())
+        if as_json {
+            report_as_json(&report)
+        } else {
+            report_as_text(&report)
+        }
+    };
+    Ok(print_line(&answer)?)
 }
 
-fn found_as_table(found: &Found) -> String {
-    let mut lines = Vec::new();
-    for step in &found.steps {
-        match step {
-            Step::Link { level, role, name } => {
-                lines.push(format!("level {level}: link role {role} {name:?}"));
-            }
-            Step::Follow(renamed) => {
-                lines.extend(renamed.iter().map(|Renamed { level, role, name }| {
-                    format!("level {level}: role {role} is called {name:?} now")
-                }));
-            }
-            Step::Seen { level } => lines.push(format!("level {level}: its role is in the guild")),
-            Step::Create { level, name } => {
-                lines.push(format!(
-                    "level {level}: create the role {name:?}, for whoever has reached the level"
-                ));
-            }
-        }
-    }
+/// Every change on a line of its own, then what they come to.
+fn found_as_text(found: &Found) -> String {
+    let mut lines: Vec<String> = found.steps.iter().map(ToString::to_string).collect();
     lines.extend(
         found
             .troubles
             .iter()
             .map(|trouble| format!("for a person: {}", word(trouble))),
     );
-    if !found.differences.is_empty() {
-        lines.push(format!("{:>20}  {:<24}  {}", "user", "give", "take"));
+    let roles = |roles: &[RoleId]| {
+        let named = roles.iter().map(|role| match found.role_names.get(role) {
+            Some(name) => format!("{name:?} ({role})"),
+            None => role.to_string(),
+        });
+        named.collect::<Vec<_>>().join(", ")
+    };
+    for Difference {
+        user, name, plan, ..
+    } in &found.differences
+    {
+        let changes = [("give", &plan.add), ("take", &plan.remove)];
+        let changes = changes.iter().filter(|(_, ids)| !ids.is_empty());
+        let changes: Vec<_> = changes
+            .map(|(verb, ids)| format!("{verb} {}", roles(ids)))
+            .collect();
+        let name = name.as_deref().unwrap_or("no name");
+        lines.push(format!("{name:?} ({user}): {}", changes.join("; ")));
     }
-    for Difference { user, plan, .. } in &found.differences {
-        lines.push(format!(
-            "{user:>20}  {:<24}  {}",
-            ids(&plan.add),
-            ids(&plan.remove)
-        ));
+    if !lines.is_empty() {
+        lines.push(String::new());
     }
+    lines.extend(per_role(found));
     if found.withheld > 0 {
         lines.push(format!(
-            "{} members would lose roles: that is many, and waits for a moderator's word.",
-            found.withheld
+            "{} members would lose roles. That is many, so it waits for a moderator's confirmation in the council.",
+            Grouped(found.withheld)
         ));
     }
     if found.out_of_reach > 0 {
         lines.push(format!(
             "{} members lack or hold level roles that the bot can neither give nor take.",
-            found.out_of_reach
+            Grouped(found.out_of_reach)
         ));
     }
     lines.push(format!(
         "{} members, {} of them with wrong roles. Nothing was changed.",
-        found.members,
-        found.differences.len()
+        Grouped(found.members),
+        Grouped(found.differences.len())
     ));
     lines.join("\n")
+}
+
+/// How many members would get and lose each role.
+fn per_role(found: &Found) -> impl Iterator<Item = String> {
+    let mut counts: BTreeMap<RoleId, (usize, usize)> = BTreeMap::new();
+    for Difference { plan, .. } in &found.differences {
+        for role in &plan.add {
+            counts.entry(*role).or_default().0 += 1;
+        }
+        for role in &plan.remove {
+            counts.entry(*role).or_default().1 += 1;
+        }
+    }
+    counts.into_iter().map(|(role, (given, taken))| {
+        let name = found
+            .role_names
+            .get(&role)
+            .map_or("no name", String::as_str);
+        format!(
+            "{name:?} ({role}): {} would get it, {} would lose it.",
+            Grouped(given),
+            Grouped(taken)
+        )
+    })
 }
 
 fn found_as_json(found: &Found) -> String {
@@ -102,11 +118,16 @@ fn found_as_json(found: &Found) -> String {
     let members: Vec<_> = found
         .differences
         .iter()
-        .map(|Difference { user, plan, .. }| {
-            json!({ "user": user.to_string(), "give": text(&plan.add), "take": text(&plan.remove) })
+        .map(|Difference { user, name, plan, .. }| {
+            json!({ "user": user.to_string(), "name": name, "give": text(&plan.add), "take": text(&plan.remove) })
         })
         .collect();
     let troubles: Vec<_> = found.troubles.iter().map(word).collect();
+    let concerned = found.differences.iter();
+    let concerned = concerned.flat_map(|member| member.plan.add.iter().chain(&member.plan.remove));
+    let names: BTreeMap<_, _> = concerned
+        .filter_map(|role| Some((role.to_string(), found.role_names.get(role)?)))
+        .collect();
     json!({
         "members": found.members,
         "levels": levels,
@@ -114,6 +135,7 @@ fn found_as_json(found: &Found) -> String {
         "withheld": found.withheld,
         "out_of_reach": found.out_of_reach,
         "differences": members,
+        "roles": names,
     })
     .to_string()
 }
@@ -139,9 +161,14 @@ fn step_as_json(step: &Step) -> Vec<Value> {
 
 fn report_as_text(report: &Report) -> String {
     let done = format!(
-        "{} members, {} of them with wrong roles: {} roles given, {} taken, {} members left, {} who keep roles until a \
-         moderator says so.",
-        report.members, report.wrong, report.given, report.taken, report.left, report.withheld
+        "{} members, {} of them with wrong roles: {} roles given, {} taken. {} members could not be put right, {} keep \
+         roles until a moderator confirms their loss.",
+        Grouped(report.members),
+        Grouped(report.wrong),
+        Grouped(report.given),
+        Grouped(report.taken),
+        Grouped(report.left),
+        Grouped(report.withheld)
     );
     if report.out_of_reach == 0 {
         return done;
@@ -149,7 +176,7 @@ fn report_as_text(report: &Report) -> String {
     let why = report.why_out_of_reach.join(" ");
     format!(
         "{done} {} members lack or hold level roles that are out of reach. {why}",
-        report.out_of_reach
+        Grouped(report.out_of_reach)
     )
 }
 
@@ -164,14 +191,6 @@ fn report_as_json(report: &Report) -> String {
         "withheld": report.withheld,
     })
     .to_string()
-}
-
-fn ids(roles: &[RoleId]) -> String {
-    if roles.is_empty() {
-        return "-".to_owned();
-    }
-    let ids: Vec<_> = roles.iter().map(ToString::to_string).collect();
-    ids.join(",")
 }
 
 fn word(trouble: &Trouble) -> String {

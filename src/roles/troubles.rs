@@ -7,7 +7,7 @@ use crate::discord::buttons::{Look, Wish, row_for_moderators};
 use crate::discord::council::Notice;
 use crate::discord::role_calls::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
-use crate::leveling::{LevelNumber, escape};
+use crate::leveling::{Grouped, LevelNumber, escape};
 
 /// Roles that members keep until a moderator says that they may lose them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,9 +137,11 @@ pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
     Notice {
         key: "removals".to_owned(),
         text: format!(
-            "{losing} of {members} members would lose level roles, which is more than usual, and a wrong database must not \
+            "{} of {} members would lose level roles, which is more than usual, and a wrong database must not \
              strip a guild: nobody has lost any. If that is right, let it happen; else look at what the bot's database \
-             holds."
+             holds.",
+            Grouped(losing),
+            Grouped(members)
         ),
         buttons: Some(row_for_moderators(&[(
             Wish::AllowRemovals { losing },

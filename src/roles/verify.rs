@@ -93,6 +93,8 @@ pub struct Found {
     pub out_of_reach: u64,
     /// Those whose roles are wrong and can be put right.
     pub differences: Vec<Difference>,
+    /// What the guild's roles are called; hostile text.
+    pub role_names: BTreeMap<RoleId, String>,
 }
 
 /// A member whose roles are wrong.
@@ -100,6 +102,8 @@ pub struct Found {
 pub struct Difference {
     /// Who it is.
     pub user: UserId,
+    /// The name that Discord shows, if it sent one; hostile text.
+    pub name: Option<String>,
     /// What they hold.
     held: Vec<RoleId>,
     /// What was to be changed when it was found.
@@ -177,6 +181,7 @@ impl VerifyRoles {
             withheld: if are_many { losing } else { 0 },
             out_of_reach: members.out_of_reach,
             differences: members.differences,
+            role_names: roles.into_iter().map(|role| (role.id, role.name)).collect(),
         })
     }
 
@@ -285,7 +290,7 @@ impl VerifyRoles {
         let (mut may_make, mut lacks_some) = (reach != NOWHERE, false);
         let changes = !steps.is_empty();
         for step in steps {
-            tracing::info!(?step, "a level is put right");
+            tracing::info!("putting a level right: {step}");
             match step {
                 Step::Link { level, role, name } => {
                     alone.save(level, Some(role), Some(&name)).await?;
@@ -390,6 +395,10 @@ impl VerifyRoles {
         let started = self.sightings.as_ref().map(Sightings::list_starts);
         guild::each_member(&self.rest, self.guild, |member| {
             members.count += 1;
+            let name = member
+                .seen
+                .as_ref()
+                .map(|seen| seen.shown_name().to_owned());
             if let (Some(sightings), Some(started), Some(seen), false) =
                 (&self.sightings, started, member.seen, member.bot)
             {
@@ -411,6 +420,7 @@ impl VerifyRoles {
                 if !plan.is_empty() {
                     members.differences.push(Difference {
                         user: member.user,
+                        name,
                         held: member.roles,
                         plan,
                     });

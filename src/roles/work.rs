@@ -142,14 +142,16 @@ impl RoleWork {
                     }
                     Err(RestError::Revoked) => return Err(RestError::Revoked.into()),
                     unfinished if attempts + 1 >= MOST_ATTEMPTS => {
-                        tracing::error!(%user, ?unfinished, "a member's level roles could not be given back for an hour; the next verification does it");
+                        let why = why(&unfinished);
+                        tracing::error!(%user, why, "a member's level roles could not be given back for an hour; the next verification does it");
                         role_work::drop(&mut *self.database.acquire().await?, user, asked_at)
                             .await?;
                     }
                     unfinished => {
                         let away = matches!(unfinished, Err(RestError::Unreachable(_)));
                         if attempts == 0 {
-                            tracing::warn!(%user, ?unfinished, "a member's level roles could not be given back; it is tried again");
+                            let why = why(&unfinished);
+                            tracing::warn!(%user, why, "a member's level roles could not be given back; it is tried again");
                         }
                         let next = now + backoff(attempts, RETRY_LEAST, RETRY_MOST);
                         let mut session = self.database.acquire().await?;
@@ -185,6 +187,13 @@ impl RoleWork {
         note_refusals(&applied, &self.book, &self.verifications);
         // What is out of reach is given to everyone once it can be.
         Ok(applied.refused == 0)
+    }
+}
+
+fn why(unfinished: &Result<bool, RestError>) -> String {
+    match unfinished {
+        Ok(_) => "Discord refused some of the roles".to_owned(),
+        Err(error) => error.to_string(),
     }
 }
 

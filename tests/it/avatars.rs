@@ -776,7 +776,7 @@ async fn a_reset_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     let failed = stage.press("manager", &asked, "Drop all avatars").await;
     assert_eq!(
         said(&failed),
-        "The avatars of 2000 users are dropped, and then the database did not answer. \
+        "The avatars of 2,000 users are dropped, and then the database did not answer. \
          Type `reset_profiles` again to drop the rest."
     );
     assert_eq!(stage.database.number(copies).await, 1_000);

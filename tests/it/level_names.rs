@@ -548,29 +548,29 @@ async fn the_list_shows_what_is_there_and_then_what_is_missing() {
     };
     insta::assert_snapshot!(ids(said(&page)), @r"
     Levels
-    0 - <@&**Hello**> \*\*Hello\*\* - reached by 4 members
-    5 - <@&Missing Semicolon> Missing Semicolon - reached by 2 members
-    10 - <@&Manual Tester> Manual Tester - reached by 2 members
-    15 - <@&Javascript Programmer> Javascript Programmer - reached by 2 members
-    20 - <@&Syntax Error> Syntax Error - reached by 2 members
-    25 - <@&Git Gud> Git Gud - reached by 2 members
-    30 - <@&Full Stack Developer> Full Stack Developer - reached by 2 members
-    35 - <@&Assembly Programmer> Assembly Programmer - reached by 2 members
-    40 - <@&Segmentation Fault> Segmentation Fault - reached by 2 members
-    45 - <@&Vim User> Vim User - reached by 2 members
+    0 - <@&**Hello**> - reached by 4 members
+    5 - <@&Missing Semicolon> - reached by 2 members
+    10 - <@&Manual Tester> - reached by 2 members
+    15 - <@&Javascript Programmer> - reached by 2 members
+    20 - <@&Syntax Error> - reached by 2 members
+    25 - <@&Git Gud> - reached by 2 members
+    30 - <@&Full Stack Developer> - reached by 2 members
+    35 - <@&Assembly Programmer> - reached by 2 members
+    40 - <@&Segmentation Fault> - reached by 2 members
+    45 - <@&Vim User> - reached by 2 members
     ");
     assert_eq!(page["embeds"][0]["footer"]["text"], "1/2");
     let second = stage.press("mod", &page, "⏩").await;
     insta::assert_snapshot!(ids(said(&second)), @r"
     Levels
-    55 - <@&Stallman Follower> Stallman Follower - reached by 2 members
-    60 - <@&Forkbomb> Forkbomb - reached by 2 members
-    65 - <@&Human Compiler> Human Compiler - reached by 2 members
-    70 - <@&Gentoo Installer> Gentoo Installer - reached by 2 members
-    75 - <@&HolyC> HolyC - reached by 2 members
-    80 - <@&CD level80> CD level80 - reached by 0 members
-    85 - <@&THE 85> THE 85 - reached by 0 members
-    90 - <@&THE 90> THE 90 - reached by 0 members
+    55 - <@&Stallman Follower> - reached by 2 members
+    60 - <@&Forkbomb> - reached by 2 members
+    65 - <@&Human Compiler> - reached by 2 members
+    70 - <@&Gentoo Installer> - reached by 2 members
+    75 - <@&HolyC> - reached by 2 members
+    80 - <@&CD level80> - reached by 0 members
+    85 - <@&THE 85> - reached by 0 members
+    90 - <@&THE 90> - reached by 0 members
     **Missing from the guild**
     50 - Kernel
     95 - THE 95

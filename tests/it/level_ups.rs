@@ -57,7 +57,7 @@ async fn a_level_is_announced_where_it_was_reached_and_pings_only_its_owner() {
 #[tokio::test]
 async fn a_command_that_brings_a_level_is_answered_and_announced() {
     let stage = almost().await;
-    assert!(stage.ask("alice", ".rank").await.contains("Level # 1"));
+    assert!(stage.ask("alice", ".rank").await.contains("Level #1"));
     let general = stage.sim.channel("general");
     let both = || (stage.sim.bot_messages(general).len() == 2).then_some(());
     stage.sim.wait("the card and the line", both).await;

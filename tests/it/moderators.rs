@@ -164,7 +164,7 @@ async fn the_same_command_twice_changes_once() {
 async fn what_makes_no_sense_changes_nothing() {
     let (stage, alice) = with_alice().await;
     let usage = "Usage: `.give_xp @user amount [announce] reason`, for example `.give_xp @alice 50 won the raffle`.";
-    let bounds = "The amount must be between 1 and 100000000, or the same below zero.";
+    let bounds = "The amount must be a number from 1 to 100,000,000, or negative to take XP away.";
     let why = "Say why, in at most 300 characters; it is kept in the log.";
     let nobody = 100_000_000_000_000_001_u64;
     for (typed, answer) in [
@@ -198,8 +198,11 @@ async fn what_makes_no_sense_changes_nothing() {
         );
     }
     for (typed, answer) in [
-        ("-1 x", "The amount must be between 0 and 100000000."),
-        ("100000001 x", "The amount must be between 0 and 100000000."),
+        ("-1 x", "The amount must be a number from 0 to 100,000,000."),
+        (
+            "100000001 x",
+            "The amount must be a number from 0 to 100,000,000.",
+        ),
     ] {
         assert_eq!(
             stage

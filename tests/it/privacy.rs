@@ -48,7 +48,7 @@ async fn one_hides_and_shows_oneself() {
             .contains(&alice.to_string())
     );
     assert!(
-        stage.ask("alice", ".rank").await.contains("Rank # "),
+        stage.ask("alice", ".rank").await.contains("Rank #"),
         "her own card"
     );
     // It is not forgotten.

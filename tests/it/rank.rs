@@ -20,7 +20,9 @@ async fn a_first_message_is_on_the_card_at_once() {
         .0;
     assert_eq!(
         card,
-        format!("alice's Stat Card\n{points} / 100 XP\nTotal Messages: 1\nRank # 1\nLevel # 0")
+        format!(
+            "alice's Stat Card\n{points} / 100 XP\nTotal XP: {points}\nTotal Messages: 1\nRank #1\nLevel #0"
+        )
     );
 }
 
@@ -52,8 +54,9 @@ async fn text_and_slash_say_the_same_of_everyone() {
     let (alice, bob) = (person(&world, "alice"), person(&world, "bob"));
     // 475 points are exactly level 3; the top has no next level.
     let stage = Stage::open_with(world, &[(alice, 475, 20), (bob, 2_000_000, 90_000)]).await;
-    let bob_card = "bob's Stat Card\n100750 XP\nTotal Messages: 90000\nRank # 1\nLevel # 100";
-    let alice_card = "alice's Stat Card\n0 / 295 XP\nTotal Messages: 20\nRank # 2\nLevel # 3";
+    let bob_card = "bob's Stat Card\n100,750 XP\nTotal XP: 2,000,000\nTotal Messages: 90,000\nRank #1\nLevel #100";
+    let alice_card =
+        "alice's Stat Card\n0 / 295 XP\nTotal XP: 475\nTotal Messages: 20\nRank #2\nLevel #3";
     for text in [
         format!(".rank <@{bob}>"),
         format!(".rank <@!{bob}>"),
@@ -93,11 +96,11 @@ async fn who_hides_is_seen_by_nobody_else_and_takes_no_rank() {
         "bob keeps their XP hidden."
     );
     assert!(
-        stage.ask("bob", ".rank").await.contains("Rank # 2"),
+        stage.ask("bob", ".rank").await.contains("Rank #2"),
         "the rank that they would have"
     );
     assert!(
-        stage.ask("carol", ".rank").await.contains("Rank # 2"),
+        stage.ask("carol", ".rank").await.contains("Rank #2"),
         "no gap in the numbering"
     );
     let general = stage.sim.channel("general");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use discord_sim::{Fault, Method, World};
 use serde_json::{Value, json};
+use wall_e::leveling::Grouped;
 
 use crate::support::{Stage, TestDatabase, button, id_of, is_private, person, said, wait};
 
@@ -53,19 +54,19 @@ async fn a_page_has_ten_rows_and_the_callers_own_is_marked() {
         .0;
     let text = said(&page)
         .replace(&alice, "ALICE")
-        .replace(&points.to_string(), "POINTS");
+        .replace(&Grouped(points).to_string(), "POINTS");
     insta::assert_snapshot!(text, @r"
     Rank - User - Messages - XP - Level
     **1 - alice <@ALICE> - 51 - POINTS - 79** ◀
-    2 - (name unknown) <@300000000000000001> - 1001 - 999999 - 79
-    3 - (name unknown) <@300000000000000002> - 1002 - 999998 - 79
-    4 - (name unknown) <@300000000000000003> - 1003 - 999997 - 79
-    5 - (name unknown) <@300000000000000004> - 1004 - 999996 - 79
-    6 - (name unknown) <@300000000000000005> - 1005 - 999995 - 79
-    7 - (name unknown) <@300000000000000006> - 1006 - 999994 - 79
-    8 - (name unknown) <@300000000000000007> - 1007 - 999993 - 79
-    9 - (name unknown) <@300000000000000008> - 1008 - 999992 - 79
-    10 - (name unknown) <@300000000000000009> - 1009 - 999991 - 79
+    2 - (name unknown) <@300000000000000001> - 1,001 - 999,999 - 79
+    3 - (name unknown) <@300000000000000002> - 1,002 - 999,998 - 79
+    4 - (name unknown) <@300000000000000003> - 1,003 - 999,997 - 79
+    5 - (name unknown) <@300000000000000004> - 1,004 - 999,996 - 79
+    6 - (name unknown) <@300000000000000005> - 1,005 - 999,995 - 79
+    7 - (name unknown) <@300000000000000006> - 1,006 - 999,994 - 79
+    8 - (name unknown) <@300000000000000007> - 1,007 - 999,993 - 79
+    9 - (name unknown) <@300000000000000008> - 1,008 - 999,992 - 79
+    10 - (name unknown) <@300000000000000009> - 1,009 - 999,991 - 79
     ");
     assert_eq!(footer(&page), "1/3");
     let slash = stage.slash("alice", "ranks", json!([])).await;

@@ -436,7 +436,7 @@ async fn a_wrong_database_does_not_strip_a_guild() {
     );
     let council = stage.sim.channel("council");
     let question = stage.sim.bot_messages(council).into_iter().next().unwrap();
-    assert!(said(&question).contains("30 of 10"), "{question}");
+    assert!(said(&question).contains("30 of 1,0"), "{question}");
     stage
         .press("mod", &question, "Let them lose the roles")
         .await;
@@ -582,7 +582,7 @@ async fn a_verification_of_seven_thousand_costs_what_is_wrong() {
         };
         assert_eq!(stage.sim.wait("the verification", done).await, report);
     };
-    verified("Verified 7047 members: 40 were wrong. Roles given: 0, taken: 40.").await;
+    verified("Verified 7,047 members: 40 were wrong. Roles given: 0, taken: 40.").await;
     assert_eq!(role_calls(&stage), 40);
     assert_eq!(stage.sim.requests_to(&DELETE.0, DELETE.1).len(), 40);
     let pages = |stage: &Stage| {
@@ -597,7 +597,7 @@ async fn a_verification_of_seven_thousand_costs_what_is_wrong() {
         "read, and read again to see what came of it"
     );
     stage.sim.clear_requests();
-    verified("Verified 7047 members: 0 were wrong. Roles given: 0, taken: 0.").await;
+    verified("Verified 7,047 members: 0 were wrong. Roles given: 0, taken: 0.").await;
     assert_eq!((role_calls(&stage), pages(&stage)), (0, 8));
 }
 
@@ -608,10 +608,23 @@ async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     stage.sim.revoke(alice, five);
     stage.sim.clear_requests();
     for (flags, expected) in [
-        (&["--dry-run"][..], format!("{alice}  {five}")),
+        (
+            &["--dry-run"][..],
+            format!("\"alice\" ({alice}): give \"Five\" ({five})\n"),
+        ),
+        (
+            &["--dry-run"],
+            format!("\"Five\" ({five}): 1 would get it, 0 would lose it.\n"),
+        ),
         (
             &["--dry-run", "--json"],
-            format!("\"differences\":[{{\"give\":[\"{five}\"],\"take\":[],\"user\":\"{alice}\"}}]"),
+            format!(
+                "\"differences\":[{{\"give\":[\"{five}\"],\"name\":\"alice\",\"take\":[],\"user\":\"{alice}\"}}]"
+            ),
+        ),
+        (
+            &["--dry-run", "--json"],
+            format!("\"roles\":{{\"{five}\":\"Five\"}}"),
         ),
     ] {
         let text = dry_run(&stage, flags).await;
@@ -624,10 +637,13 @@ async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
         .await;
     let text = dry_run(&stage, &["--dry-run"]).await;
     assert!(
-        text.contains(&format!("level 5: link role {five} \"Five\"")),
+        text.contains(&format!("level 5: link the role \"Five\" ({five})")),
         "{text}"
     );
-    assert!(text.contains(&format!("{alice}  {five}")), "{text}");
+    assert!(
+        text.contains(&format!("({alice}): give \"Five\"")),
+        "{text}"
+    );
     assert!(
         text.ends_with("1 of them with wrong roles. Nothing was changed.\n"),
         "{text}"

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules from the inside out: each may use itself and those before it.
 const LAYERS: [&[&str]; 10] = [
-    &["leveling", "backoff", "text_file"],
+    &["leveling", "backoff", "text_file", "output"],
     &["store"],
     &["error", "xp"],
     &["config"],

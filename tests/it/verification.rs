@@ -88,7 +88,7 @@ async fn heals(stage: &Stage, what: &str) {
     stage.sim.faults().clear();
     let report = verify(stage).await;
     assert!(
-        report.starts_with("Verified 1108 members:") && !report.contains(LEFT),
+        report.starts_with("Verified 1,108 members:") && !report.contains(LEFT),
         "{report} {what}"
     );
     assert_eq!(held(stage), RIGHT, "{what}");
@@ -238,7 +238,7 @@ async fn trouble_that_passes_is_not_noticed() {
         call.meets(&stage, 1, fault);
         assert_eq!(
             verify(&stage).await,
-            "Verified 1108 members: 3 were wrong. Roles given: 1, taken: 2.",
+            "Verified 1,108 members: 3 were wrong. Roles given: 1, taken: 2.",
             "{what}"
         );
         assert_eq!(stage.sim.faults().left(), 0, "{what}");
@@ -251,7 +251,7 @@ async fn a_role_call_that_fails_leaves_what_it_was_about() {
     let stage = two_pages().await;
     let ended = |given, taken, left| {
         format!(
-            "Verified 1108 members: 3 were wrong. Roles given: {given}, taken: {taken}. {left} {LEFT}"
+            "Verified 1,108 members: 3 were wrong. Roles given: {given}, taken: {taken}. {left} {LEFT}"
         )
     };
     let [alice, carol, late] = WRONG;
