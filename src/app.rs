@@ -34,7 +34,7 @@ use crate::discord::role_calls::RoleCalls;
 use crate::discord::time::{DiscordTime, TimeKeeper};
 use crate::error::Stop;
 use crate::import;
-use crate::leveling::GuildId;
+use crate::leveling::{GuildId, UserId};
 use crate::listeners::onlooker::Onlooker;
 use crate::listeners::{Listeners, unknown::Unknown};
 use crate::profiles::{self, Actives, Copies, CopyState, Links, Lurkers, Sightings};
@@ -230,7 +230,7 @@ async fn build(
     council.load().await?;
     let (sightings, seen) = Sightings::new(Arc::clone(&xp));
     let (news, members) = roles::waiting_members();
-    let states = MemberStates::new(settings.joining.await_onboarding.0, news.clone());
+    let states = member_states(database, &settings.joining, news.clone()).await?;
     let verify = VerifyRoles {
         council: Some(Arc::clone(&council)),
         sightings: Some(sightings.clone()),
@@ -455,6 +455,20 @@ fn verifier(
     }
 }
 
+/// What is known of members, with what an earlier run has stored.
+async fn member_states(
+    database: &Database,
+    settings: &config::Joining,
+    changed: mpsc::Sender<UserId>,
+) -> Result<MemberStates, Stop> {
+    let stored = store::verification::onboarding_since(&mut *database.acquire().await?).await?;
+    Ok(MemberStates::new(
+        settings.await_onboarding.0,
+        stored,
+        changed,
+    ))
+}
+
 async fn load(database: &Database) -> Result<XpCache, Stop> {
     let levels = store::level::load(&mut *database.acquire().await?).await?;
     Ok(XpCache::load(database, levels).await?)
@@ -477,7 +491,7 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let verifying = async {
         let xp = Arc::new(load(&database).await?);
         let (nobody_is_told, _) = roles::waiting_members();
-        let states = MemberStates::new(settings.joining.await_onboarding.0, nobody_is_told);
+        let states = member_states(&database, &settings.joining, nobody_is_told).await?;
         let verify = verifier(&database, &xp, rest, guild, &rights, states);
         let done = roles::by_hand(&verify, settings.dry_run, settings.json).await;
         done.map_err(Stop::Other)

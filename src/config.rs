@@ -204,8 +204,8 @@ pub struct Run {
 #[derive(Clone, Debug, Args)]
 pub struct Joining {
     /// Whether members get level roles only when they have completed Discord's onboarding:
-    /// yes, or no. The guild's rules screening is waited for in any case; whoever joined
-    /// before there was an onboarding is not held back
+    /// yes, or no. The guild's rules screening is waited for in any case; members
+    /// who joined before the bot first saw it are not held back unless they have begun with it
     #[arg(
         long = "await-onboarding",
         env = "WALLE_AWAIT_ONBOARDING",

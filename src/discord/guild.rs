@@ -9,7 +9,7 @@ use serenity::http::{Request, Route};
 
 use super::api::{Api, CallError, with_reason};
 use super::rest::{Repeat, Rest, RestError};
-use super::wire::{BareMember, BareUser, lenient};
+use super::wire::{BareMember, BareScreening, BareUser};
 use crate::leveling::{self, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId};
 
 /// How long a person waits for one of these calls.
@@ -363,10 +363,8 @@ struct BareFeatures {
 struct WholeMember {
     user: BareUser,
     roles: Vec<serenity::all::RoleId>,
-    #[serde(default, deserialize_with = "lenient")]
-    pending: Option<bool>,
-    #[serde(default, deserialize_with = "lenient")]
-    flags: Option<u64>,
+    #[serde(flatten)]
+    screening: BareScreening,
     #[serde(flatten)]
     member: BareMember,
 }
@@ -384,10 +382,7 @@ impl WholeMember {
             user: self.user.id.try_into().ok()?,
             roles: self.role_ids(),
             bot: self.user.is_bot(),
-            screening: Screening {
-                pending: self.pending.unwrap_or(false),
-                flags: self.flags,
-            },
+            screening: self.screening.read(),
             seen: self.user.seen(Some(self.member)),
         })
     }
@@ -396,6 +391,7 @@ impl WholeMember {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leveling::Timestamp;
 
     #[test]
     fn what_discord_sends_is_read() {
@@ -405,10 +401,19 @@ mod tests {
         let role = BareRole::deserialize(role).unwrap().read().unwrap();
         assert_eq!((role.id.get(), role.permissions), (5, 1 << 13));
         assert!(role.managed && role.moderates());
-        let member = json!({ "user": { "id": "7" }, "roles": ["5", "6"], "nick": null });
+        let member = json!({
+            "user": { "id": "7" }, "roles": ["5", "6"], "nick": null,
+            "flags": 8, "joined_at": "1970-01-01T00:00:02.500000+00:00",
+        });
         let member = WholeMember::deserialize(member).unwrap().read().unwrap();
         assert_eq!((member.user.get(), member.bot), (7, false));
         assert_eq!(member.seen, None, "without a name");
+        let joined_at = Timestamp::from_millis(2_500);
+        let shown = member.screening;
+        assert_eq!((shown.flags, shown.joined_at), (Some(8), joined_at));
+        let odd = json!({ "user": { "id": "7" }, "roles": [], "joined_at": "yesterday" });
+        let odd = WholeMember::deserialize(odd).unwrap().read().unwrap();
+        assert_eq!(odd.screening.joined_at, None);
         assert_eq!(
             member.roles,
             [RoleId::new(5).unwrap(), RoleId::new(6).unwrap()]

@@ -2,15 +2,15 @@
 //! wait for roles, and who has left.
 //!
 //! Remembered in memory only: a restart learns it again from the lists that it reads anyway.
+//! Since when the guild has an onboarding is stored, by a verification.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashSet;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 
-use crate::leveling::{Admission, Screening, UserId};
+use crate::leveling::{Admission, Onboarding, Screening, Timestamp, UserId};
 
 /// Where a member was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,28 +31,34 @@ pub struct MemberStates {
     /// Notified when there was no room for one of them.
     missed: Arc<Notify>,
     awaits_onboarding: bool,
-    /// Whether the guild has an onboarding, as far as is known.
-    has_onboarding: Arc<AtomicBool>,
+    /// What is known of the guild's onboarding, whether or not it is awaited.
+    onboarding: Arc<Mutex<Onboarding>>,
 }
 
 impl MemberStates {
-    /// Nobody is known to wait or to have left. `awaits_onboarding` is the setting; members
-    /// whose state changes are sent to `changed`.
-    pub fn new(awaits_onboarding: bool, changed: mpsc::Sender<UserId>) -> Self {
+    /// Nobody is known to wait or to have left. `awaits_onboarding` is the setting, and
+    /// `onboarding_since` is stored from an earlier run; members whose state changes are sent
+    /// to `changed`.
+    pub fn new(
+        awaits_onboarding: bool,
+        onboarding_since: Option<Timestamp>,
+        changed: mpsc::Sender<UserId>,
+    ) -> Self {
+        // Until the guild says otherwise: a role that is given too early is not taken back.
+        let onboarding = onboarding_since.map_or(Onboarding::Unknown, Onboarding::AwaitedSince);
         Self {
             waiting: Arc::default(),
             left: Arc::default(),
             changed,
             missed: Arc::default(),
             awaits_onboarding,
-            // Until the guild says otherwise: a role that is given too early is not taken back.
-            has_onboarding: Arc::new(AtomicBool::new(true)),
+            onboarding: Arc::new(Mutex::new(onboarding)),
         }
     }
 
     /// Takes in what Discord shows of a member; whether they must wait for roles.
     pub fn observe(&self, user: UserId, screening: Screening, seen: Seen) -> bool {
-        let waits = match screening.admission(self.onboarding_is_awaited()) {
+        let waits = match screening.admission(self.onboarding()) {
             Admission::Waits => true,
             Admission::Admitted => false,
             Admission::NotBegun => seen == Seen::Joining || self.waiting.contains(&user),
@@ -105,15 +111,41 @@ impl MemberStates {
         self.awaits_onboarding
     }
 
-    /// The guild has an onboarding, or has none. Whether nobody has to wait for it any more
-    /// who had to before.
-    pub fn guild_has_onboarding(&self, has: bool) -> bool {
-        let had = self.has_onboarding.swap(has, Ordering::Relaxed);
-        self.awaits_onboarding && had && !has
+    /// The guild has an onboarding at `now`, or has none. Returns whether that is news that
+    /// matters.
+    pub fn guild_has_onboarding(&self, has: bool, now: Timestamp) -> bool {
+        let mut known = self.known_onboarding();
+        let is = match (*known, has) {
+            (Onboarding::AwaitedSince(since), true) => Onboarding::AwaitedSince(since),
+            (_, true) => Onboarding::AwaitedSince(now),
+            (_, false) => Onboarding::NotAwaited,
+        };
+        let is_news = *known != is;
+        *known = is;
+        self.awaits_onboarding && is_news
     }
 
-    fn onboarding_is_awaited(&self) -> bool {
-        self.awaits_onboarding && self.has_onboarding.load(Ordering::Relaxed)
+    /// Since when the bot has known of an onboarding that it waits for; `None` if it waits
+    /// for none.
+    pub fn onboarding_since(&self) -> Option<Timestamp> {
+        match self.onboarding() {
+            Onboarding::AwaitedSince(since) => Some(since),
+            Onboarding::Unknown | Onboarding::NotAwaited => None,
+        }
+    }
+
+    fn onboarding(&self) -> Onboarding {
+        if self.awaits_onboarding {
+            *self.known_onboarding()
+        } else {
+            Onboarding::NotAwaited
+        }
+    }
+
+    fn known_onboarding(&self) -> MutexGuard<'_, Onboarding> {
+        self.onboarding
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look_at(&self, user: UserId) {
@@ -139,13 +171,14 @@ mod tests {
         Screening {
             pending,
             flags: Some(flags),
+            joined_at: None,
         }
     }
 
     #[test]
     fn any_sight_of_someone_who_passed_ends_the_waiting_and_has_them_looked_at() {
         let (changed, mut told) = mpsc::channel(8);
-        let states = MemberStates::new(false, changed);
+        let states = MemberStates::new(false, None, changed);
         assert!(!states.observe(user(), shows(false, 0), Seen::There));
         told.try_recv().unwrap_err();
         assert!(states.observe(user(), shows(true, 0), Seen::There));
@@ -163,7 +196,7 @@ mod tests {
     #[test]
     fn onboarding_holds_back_who_joins_or_has_begun_and_nobody_who_was_there_before() {
         let (changed, _told) = mpsc::channel(8);
-        let states = MemberStates::new(true, changed);
+        let states = MemberStates::new(true, None, changed);
         assert!(!states.observe(user(), shows(false, 0), Seen::There));
         assert!(states.observe(user(), shows(false, 0), Seen::Joining));
         // Still not begun.
@@ -171,8 +204,38 @@ mod tests {
         assert!(states.observe(user(), shows(false, STARTED), Seen::There));
         assert!(!states.observe(user(), shows(false, STARTED | COMPLETED), Seen::There));
         assert!(states.observe(user(), shows(false, STARTED), Seen::There));
-        assert!(states.guild_has_onboarding(false), "nobody waits any more");
-        assert!(!states.guild_has_onboarding(false));
+        assert!(states.guild_has_onboarding(false, at(8)), "nobody waits");
+        assert!(!states.guild_has_onboarding(false, at(9)));
         assert!(!states.observe(user(), shows(false, STARTED), Seen::There));
+    }
+
+    #[test]
+    fn the_time_at_which_the_onboarding_was_first_seen_stays_until_it_is_switched_off() {
+        let (changed, _told) = mpsc::channel(8);
+        let states = MemberStates::new(true, None, changed.clone());
+        assert_eq!(states.onboarding_since(), None);
+        assert!(states.guild_has_onboarding(true, at(5)));
+        assert!(!states.guild_has_onboarding(true, at(6)));
+        assert_eq!(states.onboarding_since(), Some(at(5)));
+        // As after a restart: no event says that they have just joined.
+        let states = MemberStates::new(true, states.onboarding_since(), changed.clone());
+        let joined = |millis| Screening {
+            joined_at: Some(at(millis)),
+            ..shows(false, 0)
+        };
+        assert!(!states.observe(user(), joined(4), Seen::There));
+        assert!(states.observe(user(), joined(7), Seen::There));
+        assert!(states.guild_has_onboarding(false, at(8)));
+        assert_eq!(states.onboarding_since(), None);
+        assert!(states.guild_has_onboarding(true, at(9)));
+        assert_eq!(states.onboarding_since(), Some(at(9)));
+        let without_setting = MemberStates::new(false, Some(at(5)), changed);
+        assert_eq!(without_setting.onboarding_since(), None);
+        assert!(!without_setting.guild_has_onboarding(false, at(6)));
+        assert!(!without_setting.observe(user(), joined(7), Seen::There));
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
     }
 }

@@ -3,13 +3,14 @@
 //! Discord adds to messages all the time. One that serenity cannot parse any more
 //! still earns, and does not take the other 99 of its page with it.
 
+use chrono::{DateTime, FixedOffset};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
 
 use super::permissions::{Overwrite, lenient_overwrites};
-use crate::leveling::{self, Field, MessageFacts, Screening, Sighting, may_earn};
+use crate::leveling::{self, Field, MessageFacts, Screening, Sighting, Timestamp, may_earn};
 use crate::xp::Seen;
 
 /// A message, from the gateway or from the history.
@@ -87,19 +88,37 @@ pub struct BareMemberEvent {
     user: BareUser,
     #[serde(flatten)]
     member: BareMember,
+    #[serde(flatten)]
+    screening: BareScreening,
+}
+
+/// How far a member is on the way into the guild; every field may be missing.
+#[derive(Debug, Deserialize)]
+pub(super) struct BareScreening {
     #[serde(default, deserialize_with = "lenient")]
     pending: Option<bool>,
     #[serde(default, deserialize_with = "lenient")]
     flags: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    joined_at: Option<DateTime<FixedOffset>>,
+}
+
+impl BareScreening {
+    pub fn read(&self) -> Screening {
+        Screening {
+            pending: self.pending.unwrap_or(false),
+            flags: self.flags,
+            joined_at: self
+                .joined_at
+                .and_then(|at| Timestamp::from_millis(at.timestamp_millis())),
+        }
+    }
 }
 
 impl BareMemberEvent {
     /// How far they are on the way into the guild.
     pub fn screening(&self) -> Screening {
-        Screening {
-            pending: self.pending.unwrap_or(false),
-            flags: self.flags,
-        }
+        self.screening.read()
     }
 
     /// Who it is, unless a bot.

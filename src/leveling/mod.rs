@@ -43,4 +43,4 @@ pub use profile::{Account, Field, Fingerprint, Membership, Profile, Sighting};
 pub use right_roles::{ProtectedRoles, RoleEntry, RoleMatches, RolePins, RoleProblem, match_roles};
 pub use role_plan::{LevelRoles, RolePlan};
 pub use role_reach::{NOWHERE, out_of_reach, reach};
-pub use screening::{Admission, Screening};
+pub use screening::{Admission, Onboarding, Screening};

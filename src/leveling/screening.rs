@@ -3,6 +3,8 @@
 //! Pure: what Discord says of a member and of the guild is given. Nothing here remembers
 //! anybody.
 
+use super::Timestamp;
+
 const COMPLETED_ONBOARDING: u64 = 1 << 1;
 const BYPASSES_VERIFICATION: u64 = 1 << 2;
 const STARTED_ONBOARDING: u64 = 1 << 3;
@@ -15,6 +17,19 @@ pub struct Screening {
     pub pending: bool,
     /// Discord's member flags; `None` where it did not send any.
     pub flags: Option<u64>,
+    /// When they joined, the last time; `None` where Discord did not say.
+    pub joined_at: Option<Timestamp>,
+}
+
+/// Whether members must complete the guild's onboarding before they get level roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onboarding {
+    /// They need not: the guild has none, or the settings do not want it.
+    NotAwaited,
+    /// They must, perhaps: the guild has not been seen yet.
+    Unknown,
+    /// They must, and the bot has known it since this time.
+    AwaitedSince(Timestamp),
 }
 
 /// What follows for level roles.
@@ -24,24 +39,35 @@ pub enum Admission {
     Admitted,
     /// They must wait.
     Waits,
-    /// Nothing says that they have begun with the onboarding, nor that they had to: everybody
-    /// who joined before the guild had one looks like this, and so does who has just joined.
+    /// They have not begun with the onboarding, and nothing says that they must: members who
+    /// joined before the guild had one look like this. So does a member who has just joined
+    /// where it is not known when they joined or since when there is an onboarding.
     NotBegun,
 }
 
 impl Screening {
-    /// Whether a member may have level roles. `onboarding` says that the guild has Discord's
-    /// onboarding and the settings want it to be waited for.
-    pub fn admission(self, onboarding: bool) -> Admission {
+    /// Whether a member may have level roles.
+    pub fn admission(self, onboarding: Onboarding) -> Admission {
         let has = |flag: u64| self.flags.is_some_and(|flags| flags & flag != 0);
         if self.pending {
             Admission::Waits
-        } else if !onboarding || has(COMPLETED_ONBOARDING | BYPASSES_VERIFICATION) {
+        } else if onboarding == Onboarding::NotAwaited
+            || has(COMPLETED_ONBOARDING | BYPASSES_VERIFICATION)
+        {
             Admission::Admitted
-        } else if has(STARTED_ONBOARDING) {
+        } else if has(STARTED_ONBOARDING) || self.joined_under(onboarding) {
             Admission::Waits
         } else {
             Admission::NotBegun
+        }
+    }
+
+    /// Whether they joined when there already was an onboarding. Discord tells both times again
+    /// after a restart of the bot, or the bot has stored them.
+    fn joined_under(self, onboarding: Onboarding) -> bool {
+        match (self.joined_at, onboarding) {
+            (Some(joined), Onboarding::AwaitedSince(since)) => joined >= since,
+            _ => false,
         }
     }
 }
@@ -78,9 +104,46 @@ mod tests {
             (true, Some(COMPLETED_ONBOARDING), Waits, Waits),
             (true, None, Waits, Waits),
         ] {
-            let screening = Screening { pending, flags };
-            assert_eq!(screening.admission(false), without, "{screening:?}");
-            assert_eq!(screening.admission(true), with, "{screening:?}");
+            let screening = Screening {
+                pending,
+                flags,
+                joined_at: None,
+            };
+            let since = Onboarding::AwaitedSince(at(5));
+            let awaited = [Onboarding::Unknown, since].map(|one| screening.admission(one));
+            assert_eq!(awaited, [with; 2], "{screening:?}");
+            let not_awaited = screening.admission(Onboarding::NotAwaited);
+            assert_eq!(not_awaited, without, "{screening:?}");
         }
+    }
+
+    #[test]
+    fn a_member_without_flags_waits_if_they_joined_when_there_was_an_onboarding() {
+        use Admission::{Admitted, NotBegun, Waits};
+        for (joined, flags, onboarding, expected) in [
+            (4, 0, Onboarding::AwaitedSince(at(5)), NotBegun),
+            (5, 0, Onboarding::AwaitedSince(at(5)), Waits),
+            (6, 1, Onboarding::AwaitedSince(at(5)), Waits),
+            (
+                6,
+                COMPLETED_ONBOARDING,
+                Onboarding::AwaitedSince(at(5)),
+                Admitted,
+            ),
+            (6, 0, Onboarding::Unknown, NotBegun),
+            (6, 0, Onboarding::NotAwaited, Admitted),
+        ] {
+            let screening = Screening {
+                pending: false,
+                flags: Some(flags),
+                joined_at: Some(at(joined)),
+            };
+            let got = screening.admission(onboarding);
+            assert_eq!(got, expected, "{screening:?} {onboarding:?}");
+        }
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis).unwrap()
     }
 }

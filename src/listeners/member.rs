@@ -3,15 +3,15 @@
 //! Only says whose roles are to be looked at, and what was seen of them; gives nobody any.
 
 use serenity::all::{
-    self as theirs, GuildId, GuildMemberAddEvent, GuildMemberFlags, GuildMemberUpdateEvent,
-    GuildMembersChunkEvent,
+    self as theirs, GuildId, GuildMemberAddEvent, GuildMemberUpdateEvent, GuildMembersChunkEvent,
+    Member,
 };
 
 use super::Listeners;
 use super::sight::{in_chunk, of_added, of_updated};
 use crate::discord::member_states::Seen;
 use crate::discord::wire::BareMemberEvent;
-use crate::leveling::{Screening, UserId};
+use crate::leveling::{Screening, Timestamp, UserId};
 
 /// Someone joined.
 pub(super) fn on_add(listeners: &Listeners, event: &GuildMemberAddEvent) {
@@ -19,7 +19,7 @@ pub(super) fn on_add(listeners: &Listeners, event: &GuildMemberAddEvent) {
         && let Some((user, seen)) = of_added(event)
     {
         listeners.sightings.heard(user, seen);
-        let screening = screening(event.member.pending, Some(event.member.flags));
+        let screening = screening_of(&event.member);
         listeners.states.is_back(user);
         listeners.states.observe(user, screening, Seen::Joining);
     }
@@ -31,7 +31,11 @@ pub(super) fn on_update(listeners: &Listeners, event: &GuildMemberUpdateEvent) {
         && let Some((user, seen)) = of_updated(event)
     {
         listeners.sightings.heard(user, seen);
-        let screening = screening(event.pending, event.flags);
+        let screening = Screening {
+            pending: event.pending,
+            flags: event.flags.map(|flags| flags.bits().into()),
+            joined_at: time(event.joined_at),
+        };
         listeners.states.observe(user, screening, Seen::There);
     }
 }
@@ -76,16 +80,21 @@ pub(super) fn on_chunk(listeners: &Listeners, event: &GuildMembersChunkEvent) {
         }
         for member in event.members.values().filter(|member| !member.user.bot) {
             if let Ok(user) = member.user.id.try_into() {
-                let screening = screening(member.pending, Some(member.flags));
+                let screening = screening_of(member);
                 listeners.states.observe(user, screening, Seen::There);
             }
         }
     }
 }
 
-fn screening(pending: bool, flags: Option<GuildMemberFlags>) -> Screening {
+fn screening_of(member: &Member) -> Screening {
     Screening {
-        pending,
-        flags: flags.map(|flags| flags.bits().into()),
+        pending: member.pending,
+        flags: Some(member.flags.bits().into()),
+        joined_at: member.joined_at.and_then(time),
     }
+}
+
+fn time(time: theirs::Timestamp) -> Option<Timestamp> {
+    Timestamp::from_millis(time.timestamp_millis())
 }

@@ -14,6 +14,8 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &theirs::Guild) {
     if guild.id != listeners.guild.get() {
         return;
     }
+    // Only noted: everyone is verified after this event in any case.
+    see_onboarding(listeners, &guild.features);
     let roles: Option<Vec<_>> = guild.roles.values().map(from_theirs).collect();
     match (guild.owner_id.try_into(), roles) {
         (Ok(owner), Some(roles)) => listeners.known_guild.is_shown(GuildFacts { owner, roles }),
@@ -30,8 +32,7 @@ pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
     if let Ok(owner) = guild.owner_id.try_into() {
         listeners.known_guild.owner_is(owner);
     }
-    let has_onboarding = guild.features.iter().any(|feature| feature == ONBOARDING);
-    if listeners.states.guild_has_onboarding(has_onboarding) {
+    if see_onboarding(listeners, &guild.features) {
         listeners.verifications.soon();
     }
     if listeners.book.has_refusals() {
@@ -65,6 +66,13 @@ pub(super) fn on_delete(listeners: &Listeners, guild: theirs::GuildId, role: Rol
 pub(super) fn look_again(listeners: &Listeners) {
     listeners.book.reach_may_have_changed();
     listeners.verifications.levels_soon();
+}
+
+/// Notes whether the guild has an onboarding; returns whether that is news that matters.
+fn see_onboarding(listeners: &Listeners, features: &[String]) -> bool {
+    let has_onboarding = features.iter().any(|feature| feature == ONBOARDING);
+    let now = listeners.time.timestamp();
+    listeners.states.guild_has_onboarding(has_onboarding, now)
 }
 
 fn changed(listeners: &Listeners, role: RoleId) {

@@ -15,8 +15,10 @@ use crate::output::print_line;
 
 /// Verifies, or only looks on a `dry_run`; prints what was found or done.
 pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyhow::Result<()> {
+    let time = DiscordTime::default();
+    time.look(&verify.rest).await;
     let answer = if dry_run {
-        let found = verify.look().await?;
+        let found = verify.look(time.timestamp()).await?;
         if as_json {
             found_as_json(&found)
         } else {
@@ -24,8 +26,6 @@ pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyh
         }
     } else {
         let (progress, _nobody_looks) = watch::channel(Progress::default());
-        let time = DiscordTime::default();
-        time.look(&verify.rest).await;
         let report = verify.run(time.now(), true, &progress).await?;
         if as_json {
             report_as_json(&report)

@@ -220,7 +220,7 @@ impl VerificationsTask {
     /// Compares levels with the guild's roles. What can be given again is given to everyone.
     async fn look_at_levels(&self, agenda: &mut Agenda) {
         agenda.levels.at = None;
-        match self.verify.put_levels_right().await {
+        match self.verify.put_levels_right(self.time.now()).await {
             Ok(levels) if levels.is_told => agenda.levels.failures = 0,
             Ok(_) => {
                 agenda.levels.has_failed();

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
@@ -20,7 +21,7 @@ use crate::discord::role_calls::RoleCalls;
 use crate::discord::{Rest, RestError, guild};
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{
-    GuildId, GuildRole, Height, LevelRoles, NOWHERE, RoleId, RolePlan, Standing, UserId,
+    GuildId, GuildRole, Height, LevelRoles, NOWHERE, RoleId, RolePlan, Standing, Timestamp, UserId,
     may_be_changed, out_of_reach,
 };
 use crate::profiles::Sightings;
@@ -163,8 +164,9 @@ struct Members {
 }
 
 impl VerifyRoles {
-    /// What a verification would do, without doing any of it.
-    pub async fn look(&self) -> anyhow::Result<Found> {
+    /// What a verification would do at `now`, without doing any of it.
+    pub async fn look(&self, now: Timestamp) -> anyhow::Result<Found> {
+        self.see_onboarding(now).await?;
         let (roles, reach) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&roles, reach).await?;
         // As they will be: an imported level carries no role yet.
@@ -194,7 +196,7 @@ impl VerifyRoles {
         progress: &watch::Sender<Progress>,
     ) -> anyhow::Result<Report> {
         progress.send_replace(Progress::default());
-        let levels = self.put_levels_right().await?;
+        let levels = self.put_levels_right(now).await?;
         self.book.is_being_verified();
         let verified = self.verify(now, caught_up, levels, progress).await;
         if verified.is_err() || !caught_up {
@@ -278,11 +280,11 @@ impl VerifyRoles {
         Ok(report)
     }
 
-    /// Links, follows and makes level roles; the level roles there are then. The council is told
+    /// Links, follows and makes level roles at `now`; the level roles there are then. The council is told
     /// of what a person must see to, but not that something is solved as long as members are
     /// still to be verified for it.
-    pub(super) async fn put_levels_right(&self) -> anyhow::Result<LevelsRight> {
-        self.see_onboarding().await?;
+    pub(super) async fn put_levels_right(&self, now: DateTime<Utc>) -> anyhow::Result<LevelsRight> {
+        self.remember_onboarding(now).await?;
         let mut alone = self.names.alone().await?;
         let (mut roles, mut reach) = self.book.read().await?;
         let (steps, mut troubles) = self.compare_levels(&roles, reach).await?;
@@ -357,14 +359,25 @@ impl VerifyRoles {
         })
     }
 
-    /// Whether joiners have an onboarding to pass before they get roles.
-    async fn see_onboarding(&self) -> anyhow::Result<()> {
-        if self.members.awaits_onboarding() {
-            let has = guild::has_onboarding(&self.rest, self.guild).await?;
-            if self.members.guild_has_onboarding(has) {
-                self.book.set_unverified();
-            }
+    /// Asks whether joiners have an onboarding to pass before they get roles. Returns whether
+    /// members may have to wait no more.
+    async fn see_onboarding(&self, now: Timestamp) -> anyhow::Result<bool> {
+        if !self.members.awaits_onboarding() {
+            return Ok(false);
         }
+        let has = guild::has_onboarding(&self.rest, self.guild).await?;
+        Ok(self.members.guild_has_onboarding(has, now) && !has)
+    }
+
+    /// Stores since when there is an onboarding to pass. Members who joined before that are not
+    /// held back, and after a restart only this time tells them from members who joined later.
+    async fn remember_onboarding(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let now = Timestamp::from_millis(now.timestamp_millis()).context("it is 1970")?;
+        if self.see_onboarding(now).await? {
+            self.book.set_unverified();
+        }
+        let since = self.members.onboarding_since();
+        verification::set_onboarding_since(&mut *self.database.acquire().await?, since).await?;
         Ok(())
     }
 

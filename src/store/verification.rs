@@ -1,10 +1,12 @@
-//! The table `verification`: when all roles were last verified, and how many may be taken.
+//! The table `verification`: when all roles were last verified, how many may be taken, and since
+//! when there is an onboarding to wait for.
 //!
 //! Knows no schedule and no brake: those are rules.
 
 use chrono::{DateTime, Utc};
 
-use super::{Connection, Result, read};
+use super::{Connection, Result, read, timestamp, timestamptz};
+use crate::leveling::Timestamp;
 
 const TABLE: &str = "verification";
 
@@ -59,5 +61,27 @@ pub async fn use_up(connection: &mut Connection) -> Result<()> {
     sqlx::query!("update verification set allowed_removals = null, allowed_until = null")
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// Since when the bot has known of an onboarding that it waits for.
+pub async fn onboarding_since(connection: &mut Connection) -> Result<Option<Timestamp>> {
+    let row = sqlx::query!("select onboarding_since from verification")
+        .fetch_one(connection)
+        .await?;
+    Ok(row.onboarding_since.and_then(timestamp))
+}
+
+/// Stores it; writes nothing where it is stored already.
+pub async fn set_onboarding_since(
+    connection: &mut Connection,
+    since: Option<Timestamp>,
+) -> Result<()> {
+    sqlx::query!(
+        "update verification set onboarding_since = $1 where onboarding_since is distinct from $1",
+        since.map(timestamptz),
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

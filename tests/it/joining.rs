@@ -216,12 +216,7 @@ async fn onboarding_is_waited_for_where_that_is_set() {
     holds(&stage, bob, &["Zero", "One"]).await;
     // Across a restart, too: she has begun, and has not come to the end.
     stage.bot.terminate().await;
-    let settings = [("WALLE_AWAIT_ONBOARDING", "yes")];
-    let gone = || (!stage.sim.is_connected()).then_some(());
-    stage.sim.wait("the old connection to end", gone).await;
-    stage.bot = Bot::launch(&stage.sim, &stage.database.url(), &settings);
-    stage.bot.connected(&stage.sim).await;
-    stage.bot.logged("roles are verified").await;
+    start_again(&mut stage, "yes").await;
     assert_eq!(level_roles(&stage.sim, alice), [""; 0]);
     stage.sim.complete_onboarding(alice);
     holds(&stage, alice, &["Zero", "One", "Five"]).await;
@@ -237,6 +232,50 @@ async fn onboarding_is_waited_for_where_that_is_set() {
     assert_eq!(level_roles(&stage.sim, alice), [""; 0]);
     stage.sim.onboarding(false);
     holds(&stage, alice, &["Zero", "One", "Five"]).await;
+}
+
+/// In place of the bot that has ended, another with this setting has verified everyone.
+async fn start_again(stage: &mut Stage, awaits: &str) {
+    let settings = [("WALLE_AWAIT_ONBOARDING", awaits)];
+    let gone = || (!stage.sim.is_connected()).then_some(());
+    stage.sim.wait("the old connection to end", gone).await;
+    stage.bot = Bot::launch(&stage.sim, &stage.database.url(), &settings);
+    stage.bot.connected(&stage.sim).await;
+    stage.bot.logged("roles are verified").await;
+}
+
+#[tokio::test]
+async fn who_joined_and_has_not_begun_with_the_onboarding_is_held_back_after_a_restart() {
+    let mut stage = with_setting("yes").await;
+    let (alice, bob) = (stage.sim.user("alice"), stage.sim.user("bob"));
+    let seen = "select count(onboarding_since) from verification";
+    assert_eq!(stage.database.number(seen).await, 1);
+    // One joins while the bot runs, the other while it does not: no event tells of her.
+    stage.sim.leave(bob);
+    stage.sim.join(bob);
+    settled(&stage).await;
+    stage.bot.terminate().await;
+    stage.sim.leave(alice);
+    stage.sim.join(alice);
+    start_again(&mut stage, "yes").await;
+    verify_again(&stage).await;
+    for user in [alice, bob] {
+        assert_eq!(level_roles(&stage.sim, user), [""; 0]);
+    }
+    stage.sim.complete_onboarding(alice);
+    holds(&stage, alice, &["Zero", "One", "Five"]).await;
+    // Without the setting nobody is held back, and when it is set again only those are who join
+    // after that.
+    stage.bot.terminate().await;
+    start_again(&mut stage, "no").await;
+    holds(&stage, bob, &["Zero", "One"]).await;
+    assert_eq!(stage.database.number(seen).await, 0);
+    stage.bot.terminate().await;
+    start_again(&mut stage, "yes").await;
+    let one = stage.sim.role("One");
+    stage.sim.revoke(bob, one);
+    verify_again(&stage).await;
+    holds(&stage, bob, &["Zero", "One"]).await;
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         rest,
         guild,
         unclear: Unclear::default(),
-        members: MemberStates::new(false, mpsc::channel(1).0),
+        members: MemberStates::new(false, None, mpsc::channel(1).0),
         idle_until: Mutex::default(),
         filled: Mutex::default(),
     };

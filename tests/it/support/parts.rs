@@ -41,7 +41,7 @@ impl Parts {
         );
         let council = Arc::new(council);
         let (nobody_is_told, _) = mpsc::channel(1);
-        let members = MemberStates::new(false, nobody_is_told);
+        let members = MemberStates::new(false, None, nobody_is_told);
         Self {
             actives: Actives {
                 database: database.clone(),
