@@ -23,10 +23,11 @@ use crate::text_file;
 /// The name that Discord's REST API has for serenity, wherever it really is.
 const DISCORD: &str = "discord.com";
 
-/// Guilds for the guild's own data, members for who comes and goes, messages for XP, content
-/// for text commands.
+/// Guilds for the guild's own data, members for who comes and goes, moderation for bans (which
+/// are told before the member's leaving), messages for XP, content for text commands.
 const INTENTS: GatewayIntents = GatewayIntents::GUILDS
     .union(GatewayIntents::GUILD_MEMBERS)
+    .union(GatewayIntents::GUILD_MODERATION)
     .union(GatewayIntents::GUILD_MESSAGES)
     .union(GatewayIntents::MESSAGE_CONTENT);
 

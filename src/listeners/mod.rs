@@ -105,7 +105,7 @@ impl RawEventHandler for Listeners {
             Event::GuildMemberRemove(event) => {
                 member::on_remove(self, event.guild_id, event.user.id);
             }
-            // Comes only with an intent of its own; the removal comes in any case.
+            // Comes before the removal.
             Event::GuildBanAdd(event) => member::on_remove(self, event.guild_id, event.user.id),
             Event::GuildMembersChunk(event) => member::on_chunk(self, &event),
             Event::GuildRoleCreate(event) => role::on_create(self, &event.role),

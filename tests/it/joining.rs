@@ -118,6 +118,29 @@ async fn who_is_banned_while_a_line_waits_is_not_congratulated() {
 }
 
 #[tokio::test]
+async fn who_is_banned_is_not_congratulated_before_the_removal_is_told() {
+    // Level 6 brings no role: nothing but the event says that he is not there.
+    let world = World::new();
+    let database = three_names().await;
+    let bob = person(&world, "bob");
+    let almost = i64::try_from(mee6_total(6)).unwrap() - 1;
+    database.insert_user(bob, almost, 1).await;
+    let stage = Stage::open_on(world, database).await;
+    stage.sim.gateway().lose_all("GUILD_MEMBER_REMOVE");
+    // The ban is told before what he wrote just before it.
+    stage.sim.gateway().swap_next(1);
+    stage.say("bob", "hello");
+    stage.sim.ban(bob);
+    wait("the level", async || {
+        let reached = "select count(*) from user_point where points > 1624";
+        (stage.database.number(reached).await == 1).then_some(())
+    })
+    .await;
+    outbox_is_empty(&stage).await;
+    assert_eq!(lines(&stage, bob), [""; 0]);
+}
+
+#[tokio::test]
 async fn who_left_while_the_bot_was_away_is_not_congratulated_for_what_is_read() {
     let mut stage = verified().await;
     let alice = stage.sim.user("alice");

@@ -100,6 +100,8 @@ pub(crate) struct Gateway {
     pub members_asked_at: BTreeMap<Id, u64>,
     held: Option<Vec<Event>>,
     lose: u32,
+    /// Events that nobody is sent.
+    lost: BTreeSet<&'static str>,
     duplicate: u32,
     swap: u32,
     /// The first of two neighbours that are being swapped.
@@ -132,6 +134,9 @@ impl State {
             .guild
             .is_none_or(|id| self.guilds.get(&id).is_some_and(is_heard_of));
         if !event.visible || !bot_is_there {
+            return;
+        }
+        if self.gateway.lost.contains(&*event.name) {
             return;
         }
         if self.gateway.lose > 0 {
@@ -594,6 +599,11 @@ impl GatewayControl<'_> {
     /// Sends the next `count` events to nobody, ever.
     pub fn lose_next(&self, count: u32) {
         self.shared.lock().gateway.lose = count;
+    }
+
+    /// Sends no events of this name to anybody from now on.
+    pub fn lose_all(&self, name: &'static str) {
+        self.shared.lock().gateway.lost.insert(name);
     }
 
     /// Sends each of the next `count` events twice (with one and the same `s`).
