@@ -87,7 +87,7 @@ pub async fn run(
                 let pause = backoff(starts, START_OVER_LEAST, START_OVER_MOST);
                 starts += 1;
                 tracing::error!(
-                    next_in_s = pause.as_secs_f32(),
+                    next_in_ms = pause.as_millis(),
                     "the database has lost what was saved in it (a failover, or a restore); starting over from what it holds"
                 );
                 pause

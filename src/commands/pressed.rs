@@ -247,7 +247,7 @@ impl Pressed<'_> {
         }
         let user = self.press.user.id;
         let button = &self.press.data.custom_id;
-        tracing::warn!(%user, button, "someone without the right pressed a button");
+        tracing::info!(%user, button, "someone without the right pressed a button");
         Err(rights.refusal(right, &caller).into())
     }
 

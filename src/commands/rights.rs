@@ -59,7 +59,7 @@ pub(super) async fn check(ctx: Context<'_>) -> Result<bool, Error> {
         return Ok(true);
     }
     if !is_still_typed(ctx) {
-        tracing::warn!(
+        tracing::info!(
             user = %ctx.author().id,
             command = ctx.command().name.as_ref(),
             "someone without the right tried a command"

@@ -87,7 +87,7 @@ where
         match rest.call(what, Repeat::Safe, patience, &call).await {
             Err(error @ RestError::Unreachable(_)) => {
                 let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
-                tracing::warn!(%error, next_in_s = pause.as_secs_f32(), "Discord cannot be reached; trying again");
+                tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
                 tokio::time::sleep(pause).await;
             }
             answer => return answer,
