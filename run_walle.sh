@@ -168,6 +168,7 @@ run_the_sandbox() {
 
 run_the_tests() {
     need rust test-postgres clock
+    [[ -e target/debug/deps ]] || need_disk 4000
     # Most of them wait most of the time: for Discord's limits, for a pause before another try.
     export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
     on_the_test_database cargo test --workspace --locked "$@"
@@ -493,11 +494,19 @@ build() {
     if [[ -e $programs/wall_e ]]; then
         say "Building what has changed."
     else
+        need_disk 2000
         say "Building wall_e and all it depends on: about five minutes on two cores the first time$([[ $profile == dev ]] || echo ', more as it is optimised')."
     fi
     # A build runs code of every dependency: it gets no secrets, and a daemon it may leave behind no locks.
     run env -u WALLE_TOKEN -u DATABASE_URL cargo build --locked --profile "$profile" "${@:2}" ||
         fail 1 "The build failed; the message is above."
+}
+
+# need_disk MEGABYTES: for what is built here; a full disk would only be found minutes later.
+need_disk() {
+    local free
+    free=$(df --output=avail --block-size=1M . 2>/dev/null | tail -n 1) || return 0
+    ((free >= $1)) || fail 1 "The build needs about $1 MB of disk, and $((free)) MB are free here: make room, then start this again."
 }
 
 # --- The sandbox's parts -----------------------------------------------------------------------------

@@ -23,11 +23,21 @@ test_old_or_missing_rust_is_10() {
     says "Rust is missing. Type: curl"
 }
 
+test_a_full_disk_is_found_before_the_build() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild DATABASE_URL=postgres:///mine BUILD='echo built >>calls'
+    stand_in bin/df 'echo Avail; echo 12'
+    expect 1 ./run_walle.sh
+    says "The build needs about 2000 MB of disk, and 12 MB are free here"
+    [[ ! -e calls ]]
+    stand_in bin/df 'echo Avail; echo 2000'
+    expect 0 ./run_walle.sh
+}
+
 test_all_that_is_missing_is_named_in_one_answer() {
     # Nobody installs anything here: no apt-get is found.
     local name
     mkdir minimal
-    for name in bash basename cat cut date dirname env grep head id mkdir od realpath sed setpriv setsid sha256sum sort stat tail; do
+    for name in bash basename cat cut date df dirname env grep head id mkdir od realpath sed setpriv setsid sha256sum sort stat tail; do
         ln -s "$(command -v "$name")" minimal/
     done
     sed "s#/usr/lib/postgresql#$PWD/nowhere#; s#/usr/lib/\*/faketime#$PWD/nowhere#" "$repo/run_walle.sh" >run_walle.sh
