@@ -37,10 +37,11 @@ all but Rust installed with apt-get; anyone else is told once what to type.
 
 Settings come from the environment and from .env beside this script (lines KEY=VALUE, # comments, values
 with spaces in quotes). The environment wins. On a terminal, a missing token or guild is asked for and
-written to .env, which only you may read.
+written to .env, which only you may read; so are the names of levels and the time zone at the first start.
   WALLE_TOKEN, or WALLE_TOKEN_FILE   the bot's token, or a file that holds it
   WALLE_GUILD_ID                     the id of the guild to serve
   DATABASE_URL                       a Postgres of your own; without it, a private one in .walle/postgres
+  WALLE_LEVEL_NAMES                  the names that levels get in a fresh database: none, computing, or a file
   every other WALLE_… setting and RUST_LOG: see the README, or `wall_e run --help`
 The sandbox, the tests, the chaos and the benchmarks read none of these: they have databases of their own.
 
@@ -105,6 +106,8 @@ make_ready() {
     if [[ ${DATABASE_URL:-} ]]; then need rust; else need rust postgres; fi
     need_token
     need_guild
+    need_level_names
+    need_timezone
     # Before the build, which takes minutes: whoever waits for it has nothing left to mend.
     if [[ ${DATABASE_URL:-} ]]; then
         reach_database
@@ -383,18 +386,88 @@ reach_database() {
 unknown_settings() {
     local name
     for name in "${!WALLE_@}"; do
-        grep -q "\"$name\"" src/config.rs || echo " ($name is set, but that is no setting of wall_e.)"
+        grep -q "env = \"$name\"" src/config.rs || echo " ($name is set, but that is no setting of wall_e.)"
     done
 }
 
-# Replaces or adds one line of .env and keeps the others. The value is safe unquoted: its caller checked.
+# Whether this bot has never run, as far as can be told before anything is built. A database of the operator's own may
+# hold anything; there the sign is that the token or the guild had to be asked for.
+is_first_start() {
+    if [[ ${DATABASE_URL:-} ]]; then [[ $asked ]]; else [[ ! -e .walle/postgres/data ]]; fi
+}
+
+# Which names, and so which roles, the levels get. Only a fresh database is given names, and a dump has its own.
+need_level_names() {
+    local answer names=${WALLE_LEVEL_NAMES:-none}
+    is_first_start || return 0
+    if [[ $names != none && $names != computing && ! (-f $names && -r $names) ]]; then
+        fail 2 "WALLE_LEVEL_NAMES is neither none nor computing, and there is no such file to read: correct it, or put the file there."
+    fi
+    if [[ ${WALLE_LEVEL_NAMES:-} || ${fixtures-} ]] || ! on_a_terminal; then return 0; fi
+    cat >&2 <<'EOF'
+Levels can have names, and each name becomes a role in your server. Which ones?
+  none        moderators name levels in Discord, with .set_level_name
+  computing   twenty names for computing people, from Hello World (level 0) to THE 95 (level 95)
+  a file      the path of one with your names, one a line, such as: 5 Missing Semicolon
+EOF
+    while :; do
+        read -rp "Level names [none]: " answer || fail 2 "No level names were chosen: start this again."
+        answer=${answer:-none}
+        [[ $answer != none && $answer != computing ]] || break
+        # shellcheck disable=SC2088  # a tilde as it was typed
+        [[ $answer != '~/'* ]] || answer=${HOME:-}/${answer#*/}
+        answer=$(cd "$invoked_from" && realpath -m -- "$answer")
+        [[ ! -f $answer || ! -r $answer || $answer == *\'* ]] || break
+        echo "There is no such file to read: type none, computing, or the path of a file." >&2
+    done
+    write_setting WALLE_LEVEL_NAMES "$answer"
+}
+
+# Where a day of XP begins, by a name that the bot knows.
+need_timezone() {
+    local machine answer zone
+    if [[ ${WALLE_TIMEZONE:-} ]]; then
+        knows_timezone "$WALLE_TIMEZONE" ||
+            fail 2 "WALLE_TIMEZONE is not the name of a time zone: write one such as Europe/Berlin or Canada/Pacific into $PWD/.env."
+        return 0
+    fi
+    on_a_terminal && is_first_start || return 0
+    machine=$(timezone_of_machine)
+    echo "The time zone of your server, in which a day of XP begins at midnight:" >&2
+    while :; do
+        read -rp "Time zone [$machine]: " answer || fail 2 "No time zone was chosen: start this again."
+        # As the list has it, however it was typed.
+        zone=$(grep -ixF -m 1 -- "${answer:-$machine}" fixtures/timezones.txt) && break
+        echo "There is no time zone of that name: type one such as Europe/Berlin or Canada/Pacific." >&2
+    done
+    write_setting WALLE_TIMEZONE "$zone"
+}
+
+knows_timezone() { grep -qxF -- "$1" fixtures/timezones.txt; }
+
+timezone_of_machine() {
+    local zone
+    for zone in "${TZ-}" "$(readlink /etc/localtime)" "$(timedatectl show --property=Timezone --value 2>/dev/null)"; do
+        zone=${zone#:}
+        zone=${zone##*/zoneinfo/}
+        if knows_timezone "$zone"; then
+            echo "$zone"
+            return 0
+        fi
+    done
+    echo UTC
+}
+
+# Replaces or adds one line of .env and keeps the others. The value holds no single quote: its caller checked.
 write_setting() {
-    local file new
+    local file new value=$2
     export "$1=$2"
+    asked=yes
+    [[ $value =~ ^[A-Za-z0-9._/=+-]*$ ]] || value="'$value'"
     file=$(realpath .env)
     new=$(umask 077 && mktemp "$file.XXXXXX")
     { [[ ! -e $file ]] || sed $'1s/^\xEF\xBB\xBF//' -- "$file" | grep -vE "^[[:space:]]*(export[[:space:]]+)?$1[[:space:]]*=" || true; } >"$new"
-    printf '%s=%s\n' "$1" "$2" >>"$new"
+    printf '%s=%s\n' "$1" "$value" >>"$new"
     mv -- "$new" "$file"
     say "Written to .env."
 }
@@ -863,7 +936,7 @@ invoked_from=$PWD
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")"
 # A closed stdin would break what is started with a copy of it.
 [[ -e /proc/self/fd/0 ]] || exec </dev/null
-children=() child='' token='' take_over='' bot_decides='' cluster_open='' starting='' pg_bin='' pg_too_old='' home='' socket='' programs=''
+children=() child='' token='' asked='' take_over='' bot_decides='' cluster_open='' starting='' pg_bin='' pg_too_old='' home='' socket='' programs=''
 as_owner=(setpriv --pdeathsig TERM --)
 trap on_exit EXIT
 trap 'exit 129' HUP

@@ -34,6 +34,7 @@ use crate::discord::role_calls::RoleCalls;
 use crate::discord::time::{DiscordTime, TimeKeeper};
 use crate::error::Stop;
 use crate::import;
+use crate::import::level_names::ChosenNames;
 use crate::leveling::{GuildId, UserId};
 use crate::listeners::onlooker::Onlooker;
 use crate::listeners::{Listeners, unknown::Unknown};
@@ -120,8 +121,9 @@ async fn run_once(
 ) -> Result<(), Stop> {
     let guild = settings.guild.id()?;
     let token = settings.discord.token()?;
+    let names = ChosenNames::read(&settings.level_names, &import::curve()?);
     let opening = cancel
-        .run_until_cancelled(open_database(&settings.database))
+        .run_until_cancelled(open_and_name(&settings.database, names))
         .await;
     let Some(database) = opening.transpose()? else {
         return Ok(());
@@ -294,6 +296,7 @@ async fn build(
         council: Arc::clone(&council),
         rest: rest.clone(),
         looked_for_old_commands: Arc::default(),
+        said_ready: Arc::default(),
         stop,
         unknown: Unknown::default(),
     };
@@ -603,6 +606,16 @@ pub async fn check(settings: &config::Check) -> Result<(), Stop> {
     let found = check::run(&database, replay, &settings.from, settings.zone).await;
     database.close().await;
     Ok(found?)
+}
+
+/// Opens the database, and gives the levels of a fresh one their names.
+async fn open_and_name(
+    settings: &config::DatabaseUrl,
+    names: anyhow::Result<ChosenNames>,
+) -> Result<Database, Stop> {
+    let database = open_database(settings).await?;
+    import::name_levels(&database, names).await?;
+    Ok(database)
 }
 
 async fn open_database(settings: &config::DatabaseUrl) -> Result<Database, Stop> {

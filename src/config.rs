@@ -9,7 +9,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,8 @@ pub enum Command {
     Run(Run),
     /// Only mark whose profile has changed, beside the bot or while it is away
     Listen(Listen),
-    /// Bring the database's schema up to date, and fill a fresh one with the levels
+    /// Bring the database's schema up to date, and fill a fresh one with the levels, which have no
+    /// names yet
     Migrate(DatabaseUrl),
     /// Put everyone's level roles right, or only print what would change
     VerifyRoles(Verify),
@@ -194,10 +195,43 @@ pub struct Run {
     pub verify_at: NaiveTime,
     #[command(flatten)]
     pub joining: Joining,
+    /// Which names, and so which roles, the levels of a fresh database get: none, computing
+    /// (twenty, from "Hello World" to "THE 95"), or those of a file with lines such as
+    /// `5 Missing Semicolon`. A database that was used before keeps its own
+    #[arg(
+        long = "level-names",
+        env = "WALLE_LEVEL_NAMES",
+        value_name = "none|computing|FILE",
+        default_value = "none",
+        hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(LevelNames::read)
+    )]
+    pub level_names: LevelNames,
     /// Take the place of the bot that holds the database, wherever it runs: stand by, ask it to
     /// end, then take over
     #[arg(long)]
     pub take_over: bool,
+}
+
+/// Where a fresh database gets its level names from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LevelNames {
+    /// Moderators name levels, and nobody else does.
+    None,
+    /// The twenty of the original guild.
+    Computing,
+    /// This file's.
+    File(PathBuf),
+}
+
+impl LevelNames {
+    fn read(text: OsString) -> Self {
+        match text.to_str() {
+            Some("" | "none") => Self::None,
+            Some("computing") => Self::Computing,
+            _ => Self::File(text.into()),
+        }
+    }
 }
 
 /// What is waited for before somebody gets level roles.
@@ -684,11 +718,39 @@ mod tests {
         assert!(cdn("http://a/b").is_err() && cdn("ftp://a").is_err());
     }
 
+    #[test]
+    fn level_names_are_one_of_two_words_or_a_file() {
+        for (text, expected) in [
+            ("", LevelNames::None),
+            ("none", LevelNames::None),
+            ("computing", LevelNames::Computing),
+            ("./none", LevelNames::File("./none".into())),
+            ("Computing", LevelNames::File("Computing".into())),
+        ] {
+            assert_eq!(LevelNames::read(text.into()), expected, "{text:?}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn nothing_that_is_set_breaks_a_setting(text in "\\PC{0,40}|https?://[^ ]{0,30}") {
             let _ = (origin(&text), prefix(&text), zone(&text), hours(&text));
         }
+    }
+
+    /// `run_walle.sh` knows time zones by this list, before there is a binary to ask.
+    #[test]
+    fn the_list_of_time_zones_is_what_a_setting_takes() {
+        let listed: Vec<_> = include_str!("../fixtures/timezones.txt").lines().collect();
+        let known: Vec<_> = chrono_tz::TZ_VARIANTS
+            .iter()
+            .map(|zone| zone.name())
+            .collect();
+        assert!(
+            listed == known,
+            "write these to the file:\n{}",
+            known.join("\n")
+        );
     }
 
     #[test]

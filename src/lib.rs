@@ -12,7 +12,7 @@
 //!   council that moderators are told of problems in
 //! - [`profiles`] a current name and a picture that loads, for everyone
 //! - [`roles`] the right level roles on the right members
-//! - [`import`] the levels of a fresh database, another bot's dump
+//! - [`import`] the levels of a fresh database and their names, another bot's dump
 //! - [`check`] whether a database is what its messages come to
 //! - [`commands`], [`listeners`], [`tasks`] what people, Discord and time ask of the bot:
 //!   a visible list each
@@ -160,6 +160,8 @@
 //! - Links and orphans are one reading, once a day at least and before the first link expires.
 //!   How long links live is read from them.
 //! - `fixtures/levels.json` is in Django's format as well: one reader for all fixtures.
+//! - Level names are chosen once for each database, and only by `wall_e run`: `migrate` fills in the
+//!   levels alone, so that an import may still bring names before the first start.
 
 pub mod app;
 pub mod backoff;

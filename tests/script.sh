@@ -120,8 +120,10 @@ test_settings_may_be_written_on_windows() {
 
 test_the_terminal_is_asked_and_env_is_written() {
     printf '\xEF\xBB\xBFWALLE_PREFIX="!"\n' >.env
-    printf '%s\n' 'a b' '' "$guild" 'an.unfinished' ' "Bot to-ken_1.x.y" ' 12 " $guild " | on_a_terminal env DATABASE_URL=postgres:///mine ./run_walle.sh
-    [[ $(cat .env) == "WALLE_PREFIX=\"!\""$'\n'"WALLE_TOKEN=to-ken_1.x.y"$'\n'"WALLE_GUILD_ID=$guild" ]]
+    printf '%s\n' 'a b' '' "$guild" 'an.unfinished' ' "Bot to-ken_1.x.y" ' 12 " $guild " '' '' |
+        on_a_terminal env TZ=:Europe/Berlin DATABASE_URL=postgres:///mine ./run_walle.sh
+    printf '%s\n' 'WALLE_PREFIX="!"' WALLE_TOKEN=to-ken_1.x.y "WALLE_GUILD_ID=$guild" WALLE_LEVEL_NAMES=none \
+        WALLE_TIMEZONE=Europe/Berlin | cmp - .env
     [[ $(stat -c %a .env) == 600 ]]
     bot_saw 'WALLE_TOKEN=to-ken_1.x.y'
     grep -q 'Copy Server ID' out
@@ -129,6 +131,60 @@ test_the_terminal_is_asked_and_env_is_written() {
     for reason in 'Nothing was pasted' 'That is an id' 'letters, digits' 'three parts' '17 to 20 digits, and nothing else'; do
         grep -q "$reason" out
     done
+    bot_saw 'WALLE_LEVEL_NAMES=none'
+    bot_saw 'WALLE_TIMEZONE=Europe/Berlin'
+    # The next start asks nothing.
+    rm bot_env
+    on_a_terminal env DATABASE_URL=postgres:///mine ./run_walle.sh </dev/null
+    none_of grep 'Token (\|Level names\|Time zone' out
+    bot_saw 'WALLE_TIMEZONE=Europe/Berlin'
+}
+
+test_names_and_time_zone_are_asked_at_the_first_start() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild TZ=Nowhere/Land
+    mkdir "it is mine"
+    echo '5 Five' >"it is mine/names"
+    # No such file, then one; no such zone, then one in small letters.
+    printf '%s\n' nothing "it is mine/names" Mars/Olympus canada/pacific | on_a_terminal ./run_walle.sh
+    printf '%s\n' "WALLE_LEVEL_NAMES='$PWD/it is mine/names'" WALLE_TIMEZONE=Canada/Pacific | cmp - .env
+    grep -q 'There is no such file' out
+    grep -q 'There is no time zone of that name' out
+    bot_saw "WALLE_LEVEL_NAMES=$PWD/it is mine/names"
+    stopped postgres
+    # There is a database now: what it holds stays.
+    rm .env bot_env
+    on_a_terminal ./run_walle.sh </dev/null
+    none_of grep 'Level names\|Time zone' out
+    [[ ! -e .env && -e bot_env ]]
+    # What has no effect any more does no harm.
+    rm "it is mine/names"
+    WALLE_LEVEL_NAMES="it is mine/names" expect 0 ./run_walle.sh
+}
+
+test_nothing_is_asked_without_a_terminal() {
+    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh
+    none_of grep '^WALLE_LEVEL_NAMES\|^WALLE_TIMEZONE' bot_env
+    [[ ! -e .env ]]
+}
+
+test_a_dump_has_names_of_its_own() {
+    mkdir dump
+    echo '[]' >dump/mine.json
+    printf '%s\n' UTC | WALLE_TOKEN=secret WALLE_GUILD_ID=$guild on_a_terminal ./run_walle.sh --fixtures dump
+    none_of grep 'Level names' out
+    [[ $(cat .env) == WALLE_TIMEZONE=UTC ]]
+}
+
+test_wrong_names_and_zones_are_said_before_the_build() {
+    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild BUILD='touch built'
+    WALLE_TIMEZONE=Mars/canary expect 2 ./run_walle.sh
+    says "WALLE_TIMEZONE is not the name of a time zone"
+    WALLE_LEVEL_NAMES=/no/canary expect 2 ./run_walle.sh
+    says "WALLE_LEVEL_NAMES is neither none nor computing"
+    none_of grep canary out
+    [[ ! -e built && ! -e .walle/postgres ]]
+    WALLE_LEVEL_NAMES=computing WALLE_TIMEZONE=America/Vancouver expect 0 ./run_walle.sh
+    bot_saw WALLE_LEVEL_NAMES=computing
 }
 
 test_invented_users_are_refused() {
@@ -361,6 +417,7 @@ make_checkout() {
     cp "$repo/src/config.rs" src/
     echo '[{}]' >fixtures/sandbox/levels.json
     echo '[{"invented": true}]' >fixtures/sandbox/userpoints.json
+    cp "$repo/fixtures/timezones.txt" fixtures
     stand_in bin/rustc '[ "$RUST" ] && echo "rustc $RUST (abc)"'
     stand_in bin/cargo '
         [ "$1" = --version ] && { [ "$RUST" ] && echo "cargo $RUST (abc)"; exit; }

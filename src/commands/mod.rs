@@ -167,6 +167,11 @@ impl Commands {
         let _ = self.framework.set(framework);
     }
 
+    /// What text commands begin with.
+    pub fn prefix(&self) -> &str {
+        &self.setting.prefix
+    }
+
     /// Whether a message of this text could be a command.
     pub fn begins_one(&self, text: &str) -> bool {
         text.starts_with(&self.setting.prefix)

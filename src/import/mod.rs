@@ -1,18 +1,25 @@
-//! Data from elsewhere: the levels of a fresh database, and another bot's dump.
+//! Data from elsewhere: the levels of a fresh database and their names, and another bot's dump.
+//!
+//! A level with a name has a role in the guild, so names are given only by someone's choice, once
+//! for each database.
 //!
 //! An import is one transaction that can be repeated: nobody ever loses points
 //! by it. It works only on a database that no bot holds.
 
 pub mod django;
+pub mod level_names;
 
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
-use crate::leveling::{Grouped, Levels};
+use crate::error::Stop;
+use crate::leveling::{Grouped, Level, Levels};
+use crate::store::level_names_choice::{self, NamesSource};
 use crate::store::user_point::{self, Imported, ImportedUser};
 use crate::store::{self, Database, Transaction, lease, level, updated_user, watermark};
+use level_names::ChosenNames;
 
-/// The levels that a fresh database gets.
+/// The levels of the original guild: MEE6's curve and twenty names.
 const LEVELS: &str = include_str!("../../fixtures/levels.json");
 
 /// Rows written by one statement.
@@ -29,7 +36,7 @@ pub struct Dump {
     pub passed_over: usize,
 }
 
-/// Gives a database without levels those of `fixtures/levels.json`.
+/// Gives a database without levels those of `fixtures/levels.json`, without their names.
 pub async fn seed_levels(database: &Database) -> anyhow::Result<()> {
     // An import holds the row for minutes, and is not waited for where there is nothing to do.
     if !level::all(&mut *database.acquire().await?)
@@ -42,11 +49,51 @@ pub async fn seed_levels(database: &Database) -> anyhow::Result<()> {
     // Two processes that start together must not both fill the table.
     watermark::lock(&mut transaction).await?;
     if level::all(&mut transaction).await?.is_empty() {
-        let levels = seed()?;
+        let levels = curve()?;
         level::replace_all(&mut transaction, &levels).await?;
         tracing::info!(
             count = levels.rows().len(),
             "the database is new and gets its levels"
+        );
+    }
+    Ok(store::commit(transaction).await?)
+}
+
+/// Gives the levels the names that the operator has chosen, if this database's have not been
+/// chosen yet. Names that could not be read are no matter where nobody asks for them.
+pub async fn name_levels(
+    database: &Database,
+    chosen: anyhow::Result<ChosenNames>,
+) -> Result<(), Stop> {
+    if level_names_choice::is_made(&mut *database.acquire().await?).await? {
+        if let Err(error) = chosen {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the setting is wrong, which changes nothing: this database keeps its level names"
+            );
+        }
+        return Ok(());
+    }
+    let ChosenNames { source, names } = chosen?;
+    let mut transaction = database.begin().await?;
+    // Two processes that start together choose once.
+    watermark::lock(&mut transaction).await?;
+    if level_names_choice::is_made(&mut transaction).await? {
+        return Ok(());
+    }
+    let carries = |level: &Level| level.role_name.is_some() || level.role_id.is_some();
+    if level::all(&mut transaction).await?.iter().any(carries) {
+        level_names_choice::record(&mut transaction, NamesSource::Existing).await?;
+    } else {
+        let names: Vec<_> = names
+            .iter()
+            .map(|(level, name)| (*level, name.as_str()))
+            .collect();
+        level::rename(&mut transaction, &names).await?;
+        level_names_choice::record(&mut transaction, source).await?;
+        tracing::info!(
+            count = names.len(),
+            "the levels of this database get the names that the operator chose"
         );
     }
     Ok(store::commit(transaction).await?)
@@ -161,18 +208,28 @@ async fn write(transaction: &mut Transaction<'_>, dump: Dump) -> anyhow::Result<
     Ok(total)
 }
 
-/// Levels that somebody has changed here are theirs and stay.
+/// Levels that somebody has changed here are theirs and stay. Either way nobody names them again.
 async fn write_levels(transaction: &mut Transaction<'_>, dumped: &Levels) -> anyhow::Result<()> {
     let here = level::load(transaction).await?;
+    level_names_choice::record(transaction, NamesSource::Import).await?;
     if here == *dumped {
         tracing::info!("the levels are the same already");
-    } else if here == seed()? {
+    } else if here == curve()? || here == seed()? {
         level::replace_all(transaction, dumped).await?;
         tracing::info!(count = dumped.rows().len(), "the levels are taken over");
     } else {
         tracing::warn!("the levels have been changed here, and are kept as they are");
     }
     Ok(())
+}
+
+/// The levels that a fresh database gets: without names.
+pub fn curve() -> anyhow::Result<Levels> {
+    let mut rows = seed()?.rows().to_vec();
+    for level in &mut rows {
+        level.role_name = None;
+    }
+    Ok(Levels::new(rows)?)
 }
 
 fn seed() -> anyhow::Result<Levels> {
@@ -186,7 +243,7 @@ mod tests {
     use crate::leveling::{mee6_points_to_next, mee6_total};
 
     #[test]
-    fn a_fresh_database_gets_mee6s_curve_and_twenty_names() {
+    fn the_levels_are_mee6s_curve_and_twenty_names() {
         let levels = seed().unwrap();
         assert_eq!(levels.rows().len(), 101);
         for (number, level) in (0..).zip(levels.rows()) {

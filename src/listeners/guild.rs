@@ -4,6 +4,8 @@
 //! What happened before the guild came was not sent: it is read from the history, and roles
 //! are verified. Reads nothing itself.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::Value;
 use serenity::all as theirs;
 
@@ -27,6 +29,7 @@ pub(super) async fn on_create(listeners: &Listeners, guild: &theirs::Guild) {
         unavailable: guild.unavailable,
     };
     if came(listeners, &bare) {
+        say_ready(listeners, &guild.name);
         role::on_guild(listeners, guild);
         let channels = guild.channels.keys();
         let channels: Vec<ChannelId> = channels
@@ -38,9 +41,10 @@ pub(super) async fn on_create(listeners: &Listeners, guild: &theirs::Guild) {
 
 /// A guild is there, or not yet, and serenity could not read what was said of it.
 pub(super) fn on_raw_create(listeners: &Listeners, guild: &Value) {
-    if let Some(guild) = BareGuild::read(guild)
-        && came(listeners, &guild)
+    if let Some(bare) = BareGuild::read(guild)
+        && came(listeners, &bare)
     {
+        say_ready(listeners, guild["name"].as_str().unwrap_or("the guild"));
         listeners.known_guild.is_in_doubt();
     }
 }
@@ -99,6 +103,22 @@ fn came(listeners: &Listeners, guild: &BareGuild) -> bool {
     listeners.verifications.soon();
     tracing::info!(guild = %listeners.guild, "the guild is there");
     true
+}
+
+/// Says once that the bot is there, and what to try: more to someone whose database is still empty.
+fn say_ready(listeners: &Listeners, guild: &str) {
+    if listeners.said_ready.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let prefix = listeners.commands.prefix();
+    if listeners.xp.is_empty() {
+        tracing::info!(
+            "wall_e is ready in {guild}: type {prefix}help there to see its commands; whoever writes there earns XP from \
+             now on, {prefix}rank shows how much, and {prefix}set_level_name gives a level a name and a role"
+        );
+    } else {
+        tracing::info!("wall_e is ready in {guild}: type {prefix}help there to see its commands");
+    }
 }
 
 fn say_outage(listeners: &Listeners) {

@@ -63,6 +63,8 @@ pub struct Listeners {
     pub rest: Rest,
     /// Whether commands of an earlier bot have been looked for.
     pub looked_for_old_commands: Arc<AtomicBool>,
+    /// Whether it was said that the bot is ready.
+    pub said_ready: Arc<AtomicBool>,
     /// What makes going on pointless.
     pub stop: mpsc::Sender<Stop>,
     /// Events that did not parse, by type.

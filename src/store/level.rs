@@ -122,6 +122,17 @@ pub async fn set_role(
     Ok(())
 }
 
+/// Takes the role and the name off every level that has one.
+pub async fn take_all_off(connection: &mut Connection) -> Result<()> {
+    sqlx::query!(
+        "update level set role_id = null, role_name = null, role_seen = false
+         where role_id is not null or role_name is not null"
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Gives levels other names, all or none: they may take each other's, which the table would
 /// not let them do one after the other.
 pub async fn rename(connection: &mut Connection, names: &[(LevelNumber, &str)]) -> Result<()> {

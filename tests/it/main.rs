@@ -8,6 +8,7 @@ mod avatars;
 mod catch_up;
 mod changes;
 mod check;
+mod chosen_names;
 mod council;
 mod engine;
 mod future_ids;

@@ -33,13 +33,11 @@ impl Scratch {
             run(&mut admin, format!("{statement} {NAME}")).await?;
         }
         let session = connect(&server, Some(NAME)).await?;
-        let mut scratch = Self { server, session };
+        let scratch = Self { server, session };
         let store = scratch.store().await?;
         store.migrate().await?;
         wall_e::import::seed_levels(&store).await?;
         store.close().await;
-        // Giving roles is limited by Discord and is not measured.
-        scratch.execute("update level set role_name = null").await?;
         Ok(scratch)
     }
 

@@ -44,9 +44,6 @@ impl Scratch {
         store.migrate().await?;
         wall_e::import::seed_levels(&store).await?;
         store.close().await;
-        // Giving roles is held up by Discord's limits for longer than a day's replay takes.
-        let nameless = "update level set role_name = null".to_owned();
-        run(&mut scratch.session, nameless).await?;
         scratch.introduce(day).await?;
         Ok(scratch)
     }

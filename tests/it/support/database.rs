@@ -8,6 +8,8 @@ use fault_lab::{Address, Gate, Server, Stop};
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
+use wall_e::config::LevelNames;
+use wall_e::import::level_names::ChosenNames;
 use wall_e::store::Database;
 
 use super::wait;
@@ -44,14 +46,19 @@ impl TestDatabase {
     /// A database with the schema and the levels, of which none has a name: the bot has no
     /// roles to make.
     pub async fn migrated() -> Self {
-        let database = Self::named().await;
-        database.execute("update level set role_name = null").await;
-        database
+        Self::empty().await.migrate().await
     }
 
-    /// The same with the names of a fresh database.
+    /// The same with the twenty names of the original guild.
     pub async fn named() -> Self {
-        Self::empty().await.migrate().await
+        let database = Self::migrated().await;
+        let store = database.store().await;
+        let curve = wall_e::import::curve().expect("the levels are sound");
+        let names = ChosenNames::read(&LevelNames::Computing, &curve);
+        let done = wall_e::import::name_levels(&store, names).await;
+        done.expect("the levels are named");
+        store.close().await;
+        database
     }
 
     /// The same on a server of its own, which can be stopped.

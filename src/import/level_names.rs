@@ -1,0 +1,202 @@
+//! The level names that the operator chooses for a fresh database: none, the twenty of the
+//! original guild, or those of a file.
+//!
+//! Reads and checks, and saves nothing. A line that is wrong is refused by its file, its number
+//! and the reason.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{anyhow, bail};
+
+use crate::config::LevelNames;
+use crate::leveling::{LevelNumber, Levels, RoleName};
+use crate::store::level_names_choice::NamesSource;
+use crate::text_file;
+
+/// What the levels of a fresh database are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChosenNames {
+    /// Where that comes from.
+    pub source: NamesSource,
+    /// The names; a level that is not here has none.
+    pub names: BTreeMap<LevelNumber, RoleName>,
+}
+
+impl ChosenNames {
+    /// No names at all.
+    pub fn none() -> Self {
+        Self {
+            source: NamesSource::None,
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// The names that a setting asks for; levels beyond those of `curve` are refused.
+    pub fn read(setting: &LevelNames, curve: &Levels) -> anyhow::Result<Self> {
+        match setting {
+            LevelNames::None => Ok(Self::none()),
+            LevelNames::Computing => Ok(Self {
+                source: NamesSource::Computing,
+                names: names_of(&super::seed()?),
+            }),
+            LevelNames::File(path) => Ok(Self {
+                source: NamesSource::File,
+                names: read_file(path, curve)?,
+            }),
+        }
+    }
+}
+
+fn names_of(levels: &Levels) -> BTreeMap<LevelNumber, RoleName> {
+    let named = levels.rows().iter().filter_map(|level| {
+        let name = RoleName::of_level(level.role_name.as_deref()?);
+        Some((level.number, name))
+    });
+    named.collect()
+}
+
+fn read_file(path: &Path, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber, RoleName>> {
+    let file = path.display();
+    let read = text_file::read(path).map_err(|error| {
+        anyhow!(
+            "WALLE_LEVEL_NAMES (or --level-names): {file} {error}; what is expected is none, computing, or a file with \
+             lines such as: 5 Missing Semicolon"
+        )
+    })?;
+    parse(&read.text, curve)
+        .map_err(|error| anyhow!("WALLE_LEVEL_NAMES (or --level-names): {file}, {error}"))
+}
+
+/// Lines `LEVEL NAME`; empty ones, and those that begin with `#`, are passed over.
+fn parse(text: &str, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber, RoleName>> {
+    let mut names = BTreeMap::new();
+    let mut lines: BTreeMap<LevelNumber, usize> = BTreeMap::new();
+    for (line, text) in (1..).zip(text.lines()) {
+        let text = text.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let (number, name) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number {
+            bail!(
+                "line {line}: a level's number and its name are expected, such as: 5 Missing Semicolon"
+            );
+        }
+        let level = number.parse().ok().and_then(|number| curve.find(number));
+        let Some(level) = level.map(|level| level.number) else {
+            let top = curve.rows().len() - 1;
+            bail!("line {line}: there is no level {number}; levels go from 0 to {top}");
+        };
+        let name = RoleName::parse(name).map_err(|error| anyhow!("line {line}: {error}"))?;
+        if let Some(first) = lines.insert(level, line) {
+            bail!("line {line}: level {level} has a name already, in line {first}");
+        }
+        if let Some((other, _)) = names.iter().find(|(_, other)| **other == name) {
+            let first = lines[other];
+            bail!("line {line}: that is the name of level {other} already, in line {first}");
+        }
+        names.insert(level, name);
+    }
+    if names.is_empty() {
+        bail!("line 1: no level is named; for no names at all, say none");
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn curve() -> Levels {
+        crate::import::curve().unwrap()
+    }
+
+    #[test]
+    fn a_file_names_levels_line_by_line() {
+        let text = "# ours\r\n\r\n0 Hello World\r\n  5\t\"Missing  Semicolon\"\n100 # the last";
+        let names = parse(text, &curve()).unwrap();
+        let found: Vec<_> = names
+            .iter()
+            .map(|(level, name)| (level.0, name.as_str()))
+            .collect();
+        let expected = [
+            (0, "Hello World"),
+            (5, "Missing Semicolon"),
+            (100, "# the last"),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_line_that_is_wrong_is_named_with_its_reason() {
+        for (text, said) in [
+            (
+                "0 Zero\nFive 5",
+                "line 2: a level's number and its name are expected",
+            ),
+            ("-5 Five", "line 1: a level's number"),
+            ("[\n{\"model\": 1}]", "line 1: a level's number"),
+            (
+                "5 Five\n\n101 Beyond",
+                "line 3: there is no level 101; levels go from 0 to 100",
+            ),
+            (
+                "99999999999999999999 Beyond",
+                "line 1: there is no level 99999999999999999999",
+            ),
+            ("5", "line 1: A role's name needs 1 to 100 characters"),
+            ("5 <@&175928847299117063>", "line 1: A mention cannot be"),
+            ("5 @everyone", "line 1: `@everyone` and `@here`"),
+            (
+                "5 Five\n05 Fünf",
+                "line 2: level 5 has a name already, in line 1",
+            ),
+            (
+                "5 Five\n# and\n6  \"Five\"",
+                "line 3: that is the name of level 5 already, in line 1",
+            ),
+            ("# nothing\n", "no level is named"),
+        ] {
+            let error = parse(text, &curve()).unwrap_err().to_string();
+            assert!(
+                error.starts_with(said) || error.contains(said),
+                "{text:?}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_two_words_are_no_names_and_twenty() {
+        let curve = curve();
+        assert!(curve.rows().iter().all(|level| level.role_name.is_none()));
+        let none = ChosenNames::read(&LevelNames::None, &curve).unwrap();
+        assert_eq!(none, ChosenNames::none());
+        let computing = ChosenNames::read(&LevelNames::Computing, &curve).unwrap();
+        assert_eq!(computing.names.len(), 20);
+        assert_eq!(
+            computing.names[&LevelNumber(5)].as_str(),
+            "Missing Semicolon"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named() {
+        let file = LevelNames::File("/no/such/names".into());
+        let error = ChosenNames::read(&file, &curve()).unwrap_err().to_string();
+        assert!(
+            error.contains("WALLE_LEVEL_NAMES") && error.contains("/no/such/names cannot be read"),
+            "{error}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_a_file_breaks_the_reader(text in "(\\PC{0,20}|[0-9]{1,3} [a-z]{0,5}|\n){0,20}") {
+            let _ = parse(&text, &curve());
+        }
+    }
+}
