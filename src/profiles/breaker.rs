@@ -3,7 +3,7 @@
 //!
 //! Pure: times are arguments, and nobody is told anything here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +15,9 @@ pub(super) const REST_MOST: Duration = Duration::from_mins(5);
 /// From so many different images on that fail in a way that could be the image's fault, with
 /// none that comes through between them, it is not the images.
 const SEVERAL: usize = 2;
+/// Users whose failures are remembered. More can only fail in a long outage; then all of them
+/// are forgotten, and the next failure of each is not counted.
+const MAX_FAILED: usize = 10_000;
 
 /// How many copies may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +38,11 @@ pub(super) struct Breaker {
     /// Whose images have failed in a way that could be the image's fault, since the last one
     /// that came through.
     suspects: BTreeSet<UserId>,
+    /// How many images have come through.
+    came_through: u64,
+    /// Whose image has failed as if everything did and has not come through since, with
+    /// `came_through` at the first failure.
+    failed: BTreeMap<UserId, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,9 +111,22 @@ impl Breaker {
         self.rest().is_some() || self.suspects.len() >= SEVERAL
     }
 
-    /// One came through. The rest that it ends, and whether there is anything to say of it.
-    pub fn works(&mut self) -> (Option<Pause>, bool) {
+    /// Somebody's image has failed as if everything did. Returns whether it is about that very
+    /// image: it failed before, others came through since, and nothing rests.
+    pub fn fails_alone(&mut self, user: UserId) -> bool {
+        if self.failed.len() >= MAX_FAILED {
+            self.failed.clear();
+        }
+        let before = *self.failed.entry(user).or_insert(self.came_through);
+        self.came_through > before && self.rest().is_none()
+    }
+
+    /// Somebody's came through. The rest that it ends, and whether there is anything to say of
+    /// it.
+    pub fn works(&mut self, user: UserId) -> (Option<Pause>, bool) {
         self.suspects.clear();
+        self.failed.remove(&user);
+        self.came_through += 1;
         match std::mem::replace(&mut self.state, State::Works) {
             State::Works => (None, false),
             State::Unknown => (None, true),
@@ -163,12 +184,12 @@ mod tests {
             (rest.since, rest.why.as_str(), rest.retries),
             (at(0), "away", 1)
         );
-        let (rest, is_news) = breaker.works();
+        let (rest, is_news) = breaker.works(user(9));
         assert_eq!((rest.map(|rest| rest.since), is_news), (Some(at(0)), true));
-        assert_eq!(breaker.works(), (None, false));
+        assert_eq!(breaker.works(user(9)), (None, false));
         assert_eq!(breaker.admits(at(31)), Admits::All);
         breaker.doubt();
-        assert_eq!(breaker.works(), (None, true));
+        assert_eq!(breaker.works(user(9)), (None, true));
     }
 
     #[test]
@@ -185,11 +206,40 @@ mod tests {
         let mut breaker = Breaker::default();
         assert!(!breaker.suspects(user(1)));
         assert!(!breaker.suspects(user(1)), "one and the same");
-        breaker.works();
+        breaker.works(user(9));
         assert!(!breaker.suspects(user(2)), "one came through between");
         assert!(breaker.suspects(user(3)));
-        breaker.works();
+        breaker.works(user(9));
         breaker.fails("away", at(0), ten_seconds);
         assert!(breaker.suspects(user(6)), "while it rests anyway");
+    }
+
+    #[test]
+    fn what_fails_again_though_others_came_through_is_about_that_image() {
+        let mut breaker = Breaker::default();
+        breaker.works(user(9));
+        assert!(!breaker.fails_alone(user(1)), "nobody else was tried since");
+        breaker.fails("away", at(0), ten_seconds);
+        assert!(!breaker.fails_alone(user(1)));
+        assert!(!breaker.fails_alone(user(2)));
+        breaker.works(user(9));
+        assert!(breaker.fails_alone(user(1)));
+        assert!(breaker.fails_alone(user(1)), "until it comes through");
+        assert!(breaker.fails_alone(user(2)));
+        assert!(!breaker.fails_alone(user(3)), "for the first time");
+        breaker.fails("away", at(20), ten_seconds);
+        assert!(!breaker.fails_alone(user(1)), "while it rests anyway");
+        breaker.works(user(1));
+        assert!(!breaker.fails_alone(user(1)), "it came through");
+        assert!(breaker.fails_alone(user(2)));
+    }
+
+    #[test]
+    fn the_number_of_failures_that_are_remembered_is_bounded() {
+        let mut breaker = Breaker::default();
+        for id in 1..=MAX_FAILED as u64 + 1 {
+            assert!(!breaker.fails_alone(user(id)));
+        }
+        assert_eq!(breaker.failed.len(), 1);
     }
 }

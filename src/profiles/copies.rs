@@ -149,7 +149,7 @@ impl Copies {
             Ok(image) => image,
             Err(error) => return self.not_fetched(wanted, picture, &error, clock).await,
         };
-        self.works(Part::Host).await;
+        self.works(Part::Host, user).await;
         let version = wanted.ticket.version;
         match self.channel.post(user, &image, version).await {
             Ok((message, link)) => {
@@ -162,7 +162,7 @@ impl Copies {
                 self.remember(wanted, Some(&copy)).await?;
                 self.clear_away(wanted.copy.filter(|before| *before != message))
                     .await;
-                self.works(Part::Channel).await;
+                self.works(Part::Channel, user).await;
                 Ok(())
             }
             Err(error) => self.not_posted(wanted, error, clock).await,
@@ -178,24 +178,25 @@ impl Copies {
     ) -> anyhow::Result<()> {
         let why = error.to_string();
         let user = wanted.ticket.user;
-        let about = match of_fetch(error) {
-            About::ImageUnlessSeveral | About::HostIfSeveral
-                if self.breakers().host.suspects(user) =>
-            {
-                About::Host
-            }
-            about => about,
-        };
-        match about {
+        match self.about_fetch(error, user) {
             About::Image if *error == NoImage::NotThere => self.ask(wanted, picture, clock).await,
             About::Image | About::ImageUnlessSeveral => self.failed(wanted, &why, clock).await,
             About::Host => {
                 self.fails(Part::Host, &why, clock.now()).await;
                 Ok(self.put_off(wanted, &why, clock).await?)
             }
-            About::HostIfSeveral | About::Channel | About::Neither => {
-                Ok(self.put_off(wanted, &why, clock).await?)
-            }
+            _ => Ok(self.put_off(wanted, &why, clock).await?),
+        }
+    }
+
+    /// What a fetch that failed is about, after all that has failed and come through before.
+    fn about_fetch(&self, error: &NoImage, user: UserId) -> About {
+        let host = &mut self.breakers().host;
+        match of_fetch(error) {
+            About::HostUnlessAlone | About::HostIfSeveral if host.fails_alone(user) => About::Image,
+            About::HostUnlessAlone => About::Host,
+            About::ImageUnlessSeveral | About::HostIfSeveral if host.suspects(user) => About::Host,
+            about => about,
         }
     }
 
@@ -206,9 +207,17 @@ impl Copies {
         clock: Clock,
     ) -> anyhow::Result<()> {
         let why = error.to_string();
-        match of_post(&error) {
+        let about = match of_post(&error) {
+            About::ChannelUnlessAlone
+                if self.breakers().channel.fails_alone(wanted.ticket.user) =>
+            {
+                About::Image
+            }
+            about => about,
+        };
+        match about {
             About::Image => self.failed(wanted, &why, clock).await,
-            About::Channel => {
+            About::Channel | About::ChannelUnlessAlone => {
                 let is_closed = matches!(error, ChannelError::Closed(_));
                 self.breakers().is_closed = is_closed;
                 self.fails(Part::Channel, &why, clock.now()).await;
@@ -340,8 +349,8 @@ impl Copies {
         }
     }
 
-    async fn works(&self, part: Part) {
-        let (rest, is_news) = self.breakers().of(part).works();
+    async fn works(&self, part: Part, user: UserId) {
+        let (rest, is_news) = self.breakers().of(part).works(user);
         if let Some(rest) = rest {
             tracing::info!(part = part.name(), since = %rest.since, "avatars can be copied again");
         }

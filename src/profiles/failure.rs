@@ -13,15 +13,19 @@ pub(super) enum About {
     Image,
     /// The CDN, for every image.
     Host,
+    /// The CDN, unless this image failed before and others were fetched since.
+    HostUnlessAlone,
     /// The avatar channel, for every image.
     Channel,
+    /// The avatar channel, unless this image failed before and others were posted since.
+    ChannelUnlessAlone,
     /// None of these: the database, or a token that Discord does not take.
     Neither,
     /// The image, unless several different ones fail like this with none that comes through:
     /// then it is the host.
     ImageUnlessSeveral,
-    /// The host if several different ones fail like this with none that comes through; else
-    /// nobody knows.
+    /// The host if several different ones fail like this with none that comes through; the
+    /// image if it failed before and others were fetched since; else nobody knows.
     HostIfSeveral,
 }
 
@@ -29,7 +33,8 @@ pub(super) enum About {
 pub(super) fn of_fetch(error: &NoImage) -> About {
     match error {
         NoImage::NotThere | NoImage::TooLarge | NoImage::Status(415) => About::Image,
-        NoImage::Unreachable(_) | NoImage::Status(429 | 500..) => About::Host,
+        NoImage::Status(429) => About::Host,
+        NoImage::Unreachable(_) | NoImage::Status(500..) => About::HostUnlessAlone,
         // What stands in between may answer everything with a page of its own.
         NoImage::NotAnImage => About::ImageUnlessSeveral,
         // As Cloudflare refuses an address with 403.
@@ -41,7 +46,8 @@ pub(super) fn of_fetch(error: &NoImage) -> About {
 pub(super) fn of_post(error: &ChannelError) -> About {
     match error {
         ChannelError::Refused(_) => About::Image,
-        ChannelError::Closed(_) | ChannelError::Away(_) => About::Channel,
+        ChannelError::Closed(_) => About::Channel,
+        ChannelError::Away(_) => About::ChannelUnlessAlone,
         ChannelError::Passing(_) => About::Neither,
     }
 }
@@ -62,11 +68,17 @@ mod tests {
             (NoImage::Status(400), About::HostIfSeveral),
             (NoImage::Status(403), About::HostIfSeveral),
             (NoImage::Status(429), About::Host),
-            (NoImage::Status(500), About::Host),
-            (NoImage::Status(503), About::Host),
-            (NoImage::Unreachable("cannot be reached"), About::Host),
-            (NoImage::Unreachable("did not answer in time"), About::Host),
-            (NoImage::Unreachable("broke off"), About::Host),
+            (NoImage::Status(500), About::HostUnlessAlone),
+            (NoImage::Status(503), About::HostUnlessAlone),
+            (
+                NoImage::Unreachable("cannot be reached"),
+                About::HostUnlessAlone,
+            ),
+            (
+                NoImage::Unreachable("did not answer in time"),
+                About::HostUnlessAlone,
+            ),
+            (NoImage::Unreachable("broke off"), About::HostUnlessAlone),
         ] {
             assert_eq!(of_fetch(&error), about, "{error}");
         }
@@ -87,7 +99,7 @@ mod tests {
                 ChannelError::Closed("Missing Permissions".to_owned()),
                 About::Channel,
             ),
-            (ChannelError::Away(unreachable()), About::Channel),
+            (ChannelError::Away(unreachable()), About::ChannelUnlessAlone),
             (
                 ChannelError::Passing(RestError::Revoked.into()),
                 About::Neither,

@@ -81,6 +81,12 @@ async fn hurry(stage: &Stage) {
         .await;
 }
 
+/// What failed is not tried again during the test, unless [`hurry`] has it tried.
+async fn put_off(stage: &Stage) {
+    let later = "update updated_user set next_attempt_at = now() + interval '30 minutes'";
+    stage.database.execute(later).await;
+}
+
 async fn attempts(stage: &Stage, user: u64) -> u64 {
     let stored = stored(stage, user).await;
     stored["profile_attempts"].as_u64().unwrap()
@@ -551,6 +557,86 @@ async fn all_that_is_parked_is_tried_again_together() {
         stage.slash("boss", "reset_attempts", all).await,
         "No attempt at anybody's avatar has failed."
     );
+}
+
+#[tokio::test]
+async fn an_image_at_which_the_cdn_always_fails_is_parked_while_others_are_copied() {
+    let stage = guild(World::new(), &["alice", "bob", "carol"]).await;
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|who| stage.sim.user(who));
+    avatar_that_fails(&stage, alice, OTHER, CdnFault::Status(503)).await;
+    put_off(&stage).await;
+    avatar_that_fails(&stage, bob, OTHER, CdnFault::Status(403)).await;
+    put_off(&stage).await;
+    assert_eq!(
+        attempts(&stage, alice).await,
+        0,
+        "it may be the CDN's fault"
+    );
+    assert_eq!(attempts(&stage, bob).await, 0);
+    stage.sim.avatar(carol, Some(A));
+    wait_for(Duration::from_mins(1), "carol's copy", async || {
+        (stored(&stage, carol).await["avatar_copy_hash"] == A).then_some(())
+    })
+    .await;
+    for user in [alice, bob] {
+        wait_for(
+            Duration::from_mins(1),
+            "an attempt that counts",
+            async || {
+                hurry(&stage).await;
+                (attempts(&stage, user).await > 0).then_some(())
+            },
+        )
+        .await;
+    }
+    let parked = || stage.bot.log().matches("copied and is parked").count();
+    stage
+        .database
+        .execute(
+            "update user_point set profile_attempts = 14 where profile_attempts > 0;
+             update updated_user set next_attempt_at = 'epoch'",
+        )
+        .await;
+    wait("both to be parked", async || (parked() == 2).then_some(())).await;
+    let asked = [alice, bob].map(|user| asked_for(&stage.sim, user));
+    hurry(&stage).await;
+    stage.sim.avatar(carol, Some(MOVING));
+    is_copied_among_others(&stage, carol, MOVING).await;
+    assert_eq!([alice, bob].map(|user| asked_for(&stage.sim, user)), asked);
+}
+
+#[tokio::test]
+async fn an_image_that_discord_always_fails_to_post_is_counted_while_others_are_posted() {
+    let stage = guild(World::new(), &["alice", "bob"]).await;
+    let [alice, bob] = ["alice", "bob"].map(|who| stage.sim.user(who));
+    let posts = format!("/channels/{}/messages", stage.sim.channel(CHANNEL));
+    let refuse = || {
+        let faults = stage.sim.faults();
+        faults.next(10_000, Method::POST, &posts, Fault::Status(500));
+    };
+    // Nothing in a call tells whose image it posts: hers is the only one that is due.
+    refuse();
+    stage.sim.avatar(alice, Some(OTHER));
+    wait_for(Duration::from_mins(2), "a post that fails", async || {
+        failure(&stage, alice).await
+    })
+    .await;
+    assert_eq!(attempts(&stage, alice).await, 0, "it may be the channel");
+    put_off(&stage).await;
+    stage.sim.faults().clear();
+    stage.sim.avatar(bob, Some(A));
+    wait_for(Duration::from_mins(1), "bob's copy", async || {
+        (stored(&stage, bob).await["avatar_copy_hash"] == A).then_some(())
+    })
+    .await;
+    refuse();
+    hurry(&stage).await;
+    wait_for(
+        Duration::from_mins(2),
+        "an attempt that counts",
+        async || (attempts(&stage, alice).await == 1).then_some(()),
+    )
+    .await;
 }
 
 /// What the council was told that begins like this.
