@@ -18,6 +18,7 @@ use crate::discord::{Priority, Rest, RestError, buttons};
 use crate::error::UserError;
 use crate::leveling::{ChannelId, MessageId, UserId};
 use crate::store;
+use crate::store::open_buttons::WithButtons;
 
 /// How long a command waits for the messages before it to be counted. Discord gives
 /// a slash command three seconds in all.
@@ -129,7 +130,14 @@ pub(super) async fn answer_at(ctx: Context<'_>, reply: &Reply) -> Result<Message
 pub(super) async fn answer(ctx: Context<'_>, reply: Reply) -> Result<(), Error> {
     let posted = say(ctx, &reply).await.map_err(NotAnswered)?;
     if let Some(message) = posted.filter(|_| reply.has_open_buttons()) {
-        remember_buttons(ctx.data(), ctx.channel_id(), message).await;
+        let conversation = conversation(ctx).await;
+        remember_buttons(
+            ctx.data(),
+            ctx.channel_id(),
+            message,
+            conversation.as_deref(),
+        )
+        .await;
     }
     Ok(())
 }
@@ -278,22 +286,35 @@ pub(super) fn is_still_typed(ctx: Context<'_>) -> bool {
 
 /// Has the buttons taken off when they stop working. Where that cannot be noted now, whoever
 /// presses one later takes them off.
-async fn remember_buttons(data: &Data, channel: serenity::ChannelId, message: serenity::MessageId) {
+async fn remember_buttons(
+    data: &Data,
+    channel: serenity::ChannelId,
+    message: serenity::MessageId,
+    conversation: Option<&Conversation>,
+) {
     let (Ok(channel), Ok(message)) = (ChannelId::try_from(channel), MessageId::try_from(message))
     else {
         return;
     };
     let setting = &data.setting;
     // Not a year from now, whatever Discord's id says.
-    let closes_at = buttons::close_at(
-        setting
-            .time
-            .newest_id()
-            .map_or(message, |now| message.min(now)),
-    );
+    let posted = setting
+        .time
+        .newest_id()
+        .map_or(message, |now| message.min(now));
+    let closes_at = if conversation.is_some() {
+        buttons::close_by_token_at(posted)
+    } else {
+        buttons::close_at(posted)
+    };
+    let shown = WithButtons {
+        message,
+        channel,
+        interaction: conversation.map(Conversation::interaction),
+    };
     let noted = store::within(SETTLE, async {
         let mut session = setting.database.acquire().await?;
-        store::open_buttons::open(&mut session, message, channel, closes_at).await
+        store::open_buttons::open(&mut session, &shown, closes_at).await
     });
     if let Err(error) = noted.await {
         tracing::debug!(%error, "when the buttons of a message are to go could not be noted");

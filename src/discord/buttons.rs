@@ -12,6 +12,9 @@ use crate::leveling::{LevelNumber, MessageId, RoleId, Timestamp, UserId};
 const ANYBODY: &str = "any";
 /// How long buttons work, by the time that is written in Discord's ids.
 const WORK_MS: i64 = 15 * 60_000;
+/// How long before the end buttons are taken off an answer to an interaction: its token, with
+/// which that can be done in any channel, is good for 15 minutes as well.
+const AHEAD_MS: i64 = 60_000;
 
 /// A button, as its id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,6 +245,12 @@ pub fn still_work(message: MessageId, press: MessageId) -> bool {
 /// When the buttons of `message` stop working.
 pub fn close_at(message: MessageId) -> Timestamp {
     let at = message.sent_at().millis() + WORK_MS;
+    Timestamp::from_millis(at).expect("after 2015")
+}
+
+/// When the buttons of `message`, which answers an interaction, are to be taken off.
+pub fn close_by_token_at(message: MessageId) -> Timestamp {
+    let at = close_at(message).millis() - AHEAD_MS;
     Timestamp::from_millis(at).expect("after 2015")
 }
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use serenity::all::{
     ApplicationId, CommandInteraction, ComponentInteraction, InteractionId, LightMethod, MessageId,
@@ -16,6 +17,7 @@ use tokio::sync::Mutex;
 
 use super::reply::{EPHEMERAL, Reply, id_of};
 use super::rest::{Repeat, Rest, RestError};
+use crate::store::open_buttons::AnsweredInteraction;
 
 /// How long work may take before its answer is deferred: more than half of the 3 s is left for
 /// the deferral to arrive.
@@ -196,6 +198,14 @@ impl Conversation {
         self.rewrite(rest, &json!({ "components": [] })).await
     }
 
+    /// With what its answers can be changed later.
+    pub fn interaction(&self) -> AnsweredInteraction {
+        AnsweredInteraction {
+            application: self.application.get(),
+            token: self.token.clone().into(),
+        }
+    }
+
     async fn rewrite(&self, rest: &Rest, body: &Value) -> Result<(), RestError> {
         let mut stage = self.stage.lock().await;
         if matches!(*stage, Stage::Fresh | Stage::Unsure) {
@@ -275,6 +285,25 @@ impl std::fmt::Debug for Conversation {
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
+}
+
+/// Takes the buttons off an answer to an interaction, also where the bot may not see the channel.
+pub async fn take_buttons_off(
+    rest: &Rest,
+    interaction: &AnsweredInteraction,
+    message: MessageId,
+) -> Result<(), RestError> {
+    let body = bytes(&json!({ "components": [] }));
+    rest.call("taking buttons off", Repeat::Safe, LATER_PATIENCE, |http| {
+        let route = Route::WebhookFollowupMessage {
+            application_id: interaction.application.into(),
+            token: interaction.token.expose_secret(),
+            message_id: message,
+        };
+        let request = Request::new(route, LightMethod::Patch).body(Some(body.clone()));
+        async move { http.send(request).await }
+    })
+    .await
 }
 
 /// Suggests nothing to whoever types in a command.

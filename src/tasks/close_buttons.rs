@@ -7,13 +7,17 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::discord::{Rest, RestError, reply};
+use crate::discord::{Rest, RestError, interaction, reply};
+use crate::leveling::MessageId;
+use crate::store::open_buttons::{AnsweredInteraction, WithButtons};
 use crate::store::{Database, open_buttons};
 
 /// Messages taken at a time.
 const PAGE: u16 = 50;
 /// How long a message is left alone whose buttons could not be taken off.
 const POSTPONED: TimeDelta = TimeDelta::minutes(5);
+/// The same while an interaction's token is about to expire.
+const POSTPONED_WITH_TOKEN: TimeDelta = TimeDelta::seconds(15);
 
 /// What the task works with.
 #[derive(Debug)]
@@ -33,7 +37,30 @@ impl CloseButtons {
             if due.is_empty() {
                 break;
             }
-            for (message, channel) in due {
+            for shown in due {
+                let WithButtons {
+                    message,
+                    channel,
+                    interaction,
+                } = shown;
+                let by_token = match &interaction {
+                    Some(interaction) => self.by_token(interaction, message).await,
+                    None => ByToken::Expired,
+                };
+                match by_token {
+                    ByToken::Done => {
+                        open_buttons::close(&mut *self.database.acquire().await?, message).await?;
+                        continue;
+                    }
+                    ByToken::NotNow(error) => {
+                        failed = failed.or(Some(error));
+                        let (mut session, next) =
+                            (self.database.acquire().await?, now + POSTPONED_WITH_TOKEN);
+                        open_buttons::postpone(&mut session, message, next).await?;
+                        continue;
+                    }
+                    ByToken::Expired => {}
+                }
                 // One refusal says enough about its channel: Discord limits how often messages
                 // older than an hour are edited there, and asking again would not help.
                 let outcome = if failing_channels.contains(&channel) {
@@ -60,4 +87,21 @@ impl CloseButtons {
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
+
+    async fn by_token(&self, interaction: &AnsweredInteraction, message: MessageId) -> ByToken {
+        match interaction::take_buttons_off(&self.rest, interaction, message.into()).await {
+            Ok(()) => ByToken::Done,
+            Err(RestError::Refused { .. }) => ByToken::Expired,
+            Err(error) => ByToken::NotNow(error),
+        }
+    }
+}
+
+/// What came of taking buttons off with an interaction's token.
+enum ByToken {
+    Done,
+    /// Discord did not answer.
+    NotNow(RestError),
+    /// There is none, or it is of no use any more: the message is changed as any other.
+    Expired,
 }

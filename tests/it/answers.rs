@@ -285,6 +285,104 @@ async fn work_that_takes_long_is_deferred_by_itself_and_as_its_answer_is() {
     }
 }
 
+/// The kinds of the first answers that Discord took, in order.
+fn first_answers(sim: &Sim) -> Vec<Value> {
+    let answers = sim.requests_to(&Method::POST, "/interactions/{}/{}/callback");
+    let taken = answers
+        .into_iter()
+        .filter(|answer| answer.status == Some(200));
+    taken.map(|answer| answer.body["type"].clone()).collect()
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slow_discord_is_deferred_and_completed() {
+    let stage = Stage::open().await;
+    stage
+        .slash(
+            "mod",
+            "set_level_name",
+            json!([
+                { "name": "level", "value": 5 }, { "name": "name", "value": "Five" },
+            ]),
+        )
+        .await;
+    // From now on no event tells of the guild: its roles are asked for, and come late.
+    let guild = json!({ "id": stage.sim.guild_id().to_string(), "unavailable": true });
+    stage.sim.gateway().raw_dispatch("GUILD_DELETE", guild);
+    stage.bot.logged("Discord has trouble with the guild").await;
+    let slow = Fault::Delay(Duration::from_secs(5));
+    stage
+        .sim
+        .faults()
+        .next(1_000, Method::GET, "/guilds/{}", slow);
+    stage.sim.clear_requests();
+    let asked = invoke(&stage, "mod", "levels");
+    let shows_levels = |answer: &Value| said(answer).contains("reached by 0 members");
+    let page = || stage.sim.find_answer(asked).filter(shows_levels);
+    let page = wait_for(Duration::from_secs(30), "the levels", async || page()).await;
+    assert_eq!(first_answers(&stage.sim), [5], "deferred");
+
+    stage.sim.clear_requests();
+    let next = crate::support::button(&page, "⏩");
+    let pressed = stage.sim.click(stage.sim.user("mod"), id_of(&page), &next);
+    let edits = || {
+        stage
+            .sim
+            .requests_to(&Method::PATCH, "/webhooks/{}/{}/messages/{}")
+    };
+    let completed = async || {
+        let completed = edits().iter().any(|edit| edit.status == Some(200));
+        completed.then(|| stage.sim.find_answer(pressed))
+    };
+    let page = wait_for(Duration::from_secs(30), "the page", completed).await;
+    assert!(page.is_some_and(|page| shows_levels(&page)));
+    assert_eq!(first_answers(&stage.sim), [6], "deferred");
+}
+
+#[tokio::test]
+async fn buttons_are_taken_off_by_themselves_where_the_bot_may_not_see_the_channel() {
+    let mut stage = Stage::open().await;
+    let general = stage.sim.channel("general");
+    stage.say("alice", "hello");
+    stage
+        .sim
+        .bot_permissions(general, 0, permissions::VIEW_CHANNEL);
+    let page = stage.sim.answer_to(invoke(&stage, "alice", "ranks")).await;
+    crate::support::button(&page, "⏩");
+    // A minute before the interaction's token expires.
+    let posted_ms = discord_sim::clock::time_of(id_of(&page));
+    let closes = "select (extract(epoch from closes_at) * 1000)::bigint from open_buttons";
+    let open = "select count(*) from open_buttons where token is not null";
+    wait("the buttons to be noted", async || {
+        (stage.database.number(open).await == 1).then_some(())
+    })
+    .await;
+    let closes_ms = u64::try_from(stage.database.number(closes).await).unwrap();
+    assert_eq!(closes_ms, posted_ms + 14 * 60_000);
+    // Also by another process.
+    stage.bot.kill().await;
+    let due = "update open_buttons set closes_at = now() - interval '1 s'";
+    stage.database.execute(due).await;
+    let edit = "/webhooks/{}/{}/messages/{}";
+    stage
+        .sim
+        .faults()
+        .next(1, Method::PATCH, edit, Fault::Status(500));
+    stage.start_again().await;
+    wait_for(Duration::from_mins(1), "the buttons to go", async || {
+        let row = stage
+            .database
+            .number("select count(*) from open_buttons")
+            .await;
+        (row == 0).then_some(())
+    })
+    .await;
+    let page = stage.sim.message(id_of(&page)).expect("the page stays");
+    assert_eq!(page["components"], json!([]));
+    let log = stage.bot.log();
+    assert!(!log.contains("buttons stay where the bot may not"), "{log}");
+}
+
 #[tokio::test]
 async fn an_answer_is_completed_where_the_bot_may_not_see_the_channel() {
     let stage = Stage::open().await;

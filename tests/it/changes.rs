@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fault_lab::{Gate, Position};
+use secrecy::ExposeSecret;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{
     ChannelId, LevelNumber, MessageId, Points, RequestId, Standing, Timestamp, UserId,
 };
+use wall_e::store::open_buttons::{AnsweredInteraction, WithButtons};
 use wall_e::store::watermark::Lost;
 use wall_e::store::xp_change::{self, XpChange};
 use wall_e::store::{Database, open_buttons, user_point};
@@ -625,20 +627,43 @@ async fn buttons_are_remembered_until_they_are_taken_off() {
     let closes = |seconds| Timestamp::from_millis(at(seconds).timestamp_millis()).unwrap();
     let (channel, thread) = (ChannelId::new(7).unwrap(), ChannelId::new(8).unwrap());
     let [first, second, third] = [11, 12, 13].map(|id| MessageId::new(id).unwrap());
-    for (message, seconds) in [(first, 30), (second, 20), (third, 90), (first, 40)] {
-        open_buttons::open(&mut session, message, channel, closes(seconds))
+    let interaction = AnsweredInteraction {
+        application: 9,
+        token: "of the answer".into(),
+    };
+    for (message, channel, seconds, interaction) in [
+        (first, channel, 30, Some(interaction.clone())),
+        (second, channel, 20, None),
+        (third, channel, 90, None),
+        (first, channel, 40, None),
+        (second, thread, 20, Some(interaction)),
+    ] {
+        let shown = WithButtons {
+            message,
+            channel,
+            interaction,
+        };
+        open_buttons::open(&mut session, &shown, closes(seconds))
             .await
             .unwrap();
     }
-    open_buttons::open(&mut session, second, thread, closes(20))
-        .await
-        .unwrap();
-    assert_eq!(
-        open_buttons::due(&mut session, at(39), 9).await.unwrap(),
-        [(second, thread)]
-    );
+    let in_short = |due: Vec<WithButtons>| -> Vec<_> {
+        let of = |shown: WithButtons| {
+            let by = shown.interaction;
+            let by = by.map(|by| (by.application, by.token.expose_secret().to_owned()));
+            (shown.message, shown.channel, by)
+        };
+        due.into_iter().map(of).collect()
+    };
+    let by_token = || Some((9, "of the answer".to_owned()));
+    let due = open_buttons::due(&mut session, at(39), 9).await.unwrap();
+    assert!(!format!("{due:?}").contains("of the answer"), "{due:?}");
+    assert_eq!(in_short(due), [(second, thread, by_token())]);
     let due = open_buttons::due(&mut session, at(40), 9).await.unwrap();
-    assert_eq!(due, [(second, thread), (first, channel)]);
+    assert_eq!(
+        in_short(due),
+        [(second, thread, by_token()), (first, channel, None)]
+    );
     assert_eq!(
         open_buttons::due(&mut session, at(40), 1)
             .await
@@ -649,5 +674,8 @@ async fn buttons_are_remembered_until_they_are_taken_off() {
     open_buttons::close(&mut session, second).await.unwrap();
     open_buttons::close(&mut session, second).await.unwrap();
     let due = open_buttons::due(&mut session, at(90), 9).await.unwrap();
-    assert_eq!(due, [(first, channel), (third, channel)]);
+    assert_eq!(
+        in_short(due),
+        [(first, channel, None), (third, channel, None)]
+    );
 }
