@@ -594,7 +594,8 @@ only_one_sandbox() {
 start_simulator() {
     local chat=("$programs/discord-sim" chat --state-dir "$1" --world fixtures/sandbox/guild.json)
     if [[ -t 0 && -t 1 ]]; then
-        setpriv --pdeathsig TERM -- "${chat[@]}" <&0 &
+        # What a message earned is read with psql.
+        PATH="$pg_bin:$PATH" setpriv --pdeathsig TERM -- "${chat[@]}" --xp-from fixtures/sandbox/xp.sh <&0 &
         child=$!
         children+=("$child")
     else

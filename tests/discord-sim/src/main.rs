@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use discord_sim::chat::{self, Room};
+use discord_sim::chat::{self, Room, XpProgram};
 use discord_sim::{Sim, World, fixtures};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -41,6 +41,11 @@ Examples:
   Make the made-up guild's files:
     discord-sim fixtures fixtures/sandbox --members 7120
 
+The program of --xp-from is run before each message that somebody says, with
+SIM_USER (the author's id), and after it, until it prints something, with
+SIM_USER, SIM_NAME, SIM_MESSAGE (the message's id), SIM_TEXT, and SIM_BEFORE
+(what it printed before the message).
+
 RUST_LOG sets what is logged, to standard error (default: warn).";
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +73,9 @@ enum Command {
         /// `expect nothing` (the next answer must be to a later line).
         #[arg(long, value_name = "FILE")]
         script: Option<PathBuf>,
+        /// A program that tells what a message earned, which is shown below it.
+        #[arg(long, value_name = "PROGRAM", conflicts_with = "script")]
+        xp_from: Option<PathBuf>,
     },
     /// Write the made-up guild: levels.json, userpoints.json, guild.json.
     Fixtures {
@@ -120,7 +128,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
             place,
             world,
             script,
-        } => chat(&place.state_dir, world, script).await,
+            xp_from,
+        } => chat(&place.state_dir, world, script, xp_from).await,
         Command::Fixtures { directory, members } => fixtures::write(&directory, members),
     }
 }
@@ -156,6 +165,7 @@ async fn chat(
     directory: &Path,
     world: Option<PathBuf>,
     script: Option<PathBuf>,
+    xp_from: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let script = script
         .map(|path| {
@@ -178,7 +188,7 @@ async fn chat(
     writeln!(io::stdout(), "The bot is here.\n")?;
     match script {
         Some(script) => chat::play(&mut room, &script, &mut io::stdout().lock()).await?,
-        None => chat::talk(room).await?,
+        None => chat::talk(room, xp_from.map(XpProgram::new)).await?,
     }
     Ok(())
 }

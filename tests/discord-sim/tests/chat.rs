@@ -1,5 +1,6 @@
 //! The chat, played with a very small bot.
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Client, INTENTS, Rest, callback, simulation};
+use crate::terminal::Bot;
 
 /// Answers `.ping` with how often it was asked, and says nothing else.
 async fn ping_bot(mut client: Client, rest: Rest) {
@@ -240,6 +242,65 @@ async fn answers_are_drawn() {
         drawn.contains("answering mod's /rank (only mod sees this)"),
         "{drawn}"
     );
+}
+
+/// Runs the chat without a terminal, types this, and ends the input: what it says, once it ended.
+async fn piped(input: &[u8]) -> String {
+    let state = tempfile::tempdir().expect("a directory");
+    let mut chat = Command::new(env!("CARGO_BIN_EXE_discord-sim"))
+        .args(["chat", "--state-dir"])
+        .arg(state.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut typing = chat.stdin.take().expect("a pipe");
+    typing.write_all(input).expect("it reads");
+    let _bot = Bot::connect(state.path()).await;
+    // `exit` ends it while the input is open.
+    let open = Some(typing).filter(|_| input.ends_with(b"exit\n"));
+    let output = tokio::task::spawn_blocking(move || chat.wait_with_output());
+    let output = output.await.expect("no panic").expect("it ends");
+    drop(open);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[tokio::test]
+async fn without_a_terminal_lines_are_read_to_their_end() {
+    let said = piped(b"!people\n\xff\xfe\nzoe: hi\n").await;
+    assert!(
+        said.contains("You speak for the people") && said.contains("people: alice"),
+        "{said}"
+    );
+    let invalid = said.find("That was not UTF-8 text").expect("a sentence");
+    assert!(said[invalid..].contains("nobody called zoe"), "{said}");
+    assert!(!said.contains('\x1b') && !said.contains("> "), "{said}");
+    for ending in ["exit", "quit"] {
+        let said = piped(format!("!people\n{ending}\nzoe: hi\nexit\n").as_bytes()).await;
+        assert!(!said.contains("zoe"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn times_and_those_who_are_known_are_drawn() {
+    let sim = simulation().await;
+    let in_an_hour = sim.now_ms() / 1_000 + 3_600;
+    let message = json!({
+        "author": { "id": sim.bot_id().to_string() },
+        "channel_id": sim.channel("general").to_string(),
+        "content": format!("back <t:{in_an_hour}:R>"),
+        "embeds": [{ "description": format!("1 - <@{}>, <t:{in_an_hour}:R>", sim.user("bob")) }],
+    });
+    let drawn = chat::draw(
+        &sim,
+        &Heard {
+            message,
+            news: News::Said,
+        },
+    );
+    assert!(drawn.contains("  back in an hour\n"), "{drawn}");
+    assert!(drawn.contains("1 - @bob, in an hour\n"), "{drawn}");
 }
 
 #[tokio::test]

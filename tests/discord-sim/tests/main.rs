@@ -16,3 +16,4 @@ mod invoking;
 mod messages;
 mod rest;
 mod roles;
+mod terminal;

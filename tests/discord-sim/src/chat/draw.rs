@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use chrono::Local;
 use regex::{Captures, Regex};
 use serde_json::Value;
 
 use crate::Sim;
+use crate::chat::moments::with_moments;
 use crate::chat::{Heard, News};
 use crate::objects::id_in;
 use crate::rest::interactions::is_ephemeral;
@@ -146,12 +148,17 @@ fn shown(sim: &Sim, text: &str) -> String {
     })
 }
 
-/// A text in an embed as a client shows it that has seen none of the guild's members yet:
-/// Discord sends no accounts along for embeds, so a member's mention stays as it was typed.
+/// A text in an embed as a client shows it that has seen only the people of the chat: Discord
+/// sends no accounts along for embeds, so the mention of any other member stays as it was typed.
 /// Roles and channels are known to every client of the guild.
 fn shown_in_embed(sim: &Sim, text: &str) -> String {
-    with_names(sim, text, |found, _| match found {
-        Mention::User(typed) => typed,
+    let people = sim.people();
+    let is_known = |id| people.iter().any(|name| sim.find_user(name) == Some(id));
+    with_names(sim, text, |found, id| match found {
+        Mention::User(typed) => {
+            let known = is_known(id).then(|| sim.display_name(id)).flatten();
+            known.map_or(typed, |name| format!("@{name}"))
+        }
         Mention::Other(shown) => shown,
     })
 }
@@ -177,7 +184,7 @@ fn with_names(sim: &Sim, text: &str, draw: impl Fn(Mention, crate::Id) -> String
         };
         draw(mention, id)
     });
-    harmless(&named)
+    harmless(&with_moments(&named, sim.now_ms(), &Local))
 }
 
 fn channel_name(sim: &Sim, id: crate::Id) -> String {

@@ -17,6 +17,8 @@ use crate::{Fault, Id, Sim};
 const CONNECT_WITHIN: Duration = Duration::from_mins(2);
 /// How long to wait for its commands.
 const REGISTER_WITHIN: Duration = Duration::from_secs(20);
+/// The type of a component that is a menu.
+const MENU: u64 = 3;
 const USUAL_CHANNEL: &str = "general";
 
 /// Something that the bot said.
@@ -52,6 +54,8 @@ pub struct Room {
     /// The bot's last message that has components.
     with_buttons: Option<Id>,
     has_shown_a_file: bool,
+    /// The last message that somebody was made to say, until it is asked for.
+    said: Option<Id>,
 }
 
 impl Room {
@@ -66,6 +70,7 @@ impl Room {
             sessions_before: 0,
             with_buttons: None,
             has_shown_a_file: false,
+            said: None,
         }
     }
 
@@ -129,7 +134,8 @@ impl Room {
             Line::Say { who, channel, text } => {
                 let who = self.person(&who)?;
                 let channel = self.place(channel.as_deref())?;
-                self.sim.say(who, channel, &self.with_mentions(&text));
+                let message = self.sim.say(who, channel, &self.with_mentions(&text));
+                self.said = Some(message);
             }
             Line::Slash {
                 who,
@@ -150,6 +156,23 @@ impl Room {
             Line::World(verb) => return self.happen(verb).await,
         }
         Ok(String::new())
+    }
+
+    /// The message that was said since this was asked last.
+    pub(crate) fn take_said(&mut self) -> Option<Id> {
+        self.said.take()
+    }
+
+    /// What the buttons of the bot's last message that has any are called, and the options of
+    /// its menus.
+    pub(crate) fn pressable(&self) -> (Vec<String>, Vec<String>) {
+        let parts = self.parts().map_or(Vec::new(), |(_, parts)| parts);
+        let buttons = parts.iter().filter(|part| part["type"] != MENU);
+        let options = parts.iter().flat_map(|part| items(&part["options"]));
+        (
+            buttons.map(part_name).collect(),
+            options.map(part_name).collect(),
+        )
     }
 
     async fn happen(&mut self, verb: Verb) -> Result<String, String> {
@@ -219,7 +242,7 @@ impl Room {
             let all: Vec<String> = parts.iter().map(part_name).collect();
             format!("There is no button {label}; there are {}.", all.join(", "))
         })?;
-        if part["type"] == 3 {
+        if part["type"] == MENU {
             return Err(format!(
                 "{label} is a menu: type !choose {who} and an option."
             ));

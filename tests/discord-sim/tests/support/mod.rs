@@ -1,5 +1,7 @@
 //! A client of the gateway and one of REST, as simple as can be.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use discord_sim::{Sim, World};
@@ -46,7 +48,12 @@ pub enum Said {
 impl Client {
     /// Connects and takes Hello.
     pub async fn connect(sim: &Sim) -> Self {
-        let url = format!("{}/?v=10&encoding=json", sim.gateway_url());
+        Self::connect_to(&sim.gateway_url()).await
+    }
+
+    /// Connects to the gateway at this address and takes Hello.
+    pub async fn connect_to(gateway: &str) -> Self {
+        let url = format!("{gateway}/?v=10&encoding=json");
         let (socket, _) = tokio_tungstenite::connect_async(url)
             .await
             .expect("the gateway lets in");
@@ -142,17 +149,22 @@ pub struct Rest {
 impl Rest {
     /// One that goes to discord.com, which is the TLS front.
     pub fn new(sim: &Sim) -> Self {
-        let pem = std::fs::read(sim.ca_path()).expect("the certificate is there");
+        Self::at(sim.api_address(), &sim.ca_path(), &sim.token())
+    }
+
+    /// The same, where only the address, the certificate and the token are known.
+    pub fn at(address: SocketAddr, ca: &Path, token: &str) -> Self {
+        let pem = std::fs::read(ca).expect("the certificate is there");
         let client = reqwest::Client::builder()
             .add_root_certificate(Certificate::from_pem(&pem).expect("a certificate"))
-            .resolve("discord.com", sim.api_address())
+            .resolve("discord.com", address)
             .timeout(PATIENCE)
             .build()
             .expect("a client");
         Self {
             client,
-            base: format!("https://discord.com:{}/api/v10", sim.api_address().port()),
-            token: format!("Bot {}", sim.token()),
+            base: format!("https://discord.com:{}/api/v10", address.port()),
+            token: format!("Bot {token}"),
         }
     }
 
