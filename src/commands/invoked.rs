@@ -56,6 +56,9 @@ pub(super) async fn typing(
         (Place::OwnGuild, Some(_)) => {
             let (unused, nothing) = (AtomicBool::new(false), nothing_noted());
             let (options, mut tree) = (typed.data.options(), Vec::new());
+            // poise sends the suggestions itself, past our `Rest` and its repeated calls. That
+            // loses nothing: answers to interactions share no rate limit, a call that fails
+            // changes nothing, and the next key that the moderator types asks again.
             let suggesting = poise::dispatch_autocomplete(
                 framework, typed, &unused, &nothing, &options, &mut tree,
             );

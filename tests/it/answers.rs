@@ -89,6 +89,56 @@ async fn who_floods_a_channel_is_told_once_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn whose_answers_are_left_out_of_a_full_queue_is_told_once_and_privately() {
+    const LEFT_OUT: &str = "Too many commands are waiting in that channel, and I have left out some of yours. Please try again later.";
+    let names: Vec<String> = (0..110).map(|number| format!("member{number}")).collect();
+    let world = names
+        .iter()
+        .fold(World::new(), |world, name| world.person(name, &[]));
+    let stage = Stage::open_with(world, &[]).await;
+    stage.sim.settings(|settings| settings.rate_limits = false);
+    let private_words = |who: &str| {
+        let direct = stage.sim.dm(stage.sim.user(who));
+        stage.sim.bot_messages(direct)
+    };
+    // One answer holds the channel while the commands of the others come: more than may wait.
+    let posts = format!("/channels/{}/messages", stage.sim.channel("general"));
+    let faults = stage.sim.faults();
+    faults.next(2, Method::POST, &posts, Fault::Hang);
+    stage.say("bob", ".rank");
+    let is_held = || {
+        let posted = stage.sim.requests_to(&Method::POST, &posts);
+        (!posted.is_empty()).then_some(())
+    };
+    stage.sim.wait("an answer on its way", is_held).await;
+    let flood: Vec<u64> = (0..4).map(|_| stage.say("alice", ".rank")).collect();
+    let asked: Vec<(&String, u64)> = names
+        .iter()
+        .map(|name| (name, stage.say(name, ".rank")))
+        .collect();
+    let is_over = async || {
+        let is_settled = |who: &str, asked| {
+            stage.sim.find_reply(asked).is_some() || !private_words(who).is_empty()
+        };
+        let all = asked.iter().all(|(who, asked)| is_settled(who, *asked));
+        (all && flood.iter().all(|asked| is_settled("alice", *asked))).then_some(())
+    };
+    wait_for(
+        Duration::from_mins(2),
+        "an answer or a word to all",
+        is_over,
+    )
+    .await;
+    let answered = flood
+        .iter()
+        .filter(|asked| stage.sim.find_reply(**asked).is_some())
+        .count();
+    assert!(answered <= 2, "several of hers are left out: {answered}");
+    let told: Vec<String> = private_words("alice").iter().map(said).collect();
+    assert_eq!(told, [LEFT_OUT]);
+}
+
+#[tokio::test]
 async fn a_slash_command_too_many_is_told_privately_and_then_ignored() {
     let stage = Stage::open().await;
     let general = stage.sim.channel("general");

@@ -231,6 +231,19 @@ async fn the_owner_is_known_in_an_outage_and_before_the_guild_is_shown() {
     }
 }
 
+#[tokio::test]
+async fn who_is_given_the_guild_may_command_at_once_and_who_gave_it_no_longer() {
+    let stage = open(world()).await;
+    let alice = stage.sim.user("alice");
+    assert!(!is_refused(&stage, "boss").await);
+    assert!(is_refused(&stage, "alice").await);
+    stage.sim.hand_over(alice);
+    assert!(!is_refused(&stage, "alice").await);
+    assert!(is_refused(&stage, "boss").await);
+    let asked = stage.sim.requests_to(&Method::GET, "/guilds/{}");
+    assert_eq!(asked.len(), 0, "the event says it");
+}
+
 /// A bot to which Discord shows no guild, neither over the gateway nor over REST.
 async fn in_the_dark(world: World, database: TestDatabase) -> Stage {
     let sim = Sim::start(world).await.unwrap();

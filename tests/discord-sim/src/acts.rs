@@ -239,6 +239,11 @@ impl Sim {
         self.lock().change_guild(|guild| guild.onboarding = enabled);
     }
 
+    /// The guild's owner hands the guild over to another member.
+    pub fn hand_over(&self, user: Id) {
+        self.lock().change_guild(|guild| guild.owner = user);
+    }
+
     /// The guild's owner demands two-factor authentication of whoever moderates, or no more.
     pub fn require_two_factor(&self, required: bool) {
         self.lock()
