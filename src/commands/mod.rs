@@ -4,6 +4,7 @@
 //! as a [`UserError`] for the person, or as anything else for the
 //! log.
 
+mod all;
 mod allowance;
 mod answering;
 mod autocomplete;
@@ -17,6 +18,7 @@ mod privacy;
 mod profiles;
 mod rank;
 mod ranks;
+mod remove_all_names;
 mod remove_level_name;
 pub mod rights;
 mod set_level_name;

@@ -16,7 +16,7 @@ use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{
     GuildRole, Height, Level, LevelNumber, Levels, NOWHERE, Naming, Refusal, RoleId, RoleName,
-    UserId, carry_role, escape, may_be_changed, name_level, take_role,
+    RoleStays, UserId, carry_role, escape, may_be_deleted, name_level, take_role,
 };
 use crate::xp::Alone;
 
@@ -38,7 +38,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Stands in the guild's audit log.
-    fn reason(&self, what: &str) -> String {
+    pub fn reason(&self, what: &str) -> String {
         format!("{what}, as {} asked", self.caller)
     }
 }
@@ -283,21 +283,23 @@ async fn deletable(scene: &Scene<'_>, id: RoleId) -> Result<GuildRole, Error> {
         return Err(UserError(GONE.to_owned()).into());
     };
     let name = escape(&role.name);
-    if let Some(level) = levels.carrying(id) {
-        let sentence = format!("Level {} carries {name} again; it stays.", level.number);
-        return Err(UserError(sentence).into());
-    }
-    if let Err(refusal) = may_be_changed(role, reach) {
-        return Err(UserError(out_of_hand(&refusal)).into());
-    }
-    if scene.data.setting.rights.protected().covers(role) || role.moderates() {
-        let sentence = format!("{name} gives rights to whoever holds it; delete it by hand.");
-        return Err(UserError(sentence).into());
-    }
-    Ok(role.clone())
+    let rights = scene.data.setting.rights.protected();
+    let Err(stays) = may_be_deleted(&levels, reach, &rights, role) else {
+        return Ok(role.clone());
+    };
+    let sentence = match stays {
+        RoleStays::CarriedBy(level) => format!("Level {level} carries {name} again; it stays."),
+        RoleStays::OutOfHand(refusal) => out_of_hand(&refusal),
+        RoleStays::GivesRights => {
+            format!("{name} gives rights to whoever holds it; delete it by hand.")
+        }
+    };
+    Err(UserError(sentence).into())
 }
 
-async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>, Height), Error> {
+/// The guild's roles as Discord says now, and how high the bot reaches among them; a refusal where
+/// it may not manage roles at all.
+pub(super) async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>, Height), Error> {
     let (rest, guild) = (&scene.data.rest, scene.data.setting.guild);
     let roles = guild::roles(rest, guild).await?;
     let reach = guild::reach(rest, guild, scene.bot, &roles).await?;

@@ -14,6 +14,7 @@ use super::invoked::{Place, place};
 use super::levels::Listed;
 use super::naming::{self, Carried, Number, Scene, Wanted, id_of_bot};
 use super::profiles::AvatarReset;
+use super::remove_all_names::{self, Agreed};
 use super::rights::{Right, guild_roles};
 use super::{Data, Error, locked, ranks, sentence_for};
 use crate::discord::buttons::{self, Button, List, Turn, Wish, turned};
@@ -134,6 +135,26 @@ impl Pressed<'_> {
                 let reply =
                     reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
                 conversation.replace(rest, &reply).await?;
+            }
+            Wish::RemoveNames {
+                levels,
+                roles,
+                delete,
+            } => {
+                self.check(Right::Moderator).await?;
+                let working = Reply::text("One moment …");
+                conversation.replace(rest, &working).await?;
+                let answer = MessageRef::of_press(Arc::clone(conversation), &press.message);
+                let agreed = Agreed {
+                    levels,
+                    roles,
+                    delete,
+                };
+                let scene = self.scene(caller)?;
+                let reply = remove_all_names::carry_out(&scene, agreed, &answer).await;
+                let reply =
+                    reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
+                answer.complete(rest, &reply).await;
             }
             Wish::Take { .. } | Wish::OfferDelete { .. } | Wish::Delete { .. } => {
                 self.check(Right::Moderator).await?;

@@ -73,6 +73,16 @@ pub enum Wish {
         /// How many.
         losing: u64,
     },
+    /// That all levels lose their names, so many at most, and that their roles, so many at most,
+    /// are deleted or stay.
+    RemoveNames {
+        /// How many levels.
+        levels: usize,
+        /// How many roles.
+        roles: usize,
+        /// Whether the roles are deleted.
+        delete: bool,
+    },
     /// That every stored avatar and every bucket is dropped and built up again.
     ResetProfiles,
 }
@@ -129,6 +139,14 @@ impl Button {
             Wish::RestoreRole { level } => format!("restore:{level}"),
             Wish::DropName { level } => format!("drop:{level}"),
             Wish::AllowRemovals { losing } => format!("removals:{losing}"),
+            Wish::RemoveNames {
+                levels,
+                roles,
+                delete,
+            } => {
+                let to = if delete { "delete" } else { "keep" };
+                format!("names:{levels}:{roles}:{to}")
+            }
             Wish::ResetProfiles => "reset-profiles".to_owned(),
         };
         match self.caller {
@@ -172,6 +190,15 @@ impl Button {
             },
             ["removals", losing] => Wish::AllowRemovals {
                 losing: number(losing)?,
+            },
+            ["names", levels, roles, to] => Wish::RemoveNames {
+                levels: number(levels)?.try_into().ok()?,
+                roles: number(roles)?.try_into().ok()?,
+                delete: match to {
+                    "delete" => true,
+                    "keep" => false,
+                    _ => return None,
+                },
             },
             ["reset-profiles"] => Wish::ResetProfiles,
             _ => return None,
@@ -319,6 +346,9 @@ mod tests {
             "take:99999:1:5",
             "take:5:0:5",
             "delete:5:18446744073709551615",
+            "names:5:5:5",
+            "names:5:-5:keep:5",
+            "names:5:5:burn:5",
         ] {
             assert_eq!(Button::parse(id), None, "{id:?}");
         }
@@ -349,6 +379,13 @@ mod tests {
                 level: LevelNumber(level),
             }),
             any::<u64>().prop_map(|losing| Wish::AllowRemovals { losing }),
+            (0..101_usize, 0..250_usize, any::<bool>()).prop_map(|(levels, roles, delete)| {
+                Wish::RemoveNames {
+                    levels,
+                    roles,
+                    delete,
+                }
+            }),
         ]
     }
 

@@ -91,10 +91,12 @@ pub async fn name_levels(
             .collect();
         level::rename(&mut transaction, &names).await?;
         level_names_choice::record(&mut transaction, source).await?;
-        tracing::info!(
-            count = names.len(),
-            "the levels of this database get the names that the operator chose"
-        );
+        if !names.is_empty() {
+            tracing::info!(
+                "{} levels get the names that the operator chose",
+                names.len()
+            );
+        }
     }
     Ok(store::commit(transaction).await?)
 }

@@ -16,6 +16,7 @@ mod history_source;
 mod ids;
 pub mod level_roles;
 mod levels;
+mod name_removal;
 mod naming;
 mod profile;
 mod right_roles;
@@ -35,6 +36,7 @@ pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserI
 pub use levels::{
     Level, LevelNumber, Levels, LevelsError, Points, Progress, mee6_points_to_next, mee6_total,
 };
+pub use name_removal::{NameRemoval, RoleStays, may_be_deleted};
 pub use naming::{
     GuildRole, Height, Naming, NotARoleName, Refusal, RoleArgument, RoleName, carry_role,
     may_be_changed, name_level, take_role, trim_role_name,

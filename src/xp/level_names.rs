@@ -3,6 +3,7 @@
 //! Knows nothing of Discord; what a role is called there, and whether it exists, is for
 //! whoever changes names to find out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,29 @@ impl Alone<'_> {
         self.saved(saved, is_there).await
     }
 
+    /// Takes role and name off every level, lets everyone see it, and notes which of the roles are
+    /// to be deleted; all of it or nothing.
+    pub async fn take_all_off(&mut self, delete: &BTreeSet<RoleId>) -> anyhow::Result<()> {
+        let saved = store::within(PATIENCE, async {
+            let mut transaction = self.names.database.begin().await?;
+            store::level::take_all_off(&mut transaction).await?;
+            store::role_deletion::replace_all(&mut transaction, delete).await?;
+            store::commit(transaction).await
+        })
+        .await;
+        let are_bare = |levels: &Levels| {
+            let mut each = levels.rows().iter();
+            each.all(|level| level.role_id.is_none() && level.role_name.is_none())
+        };
+        let is_unsure = saved.is_err();
+        self.saved(saved, are_bare).await?;
+        if is_unsure && self.noted().await? != *delete {
+            // The levels had no names before either.
+            anyhow::bail!("the roles to delete were not noted");
+        }
+        Ok(())
+    }
+
     /// Saves what the guild calls the roles of these levels now, all at once, and lets
     /// everyone see it.
     pub async fn rename(&mut self, renamed: &[Renamed]) -> anyhow::Result<()> {
@@ -98,6 +122,15 @@ impl Alone<'_> {
             each.all(|one| carries(levels, one.level, Some(one.role), Some(&one.name)))
         };
         self.saved(saved, are_there).await
+    }
+
+    /// The roles that are noted to be deleted.
+    async fn noted(&self) -> anyhow::Result<BTreeSet<RoleId>> {
+        let noted = store::within(PATIENCE, async {
+            let mut session = self.names.database.acquire().await?;
+            store::role_deletion::all(&mut session).await
+        });
+        Ok(noted.await?)
     }
 
     /// What has come of saving.

@@ -244,7 +244,7 @@ async fn numbers_and_names_that_are_none_are_answered() {
         let text = format!(".remove_level_name {typed}");
         assert_eq!(
             answer_of(&stage, "mod", &text).await,
-            "Usage: `.remove_level_name level`, for example `.remove_level_name 5`.",
+            "Usage: `.remove_level_name level or all`, for example `.remove_level_name 5`.",
             "{typed}"
         );
     }

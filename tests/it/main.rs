@@ -25,6 +25,7 @@ mod links;
 mod locks;
 mod lurkers;
 mod moderators;
+mod name_removal;
 mod names;
 mod odd_payloads;
 mod outages;

@@ -1,0 +1,165 @@
+//! What it comes to when all names are taken off the levels, and which roles may be deleted then.
+//!
+//! Pure: the levels and the guild's roles are given. Only what a level carries, or carried when a
+//! moderator wanted it deleted, is ever counted.
+
+use std::collections::BTreeSet;
+
+use super::{
+    GuildRole, Height, Level, LevelNumber, Levels, ProtectedRoles, Refusal, RoleId, may_be_changed,
+};
+
+/// What taking all names off would change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameRemoval {
+    /// How many levels have a name or a role.
+    pub levels: usize,
+    /// The roles in the guild that could be deleted: the levels' own, and those left over from
+    /// an earlier removal that was cut off.
+    pub roles: BTreeSet<RoleId>,
+}
+
+impl NameRemoval {
+    /// For these levels in a guild with these roles; `left_over` are roles of levels that a
+    /// moderator has asked to be deleted before.
+    pub fn new(levels: &Levels, roles: &[GuildRole], left_over: &BTreeSet<RoleId>) -> Self {
+        let has_one = |level: &&Level| level.role_name.is_some() || level.role_id.is_some();
+        let is_concerned =
+            |role: &&GuildRole| levels.carrying(role.id).is_some() || left_over.contains(&role.id);
+        Self {
+            levels: levels.rows().iter().filter(has_one).count(),
+            roles: roles
+                .iter()
+                .filter(is_concerned)
+                .map(|role| role.id)
+                .collect(),
+        }
+    }
+
+    /// Whether there is nothing to take off and nothing to delete.
+    pub fn is_empty(&self) -> bool {
+        self.levels == 0 && self.roles.is_empty()
+    }
+}
+
+/// Why a role is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleStays<'a> {
+    /// A level carries it.
+    CarriedBy(LevelNumber),
+    /// The bot cannot change it.
+    OutOfHand(Refusal<'a>),
+    /// It gives rights to its holders, in Discord or by the settings.
+    GivesRights,
+}
+
+/// Whether the bot may delete a role that was a level's.
+pub fn may_be_deleted<'a>(
+    levels: &Levels,
+    reach: Height,
+    rights: &ProtectedRoles,
+    role: &'a GuildRole,
+) -> Result<(), RoleStays<'a>> {
+    if let Some(level) = levels.carrying(role.id) {
+        return Err(RoleStays::CarriedBy(level.number));
+    }
+    may_be_changed(role, reach).map_err(RoleStays::OutOfHand)?;
+    if rights.covers(role) || role.moderates() {
+        return Err(RoleStays::GivesRights);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+
+    use super::*;
+    use crate::leveling::{Points, RoleEntry, mee6_points_to_next, mee6_total};
+
+    fn id(role: u64) -> RoleId {
+        RoleId::new(role).unwrap()
+    }
+
+    fn role(number: u64, name: &str) -> GuildRole {
+        GuildRole {
+            id: id(number),
+            name: name.to_owned(),
+            permissions: 0,
+            position: 3,
+            managed: false,
+        }
+    }
+
+    fn levels(carried: &[(Option<u64>, Option<&str>)]) -> Levels {
+        let rows = (0_u16..).zip(carried).map(|(number, (id, name))| Level {
+            number: LevelNumber(number),
+            total_points_required: Points::new(mee6_total(number)).unwrap(),
+            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
+            role_id: id.and_then(RoleId::new),
+            role_name: name.map(str::to_owned),
+        });
+        Levels::new(rows.collect()).unwrap()
+    }
+
+    #[test]
+    fn only_what_levels_carry_or_carried_is_counted() {
+        let roles = [
+            role(11, "One"),
+            role(12, "Two"),
+            role(13, "Namesake"),
+            role(14, "Old"),
+            role(15, "Other"),
+        ];
+        let carried = [
+            (Some(11), Some("One")),
+            (None, None),
+            // Renamed by hand.
+            (Some(12), Some("Zwei")),
+            // Deleted by hand.
+            (Some(99), Some("Gone")),
+            // Not linked yet: a role of that name is not the level's.
+            (None, Some("Namesake")),
+        ];
+        let removal = NameRemoval::new(&levels(&carried), &roles, &[id(14), id(98)].into());
+        assert_eq!(removal.levels, 4);
+        assert_eq!(removal.roles, [id(11), id(12), id(14)].into());
+        let none = NameRemoval::new(&levels(&[(None, None)]), &roles, &BTreeSet::new());
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn what_must_stay_stays() {
+        let reach = (10, Reverse(id(1_000)));
+        let minions = RoleEntry::Name("Minions".to_owned());
+        let rights = ProtectedRoles::new([&minions], &[("Minions".to_owned(), id(88))].into());
+        let levels = levels(&[(Some(11), Some("One"))]);
+        let managed = GuildRole {
+            managed: true,
+            ..role(12, "Bot")
+        };
+        let high = GuildRole {
+            position: 11,
+            ..role(13, "High")
+        };
+        let moderates = GuildRole {
+            permissions: 1 << 13,
+            ..role(14, "Mods")
+        };
+        let (one, named, free) = (role(11, "One"), role(88, "Minions"), role(15, "Free"));
+        for (role, expected) in [
+            (&one, Err(RoleStays::CarriedBy(LevelNumber(0)))),
+            (
+                &managed,
+                Err(RoleStays::OutOfHand(Refusal::Managed(&managed))),
+            ),
+            (&high, Err(RoleStays::OutOfHand(Refusal::OutOfReach(&high)))),
+            (&moderates, Err(RoleStays::GivesRights)),
+            (&named, Err(RoleStays::GivesRights)),
+            (&free, Ok(())),
+        ] {
+            let found = may_be_deleted(&levels, reach, &rights, role);
+            assert_eq!(found, expected, "{}", role.name);
+        }
+    }
+}
