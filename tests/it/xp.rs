@@ -2,8 +2,9 @@
 
 use discord_sim::{ChannelKind, Message, World};
 use serde_json::json;
+use tokio::process::Command;
 
-use crate::support::Stage;
+use crate::support::{Stage, wait};
 
 #[tokio::test]
 async fn a_message_earns_once_a_minute_of_its_own_time() {
@@ -181,4 +182,57 @@ async fn other_guilds_are_ignored() {
     stage.ask("bob", ".rank").await;
     assert_eq!(stage.database.standing(stage.sim.user("alice")).await, None);
     assert!(stage.sim.bot_messages(elsewhere).is_empty());
+}
+
+/// What the sandbox's chat is told of a message, or of its author before it.
+async fn told(stage: &Stage, who: &str, message: Option<(u64, &str)>, before: &str) -> String {
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/sandbox/xp.sh");
+    let mut asking = Command::new(program);
+    asking
+        .env("DATABASE_URL", stage.database.url())
+        .env("SIM_USER", stage.sim.user(who).to_string())
+        .env("SIM_NAME", who)
+        .env("SIM_BEFORE", before);
+    if let Some((message, text)) = message {
+        asking
+            .env("SIM_MESSAGE", message.to_string())
+            .env("SIM_TEXT", text);
+    }
+    let output = asking.output().await.expect("it can be run");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn the_sandbox_tells_what_a_message_earned() {
+    let stage = Stage::open().await;
+    let said = async |who: &str, text: &str, before: &str| {
+        let message = stage.say(who, text);
+        let note = async || {
+            let note = told(&stage, who, Some((message, text)), before).await;
+            Some(note).filter(|note| !note.is_empty())
+        };
+        wait("what it earned", note).await
+    };
+    let before = told(&stage, "alice", None, "").await;
+    assert_eq!(before, "0");
+    let first = said("alice", "hello", &before).await;
+    let had = told(&stage, "alice", None, "").await;
+    assert_eq!(first, format!("+{had} XP for alice"));
+
+    let again = said("alice", "hello again", &had).await;
+    assert!(
+        again.starts_with("No XP for alice: one message a minute earns some. Wait ")
+            && again.contains(" s, or type !advance "),
+        "{again}"
+    );
+    let command = stage.say("alice", ".rank");
+    let note = told(&stage, "alice", Some((command, ".rank")), &had).await;
+    assert_eq!(note, "", "a command that earns nothing needs no note");
+
+    stage.rest();
+    let later = said("alice", "a minute later", &had).await;
+    let has: u64 = told(&stage, "alice", None, "").await.parse().unwrap();
+    let earned = has - had.parse::<u64>().unwrap();
+    assert_eq!(later, format!("+{earned} XP for alice"));
 }

@@ -92,7 +92,8 @@ NAME: /command user:bob    NAME invokes a slash command (quote values with space
 !drop, !reconnect, !invalid
                            the bot's connection breaks, is asked to resume, loses its session
 !wait                      waits until the bot is back after one of these
-!help                      this";
+!help                      this
+exit, quit                 ends the chat";
 
 static SPEECH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(?<who>[^\s:#!/]+)(?:\s+#(?<channel>[^\s:]+))?\s*:\s*(?<text>.*)$")

@@ -59,6 +59,7 @@ pub async fn talk(room: Room, xp: Option<XpProgram>) -> io::Result<()> {
          Ctrl-D ends.",
         room.who_is_there()
     ));
+    screen.terminal.ask();
     converse(room, screen, typed_lines(), CancellationToken::new(), xp).await?;
     if on_terminal {
         writeln!(io::stdout())?;
@@ -224,7 +225,7 @@ struct Lines {
 impl Lines {
     fn write(text: &str) {
         let mut out = io::stdout().lock();
-        // Whoever read it may be gone; the input is read to its end all the same.
+        // The reader may be gone; the input is read to its end all the same.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 }
