@@ -105,7 +105,7 @@ impl MessageRef {
         for attempt in 0.. {
             match self.rewrite(rest, reply).await {
                 Ok(()) => return,
-                Err(RestError::Unreachable(_)) if attempt < COMPLETE_ATTEMPTS => {
+                Err(error) if error.is_away() && attempt < COMPLETE_ATTEMPTS => {
                     tokio::time::sleep(backoff(attempt, COMPLETE_LEAST, COMPLETE_MOST)).await;
                 }
                 Err(error) => {
@@ -205,7 +205,7 @@ pub(super) fn sentence_for(error: &Error, what: &str) -> String {
     );
     if is_away(error) {
         AWAY.to_owned()
-    } else if matches!(error.downcast_ref(), Some(RestError::Unreachable(_))) {
+    } else if matches!(error.downcast_ref::<RestError>(), Some(error) if error.is_away()) {
         SILENT.to_owned()
     } else {
         FAILED.to_owned()

@@ -85,7 +85,7 @@ where
 {
     for attempt in 0.. {
         match rest.call(what, Repeat::Safe, patience, &call).await {
-            Err(error @ RestError::Unreachable(_)) => {
+            Err(error) if error.is_away() => {
                 let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
                 tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
                 tokio::time::sleep(pause).await;

@@ -252,7 +252,7 @@ fn refused(error: RestError) -> ChannelError {
             closed(&error)
         }
         error @ RestError::Refused { .. } => ChannelError::Refused(error),
-        error @ RestError::Unreachable(_) => ChannelError::Away(error),
+        error if error.is_away() => ChannelError::Away(error),
         error => ChannelError::Passing(error.into()),
     }
 }

@@ -69,8 +69,7 @@ pub enum RestError {
     /// Discord did not answer, or only with trouble of its own.
     #[error("{0}")]
     Unreachable(String),
-    /// Discord's rate limit lasts longer than the caller can wait. Only where
-    /// [`note_rate_limit`] is told of limits.
+    /// Discord's rate limit lasts longer than the caller can wait.
     #[error("{what} failed: Discord's rate limit lasts for another {} s", wait.as_secs())]
     Limited {
         /// What was asked for.
@@ -97,6 +96,11 @@ impl RestError {
     /// Whether the bot is not allowed to do this.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused { status: 403, .. })
+    }
+
+    /// Whether the same call may well succeed later: Discord was away, or limits it.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Limited { .. })
     }
 }
 
@@ -312,12 +316,10 @@ impl Failure {
         }
     }
 
-    fn into_error(self, what: &str, attempts: u32) -> RestError {
+    fn into_error(self, what: &'static str, attempts: u32) -> RestError {
         let why = match self {
             Self::Refused(error) => return error,
-            Self::Limited(wait) => {
-                format!("Discord's rate limit, for {} s", wait.as_secs_f32().ceil())
-            }
+            Self::Limited(wait) => return RestError::Limited { what, wait },
             Self::NotDone(why) | Self::Unknown(why) => why,
         };
         {

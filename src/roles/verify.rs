@@ -474,7 +474,7 @@ impl VerifyRoles {
             plan.remove.retain(|role| !refused.contains_key(role));
             let is_cut = plan.add.len() + plan.remove.len() < wanted;
             let applied = match self.calls.apply(difference.user, &plan, REASON).await {
-                Err(error @ RestError::Unreachable(_)) if in_a_row + 1 < AWAY_AFTER => {
+                Err(error) if error.is_away() && in_a_row + 1 < AWAY_AFTER => {
                     in_a_row += 1;
                     unanswered.get_or_insert(error);
                     continue;

@@ -148,7 +148,7 @@ impl RoleWork {
                             .await?;
                     }
                     unfinished => {
-                        let away = matches!(unfinished, Err(RestError::Unreachable(_)));
+                        let away = matches!(&unfinished, Err(error) if error.is_away());
                         if attempts == 0 {
                             let why = why(&unfinished);
                             tracing::warn!(%user, why, "a member's level roles could not be given back; it is tried again");

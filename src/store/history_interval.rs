@@ -151,6 +151,34 @@ pub async fn postpone(
     Ok(())
 }
 
+/// Takes out what ids from the future have left, above `limit`; intervals that end there end at
+/// `newest` instead. Whether there was any.
+///
+/// An interval that begins there is dropped: what lies before it was never noted as counted, and
+/// is read again from the frontier, which was from the future as well.
+pub async fn put_back(
+    connection: &mut Connection,
+    limit: MessageId,
+    newest: MessageId,
+) -> Result<bool> {
+    let (limit, newest) = (bigint(limit.get()), bigint(newest.get()));
+    let dropped = sqlx::query!("delete from history_interval where after_id >= $1", newest)
+        .execute(&mut *connection)
+        .await?;
+    let shortened = sqlx::query!(
+        "update history_interval set until_id = $2 where until_id > $1",
+        limit,
+        newest,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let forgotten = sqlx::query!("delete from history_counted where message_id > $1", limit)
+        .execute(connection)
+        .await?;
+    let rows = [dropped, shortened, forgotten].map(|done| done.rows_affected());
+    Ok(rows.iter().any(|count| *count > 0))
+}
+
 /// Saves a change. It belongs into the transaction that moves the watermark.
 pub async fn save(connection: &mut Connection, change: &HistoryChange) -> Result<()> {
     for (source, after, until) in &change.missing {

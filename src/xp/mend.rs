@@ -11,7 +11,11 @@ use chrono_tz::Tz;
 use crate::leveling::discord_time::{TOLERANCE_MS, newest_believed};
 use crate::leveling::{MessageId, Timestamp, UserId};
 use crate::store::watermark::{self, HeldLines, Lost, Watermark};
-use crate::store::{self, Database, user_point, xp_day};
+use crate::store::{self, Database, history_interval, user_point, xp_day};
+
+/// Threads of a list that failed may be missing up to some minutes after the time at which it
+/// did: what is further ahead is from the future.
+const LISTS_AHEAD_MS: i64 = 60 * 60_000;
 
 /// What time it is.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +43,10 @@ pub async fn mend(
     let later = clocks.discord.max(clocks.machine).millis() + TOLERANCE_MS;
     let later = Timestamp::from_millis(later).unwrap_or(clocks.discord);
     let users = user_point::awarded_after(&mut transaction, later).await?;
-    if poisoned.is_none() && users.is_empty() {
+    let limit = newest_believed(ahead(later, LISTS_AHEAD_MS));
+    let were_intervals_poisoned =
+        history_interval::put_back(&mut transaction, limit, newest_believed(later)).await?;
+    if poisoned.is_none() && users.is_empty() && !were_intervals_poisoned {
         return Ok(Ok(watermark));
     }
 
@@ -72,6 +79,12 @@ pub async fn mend(
              given was counted), so nothing that was missed was read: so many hours are read \
              again, and nothing counts twice; to have more read, set WALLE_CATCH_UP_HOURS \
              higher before the next start after a gap"
+        );
+    }
+    if were_intervals_poisoned {
+        tracing::error!(
+            "what was noted as missing of the history reached into the future: it ends now, and \
+             what is written from now on is counted as it comes"
         );
     }
     if !users.is_empty() {
@@ -112,6 +125,10 @@ fn latest_award(last_day: Option<NaiveDate>, zone: Tz, now: Timestamp) -> Timest
     });
     let end = end.and_then(|end| Timestamp::from_millis(end.timestamp_millis()));
     end.map_or(now, |end| end.min(now))
+}
+
+fn ahead(time: Timestamp, by_ms: i64) -> Timestamp {
+    Timestamp::from_millis(time.millis().saturating_add(by_ms)).unwrap_or(time)
 }
 
 fn today(now: Timestamp, zone: Tz) -> NaiveDate {

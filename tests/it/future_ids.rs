@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use discord_sim::clock::first_id_at;
-use discord_sim::{DateHeader, Message, Sim, World};
+use discord_sim::{DateHeader, Fault, Message, Method, Sim, World};
 use serde_json::json;
 
 use crate::support::{Bot, Ledger, Stage, TestDatabase, said, wait};
@@ -209,6 +209,56 @@ async fn a_database_with_a_frontier_from_the_future_is_put_right() {
     ledger.write(&stage, "bob", "general", true);
     ledger.comes_true(&stage).await;
     assert!(!stage.bot.log().contains("from the future"));
+}
+
+#[tokio::test]
+async fn missing_history_that_reaches_into_the_future_is_put_right() {
+    let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
+    let random = stage.sim.channel("random");
+    let path = format!("/channels/{random}/messages");
+    let faults = stage.sim.faults();
+    faults.next(u32::MAX, Method::GET, &path, Fault::Status(500));
+    stage.bot.terminate().await;
+    let before = ledger.clone();
+    stage.rest();
+    ledger.write(&stage, "bob", "random", false);
+    stage.start_again().await;
+    stage.bot.logged("is set aside").await;
+    before.comes_true(&stage).await;
+    wait("the interval", async || {
+        let missing = "select count(*) from history_interval";
+        (stage.database.number(missing).await == 1).then_some(())
+    })
+    .await;
+    stage.bot.terminate().await;
+    for sql in [
+        "update history_interval set until_id =
+            (extract(epoch from now() + interval '1 year') * 1000 - 1420070400000)::bigint << 22",
+        "insert into history_interval (source, channel_id, name, after_id, until_id)
+         select source, channel_id, name, until_id - 5, until_id from history_interval",
+        "insert into history_counted select 7, until_id, false from history_interval limit 1",
+    ] {
+        stage.database.execute(sql).await;
+    }
+    stage.start_again().await;
+    stage.bot.logged("reached into the future").await;
+    let sum = "select count(*) + (select count(*) from history_counted where user_id = 7) from history_interval";
+    assert_eq!(stage.database.number(sum).await, 1);
+    let until = stage
+        .database
+        .number("select until_id from history_interval");
+    let until = u64::try_from(until.await).expect("an id");
+    assert!(until < id_after(&stage.sim, DAY / 24));
+    stage.rest();
+    ledger.write(&stage, "carol", "random", true);
+    stage.rest();
+    ledger.write(&stage, "bob", "general", true);
+    let carol = stage.sim.user("carol");
+    stage.database.wait_for_messages(carol, 1).await;
+    stage.sim.faults().clear();
+    stage.restart().await;
+    ledger.comes_true(&stage).await;
+    assert!(!stage.bot.log().contains("into the future"));
 }
 
 #[tokio::test]

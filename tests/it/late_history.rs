@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use discord_sim::permissions::VIEW_CHANNEL;
 use discord_sim::{ChannelKind, Fault, Message, Method, Scope, World};
+use fault_lab::{Gate, Position};
 
-use crate::support::{Ledger, Stage, said, wait_for};
+use crate::support::{Bot, Ledger, Stage, said, wait_for};
 
 /// Longer than the pauses between the first attempts.
 const RETRIES: Duration = Duration::from_mins(2);
@@ -325,4 +326,65 @@ async fn a_post_in_a_failing_forum_is_read_when_its_list_answers() {
     stage.sim.faults().clear();
     nothing_is_missing(&stage).await;
     all.comes_true(&stage).await;
+}
+
+/// Postgres goes in the middle of a late count: a part has been counted, and another has not.
+async fn postgres_goes_in_a_late_count(how: Position) {
+    let (mut stage, mut written) = missed_in_two_channels().await;
+    for _ in 0..300 {
+        stage.sim.advance(Duration::from_secs(35));
+        written.write(&stage, "carol", "random", false);
+        stage.sim.advance(Duration::from_secs(15));
+        written.write(&stage, "carol", "general", false);
+    }
+    stage.sim.settings(|settings| settings.rate_limits = false);
+    let of_random = messages_of(&stage, "random");
+    let faults = stage.sim.faults();
+    faults.next(EVER, Method::GET, &of_random, Fault::Status(500));
+    let gate = Gate::open_before(stage.database.server_address()).await;
+    let gate = gate.expect("a gate");
+    let gone = || (!stage.sim.is_connected()).then_some(());
+    stage.sim.wait("the old connection to end", gone).await;
+    stage.bot = Bot::start(&stage.sim, &stage.database.url_through(&gate)).await;
+    written.heard.comes_true(&stage).await;
+    let start = "select coalesce(min(after_id), 0) from history_interval";
+    let began = wait_for(RETRIES, "the interval", async || {
+        Some(stage.database.number(start).await).filter(|after| *after > 0)
+    })
+    .await;
+
+    // Pages come, and make a part; then they fail for some attempts.
+    if how == Position::LosesCommits {
+        gate.set(how);
+    }
+    let faults = stage.sim.faults();
+    faults.clear();
+    faults.next(2, Method::GET, &of_random, Fault::Delay(Duration::ZERO));
+    faults.next(8, Method::GET, &of_random, Fault::Status(500));
+    wait_for(RETRIES, "a part to be counted", async || {
+        (stage.database.number(start).await != began).then_some(())
+    })
+    .await;
+    gate.set(how);
+    stage.rest();
+    written.write(&stage, "bob", "random", true);
+    let met = || (stage.sim.faults().left() == 0).then_some(());
+    if how == Position::Shut {
+        stage.bot.logged("the database").await;
+    } else {
+        wait_for(RETRIES, "the reading to go on", async || met()).await;
+    }
+    gate.set(Position::Open);
+    nothing_is_missing(&stage).await;
+    written.all.comes_true(&stage).await;
+}
+
+#[tokio::test]
+async fn a_database_that_goes_between_two_late_parts_counts_each_once() {
+    postgres_goes_in_a_late_count(Position::Shut).await;
+}
+
+#[tokio::test]
+async fn a_late_part_whose_commit_is_not_answered_counts_once() {
+    postgres_goes_in_a_late_count(Position::LosesCommits).await;
 }
