@@ -295,7 +295,7 @@ mod tests {
             "Names to store: 1\n\
              Avatars to copy: 2, of which 1 have failed before\n\
              Parked after 15 attempts: 1\n\
-             The oldest waits since <t:1700000000:R>\n\
+             The oldest has been waiting since <t:1700000000:R>\n\
              `reset_attempts @user` tries a parked one again, `reset_attempts all` all of them.\n\
              al\\_ice <@7>: 15 attempts, @\u{200b}everyone is \\*\\*bold\\*\\*"
         );
