@@ -199,7 +199,7 @@ pub(super) async fn take_off(
             Look::Dangerous,
         )],
     );
-    let stays = " The role itself stays in the guild, with whoever holds it.";
+    let stays = " The role itself stays in the guild, and its holders keep it.";
     Ok(Reply::text(sentence + stays).with_buttons(offer))
 }
 
@@ -291,7 +291,7 @@ async fn deletable(scene: &Scene<'_>, id: RoleId) -> Result<GuildRole, Error> {
         RoleStays::CarriedBy(level) => format!("Level {level} carries {name} again; it stays."),
         RoleStays::OutOfHand(refusal) => out_of_hand(&refusal),
         RoleStays::GivesRights => {
-            format!("{name} gives rights to whoever holds it; delete it by hand.")
+            format!("{name} gives its holders rights; delete it by hand.")
         }
     };
     Err(UserError(sentence).into())
@@ -470,7 +470,7 @@ fn refused(refusal: &Refusal<'_>, name: &RoleName) -> UserError {
     UserError(match refusal {
         Refusal::BelongsTo(other) => format!("{name} already belongs to level {other}."),
         Refusal::GivesRights => format!(
-            "{name} gives rights to whoever holds it, so nobody may earn it by talking; choose another name."
+            "{name} gives its holders rights, so nobody may earn it by talking; choose another name."
         ),
         Refusal::Several(count) => {
             format!("There are {count} roles called {name}; rename or delete all but one of them.")

@@ -299,7 +299,7 @@ async fn watch(
         match (watchdog.look(sight), runner) {
             (Verdict::Abandon, _) => return,
             (Verdict::Restart, Some((_, shard))) => {
-                tracing::error!("the gateway connection hangs; it is made anew");
+                tracing::error!("the gateway connection hangs; making a new one");
                 // Told directly: serenity's own way leads through the thread that is stuck. A
                 // message that cannot be sent is what makes it see that nobody is there; asked
                 // to restart, it would wait for a dead connection's farewell in circles.

@@ -221,7 +221,7 @@ impl Rest {
             && let Some(limits) = &self.api.http.ratelimiter
         {
             tracing::warn!(
-                "the machine's clock was set back; Discord's rate limits are learnt anew"
+                "the machine's clock was set back; Discord's rate limits are learnt again"
             );
             limits.routes().write().await.clear();
         }

@@ -113,7 +113,7 @@ fn say_ready(listeners: &Listeners, guild: &str) {
     let prefix = listeners.commands.prefix();
     if listeners.xp.is_empty() {
         tracing::info!(
-            "wall_e is ready in {guild}: type {prefix}help there to see its commands; whoever writes there earns XP from \
+            "wall_e is ready in {guild}: type {prefix}help there to see its commands; members who write there earn XP from \
              now on, {prefix}rank shows how much, and {prefix}set_level_name gives a level a name and a role"
         );
     } else {

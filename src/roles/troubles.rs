@@ -203,7 +203,7 @@ fn level(trouble: &Trouble) -> Option<Notice> {
         Trouble::GivesRights { level, name } => plain(
             format!("gives-rights:{level}"),
             format!(
-                "Level {level} cannot carry the role {}, which gives rights to whoever holds it: choose another with \
+                "Level {level} cannot carry the role {}, which gives its holders rights: choose another with \
                  set_level_name.",
                 escape(name)
             ),

@@ -82,7 +82,7 @@ async fn a_level_gets_a_role_another_name_and_none() {
         (".remove_level_name 6", "Level 6 has no role."),
         (
             ".remove_level_name 5",
-            "Level 5 no longer carries Git Gud. The role itself stays in the guild, with whoever holds it.",
+            "Level 5 no longer carries Git Gud. The role itself stays in the guild, and its holders keep it.",
         ),
         (".remove_level_name 5", "Level 5 has no role."),
         (
@@ -95,7 +95,7 @@ async fn a_level_gets_a_role_another_name_and_none() {
         ),
         (
             ".remove_level_name 7",
-            "Level 7 no longer carries Moderator of jokes. The role itself stays in the guild, with whoever holds it.",
+            "Level 7 no longer carries Moderator of jokes. The role itself stays in the guild, and its holders keep it.",
         ),
         (
             ".set_level_name 5 Moderator of jokes",
@@ -143,7 +143,7 @@ async fn the_same_by_slash() {
         (
             "remove_level_name",
             json!([{ "name": "level", "value": 5 }]),
-            "Level 5 no longer carries Git Gud. The role itself stays in the guild, with whoever holds it.",
+            "Level 5 no longer carries Git Gud. The role itself stays in the guild, and its holders keep it.",
         ),
         (
             "remove_level_name",
@@ -294,11 +294,11 @@ async fn roles_that_nobody_may_earn_are_refused() {
         ),
         (
             "Minions",
-            "Minions gives rights to whoever holds it, so nobody may earn it by talking; choose another name.",
+            "Minions gives its holders rights, so nobody may earn it by talking; choose another name.",
         ),
         (
             "bot_MANAGER",
-            "bot\\_MANAGER gives rights to whoever holds it, so nobody may earn it by talking; choose another name.",
+            "bot\\_MANAGER gives its holders rights, so nobody may earn it by talking; choose another name.",
         ),
     ] {
         let text = format!(".set_level_name 5 {name}");
@@ -480,7 +480,7 @@ async fn forged_buttons_do_nothing_for_those_without_the_right() {
     for (role, answer) in [
         (
             "Minions",
-            "Minions gives rights to whoever holds it; delete it by hand.",
+            "Minions gives its holders rights; delete it by hand.",
         ),
         ("Five", "Level 5 carries Five again; it stays."),
         (
@@ -751,7 +751,7 @@ async fn a_rename_by_hand_or_one_that_was_cut_off_is_taken_over() {
     stage.sim.rename_role(role, "Cinq");
     assert_eq!(
         answer_of(&stage, "mod", ".remove_level_name 5").await,
-        "Level 5 no longer carries Cinq. The role itself stays in the guild, with whoever holds it."
+        "Level 5 no longer carries Cinq. The role itself stays in the guild, and its holders keep it."
     );
     answer_of(&stage, "mod", ".set_level_name 6 Six").await;
     stage.sim.delete_role(stage.sim.role("Six"));
@@ -953,8 +953,8 @@ async fn a_mentioned_role_is_the_one_that_is_meant() {
     let minions = stage.sim.role("Minions");
     for (role, part) in [
         (helpers, "has moderation permissions"),
-        (minions, "gives rights to whoever holds it"),
-        (stage.sim.guild_id(), "gives rights to whoever holds it"),
+        (minions, "gives its holders rights"),
+        (stage.sim.guild_id(), "gives its holders rights"),
     ] {
         let told = stage
             .slash("mod", "set_level_name", options(40, &format!("<@&{role}>")))
