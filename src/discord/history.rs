@@ -393,7 +393,7 @@ impl<'a> Reader<'a> {
                 if let NotRead::Failing(error) = &why
                     && self.memory.failing().insert(source)
                 {
-                    tracing::warn!(?source, %error, "this part of the history cannot be read yet; it is tried again");
+                    tracing::warn!(%source, %error, "this part of the history cannot be read yet; it is tried again");
                 }
                 Ok(Err(why))
             }

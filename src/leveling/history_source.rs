@@ -1,5 +1,7 @@
 //! The parts in which a guild's history is listed. Each can fail by itself.
 
+use std::fmt;
+
 use super::ChannelId;
 
 /// A list of Discord's that has to be read for a complete history.
@@ -24,6 +26,17 @@ impl HistorySource {
         match self {
             Self::Messages(channel) | Self::ArchivedThreads(channel) => Some(channel),
             Self::ActiveThreads => None,
+        }
+    }
+}
+
+/// For logs.
+impl fmt::Display for HistorySource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Messages(channel) => write!(formatter, "messages of {channel}"),
+            Self::ArchivedThreads(channel) => write!(formatter, "archived threads of {channel}"),
+            Self::ActiveThreads => formatter.write_str("active threads"),
         }
     }
 }

@@ -187,7 +187,7 @@ impl CatchUp {
                 continue;
             }
             tracing::warn!(
-                ?source, %name, %error,
+                %source, %name, %error,
                 "this part of the history could not be read and is set aside; everything else is \
                  counted, and it is tried again until it can be read"
             );

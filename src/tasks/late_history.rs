@@ -174,7 +174,7 @@ impl CountLateHistory {
             }
             after = up_to;
         }
-        tracing::info!(?source, %name, "this part of the history was read, and is counted");
+        tracing::info!(%source, %name, "this part of the history was read, and is counted");
         Ok(true)
     }
 
@@ -225,7 +225,7 @@ impl CountLateHistory {
         now: DateTime<Utc>,
     ) -> anyhow::Result<()> {
         let UnreadSource { source, name } = &interval.source;
-        tracing::debug!(?source, %name, %error, "this part of the history cannot be read yet");
+        tracing::debug!(%source, %name, %error, "this part of the history cannot be read yet");
         let wait = match error {
             RestError::Limited { wait, .. } => (*wait).min(BACKOFF_MAX),
             _ => Duration::ZERO,
@@ -248,7 +248,7 @@ impl CountLateHistory {
                 "I may not read its history (View Channel, Read Message History)",
             ),
         };
-        tracing::warn!(?source, %name, "{logged}");
+        tracing::warn!(%source, %name, "{logged}");
         let key = format!("history-lost:{}", interval.id);
         let text = format!(
             "What was written in {} while I was away is not counted: {told}.",

@@ -1,6 +1,7 @@
 //! The right level roles on the right members: at a level-up, at a return, and by
 //! verification.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use discord_sim::permissions::{BOT, MANAGE_ROLES};
@@ -652,17 +653,39 @@ async fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     assert_eq!(level_roles(&stage.sim, alice), ["Zero", "One"]);
 }
 
-/// What `wall_e verify-roles` prints.
-async fn dry_run(stage: &Stage, flags: &[&str]) -> String {
-    let output = command()
+#[tokio::test]
+async fn a_reader_that_has_read_enough_of_a_dry_run_is_no_failure() {
+    let stage = verified().await;
+    let mut child = verify_roles(&stage, &["--dry-run"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As `head` does, when it has printed its lines.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// `wall_e verify-roles`, with what it must know.
+fn verify_roles(stage: &Stage, flags: &[&str]) -> tokio::process::Command {
+    let mut command = command();
+    command
         .arg("verify-roles")
         .args(flags)
         .env("WALLE_TOKEN", stage.sim.token())
         .env("WALLE_GUILD_ID", stage.sim.guild_id().to_string())
         .env("WALLE_DISCORD_API", stage.sim.api_url())
         .env("WALLE_DISCORD_CA", stage.sim.ca_path())
-        .env("DATABASE_URL", stage.database.url())
-        .output();
+        .env("DATABASE_URL", stage.database.url());
+    command
+}
+
+/// What `wall_e verify-roles` prints.
+async fn dry_run(stage: &Stage, flags: &[&str]) -> String {
+    let output = verify_roles(stage, flags).output();
     let output = output.await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
