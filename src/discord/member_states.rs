@@ -235,7 +235,8 @@ mod tests {
         assert!(!without_setting.observe(user(), joined(7), Seen::There));
     }
 
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millis(millis).unwrap()
+    /// Times that are further apart than clocks may differ.
+    fn at(step: i64) -> Timestamp {
+        Timestamp::from_millis(step * 10_000).unwrap()
     }
 }

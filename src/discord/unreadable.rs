@@ -43,6 +43,8 @@ pub fn in_event(kind: &str, event: &Value) -> Option<Unreadable> {
         "GUILD_DELETE" => of::<theirs::GuildDeleteEvent>(event),
         "GUILD_MEMBER_ADD" => of::<theirs::GuildMemberAddEvent>(event),
         "GUILD_MEMBER_UPDATE" => of::<theirs::GuildMemberUpdateEvent>(event),
+        "GUILD_UPDATE" => of::<theirs::GuildUpdateEvent>(event),
+        "GUILD_BAN_ADD" => of::<theirs::GuildBanAddEvent>(event),
         "GUILD_MEMBER_REMOVE" => of::<theirs::GuildMemberRemoveEvent>(event),
         "GUILD_MEMBERS_CHUNK" => of::<theirs::GuildMembersChunkEvent>(event),
         "GUILD_ROLE_CREATE" => of::<theirs::GuildRoleCreateEvent>(event),

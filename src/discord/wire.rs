@@ -92,6 +92,22 @@ pub struct BareMemberEvent {
     screening: BareScreening,
 }
 
+/// A member who left or was banned.
+#[derive(Debug, Deserialize)]
+pub struct BareRemoval {
+    /// Where.
+    pub guild_id: GuildId,
+    /// Who.
+    pub user: BareId,
+}
+
+/// Something of which only the id matters.
+#[derive(Debug, Deserialize)]
+pub struct BareId {
+    /// Discord's id.
+    pub id: UserId,
+}
+
 /// How far a member is on the way into the guild; every field may be missing.
 #[derive(Debug, Deserialize)]
 pub(super) struct BareScreening {
@@ -116,6 +132,11 @@ impl BareScreening {
 }
 
 impl BareMemberEvent {
+    /// Whose event it is, also a bot's.
+    pub fn user_id(&self) -> UserId {
+        self.user.id
+    }
+
     /// How far they are on the way into the guild.
     pub fn screening(&self) -> Screening {
         self.screening.read()

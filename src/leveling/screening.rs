@@ -8,6 +8,8 @@ use super::Timestamp;
 const COMPLETED_ONBOARDING: u64 = 1 << 1;
 const BYPASSES_VERIFICATION: u64 = 1 << 2;
 const STARTED_ONBOARDING: u64 = 1 << 3;
+/// By how much the bot's idea of Discord's time may be ahead of it.
+const CLOCK_SLACK_MS: i64 = 5_000;
 
 /// How far a member is on the way into the guild, as Discord says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +68,9 @@ impl Screening {
     /// after a restart of the bot, or the bot has stored them.
     fn joined_under(self, onboarding: Onboarding) -> bool {
         match (self.joined_at, onboarding) {
-            (Some(joined), Onboarding::AwaitedSince(since)) => joined >= since,
+            (Some(joined), Onboarding::AwaitedSince(since)) => {
+                joined.millis() + CLOCK_SLACK_MS >= since.millis()
+            }
             _ => false,
         }
     }
@@ -143,7 +147,8 @@ mod tests {
         }
     }
 
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millis(millis).unwrap()
+    /// Times that are further apart than clocks may differ.
+    fn at(step: i64) -> Timestamp {
+        Timestamp::from_millis(step * 2 * CLOCK_SLACK_MS).unwrap()
     }
 }

@@ -3,6 +3,7 @@
 //! Keeps what is known of the guild's roles, and says what is to be looked at again; what
 //! levels carry follows nobody by what an event says.
 
+use serde_json::Value;
 use serenity::all::{self as theirs, PartialGuild, Role, RoleId};
 
 use super::Listeners;
@@ -59,6 +60,19 @@ pub(super) fn on_delete(listeners: &Listeners, guild: theirs::GuildId, role: Rol
         listeners.known_guild.role_is_gone(role);
     }
     changed(listeners, role);
+}
+
+/// Something of a guild's roles, or of the guild itself, has changed in a way that cannot be
+/// read. It is all asked for again, unless it is certainly another guild.
+pub(super) fn on_unreadable(listeners: &Listeners, guild: &Value) {
+    let other = guild
+        .as_str()
+        .is_some_and(|id| id != listeners.guild.to_string());
+    if !other {
+        listeners.known_guild.is_in_doubt();
+        listeners.book.forget();
+        look_again(listeners);
+    }
 }
 
 /// What the bot can give and take may have changed: it is looked at again, and moderators are

@@ -9,10 +9,10 @@ use serde_json::Value;
 use serenity::all::{Context, FullEvent, UnknownEvent};
 
 use super::Listeners;
-use super::{guild, member, message};
+use super::{guild, member, message, role};
 use crate::discord::rebuild;
 use crate::discord::unreadable::{self, read};
-use crate::discord::wire::{BareMemberEvent, BareMessage};
+use crate::discord::wire::{BareMemberEvent, BareMessage, BareRemoval};
 use crate::leveling::may_command;
 
 /// How many events of each type did not parse.
@@ -63,7 +63,13 @@ pub(super) async fn on_unknown(listeners: &Listeners, ctx: Context, event: Unkno
         "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" => {
             let joins = kind == "GUILD_MEMBER_ADD";
             match read::<BareMemberEvent>(event) {
-                Ok(event) => member::on_bare_member(listeners, event, joins),
+                Ok(event) => {
+                    if event.user_id() == ctx.cache.current_user().id {
+                        // What the bot itself may do has changed, perhaps.
+                        role::look_again(listeners);
+                    }
+                    member::on_bare_member(listeners, event, joins);
+                }
                 Err(field) => tracing::error!(
                     %field,
                     "what was said of a member could not be read at all; the next verification \
@@ -71,8 +77,16 @@ pub(super) async fn on_unknown(listeners: &Listeners, ctx: Context, event: Unkno
                 ),
             }
         }
-        "GUILD_UPDATE" | "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" | "GUILD_ROLE_DELETE" => {
-            listeners.known_guild.is_in_doubt();
+        "GUILD_MEMBER_REMOVE" | "GUILD_BAN_ADD" => match read::<BareRemoval>(event) {
+            Ok(removal) => member::on_remove(listeners, removal.guild_id, removal.user.id),
+            Err(field) => tracing::error!(
+                %field,
+                "who left the server could not be read at all; they may be congratulated on a level"
+            ),
+        },
+        "GUILD_UPDATE" => role::on_unreadable(listeners, &event["id"]),
+        "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" | "GUILD_ROLE_DELETE" => {
+            role::on_unreadable(listeners, &event["guild_id"]);
         }
         "READY" => {
             listeners.known_guild.is_in_doubt();

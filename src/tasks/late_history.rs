@@ -28,6 +28,8 @@ const SCOPE: &str = "history";
 const CONCURRENCY: usize = 4;
 /// Messages that are counted in one transaction.
 const BATCH_SIZE: usize = 5_000;
+/// How long what came before is waited for.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_secs(4);
 const BACKOFF_MAX: Duration = Duration::from_hours(1);
 
@@ -62,8 +64,18 @@ pub struct State {
     has_tried_all: AtomicBool,
     /// How many messages are counted in one transaction: fewer after one that took too long.
     batch_size: AtomicUsize,
-    /// What the council was told last.
+    /// What the council was given last. It keeps what it cannot say yet.
     told: Mutex<Option<Vec<String>>>,
+    /// What was lost and is counted as such, and the council has not been told yet.
+    losses: Mutex<Losses>,
+}
+
+#[derive(Debug, Default)]
+struct Losses {
+    /// The key and the text of each.
+    untold: Vec<(String, String)>,
+    /// Not before this time, after a failure.
+    next_attempt_at: DateTime<Utc>,
 }
 
 impl Default for State {
@@ -72,6 +84,7 @@ impl Default for State {
             has_tried_all: AtomicBool::new(false),
             batch_size: AtomicUsize::new(BATCH_SIZE),
             told: Mutex::default(),
+            losses: Mutex::default(),
         }
     }
 }
@@ -85,6 +98,7 @@ impl CountLateHistory {
         if !missing.is_empty() {
             self.tell_council(&self.missing().await?).await;
         }
+        self.tell_losses(now).await;
         counted
     }
 
@@ -93,7 +107,7 @@ impl CountLateHistory {
     }
 
     async fn try_due(&self, missing: &[HistoryInterval], now: DateTime<Utc>) -> anyhow::Result<()> {
-        let try_all = !self.state.has_tried_all.swap(true, Ordering::Relaxed);
+        let try_all = !self.state.has_tried_all.load(Ordering::Relaxed);
         let mut due: BTreeMap<HistorySource, Vec<HistoryInterval>> = BTreeMap::new();
         for interval in missing {
             let source = interval.source.source;
@@ -108,6 +122,12 @@ impl CountLateHistory {
         if due.is_empty() {
             return Ok(());
         }
+        // During a catch-up, or without a database, nothing could be counted: it would be read
+        // in vain, again and again.
+        if !self.inbox.settled(SETTLE_TIMEOUT).await {
+            return Ok(());
+        }
+        self.state.has_tried_all.store(true, Ordering::Relaxed);
         let time = (&self.time, false);
         let reader = Reader::new(&self.rest, &self.xp, &self.memory, time, self.guild, 0);
         let layout = match reader.layout().await {
@@ -153,24 +173,28 @@ impl CountLateHistory {
                 Err(RestError::Revoked) => return Ok(false),
                 Err(error) => return Err(error.into()),
             };
-            let read = match read {
-                Ok(read) => read,
+            let (read, lost) = match read {
+                Ok(read) => (read, None),
                 Err(NotRead::Failing(error)) => {
                     self.postpone(interval, &error, now).await?;
                     return Ok(false);
                 }
                 Err(why) => {
-                    self.say_lost(interval, &why).await;
-                    IntervalRead {
+                    let nothing = IntervalRead {
                         messages: Vec::new(),
                         up_to: until,
                         unread: Vec::new(),
-                    }
+                    };
+                    (nothing, Some(why))
                 }
             };
             let up_to = read.up_to;
             if !self.count(interval.id, read).await? {
                 return Ok(false);
+            }
+            if let Some(why) = lost {
+                self.note_loss(interval, &why);
+                return Ok(true);
             }
             after = up_to;
         }
@@ -235,8 +259,8 @@ impl CountLateHistory {
         Ok(history_interval::postpone(&mut session, *source, now + pause).await?)
     }
 
-    /// Says that an interval never can be read.
-    async fn say_lost(&self, interval: &HistoryInterval, why: &NotRead) {
+    /// Notes that an interval never can be read, once that counts.
+    fn note_loss(&self, interval: &HistoryInterval, why: &NotRead) {
         let UnreadSource { source, name } = &interval.source;
         let (logged, told) = match why {
             NotRead::Gone => (
@@ -254,10 +278,33 @@ impl CountLateHistory {
             "What was written in {} while I was away is not counted: {told}.",
             described(&interval.source)
         );
-        if let Err(error) = self.council.say(&key, &text).await {
-            let error = format!("{error:#}");
-            tracing::warn!(error, "the council could not be told about it");
+        self.losses().untold.push((key, text));
+    }
+
+    async fn tell_losses(&self, now: DateTime<Utc>) {
+        loop {
+            let next = {
+                let losses = self.losses();
+                let is_due = losses.next_attempt_at <= now;
+                losses.untold.first().filter(|_| is_due).cloned()
+            };
+            let Some((key, text)) = next else { return };
+            match self.council.say(&key, &text).await {
+                Ok(()) => {
+                    self.losses().untold.remove(0);
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "the council could not be told what was lost yet");
+                    self.losses().next_attempt_at = now + BACKOFF_MAX;
+                }
+            }
         }
+    }
+
+    fn losses(&self) -> std::sync::MutexGuard<'_, Losses> {
+        let losses = self.state.losses.lock();
+        losses.unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn tell_council(&self, missing: &[HistoryInterval]) {
@@ -270,12 +317,13 @@ impl CountLateHistory {
         if *self.told() == Some(texts.clone()) {
             return;
         }
-        match self.council.tell(SCOPE, &notices).await {
-            Ok(()) => *self.told() = Some(texts),
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::warn!(error, "the council could not be told what cannot be read");
-            }
+        *self.told() = Some(texts);
+        if let Err(error) = self.council.tell(SCOPE, &notices).await {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                "the council could not be told yet what cannot be read"
+            );
         }
     }
 

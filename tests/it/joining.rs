@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use discord_sim::clock::first_id_at;
 use discord_sim::{Fault, Message, Method, Sim, World};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use wall_e::leveling::mee6_total;
 
 use crate::roles::{PUT, holds, level_roles, settled, three_names, verified, verify_again};
@@ -119,6 +119,16 @@ async fn who_is_banned_while_a_line_waits_is_not_congratulated() {
 
 #[tokio::test]
 async fn who_is_banned_is_not_congratulated_before_the_removal_is_told() {
+    is_banned_and_not_congratulated(Map::new()).await;
+}
+
+#[tokio::test]
+async fn a_ban_counts_also_where_the_user_is_shown_in_a_new_form() {
+    let odd = json!({ "public_flags": 1_u64 << 40 });
+    is_banned_and_not_congratulated(odd.as_object().expect("an object").clone()).await;
+}
+
+async fn is_banned_and_not_congratulated(user_fields: Map<String, Value>) {
     // Level 6 brings no role: nothing but the event says that he is not there.
     let world = World::new();
     let database = three_names().await;
@@ -126,6 +136,9 @@ async fn who_is_banned_is_not_congratulated_before_the_removal_is_told() {
     let almost = i64::try_from(mee6_total(6)).unwrap() - 1;
     database.insert_user(bob, almost, 1).await;
     let stage = Stage::open_on(world, database).await;
+    stage
+        .sim
+        .settings(|settings| settings.user_fields = user_fields);
     stage.sim.gateway().lose_all("GUILD_MEMBER_REMOVE");
     // The ban is told before what he wrote just before it.
     stage.sim.gateway().swap_next(1);

@@ -147,6 +147,18 @@ async fn a_role_that_is_taken_from_the_bot_is_told_once_and_its_return_heals_by_
 }
 
 #[tokio::test]
+async fn a_role_that_is_taken_from_the_bot_is_told_also_where_users_have_a_new_form() {
+    let world = World::new().channel("council", ChannelKind::Text, None);
+    let stage = verified_in(world).await;
+    let odd = json!({ "public_flags": 1_u64 << 40 });
+    let odd = odd.as_object().expect("an object").clone();
+    stage.sim.settings(|settings| settings.user_fields = odd);
+    Loss::OwnRole.happens(&stage);
+    let words = told(&stage, 1).await;
+    assert!(words[0].starts_with(Loss::OwnRole.words()), "{words:?}");
+}
+
+#[tokio::test]
 async fn a_deleted_role_that_let_the_bot_manage_roles_is_told_once() {
     is_lost_and_mended(Loss::DeletedRole).await;
 }
