@@ -40,7 +40,7 @@ pub(super) struct Agreed {
     pub delete: bool,
 }
 
-/// Asks whether the names are to be taken off, and what becomes of the roles.
+/// Asks the moderator to confirm, and to choose whether the roles stay or are deleted.
 pub(super) async fn ask(scene: &Scene<'_>) -> Result<Reply, Error> {
     let roles = guild_roles(scene.data).await?;
     let removal = removal(scene.data, &roles).await?;

@@ -101,7 +101,7 @@ pub struct BareRemoval {
     pub user: BareId,
 }
 
-/// Something of which only the id matters.
+/// An object's id; its other fields are ignored.
 #[derive(Debug, Deserialize)]
 pub struct BareId {
     /// Discord's id.

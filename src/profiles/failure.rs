@@ -24,8 +24,8 @@ pub(super) enum About {
     /// The image, unless several different ones fail like this with none that comes through:
     /// then it is the host.
     ImageUnlessSeveral,
-    /// The host if several different ones fail like this with none that comes through; the
-    /// image if it failed before and others were fetched since; else nobody knows.
+    /// The host, if several images fail like this and none is fetched. The image, if it failed
+    /// before and others were fetched since. Otherwise unknown.
     HostIfSeveral,
 }
 

@@ -97,7 +97,7 @@ impl CloseButtons {
     }
 }
 
-/// What came of taking buttons off with an interaction's token.
+/// The result of removing buttons with an interaction's token.
 enum ByToken {
     Done,
     /// Discord did not answer.
