@@ -2,7 +2,9 @@
 //!
 //! One frame is rendered once. From then on only its sequence number, message
 //! id and author id are overwritten in place, and whole batches of frames are
-//! written to the socket at once.
+//! written to the socket at once. Where the transport is compressed, so is all of the frame but
+//! these three, which are stored in the stream as they are: the client has all of its work, and the
+//! simulator none.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,11 @@ use crate::members;
 use crate::message::message_object;
 use crate::objects::{self, partial_member, text};
 use crate::state::State;
+use crate::transport;
 
+/// The first byte of a whole frame that is text, and of one that is not.
+const TEXT_FRAME: u8 = 0x81;
+const BINARY_FRAME: u8 = 0x82;
 /// Frames in a batch.
 const BATCH: u64 = 256;
 /// With it a frame has the length of a usual message's, about 1,050 bytes.
@@ -36,15 +42,20 @@ pub struct FloodReport {
     pub first_id: Id,
 }
 
+/// A flood that somebody wants.
+#[derive(Debug)]
+pub(crate) struct FloodOrder {
+    payload: String,
+    first_id: Id,
+    messages: u64,
+    users: u32,
+    done: oneshot::Sender<FloodReport>,
+}
+
 /// A flood on its way through one connection.
 #[derive(Debug)]
 pub(crate) struct Flood {
-    batch: Vec<u8>,
-    /// Where in a frame the sequence number, message id and author id stand.
-    seq_at: usize,
-    id_at: usize,
-    author_at: usize,
-    frame: usize,
+    frames: Frames,
     next_id: Id,
     left: u64,
     authors: Vec<Id>,
@@ -52,6 +63,18 @@ pub(crate) struct Flood {
     started: Option<Instant>,
     report: FloodReport,
     done: Option<oneshot::Sender<FloodReport>>,
+}
+
+/// A batch of frames, all alike until they are overwritten.
+#[derive(Debug)]
+struct Frames {
+    batch: Vec<u8>,
+    /// The bytes of one.
+    length: usize,
+    /// Where in a frame the sequence number, message id and author id stand.
+    seq_at: usize,
+    id_at: usize,
+    author_at: usize,
 }
 
 impl State {
@@ -62,7 +85,7 @@ impl State {
         messages: u64,
         users: u32,
         done: oneshot::Sender<FloodReport>,
-    ) -> Flood {
+    ) -> FloodOrder {
         let first_id = self.clock.snowflakes(messages);
         let author = members::id_of(0);
         let user = self
@@ -88,47 +111,77 @@ impl State {
             }
         }
         let payload = format!(r#"{{"t":"MESSAGE_CREATE","s":{SEQ_MARK},"op":0,"d":{json}}}"#);
-        Flood::new(&payload, first_id, messages, users, done)
+        FloodOrder {
+            payload,
+            first_id,
+            messages,
+            users,
+            done,
+        }
+    }
+}
+
+impl Frames {
+    fn new(payload: &str, compressed: bool) -> Self {
+        let marks = [SEQ_MARK, ID_MARK, AUTHOR_MARK];
+        let places = marks.map(|mark| payload.find(mark).unwrap_or_default());
+        let mut in_order = [0, 1, 2];
+        in_order.sort_unstable_by_key(|&which| places[which]);
+        let pack = |part: &str| {
+            if compressed {
+                transport::block(part.as_bytes())
+            } else {
+                part.as_bytes().to_vec()
+            }
+        };
+        let (mut body, mut at, mut rest) = (Vec::new(), [0; 3], 0);
+        for which in in_order {
+            let (mark, place) = (marks[which], places[which]);
+            body.extend(pack(&payload[rest..place]));
+            if compressed {
+                let length = u16::try_from(mark.len()).unwrap_or_default();
+                body.extend(transport::stored_head(length));
+            }
+            at[which] = body.len();
+            body.extend(mark.as_bytes());
+            rest = place + mark.len();
+        }
+        body.extend(pack(&payload[rest..]));
+
+        let kind = if compressed { BINARY_FRAME } else { TEXT_FRAME };
+        // Between 126 and 65,535 bytes, a frame's length takes two bytes.
+        let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
+        let head = [&[kind, 126][..], &length.to_be_bytes()].concat();
+        let [seq_at, id_at, author_at] = at.map(|place| head.len() + place);
+        let frame = [head, body].concat();
+        Self {
+            batch: frame.repeat(usize::try_from(BATCH).unwrap_or_default()),
+            length: frame.len(),
+            seq_at,
+            id_at,
+            author_at,
+        }
     }
 }
 
 impl Flood {
-    fn new(
-        payload: &str,
-        first_id: Id,
-        messages: u64,
-        users: u32,
-        done: oneshot::Sender<FloodReport>,
-    ) -> Self {
-        let mut frame = vec![0x81, 126];
-        // Between 126 and 65,535 bytes, a frame's length takes two bytes.
-        frame.extend(
-            u16::try_from(payload.len())
-                .unwrap_or(u16::MAX)
-                .to_be_bytes(),
-        );
-        let header = frame.len();
-        frame.extend(payload.as_bytes());
-        let at = |mark| header + payload.find(mark).unwrap_or_default();
+    /// Renders it for a connection.
+    pub fn new(wanted: FloodOrder, compressed: bool) -> Self {
         Self {
-            seq_at: at(SEQ_MARK),
-            id_at: at(ID_MARK),
-            author_at: at(AUTHOR_MARK),
-            batch: frame.repeat(usize::try_from(BATCH).unwrap_or_default()),
-            frame: frame.len(),
-            next_id: first_id,
-            left: messages,
-            authors: (0..users.clamp(1, members::CAPACITY))
+            frames: Frames::new(&wanted.payload, compressed),
+            next_id: wanted.first_id,
+            left: wanted.messages,
+            authors: (0..wanted.users.clamp(1, members::CAPACITY))
                 .map(members::id_of)
                 .collect(),
             next_author: 0,
             started: None,
             report: FloodReport {
-                messages,
+                messages: wanted.messages,
                 took: Duration::ZERO,
-                first_id,
+                first_id: wanted.first_id,
             },
-            done: Some(done),
+            done: Some(wanted.done),
         }
     }
 
@@ -141,17 +194,24 @@ impl Flood {
     pub fn render(&mut self, seq: u64) -> &[u8] {
         self.started.get_or_insert_with(Instant::now);
         let count = self.next_batch();
-        let used = usize::try_from(count).unwrap_or_default() * self.frame;
-        for (frame, seq) in self.batch[..used].chunks_exact_mut(self.frame).zip(seq..) {
-            overwrite(&mut frame[self.seq_at..][..SEQ_MARK.len()], seq);
-            overwrite(&mut frame[self.id_at..][..ID_MARK.len()], self.next_id);
+        let Frames {
+            batch,
+            length,
+            seq_at,
+            id_at,
+            author_at,
+        } = &mut self.frames;
+        let used = usize::try_from(count).unwrap_or_default() * *length;
+        for (frame, seq) in batch[..used].chunks_exact_mut(*length).zip(seq..) {
+            overwrite(&mut frame[*seq_at..][..SEQ_MARK.len()], seq);
+            overwrite(&mut frame[*id_at..][..ID_MARK.len()], self.next_id);
             let author = self.authors[self.next_author];
-            overwrite(&mut frame[self.author_at..][..AUTHOR_MARK.len()], author);
+            overwrite(&mut frame[*author_at..][..AUTHOR_MARK.len()], author);
             self.next_id += 1;
             self.next_author = (self.next_author + 1) % self.authors.len();
         }
         self.left -= count;
-        &self.batch[..used]
+        &batch[..used]
     }
 
     /// Says that everything was written.
@@ -189,11 +249,11 @@ mod tests {
         let channel = state.channels.values().find(|one| one.name == "general");
         let channel = channel.expect("a channel").id;
         let (done, _report) = oneshot::channel();
-        let mut flood = state.prepare_flood(channel, 300, 10, done);
+        let mut flood = Flood::new(state.prepare_flood(channel, 300, 10, done), false);
         let first = flood.render(41).to_vec();
-        assert_eq!(first.len(), flood.frame * 256);
+        assert_eq!(first.len(), flood.frames.length * 256);
         let frame = |bytes: &[u8], number: usize| {
-            let one = &bytes[number * flood.frame..][..flood.frame];
+            let one = &bytes[number * flood.frames.length..][..flood.frames.length];
             serde_json::from_slice::<serde_json::Value>(&one[4..]).expect("JSON")
         };
         let last = frame(&first, 255);
@@ -201,9 +261,9 @@ mod tests {
         assert_eq!(last["d"]["id"], text(flood.report.first_id + 255));
         assert_eq!(last["d"]["author"]["id"], text(members::id_of(5)));
         assert!(
-            (1_000..1_100).contains(&flood.frame),
+            (1_000..1_100).contains(&flood.frames.length),
             "{} bytes",
-            flood.frame
+            flood.frames.length
         );
         assert_eq!(flood.next_batch(), 44);
     }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::Shared;
 use crate::clock::Id;
-use crate::flood::Flood;
+use crate::flood::FloodOrder;
 use crate::objects::{self, text};
 use crate::session::{GUILD_MEMBERS, GUILDS, Session};
 use crate::state::{Guild, State};
@@ -44,6 +44,8 @@ impl Event {
 pub(crate) enum Out {
     /// Send this text, compressed if the session asked for that.
     Frame { text: Utf8Bytes, compress: bool },
+    /// Send these bytes as they are.
+    Bytes(Vec<u8>),
     /// Close, with or without a code.
     Close(Option<u16>),
     /// Let the connection break.
@@ -51,7 +53,7 @@ pub(crate) enum Out {
     /// Send all these members.
     Members(MemberChunks),
     /// Send very many messages.
-    Flood(Flood),
+    Flood(FloodOrder),
 }
 
 /// Members that are being sent in chunks, each made when its turn comes.
@@ -631,12 +633,18 @@ impl GatewayControl<'_> {
         }
     }
 
-    /// Sends a text frame as it is to every connection.
+    /// Sends a payload of any text to every connection.
     pub fn raw_frame(&self, text: &str) {
         self.to_all(|| Out::Frame {
             text: text.into(),
             compress: false,
         });
+    }
+
+    /// Sends a binary frame as it is to every connection: where transport compression is on,
+    /// anything but a piece of the stream breaks it.
+    pub fn raw_bytes(&self, bytes: &[u8]) {
+        self.to_all(|| Out::Bytes(bytes.to_vec()));
     }
 
     fn spoil(&self, event: &'static str, spoil: bool) {

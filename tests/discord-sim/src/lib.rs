@@ -29,7 +29,7 @@
 //! - `accounts` how accounts end, and change by the thousand
 //! - `people`, `invoke` what people do; `acts` how tests let them; `roles`,
 //!   `channels` what comes of it
-//! - `gateway`, `session`, `socket`, `flood` how the bot is told
+//! - `gateway`, `session`, `socket`, `transport`, `flood` how the bot is told
 //! - `rest` what the bot asks for; `requests` the log of it; `tls` its front
 //! - `cdn` the pictures and files, what goes wrong with them, and the log
 //! - `faults` what goes wrong on demand
@@ -64,6 +64,7 @@ mod shown;
 mod socket;
 mod state;
 mod tls;
+mod transport;
 mod world;
 
 use std::fmt::Write as _;

@@ -1,9 +1,7 @@
 //! One websocket of the gateway: the protocol from Hello to the last close.
 
-use std::io::Write;
 use std::time::Duration;
 
-use flate2::{Compression, write::ZlibEncoder};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -12,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
@@ -20,6 +19,7 @@ use crate::flood::Flood;
 use crate::gateway::{Door, MemberChunks, Out, plain};
 use crate::session::{self, Session};
 use crate::state::State;
+use crate::transport::Transport;
 
 /// A client's payload must not be longer.
 const MAX_PAYLOAD: usize = 4_096;
@@ -53,8 +53,12 @@ async fn ignore(_stream: TcpStream) {
 async fn serve_one(stream: TcpStream, shared: Shared) {
     // Delaying small frames would only slow tests down; it is not required.
     let _ = stream.set_nodelay(true);
-    let Ok(socket) = tokio_tungstenite::accept_async(stream).await else {
+    let Some((mut socket, transport)) = shake_hands(stream).await else {
         return;
+    };
+    let transport = match transport {
+        Ok(transport) => transport,
+        Err(code) => return close(&mut socket, Some(code)).await,
     };
     let (outbox, inbox) = unbounded_channel();
     let (number, interval) = {
@@ -65,6 +69,7 @@ async fn serve_one(stream: TcpStream, shared: Shared) {
     };
     let mut connection = Connection {
         socket,
+        transport,
         shared: shared.clone(),
         outbox,
         number,
@@ -88,8 +93,38 @@ async fn serve_one(stream: TcpStream, shared: Shared) {
     }
 }
 
+/// Makes a websocket of a connection; what its address asks for may be refused.
+async fn shake_hands(
+    stream: TcpStream,
+) -> Option<(WebSocketStream<TcpStream>, Result<Transport, u16>)> {
+    let mut query = String::new();
+    #[expect(
+        clippy::result_large_err,
+        reason = "the websocket's library wants it so"
+    )]
+    let read = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+        query.push_str(request.uri().query().unwrap_or_default());
+        Ok(response)
+    };
+    let socket = tokio_tungstenite::accept_hdr_async(stream, read).await;
+    Some((socket.ok()?, Transport::asked_for(&query)))
+}
+
+/// Says goodbye, and waits a little for an answer.
+async fn close(socket: &mut WebSocketStream<TcpStream>, code: Option<u16>) {
+    let frame = code.map(|code| CloseFrame {
+        code: CloseCode::from(code),
+        reason: close_reason(code).into(),
+    });
+    // Flushed all the same if the client answers or is already gone.
+    let _ = socket.close(frame).await;
+    let goodbye = async { while let Some(Ok(_)) = socket.next().await {} };
+    let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+}
+
 struct Connection {
     socket: WebSocketStream<TcpStream>,
+    transport: Transport,
     shared: Shared,
     outbox: UnboundedSender<Out>,
     number: u64,
@@ -144,20 +179,12 @@ impl Connection {
         let mut next = Some(first);
         while let Some(out) = next {
             match out {
-                Out::Frame {
-                    text,
-                    compress: false,
-                } => {
-                    self.socket
-                        .feed(Frame::Text(text))
-                        .await
-                        .map_err(|_| Over)?;
+                Out::Frame { text, compress } => {
+                    let frame = self.transport.frame(text, compress);
+                    self.socket.feed(frame).await.map_err(|_| Over)?;
                 }
-                Out::Frame {
-                    text,
-                    compress: true,
-                } => {
-                    let frame = Frame::Binary(deflate(text.as_bytes()).into());
+                Out::Bytes(bytes) => {
+                    let frame = Frame::Binary(bytes.into());
                     self.socket.feed(frame).await.map_err(|_| Over)?;
                 }
                 Out::Close(code) => return self.close(code).await,
@@ -166,8 +193,8 @@ impl Connection {
                     self.members = Some(chunks);
                     break;
                 }
-                Out::Flood(flood) => {
-                    self.flood = Some(flood);
+                Out::Flood(wanted) => {
+                    self.flood = Some(Flood::new(wanted, self.transport.is_compressed()));
                     break;
                 }
             }
@@ -182,14 +209,7 @@ impl Connection {
         {
             self.shared.lock().gateway.sessions.remove(session);
         }
-        let frame = code.map(|code| CloseFrame {
-            code: CloseCode::from(code),
-            reason: close_reason(code).into(),
-        });
-        // Flushed all the same if the client answers or is already gone.
-        let _ = self.socket.close(frame).await;
-        let goodbye = async { while let Some(Ok(_)) = self.socket.next().await {} };
-        let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+        close(&mut self.socket, code).await;
         Err(Over)
     }
 
@@ -218,6 +238,7 @@ impl Connection {
             if flood.next_batch() == 0 {
                 flood.finish();
                 self.flood = None;
+                self.transport.interrupted();
             }
         }
         Ok(())
@@ -405,13 +426,6 @@ fn reset_token(state: &mut State) {
         // A connection that is just ending needs no more telling.
         let _ = connection.send(Out::Close(Some(4004)));
     }
-}
-
-fn deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-    // Writing to memory does not fail.
-    let _ = encoder.write_all(bytes);
-    encoder.finish().unwrap_or_default()
 }
 
 fn close_reason(code: u16) -> &'static str {

@@ -17,3 +17,4 @@ mod messages;
 mod rest;
 mod roles;
 mod terminal;
+mod transport;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use discord_sim::{Sim, World};
 use flate2::read::ZlibDecoder;
+use flate2::{Decompress, FlushDecompress};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Certificate, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -33,6 +34,8 @@ pub struct Client {
     pub seq: u64,
     /// How many compressed payloads came.
     pub compressed: u32,
+    /// Of the stream that all payloads are pieces of, where transport compression was asked for.
+    stream: Option<Decompress>,
 }
 
 /// What the gateway says.
@@ -53,26 +56,53 @@ impl Client {
 
     /// Connects to the gateway at this address and takes Hello.
     pub async fn connect_to(gateway: &str) -> Self {
-        let url = format!("{gateway}/?v=10&encoding=json");
-        let (socket, _) = tokio_tungstenite::connect_async(url)
-            .await
-            .expect("the gateway lets in");
+        Self::greeted(&format!("{gateway}/?v=10&encoding=json"), None).await
+    }
+
+    /// Connects with transport compression and takes Hello.
+    pub async fn connect_compressed(sim: &Sim) -> Self {
+        let url = format!(
+            "{}/?v=10&encoding=json&compress=zlib-stream",
+            sim.gateway_url()
+        );
+        Self::greeted(&url, Some(Decompress::new(true))).await
+    }
+
+    async fn greeted(url: &str, stream: Option<Decompress>) -> Self {
         let mut client = Self {
-            socket,
-            seq: 0,
-            compressed: 0,
+            stream,
+            ..Self::at(url).await
         };
         assert_eq!(client.next().await["op"], 10, "Hello comes first");
         client
     }
 
+    /// Connects to this address with its query, and takes nothing.
+    pub async fn at(url: &str) -> Self {
+        let (socket, _) = tokio_tungstenite::connect_async(url)
+            .await
+            .expect("the gateway lets in");
+        Self {
+            socket,
+            seq: 0,
+            compressed: 0,
+            stream: None,
+        }
+    }
+
     /// Connects, identifies, and takes READY and the guild.
     pub async fn identified(sim: &Sim, intents: u64) -> Self {
         let mut client = Self::connect(sim).await;
-        client.identify(&sim.token(), intents).await;
-        client.event("READY").await;
-        client.event("GUILD_CREATE").await;
+        client.begin(sim, intents).await;
         client
+    }
+
+    /// Identifies, and takes READY and the guild.
+    pub async fn begin(&mut self, sim: &Sim, intents: u64) -> Value {
+        self.identify(&sim.token(), intents).await;
+        let ready = self.event("READY").await;
+        self.event("GUILD_CREATE").await;
+        ready
     }
 
     pub async fn identify(&mut self, token: &str, intents: u64) {
@@ -104,7 +134,12 @@ impl Client {
             Some(Ok(Frame::Text(text))) => serde_json::from_str(&text).expect("JSON"),
             Some(Ok(Frame::Binary(bytes))) => {
                 self.compressed += 1;
-                serde_json::from_reader(ZlibDecoder::new(&bytes[..])).expect("zlib of JSON")
+                if let Some(stream) = &mut self.stream {
+                    read_piece(stream, &bytes)
+                } else {
+                    let text = ZlibDecoder::new(&bytes[..]);
+                    serde_json::from_reader(text).expect("zlib of JSON")
+                }
             }
             Some(Ok(Frame::Close(close))) => {
                 return Said::Closed(close.map(|close| close.code.into()));
@@ -113,6 +148,14 @@ impl Client {
         };
         self.seq = payload["s"].as_u64().unwrap_or(self.seq);
         Said::Payload(payload)
+    }
+
+    /// The next frame's bytes, which are a payload or not.
+    pub async fn bytes(&mut self) -> Vec<u8> {
+        let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+        let frame = frame.expect("the gateway says something");
+        let frame = frame.expect("it is open").expect("it is whole");
+        frame.into_data().to_vec()
     }
 
     /// The next payload.
@@ -137,6 +180,16 @@ impl Client {
             other => panic!("expected to be closed, not {other:?}"),
         }
     }
+}
+
+/// The payload of one piece of a zlib stream.
+fn read_piece(stream: &mut Decompress, piece: &[u8]) -> Value {
+    assert!(piece.ends_with(&[0, 0, 0xff, 0xff]), "each is flushed");
+    let mut text = Vec::with_capacity(1 << 20);
+    let mode = FlushDecompress::Sync;
+    let read = stream.decompress_vec(piece, &mut text, mode);
+    read.expect("a piece of the stream");
+    serde_json::from_slice(&text).expect("JSON")
 }
 
 /// A client of REST.
