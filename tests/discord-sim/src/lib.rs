@@ -29,7 +29,8 @@
 //! - `accounts` how accounts end, and change by the thousand
 //! - `people`, `invoke` what people do; `acts` how tests let them; `roles`,
 //!   `channels` what comes of it
-//! - `gateway`, `session`, `socket`, `transport`, `flood` how the bot is told
+//! - `gateway`, `session`, `entrance`, `socket`, `transport`, `flood` how the bot is told;
+//!   `gateway_control` what tests do to that
 //! - `rest` what the bot asks for; `requests` the log of it; `tls` its front
 //! - `cdn` the pictures and files, what goes wrong with them, and the log
 //! - `faults` what goes wrong on demand
@@ -45,11 +46,13 @@ mod cdn;
 mod channels;
 pub mod chat;
 pub mod clock;
+mod entrance;
 mod faults;
 pub mod fixtures;
 mod flood;
 mod founding;
 mod gateway;
+mod gateway_control;
 mod invoke;
 pub mod members;
 mod message;
@@ -84,14 +87,14 @@ pub use crate::cdn::{CdnFault, CdnFaultControl};
 pub use crate::clock::Id;
 pub use crate::faults::{Fault, Scope};
 pub use crate::flood::FloodReport;
-pub use crate::gateway::{GatewayControl, SessionInfo};
+pub use crate::gateway_control::{GatewayControl, SessionInfo, SessionUse};
 pub use crate::message::Message;
 pub use crate::requests::Request;
 pub use crate::state::{DateHeader, Pings, Settings};
 pub use crate::world::{BotSpec, ChannelKind, ChannelSpec, GuildSpec, PersonSpec, RoleSpec, World};
 pub use hyper::Method;
 
-use crate::gateway::Out;
+use crate::gateway::{Address, Out};
 use crate::objects::id_in;
 use crate::permissions::Overwrite;
 use crate::state::State;
@@ -168,18 +171,21 @@ impl Sim {
             .with_context(|| format!("cannot write {}", ca_path.display()))?;
 
         let gateway = TcpListener::bind("127.0.0.1:0").await?;
+        let resume = TcpListener::bind("127.0.0.1:0").await?;
         let front = TcpListener::bind("127.0.0.1:0").await?;
         let plain = TcpListener::bind("127.0.0.1:0").await?;
         let cdn = TcpListener::bind("127.0.0.1:0").await?;
         let (tls_address, plain_address) = (front.local_addr()?, plain.local_addr()?);
         let mut state = State::new(&world);
         state.gateway.url = format!("ws://{}", gateway.local_addr()?);
+        state.gateway.resume_url = format!("ws://{}", resume.local_addr()?);
         state.cdn.url = format!("http://{}", cdn.local_addr()?);
         let shared = Shared {
             state: Arc::new(Mutex::new(state)),
             stop: CancellationToken::new(),
         };
-        shared.spawn(socket::serve(gateway, shared.clone()));
+        shared.spawn(entrance::serve(gateway, Address::Main, shared.clone()));
+        shared.spawn(entrance::serve(resume, Address::Resume, shared.clone()));
         shared.spawn(rest::serve_tls(front, tls, shared.clone()));
         shared.spawn(rest::serve_plain(plain, shared.clone()));
         shared.spawn(cdn::serve(cdn, shared.clone()));
@@ -215,6 +221,11 @@ impl Sim {
     /// The gateway, as `GET /gateway` says it.
     pub fn gateway_url(&self) -> String {
         self.lock().gateway.url.clone()
+    }
+
+    /// The gateway's other address, as READY says it: sessions are resumed there.
+    pub fn resume_gateway_url(&self) -> String {
+        self.lock().gateway.resume_url.clone()
     }
 
     /// The certificate to trust, as a PEM file.

@@ -2,21 +2,20 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::Shared;
 use crate::flood::Flood;
-use crate::gateway::{Door, MemberChunks, Out, plain};
+use crate::gateway::{Address, Door, MemberChunks, Out, plain};
 use crate::session::{self, Session};
 use crate::state::State;
 use crate::transport::Transport;
@@ -30,36 +29,14 @@ const SENDS_WINDOW: Duration = Duration::from_mins(1);
 /// A lost session can be resumed for this long (in the world's time).
 const RESUMABLE_MS: u64 = 30 * 60_000;
 
-/// Takes connections until the simulation ends.
-pub(crate) async fn serve(listener: TcpListener, shared: Shared) {
-    while let Ok((stream, _)) = listener.accept().await {
-        let door = shared.lock().gateway.door;
-        match door {
-            Door::Open => shared.spawn(serve_one(stream, shared.clone())),
-            Door::Shut => {}
-            Door::Ajar => {
-                shared.lock().gateway.ignored += 1;
-                shared.spawn(ignore(stream));
-            }
-        }
-    }
-}
-
-/// Keeps a connection on which nothing is ever said.
-async fn ignore(_stream: TcpStream) {
-    std::future::pending::<()>().await;
-}
-
-async fn serve_one(stream: TcpStream, shared: Shared) {
-    // Delaying small frames would only slow tests down; it is not required.
-    let _ = stream.set_nodelay(true);
-    let Some((mut socket, transport)) = shake_hands(stream).await else {
-        return;
-    };
-    let transport = match transport {
-        Ok(transport) => transport,
-        Err(code) => return close(&mut socket, Some(code)).await,
-    };
+/// Speaks the protocol on a websocket until it ends.
+pub(crate) async fn serve(
+    socket: WebSocketStream<TcpStream>,
+    transport: Transport,
+    address: Address,
+    door: Door,
+    shared: Shared,
+) {
     let (outbox, inbox) = unbounded_channel();
     let (number, interval) = {
         let mut state = shared.lock();
@@ -70,6 +47,8 @@ async fn serve_one(stream: TcpStream, shared: Shared) {
     let mut connection = Connection {
         socket,
         transport,
+        address,
+        door,
         shared: shared.clone(),
         outbox,
         number,
@@ -86,32 +65,14 @@ async fn serve_one(stream: TcpStream, shared: Shared) {
     let mut state = shared.lock();
     state.gateway.connections.remove(&number);
     let now = state.clock.now_ms();
-    let session = session.and_then(|id| state.gateway.sessions.get_mut(&id));
-    if let Some(session) = session.filter(|session| session.connection_number == number) {
+    if let Some(session) = session.and_then(|id| state.gateway.held_by(&id, number)) {
         session.connection = None;
         session.lost_at_ms = Some(now);
     }
 }
 
-/// Makes a websocket of a connection; what its address asks for may be refused.
-async fn shake_hands(
-    stream: TcpStream,
-) -> Option<(WebSocketStream<TcpStream>, Result<Transport, u16>)> {
-    let mut query = String::new();
-    #[expect(
-        clippy::result_large_err,
-        reason = "the websocket's library wants it so"
-    )]
-    let read = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
-        query.push_str(request.uri().query().unwrap_or_default());
-        Ok(response)
-    };
-    let socket = tokio_tungstenite::accept_hdr_async(stream, read).await;
-    Some((socket.ok()?, Transport::asked_for(&query)))
-}
-
 /// Says goodbye, and waits a little for an answer.
-async fn close(socket: &mut WebSocketStream<TcpStream>, code: Option<u16>) {
+pub(crate) async fn close(socket: &mut WebSocketStream<TcpStream>, code: Option<u16>) {
     let frame = code.map(|code| CloseFrame {
         code: CloseCode::from(code),
         reason: close_reason(code).into(),
@@ -125,6 +86,8 @@ async fn close(socket: &mut WebSocketStream<TcpStream>, code: Option<u16>) {
 struct Connection {
     socket: WebSocketStream<TcpStream>,
     transport: Transport,
+    address: Address,
+    door: Door,
     shared: Shared,
     outbox: UnboundedSender<Out>,
     number: u64,
@@ -148,7 +111,9 @@ impl Connection {
             "op": 10,
             "d": { "heartbeat_interval": interval, "_trace": ["discord-sim"] },
         });
-        self.queue(plain(&hello));
+        if self.door != Door::NoHello {
+            self.queue(plain(&hello));
+        }
         loop {
             let deadline = self.last_beat + self.interval * 2 + Duration::from_secs(1);
             let working = self.members.is_some() || self.flood.is_some();
@@ -189,6 +154,7 @@ impl Connection {
                 }
                 Out::Close(code) => return self.close(code).await,
                 Out::Drop => return Err(Over),
+                Out::Replaced => return self.replaced().await,
                 Out::Members(chunks) => {
                     self.members = Some(chunks);
                     break;
@@ -207,10 +173,26 @@ impl Connection {
         if let (Some(code), Some(session)) = (code, &self.session)
             && matches!(code, 1000 | 1001 | 4003..=4005 | 4007 | 4009..=4014)
         {
-            self.shared.lock().gateway.sessions.remove(session);
+            self.shared.lock().gateway.end(session, self.number);
         }
         close(&mut self.socket, code).await;
         Err(Over)
+    }
+
+    /// Another connection has resumed the session. That is as it should be if this one's client
+    /// has closed it, though nobody has read so yet.
+    async fn replaced(&mut self) -> Result<(), Over> {
+        while let Some(read) = self.socket.next().now_or_never() {
+            if matches!(read, None | Some(Err(_) | Ok(Frame::Close(_)))) {
+                return Err(Over);
+            }
+        }
+        if let Some(session) = self.session.take() {
+            tracing::warn!(session, "two connections are on one session");
+            let mut state = self.shared.lock();
+            state.gateway.uses.entry(session).or_default().takeovers += 1;
+        }
+        self.close(Some(4000)).await
     }
 
     /// The next piece of long work: it is made only when the socket has taken
@@ -253,7 +235,7 @@ impl Connection {
                 // Closing with 1000 or 1001 ends the session.
                 let code = close.map(|close| u16::from(close.code));
                 if let (Some(1000 | 1001), Some(session)) = (code, &self.session) {
-                    self.shared.lock().gateway.sessions.remove(session);
+                    self.shared.lock().gateway.end(session, self.number);
                 }
                 return Err(Over);
             }
@@ -343,6 +325,11 @@ impl Connection {
             return Err(4004);
         }
         state.gateway.identifies += 1;
+        state.gateway.identifies_elsewhere += u64::from(self.address != Address::Main);
+        if self.door != Door::Open {
+            state.gateway.unanswered += 1;
+            return Ok(());
+        }
         if state.gateway.refuse_identifies {
             self.queue(plain(&json!({ "op": 9, "d": false })));
             return Ok(());
@@ -372,6 +359,11 @@ impl Connection {
         }
         let id = data["session_id"].as_str().ok_or(4002u16)?.to_owned();
         let seq = data["seq"].as_u64().ok_or(4002u16)?;
+        state.gateway.resumes_elsewhere += u64::from(self.address != Address::Resume);
+        if self.door != Door::Open {
+            state.gateway.unanswered += 1;
+            return Ok(());
+        }
         let limit = state.settings.replay_buffer;
         let refused = state.gateway.refuse_resumes > 0;
         state.gateway.refuse_resumes = state.gateway.refuse_resumes.saturating_sub(1);
@@ -388,11 +380,16 @@ impl Connection {
             self.queue(plain(&json!({ "op": 9, "d": false })));
             return Ok(());
         };
-        session.connection = Some(self.outbox.clone());
+        let older = session.connection.replace(self.outbox.clone());
+        if let Some(older) = older.filter(|_| session.connection_number != self.number) {
+            // A connection that is just ending needs no more telling.
+            let _ = older.send(Out::Replaced);
+        }
         session.connection_number = self.number;
         session.lost_at_ms = None;
         session.replay(seq, limit);
         state.gateway.resumes += 1;
+        state.gateway.uses.entry(id.clone()).or_default().resumes += 1;
         self.session = Some(id);
         Ok(())
     }

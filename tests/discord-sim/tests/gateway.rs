@@ -16,7 +16,8 @@ async fn a_session_begins_with_ready_and_the_guild() {
     let ready = client.event("READY").await;
     assert_eq!(ready["v"], 10);
     assert_eq!(ready["guilds"][0]["unavailable"], true);
-    assert_eq!(ready["resume_gateway_url"], sim.gateway_url());
+    assert_eq!(ready["resume_gateway_url"], sim.resume_gateway_url());
+    assert_ne!(sim.resume_gateway_url(), sim.gateway_url());
     let guild = client.event("GUILD_CREATE").await;
     assert_eq!(guild["id"], sim.guild_id().to_string());
     assert_eq!(guild["member_count"], sim.member_count());

@@ -16,5 +16,6 @@ mod invoking;
 mod messages;
 mod rest;
 mod roles;
+mod sessions;
 mod terminal;
 mod transport;

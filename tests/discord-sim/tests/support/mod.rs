@@ -12,6 +12,7 @@ use reqwest::{Certificate, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Guilds, members, guild messages, direct messages, message content.
@@ -125,6 +126,15 @@ impl Client {
         let _ = self.socket.send(Frame::text(text)).await;
     }
 
+    /// Says goodbye, and does not wait for an answer.
+    pub async fn close(&mut self, code: u16) {
+        let frame = CloseFrame {
+            code: code.into(),
+            reason: "".into(),
+        };
+        let _ = self.socket.send(Frame::Close(Some(frame))).await;
+    }
+
     /// What comes next, whatever it is.
     pub async fn said(&mut self) -> Said {
         let frame = tokio::time::timeout(PATIENCE, self.socket.next())
@@ -211,6 +221,7 @@ impl Rest {
         let client = reqwest::Client::builder()
             .add_root_certificate(Certificate::from_pem(&pem).expect("a certificate"))
             .resolve("discord.com", address)
+            .user_agent("DiscordBot (https://example.invalid, 1)")
             .timeout(PATIENCE)
             .build()
             .expect("a client");
