@@ -85,7 +85,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::cdn::{CdnFault, CdnFaultControl};
 pub use crate::clock::Id;
-pub use crate::faults::{Fault, Scope};
+pub use crate::faults::{Fault, FaultControl, Scope};
 pub use crate::flood::FloodReport;
 pub use crate::gateway_control::{GatewayControl, SessionInfo, SessionUse};
 pub use crate::message::Message;
@@ -468,7 +468,15 @@ impl Sim {
 
     /// Forgets the requests so far.
     pub fn clear_requests(&self) {
-        self.lock().requests.clear();
+        let mut state = self.lock();
+        state.requests.clear();
+        state.front.forget_calls();
+    }
+
+    /// How many calls came in the busiest second since [`Sim::clear_requests`], on all routes but
+    /// answers to interactions, which Discord's limit for all routes does not count.
+    pub fn peak_calls_per_second(&self) -> usize {
+        self.lock().front.peak
     }
 
     /// What the CDN was asked for so far: paths with their queries, in order.
@@ -746,39 +754,5 @@ impl State {
         if let Some(guild) = self.guilds.get_mut(&guild) {
             guild.bot_is_in = is_in;
         }
-    }
-}
-
-/// A hand on what goes wrong in REST.
-#[derive(Debug)]
-pub struct FaultControl<'a> {
-    shared: &'a Shared,
-}
-
-impl FaultControl<'_> {
-    /// The next `count` calls that fit meet this fault. In the pattern, below
-    /// `/api/v10`, `{}` stands for any one segment.
-    pub fn next(&self, count: u32, method: Method, pattern: &str, fault: Fault) {
-        let pattern = pattern.to_owned();
-        let left = count;
-        let plan = faults::Plan {
-            left,
-            method,
-            pattern,
-            fault,
-        };
-        if count > 0 {
-            self.shared.lock().faults.push(plan);
-        }
-    }
-
-    /// How many planned faults have not been met yet.
-    pub fn left(&self) -> u32 {
-        self.shared.lock().faults.iter().map(|plan| plan.left).sum()
-    }
-
-    /// Nothing goes wrong any more.
-    pub fn clear(&self) {
-        self.shared.lock().faults.clear();
     }
 }

@@ -22,6 +22,7 @@ use crate::objects::id_in;
 use crate::permissions::Overwrite;
 use crate::requests::Request;
 use crate::rest::commands::Command;
+use crate::rest::front::Front;
 use crate::rest::interactions::{Interaction, is_loading};
 use crate::rest::limits::Limits;
 use crate::world::{ChannelKind, World};
@@ -53,6 +54,7 @@ pub(crate) struct State {
     pub interactions: BTreeMap<Id, Interaction>,
     pub gateway: Gateway,
     pub limits: Limits,
+    pub front: Front,
     pub faults: Vec<Plan<Fault>>,
     pub cdn: Cdn,
     /// By number, in the order in which they came.
@@ -78,6 +80,10 @@ pub struct Settings {
     pub owner_has_two_factor: bool,
     /// Whether the TLS front limits rates as Discord does.
     pub rate_limits: bool,
+    /// Whether the TLS front refuses calls whose `User-Agent` is no bot's, with 403 and HTML.
+    pub rest_needs_user_agent: bool,
+    /// Whether the CDN does.
+    pub cdn_needs_user_agent: bool,
     /// What Hello says. A client that misses two in a row is closed (4009).
     pub heartbeat_interval: Duration,
     /// How many sent events a session can replay.
@@ -241,6 +247,8 @@ impl Default for Settings {
             message_content_intent: true,
             owner_has_two_factor: true,
             rate_limits: true,
+            rest_needs_user_agent: true,
+            cdn_needs_user_agent: false,
             heartbeat_interval: Duration::from_millis(41_250),
             replay_buffer: 10_000,
             identify_limit: 1_000,
@@ -303,6 +311,7 @@ impl State {
             interactions: BTreeMap::new(),
             gateway: Gateway::default(),
             limits: Limits::default(),
+            front: Front::default(),
             faults: Vec::new(),
             cdn: Cdn::default(),
             requests: BTreeMap::new(),

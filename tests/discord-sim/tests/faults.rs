@@ -112,3 +112,58 @@ async fn answers_can_be_late_or_never_come() {
     assert_eq!(requests.last().and_then(|request| request.status), None);
     assert_eq!(sent(&sim), 1);
 }
+
+#[tokio::test]
+async fn a_fault_can_meet_whatever_comes_next() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    sim.faults().next_of_any(1, Fault::Status(401));
+    assert_eq!(rest.get("/users/@me").await.0, 401);
+    assert_eq!(rest.get("/users/@me").await.0, 200, "it was a stray one");
+}
+
+#[tokio::test]
+async fn a_banned_address_is_answered_in_html() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    sim.faults().ban();
+    for path in ["/users/@me", "/gateway", "/webhooks/1/token"] {
+        let asked = rest.request(Method::GET, path).send().await;
+        let response = asked.expect("an answer");
+        assert_eq!(response.status(), 429, "{path}");
+        let headers = response.headers();
+        assert_eq!(headers["content-type"], "text/html; charset=UTF-8");
+        assert!(!headers.contains_key("retry-after"));
+        assert!(!headers.keys().any(|name| name.as_str().starts_with("x-")));
+        let page = response.text().await.expect("a text");
+        assert!(page.starts_with("<html>"), "{page}");
+    }
+    assert_eq!(sim.faults().turned_away(), 3);
+    sim.faults().lift_ban();
+    assert_eq!(rest.get("/users/@me").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_limit_for_all_routes_lasts_a_while() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    sim.faults().limit_all(Duration::from_hours(1));
+    for path in ["/users/@me", "/gateway/bot"] {
+        let asked = rest.request(Method::GET, path).send().await;
+        let response = asked.expect("an answer");
+        assert_eq!(response.status(), 429, "{path}");
+        let headers = response.headers();
+        assert_eq!(headers["x-ratelimit-global"], "true");
+        assert_eq!(headers["x-ratelimit-scope"], "global");
+        assert!(headers.contains_key("retry-after"));
+        let body: Value = response.json().await.expect("JSON");
+        assert_eq!(body["global"], true);
+        let seconds = body["retry_after"].as_f64().expect("seconds");
+        assert!((3_500.0..=3_600.0).contains(&seconds), "{seconds}");
+    }
+    let (status, _) = rest.get("/webhooks/1/token").await;
+    assert_ne!(status, 429, "it answers an interaction");
+    assert_eq!(sim.faults().turned_away(), 2);
+    sim.faults().clear();
+    assert_eq!(rest.get("/users/@me").await.0, 200);
+}

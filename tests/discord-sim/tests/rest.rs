@@ -272,3 +272,86 @@ async fn archived_threads_are_listed_as_their_kind_is() {
         assert_eq!(rest.get(path).await.0, 403, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_history_is_read_so_often_and_says_so() {
+    let sim = Sim::start(World::new()).await.expect("it starts");
+    let rest = Rest::new(&sim);
+    let path = format!("/channels/{}/messages", sim.channel("general"));
+    // One window of five seconds, or two if the machine is very slow.
+    for read in 0..12 {
+        let asked = rest.request(Method::GET, &path).send().await;
+        let response = asked.expect("an answer");
+        let header = |name: &str| {
+            let value = response.headers().get(name);
+            let value = value.unwrap_or_else(|| panic!("{name} is there"));
+            value.to_str().expect("a text").to_owned()
+        };
+        assert_eq!(header("x-ratelimit-limit"), "5");
+        assert_eq!(header("x-ratelimit-bucket").len(), 16);
+        let left: f64 = header("x-ratelimit-reset-after").parse().expect("seconds");
+        assert!((0.0..=5.0).contains(&left), "{left}");
+        let until: f64 = header("x-ratelimit-reset").parse().expect("seconds");
+        assert!(until > 1.0e9, "{until}");
+        let remaining = header("x-ratelimit-remaining");
+        if response.status() == 429 {
+            assert!(read >= 5, "{read}");
+            assert_eq!(remaining, "0");
+            assert_eq!(header("x-ratelimit-scope"), "user");
+            assert!(header("retry-after").parse::<u64>().is_ok());
+            return;
+        }
+        if read < 5 {
+            // Fewer only if a new window has begun.
+            let left: i32 = remaining.parse().expect("a number");
+            assert!(left >= 4 - read, "{left} after {read}");
+        }
+    }
+    panic!("12 calls came through");
+}
+
+#[tokio::test]
+async fn the_busiest_second_is_known() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    assert_eq!(sim.peak_calls_per_second(), 0);
+    for _ in 0..3 {
+        rest.get("/webhooks/1/token").await;
+    }
+    assert_eq!(sim.peak_calls_per_second(), 0, "they answer interactions");
+    rest.get("/users/@me").await;
+    assert_eq!(sim.peak_calls_per_second(), 1);
+    sim.clear_requests();
+    assert_eq!(sim.peak_calls_per_second(), 0);
+}
+
+#[tokio::test]
+async fn only_bots_that_say_so_are_let_in() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let asked = rest.request(Method::GET, "/users/@me");
+    let asked = asked.header("User-Agent", "reqwest/0.12").send().await;
+    let response = asked.expect("an answer");
+    assert_eq!(response.status(), 403);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/html; charset=UTF-8"
+    );
+    assert_eq!(rest.get("/users/@me").await.0, 200);
+    assert_eq!(Rest::by_proxy(&sim).get("/users/@me").await.0, 200);
+    sim.settings(|settings| settings.rest_needs_user_agent = false);
+    let asked = rest.request(Method::GET, "/users/@me");
+    let asked = asked.header("User-Agent", "reqwest/0.12").send().await;
+    assert_eq!(asked.expect("an answer").status(), 200);
+
+    let picture = format!("{}/embed/avatars/0.png", sim.cdn_url());
+    let fetch = async |agent: &str| {
+        let client = reqwest::Client::new();
+        let asked = client.get(&picture).header("User-Agent", agent).send();
+        asked.await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(fetch("reqwest/0.12").await, 200, "only where that is set");
+    sim.settings(|settings| settings.cdn_needs_user_agent = true);
+    assert_eq!(fetch("reqwest/0.12").await, 403);
+    assert_eq!(fetch("DiscordBot (https://example.invalid, 1)").await, 200);
+}

@@ -38,8 +38,7 @@ impl CdnFaultControl<'_> {
     pub fn next(&self, count: u32, pattern: &str, fault: CdnFault) {
         let plan = Plan {
             left: count,
-            method: Method::GET,
-            pattern: pattern.to_owned(),
+            calls: Some((Method::GET, pattern.to_owned())),
             fault,
         };
         if count > 0 {

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, USER_AGENT};
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -24,7 +24,7 @@ pub use crate::cdn::faults::{CdnFault, CdnFaultControl};
 use crate::Shared;
 use crate::clock::Id;
 use crate::faults::{Plan, due};
-use crate::rest::Broken;
+use crate::rest::{Broken, front};
 use crate::state::State;
 
 const USUAL_SIDE: u32 = 128;
@@ -81,9 +81,19 @@ async fn answer(
     let uri = request.uri();
     let (path, query) = (uri.path(), uri.query());
     let asked = uri.path_and_query().map_or(path, |both| both.as_str());
+    let agent = request.headers().get(USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok());
+    let is_bot = agent.is_some_and(|agent| agent.starts_with(front::USER_AGENT));
     let (fault, found) = {
         let mut state = shared.lock();
         state.cdn.requests.push(asked.to_owned());
+        if state.settings.cdn_needs_user_agent && !is_bot {
+            return Ok(whole(
+                403,
+                "text/html",
+                "<html><body>403 Forbidden</body></html>",
+            ));
+        }
         let fault = due(&mut state.cdn.faults, request.method(), path);
         (fault, state.find(request.method(), path, query))
     };

@@ -1,11 +1,12 @@
 //! REST v10: what every request goes through, and which function answers it.
 //!
-//! A request is logged, meets its fault if one is planned, its rate limit and
-//! the check of its token, and is then answered by one plain function of the
-//! world's state. Those functions never wait.
+//! A request is logged, passes what stands before Discord, meets its fault if one is planned, its
+//! rate limit and the check of its token, and is then answered by one plain function of the world's
+//! state. Those functions never wait.
 
 mod channels;
 pub(crate) mod commands;
+pub(crate) mod front;
 pub(crate) mod guilds;
 pub(crate) mod interactions;
 pub(crate) mod limits;
@@ -15,12 +16,14 @@ mod roles;
 pub(crate) mod validate;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use hyper::service::service_fn;
 use hyper::{Method, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -35,6 +38,7 @@ use crate::clock::{self, Id};
 use crate::faults::{self, Fault, Scope};
 use crate::objects::{self, text};
 use crate::requests::Request;
+use crate::rest::front::Caller;
 use crate::state::{DateHeader, State};
 
 /// A request must not be longer.
@@ -178,7 +182,8 @@ async fn answer(
     let token = header(AUTHORIZATION).map(str::to_owned);
     let reason = header(HeaderName::from_static("x-audit-log-reason")).map(percent_decode);
 
-    let (number, fault) = {
+    let agent = header(USER_AGENT).unwrap_or_default();
+    let (number, stopped, fault) = {
         let mut state = shared.lock();
         let request = Request {
             at_ms: state.clock.now_ms(),
@@ -191,8 +196,20 @@ async fn answer(
             status: None,
             by_proxy,
         };
-        let fault = faults::due(&mut state.faults, &call.method, &call.path);
-        (state.log(request), fault)
+        let number = state.log(request);
+        // A proxy says who it is by itself.
+        let checked = state.settings.rest_needs_user_agent && !by_proxy;
+        let caller = Caller {
+            answers: answers_interaction(&call.path),
+            agent: checked.then_some(agent),
+        };
+        let stopped = state.front.stop(caller, Instant::now());
+        let fault = if stopped.is_none() {
+            faults::due(&mut state.faults, &call.method, &call.path)
+        } else {
+            None
+        };
+        (number, stopped, fault)
     };
     let answered = |response: &Response<Full<Bytes>>| {
         let mut state = shared.lock();
@@ -205,7 +222,7 @@ async fn answer(
         state.answer(&call, token.as_deref(), by_proxy)
     };
     let mut response = match fault {
-        None => work(),
+        None => stopped.unwrap_or_else(work),
         Some(Fault::Status(status)) => respond(status, &generic_body(status)),
         Some(Fault::Refused { status, code }) => respond(
             status,
@@ -264,7 +281,7 @@ impl State {
         token: Option<&str>,
         by_proxy: bool,
     ) -> Response<Full<Bytes>> {
-        let open = call.path.starts_with("/interactions/") || call.path.starts_with("/webhooks/");
+        let open = answers_interaction(&call.path);
         let limited = self.settings.rate_limits && !by_proxy;
         let headers = if limited {
             match self.limits.take(&call.method, &call.path, open) {
@@ -427,6 +444,12 @@ impl State {
             "approximate_user_install_count": 0,
         })
     }
+}
+
+/// Whether a call answers an interaction: it needs no token, and the limit for all routes does not
+/// count it.
+fn answers_interaction(path: &str) -> bool {
+    path.starts_with("/interactions/") || path.starts_with("/webhooks/")
 }
 
 /// The id in a path segment.
