@@ -213,6 +213,15 @@ impl Sim {
         state.join(guild, user, true);
     }
 
+    /// Discord says of a member that they have joined, although they have been there all the time:
+    /// it does so when somebody shows up in the list of members. Nothing about them changes.
+    pub fn join_again(&self, user: Id) {
+        let mut state = self.lock();
+        let guild = state.main_guild;
+        let told = state.tell_join_again(guild, user);
+        assert!(told, "{user} is no member");
+    }
+
     /// Somebody passes the guild's screening.
     pub fn pass_screening(&self, user: Id) {
         self.change_member(user, |member| member.pending = false);

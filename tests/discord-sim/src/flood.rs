@@ -100,10 +100,11 @@ impl State {
         json["author"]["avatar"] = serde_json::Value::Null;
         json["timestamp"] = timestamp(self.clock.now_ms()).into();
         json["content"] = CONTENT.into();
-        let guild = self
-            .channels
-            .get(&channel)
-            .and_then(|channel| channel.guild);
+        let channel = self.channels.get(&channel);
+        if let Some(channel) = channel {
+            json["channel_type"] = channel.kind.number().into();
+        }
+        let guild = channel.and_then(|channel| channel.guild);
         if let Some(guild) = guild.and_then(|id| self.guilds.get(&id)) {
             json["guild_id"] = text(guild.id).into();
             if let Some(member) = guild.member(author) {

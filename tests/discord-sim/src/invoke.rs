@@ -304,6 +304,8 @@ impl State {
             "entitlements": [],
             "entitlement_sku_ids": [],
             "attachment_size_limit": 10_485_760,
+            // No such field exists yet; Discord adds some now and then.
+            "field_of_tomorrow": { "kind": 7, "values": [null, "new"] },
         });
         self.say_who(&mut json, user, place)?;
         let source_id = source.as_ref().map(|&(id, _)| id);

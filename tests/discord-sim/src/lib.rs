@@ -25,7 +25,8 @@
 //!   million who are computed, not stored; `clock` time and ids
 //! - `objects`, `message` the world in JSON; `shown` how it is brought up to date;
 //!   `permissions` who may do what
-//! - `attachments` the files of messages and the links to them
+//! - `attachments` the files of messages and the links to them; `components_v2` the layouts of
+//!   other bots
 //! - `accounts` how accounts end, and change by the thousand
 //! - `people`, `invoke` what people do; `acts` how tests let them; `roles`,
 //!   `channels` what comes of it
@@ -46,6 +47,7 @@ mod cdn;
 mod channels;
 pub mod chat;
 pub mod clock;
+mod components_v2;
 mod entrance;
 mod faults;
 pub mod fixtures;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::attachments::Attachment;
 use crate::clock::{Id, time_of, timestamp};
+use crate::components_v2;
 use crate::gateway::Event;
 use crate::objects::{self, id_in, text};
 use crate::state::{Channel, Pings, State, Stored};
@@ -97,6 +98,15 @@ impl Message {
     pub fn file(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.into(), bytes.into().into()));
         self
+    }
+
+    /// Made of Components V2, as other bots post them: a container with a section, pictures, a file
+    /// and a button, this text among them. Such a message has no content of its own.
+    #[must_use]
+    pub fn components_v2(mut self, text: &str) -> Self {
+        self.content.clear();
+        self.set("components", components_v2::container(text))
+            .set("flags", components_v2::FLAG.into())
     }
 
     /// Any field of the message object, set as given, last of all.

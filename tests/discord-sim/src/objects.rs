@@ -275,13 +275,15 @@ impl State {
         self.permissions_in(channel, self.bot) & crate::permissions::VIEW_CHANNEL != 0
     }
 
-    /// A message as the gateway shows it: with the guild, the author's member
+    /// A message as the gateway shows it: with its channel's type, the guild, the author's member
     /// and the members of those it mentions. REST shows none of these.
     pub(crate) fn gateway_message(&self, message: &Value) -> Value {
         let mut shown = message.clone();
-        let guild = id_in(&message["channel_id"])
-            .and_then(|id| self.channels.get(&id))
-            .and_then(|channel| self.guilds.get(&channel.guild?));
+        let channel = id_in(&message["channel_id"]).and_then(|id| self.channels.get(&id));
+        if let Some(channel) = channel {
+            shown["channel_type"] = channel.kind.number().into();
+        }
+        let guild = channel.and_then(|channel| self.guilds.get(&channel.guild?));
         let Some(guild) = guild else {
             return shown;
         };

@@ -28,6 +28,16 @@ impl State {
         self.tell_of_member("GUILD_MEMBER_ADD", guild, user);
     }
 
+    /// Says of somebody who is a member that they have joined; false if they are none.
+    pub(crate) fn tell_join_again(&mut self, guild: Id, user: Id) -> bool {
+        let found = self.guilds.get(&guild);
+        let is_member = found.is_some_and(|found| found.member(user).is_some());
+        if is_member {
+            self.tell_of_member("GUILD_MEMBER_ADD", guild, user);
+        }
+        is_member
+    }
+
     /// Bans somebody, member or not.
     pub(crate) fn ban(&mut self, guild: Id, user: Id) {
         let Some(found) = self.guilds.get_mut(&guild) else {

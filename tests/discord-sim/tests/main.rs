@@ -14,6 +14,7 @@ mod gateway_faults;
 mod interactions;
 mod invoking;
 mod messages;
+mod payloads;
 mod rest;
 mod roles;
 mod sessions;
