@@ -1,10 +1,9 @@
 //! Very many messages, as fast as the socket takes them.
 //!
 //! One frame is rendered once. From then on only its sequence number, message
-//! id and author id are overwritten in place, and whole batches of frames are
-//! written to the socket at once. Where the transport is compressed, so is all of the frame but
-//! these three, which are stored in the stream as they are: the client has all of its work, and the
-//! simulator none.
+//! id, author id and content are overwritten in place, and whole batches of frames are
+//! written to the socket at once. Where the transport is compressed, each goes through the
+//! connection's stream before.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +14,15 @@ use crate::members;
 use crate::message::message_object;
 use crate::objects::{self, partial_member, text};
 use crate::state::State;
-use crate::transport;
+use crate::transport::Transport;
 
+/// Frames in a batch.
+const BATCH: u64 = 256;
 /// The first byte of a whole frame that is text, and of one that is not.
 const TEXT_FRAME: u8 = 0x81;
 const BINARY_FRAME: u8 = 0x82;
-/// Frames in a batch.
-const BATCH: u64 = 256;
-/// With it a frame has the length of a usual message's, about 1,050 bytes.
+/// What stands where the content will. With it a frame has the length of a usual message's, about
+/// 1,070 bytes.
 const CONTENT: &str = "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod \
     tempor incididunt ut labore et dolore magna aliqua. Ut enim ad minim veniam.";
 /// What stands in a frame until it is overwritten: as wide as an id of 18 or 19
@@ -42,20 +42,23 @@ pub struct FloodReport {
     pub first_id: Id,
 }
 
-/// A flood that somebody wants.
-#[derive(Debug)]
-pub(crate) struct FloodOrder {
-    payload: String,
-    first_id: Id,
-    messages: u64,
-    users: u32,
-    done: oneshot::Sender<FloodReport>,
-}
+/// What contents are made of, so that each is new to a compressed stream, as people's are.
+const LETTERS: &[u8; 32] = b"etaoinshrdlcumwfgypbvkxjqz      ";
 
 /// A flood on its way through one connection.
 #[derive(Debug)]
 pub(crate) struct Flood {
-    frames: Frames,
+    batch: Vec<u8>,
+    /// The same, as a compressed transport has it.
+    compressed: Vec<u8>,
+    /// Where in a frame what is overwritten stands.
+    seq_at: usize,
+    id_at: usize,
+    author_at: usize,
+    content_at: usize,
+    /// The bytes of a frame, and how many of them come before its payload.
+    frame: usize,
+    head: usize,
     next_id: Id,
     left: u64,
     authors: Vec<Id>,
@@ -63,18 +66,6 @@ pub(crate) struct Flood {
     started: Option<Instant>,
     report: FloodReport,
     done: Option<oneshot::Sender<FloodReport>>,
-}
-
-/// A batch of frames, all alike until they are overwritten.
-#[derive(Debug)]
-struct Frames {
-    batch: Vec<u8>,
-    /// The bytes of one.
-    length: usize,
-    /// Where in a frame the sequence number, message id and author id stand.
-    seq_at: usize,
-    id_at: usize,
-    author_at: usize,
 }
 
 impl State {
@@ -85,7 +76,7 @@ impl State {
         messages: u64,
         users: u32,
         done: oneshot::Sender<FloodReport>,
-    ) -> FloodOrder {
+    ) -> Flood {
         let first_id = self.clock.snowflakes(messages);
         let author = members::id_of(0);
         let user = self
@@ -112,77 +103,45 @@ impl State {
             }
         }
         let payload = format!(r#"{{"t":"MESSAGE_CREATE","s":{SEQ_MARK},"op":0,"d":{json}}}"#);
-        FloodOrder {
-            payload,
-            first_id,
-            messages,
-            users,
-            done,
-        }
-    }
-}
-
-impl Frames {
-    fn new(payload: &str, compressed: bool) -> Self {
-        let marks = [SEQ_MARK, ID_MARK, AUTHOR_MARK];
-        let places = marks.map(|mark| payload.find(mark).unwrap_or_default());
-        let mut in_order = [0, 1, 2];
-        in_order.sort_unstable_by_key(|&which| places[which]);
-        let pack = |part: &str| {
-            if compressed {
-                transport::block(part.as_bytes())
-            } else {
-                part.as_bytes().to_vec()
-            }
-        };
-        let (mut body, mut at, mut rest) = (Vec::new(), [0; 3], 0);
-        for which in in_order {
-            let (mark, place) = (marks[which], places[which]);
-            body.extend(pack(&payload[rest..place]));
-            if compressed {
-                let length = u16::try_from(mark.len()).unwrap_or_default();
-                body.extend(transport::stored_head(length));
-            }
-            at[which] = body.len();
-            body.extend(mark.as_bytes());
-            rest = place + mark.len();
-        }
-        body.extend(pack(&payload[rest..]));
-
-        let kind = if compressed { BINARY_FRAME } else { TEXT_FRAME };
-        // Between 126 and 65,535 bytes, a frame's length takes two bytes.
-        let length = u16::try_from(body.len()).unwrap_or(u16::MAX);
-        let head = [&[kind, 126][..], &length.to_be_bytes()].concat();
-        let [seq_at, id_at, author_at] = at.map(|place| head.len() + place);
-        let frame = [head, body].concat();
-        Self {
-            batch: frame.repeat(usize::try_from(BATCH).unwrap_or_default()),
-            length: frame.len(),
-            seq_at,
-            id_at,
-            author_at,
-        }
+        Flood::new(&payload, first_id, messages, users, done)
     }
 }
 
 impl Flood {
-    /// Renders it for a connection.
-    pub fn new(wanted: FloodOrder, compressed: bool) -> Self {
+    fn new(
+        payload: &str,
+        first_id: Id,
+        messages: u64,
+        users: u32,
+        done: oneshot::Sender<FloodReport>,
+    ) -> Self {
+        let mut frame = Vec::new();
+        begin_frame(TEXT_FRAME, payload.len(), &mut frame);
+        let head = frame.len();
+        frame.extend(payload.as_bytes());
+        let at = |mark| head + payload.find(mark).unwrap_or_default();
         Self {
-            frames: Frames::new(&wanted.payload, compressed),
-            next_id: wanted.first_id,
-            left: wanted.messages,
-            authors: (0..wanted.users.clamp(1, members::CAPACITY))
+            seq_at: at(SEQ_MARK),
+            id_at: at(ID_MARK),
+            author_at: at(AUTHOR_MARK),
+            content_at: at(CONTENT),
+            head,
+            compressed: Vec::new(),
+            batch: frame.repeat(usize::try_from(BATCH).unwrap_or_default()),
+            frame: frame.len(),
+            next_id: first_id,
+            left: messages,
+            authors: (0..users.clamp(1, members::CAPACITY))
                 .map(members::id_of)
                 .collect(),
             next_author: 0,
             started: None,
             report: FloodReport {
-                messages: wanted.messages,
+                messages,
                 took: Duration::ZERO,
-                first_id: wanted.first_id,
+                first_id,
             },
-            done: Some(wanted.done),
+            done: Some(done),
         }
     }
 
@@ -192,27 +151,32 @@ impl Flood {
     }
 
     /// The next batch, numbered from `seq` on.
-    pub fn render(&mut self, seq: u64) -> &[u8] {
+    pub fn render(&mut self, seq: u64, transport: &mut Transport) -> &[u8] {
         self.started.get_or_insert_with(Instant::now);
         let count = self.next_batch();
-        let Frames {
-            batch,
-            length,
-            seq_at,
-            id_at,
-            author_at,
-        } = &mut self.frames;
-        let used = usize::try_from(count).unwrap_or_default() * *length;
-        for (frame, seq) in batch[..used].chunks_exact_mut(*length).zip(seq..) {
-            overwrite(&mut frame[*seq_at..][..SEQ_MARK.len()], seq);
-            overwrite(&mut frame[*id_at..][..ID_MARK.len()], self.next_id);
+        let used = usize::try_from(count).unwrap_or_default() * self.frame;
+        for (frame, seq) in self.batch[..used].chunks_exact_mut(self.frame).zip(seq..) {
+            overwrite(&mut frame[self.seq_at..][..SEQ_MARK.len()], seq);
+            overwrite(&mut frame[self.id_at..][..ID_MARK.len()], self.next_id);
             let author = self.authors[self.next_author];
-            overwrite(&mut frame[*author_at..][..AUTHOR_MARK.len()], author);
+            overwrite(&mut frame[self.author_at..][..AUTHOR_MARK.len()], author);
+            scribble(&mut frame[self.content_at..][..CONTENT.len()], self.next_id);
             self.next_id += 1;
             self.next_author = (self.next_author + 1) % self.authors.len();
         }
         self.left -= count;
-        &batch[..used]
+        let Transport::Zlib(stream) = transport else {
+            return &self.batch[..used];
+        };
+        self.compressed.clear();
+        let mut piece = Vec::new();
+        for frame in self.batch[..used].chunks_exact(self.frame) {
+            piece.clear();
+            stream.add(&frame[self.head..], &mut piece);
+            begin_frame(BINARY_FRAME, piece.len(), &mut self.compressed);
+            self.compressed.extend(&piece);
+        }
+        &self.compressed
     }
 
     /// Says that everything was written.
@@ -225,6 +189,29 @@ impl Flood {
             // Whoever asked may have stopped waiting.
             let _ = done.send(self.report);
         }
+    }
+}
+
+/// Writes what comes before the payload of a frame that is not masked. Payloads here are shorter
+/// than 65,536 bytes.
+fn begin_frame(kind: u8, length: usize, to: &mut Vec<u8>) {
+    to.push(kind);
+    if let Ok(short @ ..126) = u8::try_from(length) {
+        to.push(short);
+    } else {
+        to.push(126);
+        to.extend(u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+    }
+}
+
+/// Writes words that nobody has said before.
+fn scribble(place: &mut [u8], seed: Id) {
+    let mut number = members::mix(seed);
+    for part in place.chunks_mut(12) {
+        for (at, letter) in part.iter_mut().enumerate() {
+            *letter = LETTERS[usize::try_from(number >> (at * 5) & 31).unwrap_or_default()];
+        }
+        number = members::mix(number);
     }
 }
 
@@ -250,21 +237,24 @@ mod tests {
         let channel = state.channels.values().find(|one| one.name == "general");
         let channel = channel.expect("a channel").id;
         let (done, _report) = oneshot::channel();
-        let mut flood = Flood::new(state.prepare_flood(channel, 300, 10, done), false);
-        let first = flood.render(41).to_vec();
-        assert_eq!(first.len(), flood.frames.length * 256);
+        let mut flood = state.prepare_flood(channel, 300, 10, done);
+        let first = flood.render(41, &mut Transport::Plain).to_vec();
+        assert_eq!(first.len(), flood.frame * 256);
         let frame = |bytes: &[u8], number: usize| {
-            let one = &bytes[number * flood.frames.length..][..flood.frames.length];
+            let one = &bytes[number * flood.frame..][..flood.frame];
             serde_json::from_slice::<serde_json::Value>(&one[4..]).expect("JSON")
         };
         let last = frame(&first, 255);
         assert_eq!(last["s"], 41 + 255);
         assert_eq!(last["d"]["id"], text(flood.report.first_id + 255));
         assert_eq!(last["d"]["author"]["id"], text(members::id_of(5)));
+        let content = last["d"]["content"].as_str().expect("a text");
+        assert_eq!(content.len(), CONTENT.len());
+        assert_ne!(content, frame(&first, 254)["d"]["content"]);
         assert!(
-            (1_000..1_100).contains(&flood.frames.length),
+            (1_000..1_100).contains(&flood.frame),
             "{} bytes",
-            flood.frames.length
+            flood.frame
         );
         assert_eq!(flood.next_batch(), 44);
     }

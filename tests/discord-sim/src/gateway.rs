@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::clock::Id;
-use crate::flood::FloodOrder;
+use crate::flood::Flood;
 use crate::gateway_control::SessionUse;
 use crate::objects::{self, text};
 use crate::session::{GUILD_MEMBERS, GUILDS, Session};
@@ -55,7 +55,7 @@ pub(crate) enum Out {
     /// Send all these members.
     Members(MemberChunks),
     /// Send very many messages.
-    Flood(FloodOrder),
+    Flood(Flood),
 }
 
 /// Members that are being sent in chunks, each made when its turn comes.

@@ -159,8 +159,8 @@ impl Connection {
                     self.members = Some(chunks);
                     break;
                 }
-                Out::Flood(wanted) => {
-                    self.flood = Some(Flood::new(wanted, self.transport.is_compressed()));
+                Out::Flood(flood) => {
+                    self.flood = Some(flood);
                     break;
                 }
             }
@@ -211,7 +211,7 @@ impl Connection {
             };
             // Everything before was flushed, so the bytes may go around the
             // websocket's own buffer.
-            let bytes = flood.render(first);
+            let bytes = flood.render(first, &mut self.transport);
             self.socket
                 .get_mut()
                 .write_all(bytes)
@@ -220,7 +220,6 @@ impl Connection {
             if flood.next_batch() == 0 {
                 flood.finish();
                 self.flood = None;
-                self.transport.interrupted();
             }
         }
         Ok(())

@@ -5,9 +5,7 @@ use std::io::Write;
 use flate2::{Compress, Compression, FlushCompress, write::ZlibEncoder};
 use tokio_tungstenite::tungstenite::{Message as Frame, Utf8Bytes};
 
-/// The head of a zlib stream: deflate with a window of 32 KiB, compressed fast.
-const ZLIB_HEAD: [u8; 2] = [0x78, 0x01];
-/// The most that deflate adds to what it cannot compress, and to any of it.
+/// More than deflate adds to a payload that it cannot compress, its last flush included.
 const GROWTH: usize = 64;
 
 /// How the payloads of one connection become frames.
@@ -21,11 +19,7 @@ pub(crate) enum Transport {
 
 /// A zlib stream that is flushed after every payload.
 #[derive(Debug)]
-pub(crate) struct Stream {
-    /// Without zlib's head, so that it can be replaced within a stream.
-    deflate: Compress,
-    begun: bool,
-}
+pub(crate) struct Stream(Compress);
 
 impl Transport {
     /// What the query of the gateway's address asks for; refused with a close code.
@@ -44,75 +38,38 @@ impl Transport {
         Ok(transport)
     }
 
-    pub fn is_compressed(&self) -> bool {
-        matches!(self, Self::Zlib(_))
-    }
-
     /// The frame of a payload; `compress` is what the session asked for in its Identify.
     pub fn frame(&mut self, text: Utf8Bytes, compress: bool) -> Frame {
         match self {
             Self::Plain if compress => Frame::Binary(zlib(text.as_bytes()).into()),
             Self::Plain => Frame::Text(text),
-            Self::Zlib(stream) => Frame::Binary(stream.piece(text.as_bytes()).into()),
-        }
-    }
-
-    /// Somebody else wrote blocks into the stream: what was sent before them can no longer be
-    /// referred to.
-    pub fn interrupted(&mut self) {
-        if let Self::Zlib(stream) = self {
-            stream.deflate = raw_deflate();
+            Self::Zlib(stream) => {
+                let mut piece = Vec::new();
+                stream.add(text.as_bytes(), &mut piece);
+                Frame::Binary(piece.into())
+            }
         }
     }
 }
 
 impl Stream {
     fn new() -> Self {
-        Self {
-            deflate: raw_deflate(),
-            begun: false,
-        }
+        Self(Compress::new(Compression::fast(), true))
     }
 
-    fn piece(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut piece = Vec::with_capacity(bytes.len() / 2 + GROWTH);
-        if !self.begun {
-            self.begun = true;
-            piece.extend(ZLIB_HEAD);
-        }
-        flush(&mut self.deflate, bytes, &mut piece);
-        piece
-    }
-}
-
-/// A block of a stream that can be put after any other, and refers to nothing before it.
-pub(crate) fn block(bytes: &[u8]) -> Vec<u8> {
-    let mut block = Vec::new();
-    flush(&mut raw_deflate(), bytes, &mut block);
-    block
-}
-
-/// What stands before bytes of this number that are stored in a stream as they are.
-pub(crate) fn stored_head(length: u16) -> [u8; 5] {
-    let ([low, high], [not_low, not_high]) = (length.to_le_bytes(), (!length).to_le_bytes());
-    [0, low, high, not_low, not_high]
-}
-
-fn raw_deflate() -> Compress {
-    Compress::new(Compression::fast(), false)
-}
-
-/// Compresses all of it, up to a sync flush (`00 00 FF FF`).
-fn flush(deflate: &mut Compress, mut bytes: &[u8], to: &mut Vec<u8>) {
-    loop {
-        to.reserve(bytes.len() + GROWTH);
-        let before = deflate.total_in();
-        // An error only says that there was nothing to do.
-        let _ = deflate.compress_vec(bytes, to, FlushCompress::Sync);
-        let taken = usize::try_from(deflate.total_in() - before).unwrap_or_default();
-        bytes = &bytes[taken..];
-        if bytes.is_empty() && to.len() < to.capacity() {
-            return;
+    /// Writes the stream's next piece, which holds these bytes (some) and ends with a sync flush
+    /// (`00 00 FF FF`).
+    pub fn add(&mut self, mut bytes: &[u8], to: &mut Vec<u8>) {
+        loop {
+            to.reserve(bytes.len() + GROWTH);
+            let before = self.0.total_in();
+            // An error only says that there was nothing to do.
+            let _ = self.0.compress_vec(bytes, to, FlushCompress::Sync);
+            let taken = usize::try_from(self.0.total_in() - before).unwrap_or_default();
+            bytes = &bytes[taken..];
+            if bytes.is_empty() && to.len() < to.capacity() {
+                return;
+            }
         }
     }
 }
@@ -148,39 +105,19 @@ mod tests {
             .map(|at| char::from(b' ' + u8::try_from(crate::members::mix(at) % 90).unwrap_or(0)))
             .collect();
         let mut lengths = Vec::new();
-        for text in [
-            "hello there",
-            "",
-            "hello there",
-            &noise,
-            &"a".repeat(500_000),
-        ] {
-            let piece = stream.piece(text.as_bytes());
+        for text in ["hello there", "hello there", &noise, &"a".repeat(500_000)] {
+            let mut piece = Vec::new();
+            stream.add(text.as_bytes(), &mut piece);
             assert_eq!(inflate(&mut client, &piece), text);
             lengths.push(piece.len());
         }
-        assert!(lengths[2] < lengths[0], "it refers back: {lengths:?}");
-    }
-
-    #[test]
-    fn blocks_of_others_can_stand_in_a_stream() {
-        let mut transport = Transport::asked_for("v=10&compress=zlib-stream").expect("possible");
-        let mut client = Decompress::new(true);
-        let mut say = |transport: &mut Transport, text: &'static str| {
-            let piece = transport.frame(text.into(), false).into_data();
-            assert_eq!(inflate(&mut client, &piece), text);
-            let others = [&stored_head(4)[..], b"1234", &block(b"other words")].concat();
-            assert_eq!(inflate(&mut client, &others), "1234other words");
-            transport.interrupted();
-        };
-        for text in ["hello there", "hello there", "hello again"] {
-            say(&mut transport, text);
-        }
+        assert!(lengths[1] < lengths[0], "it refers back: {lengths:?}");
     }
 
     #[test]
     fn addresses_say_what_is_wanted() {
-        let asked = |query| Transport::asked_for(query).map(|found| found.is_compressed());
+        let is_compressed = |transport| matches!(transport, Transport::Zlib(_));
+        let asked = |query| Transport::asked_for(query).map(is_compressed);
         assert_eq!(asked(""), Ok(false));
         assert_eq!(asked("v=10&encoding=json"), Ok(false));
         let compressed = asked("v=10&encoding=json&compress=zlib-stream");
