@@ -186,7 +186,7 @@ async fn build(
     overheard: Overheard,
 ) -> Result<Ready, Stop> {
     let revoked = CancellationToken::new();
-    let rest = client::rest(&settings.discord, &token, revoked.clone()).await?;
+    let rest = client::rest(&settings.discord, &token, revoked.clone())?;
     // Before anything is told by a time.
     let time = DiscordTime::default();
     time.find(&rest).await?;
@@ -220,7 +220,6 @@ async fn build(
     let known_guild = KnownGuild::new(rest.clone(), guild);
     let right_roles =
         RightRoles::load(settings.rights, known_guild.clone(), database.clone()).await?;
-    let history_rest = client::history_rest(&settings.discord, &token, revoked.clone()).await?;
     let (reading_memory, history_set_aside) = <(Arc<ReadingMemory>, Arc<Notify>)>::default();
     let council = Arc::new(Council::new(
         rest.clone(),
@@ -308,7 +307,7 @@ async fn build(
             let commands = Arc::clone(&commands);
             Box::pin(async move { commands.attach(client).await })
         },
-        revoked.clone(),
+        rest.clone(),
         overheard,
     )
     .await?;
@@ -400,7 +399,7 @@ async fn build(
         role_work_filled,
         late_history: CountLateHistory {
             database: database.clone(),
-            rest: history_rest.clone(),
+            rest: rest.clone(),
             xp: Arc::clone(&xp),
             time: time.clone(),
             guild,
@@ -411,7 +410,7 @@ async fn build(
         },
         history_set_aside: Arc::clone(&history_set_aside),
         catch_up: CatchUp {
-            rest: history_rest,
+            rest,
             xp,
             time,
             guild,
@@ -488,7 +487,7 @@ pub async fn migrate(settings: &config::DatabaseUrl) -> Result<(), Stop> {
 pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -> Result<(), Stop> {
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = Database::connect(&settings.database.database_url).await?;
-    let rest = client::rest(&settings.discord, &token, cancel.child_token()).await?;
+    let rest = client::rest(&settings.discord, &token, cancel.child_token())?;
     let known_guild = KnownGuild::new(rest.clone(), guild);
     let rights = RightRoles::load(settings.rights, known_guild, database.clone()).await?;
     let verifying = async {
@@ -554,12 +553,13 @@ pub async fn listen(
         xp,
         filled: Arc::default(),
     };
+    let rest = client::rest(&settings.discord, &token, revoked.clone())?;
     let client = Client::new(
         settings.discord,
         token,
         listener,
         |_| Box::pin(async {}),
-        revoked.clone(),
+        rest,
         overheard,
     )
     .await?;

@@ -105,8 +105,11 @@
 //!   a test fails when the words change.
 //! - A connection that never comes about cannot be called off: serenity has no time limit for
 //!   it. Then the whole client, its thread and its runtime are left to end, and made anew.
-//! - Our own code reads what REST answers, not serenity's: it says which field made no sense,
-//!   takes what was done for done, and keeps a proxy's `Retry-After`.
+//! - Our own code makes every REST call and reads what it answers; of serenity only the requests'
+//!   shapes and the models are used. serenity's limiter keeps one limit for reading and writing a
+//!   channel and one bucket for each interaction for ever, measures by the wall clock, and sleeps
+//!   through limits of any length; here there is one limiter, one brake and one policy
+//!   ([`discord::rest`]), and poise's suggestions go through them too.
 //! - A reading ends at the newest message that was there when all channels and threads had
 //!   been listed, and how far back it goes is counted from there: no wall clock decides what
 //!   counts. What is newer comes live, since the session had begun before the reading did.
@@ -130,8 +133,8 @@
 //!   what the member holds: one call. Whoever earns for the first time gets the lowest level's
 //!   role through the same table as those who come back.
 //! - Whoever posts in a channel waits for its turn there, and hands it on afterwards: a queue
-//!   without a task of its own, of which nothing is left when nobody waits. serenity's limiter
-//!   alone lets everything through at once when a limit resets, whoever wrote it.
+//!   without a task of its own, of which nothing is left when nobody waits. The limiter
+//!   alone serves whoever came first, however much they ask for.
 //! - An answer that is not given in time is deferred by the conversation itself, and not by each
 //!   command: how far it has come is known in one place.
 //! - All role calls pass one gate in the order in which they came, instead of a worker with a

@@ -9,8 +9,11 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use poise::FrameworkContext;
-use poise::serenity_prelude::{CommandInteraction, CommandType, GuildId, ModalInteraction};
+use poise::serenity_prelude::{
+    CommandInteraction, CommandType, CreateAutocompleteResponse, GuildId, ModalInteraction,
+    ResolvedValue,
+};
+use poise::{CommandInteractionType, FrameworkContext};
 
 use super::answering::{self, Invocation};
 use super::{Command, Data, Error, manual};
@@ -54,23 +57,46 @@ pub(super) async fn typing(
     match (place(data, typed.guild_id), found) {
         (Place::OtherGuild, _) => {}
         (Place::OwnGuild, Some(_)) => {
-            let (unused, nothing) = (AtomicBool::new(false), nothing_noted());
-            let (options, mut tree) = (typed.data.options(), Vec::new());
-            // poise sends the suggestions itself, past our `Rest` and its repeated calls. That
-            // loses nothing: answers to interactions share no rate limit, a call that fails
-            // changes nothing, and the next key that the moderator types asks again.
-            let suggesting = poise::dispatch_autocomplete(
-                framework, typed, &unused, &nothing, &options, &mut tree,
-            );
-            if let Err(error) = suggesting.await {
-                answering::on_error(error).await;
+            if let Some(suggestions) = suggestions(framework, typed).await {
+                suggest(data, typed, suggestions).await;
             }
         }
-        _ => {
-            if let Err(error) = interaction::suggest_nothing(&data.rest, typed).await {
-                tracing::debug!(%error, "it could not be said that there is nothing to suggest");
-            }
+        _ => suggest(data, typed, CreateAutocompleteResponse::new()).await,
+    }
+}
+
+/// What the parameter that is typed suggests. As `poise::dispatch_autocomplete`, which sends the
+/// suggestions itself and past our `Rest`. `None` if the member may not run the command, or it
+/// has no such parameter.
+async fn suggestions(
+    framework: FrameworkContext<'_, Data, Error>,
+    typed: &CommandInteraction,
+) -> Option<CreateAutocompleteResponse> {
+    let (unused, nothing) = (AtomicBool::new(false), nothing_noted());
+    let (options, mut tree) = (typed.data.options(), Vec::new());
+    let kind = CommandInteractionType::Autocomplete;
+    let checked = poise::extract_command_and_run_checks(
+        framework, typed, kind, &unused, &nothing, &options, &mut tree,
+    );
+    let ctx = match checked.await {
+        Ok(ctx) => ctx,
+        Err(error) => {
+            answering::on_error(error).await;
+            return None;
         }
+    };
+    let (name, text) = ctx.args.iter().find_map(|option| match option.value {
+        ResolvedValue::Autocomplete { value, .. } => Some((option.name, value)),
+        _ => None,
+    })?;
+    let mut parameters = ctx.command().parameters.iter();
+    let suggest = parameters.find(|parameter| parameter.name == name)?;
+    Some(suggest.autocomplete_callback?(ctx, text).await)
+}
+
+async fn suggest(data: &Data, typed: &CommandInteraction, what: CreateAutocompleteResponse) {
+    if let Err(error) = interaction::suggest(&data.rest, typed, what).await {
+        tracing::debug!(%error, "what was typed in a command got no suggestions");
     }
 }
 

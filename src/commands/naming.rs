@@ -11,6 +11,7 @@ use super::answering::MessageRef;
 use super::person::caller_id;
 use super::{Context, Data, Error, sentence_for};
 use crate::discord::buttons::{self, Look, Wish};
+use crate::discord::codes::{TOO_MANY_ROLES, UNKNOWN_ROLE};
 use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
@@ -548,8 +549,6 @@ fn and(error: Error, rest: &str) -> Error {
 
 /// What a person can do about a call that failed, or what goes to the log.
 fn not_done(error: RestError, what: &str) -> Error {
-    const TOO_MANY_ROLES: isize = 30_005;
-    const UNKNOWN_ROLE: isize = 10_011;
     let sentence = match &error {
         RestError::Refused { code, .. } if *code == TOO_MANY_ROLES => {
             "The guild has as many roles as Discord allows; delete one first.".to_owned()

@@ -7,9 +7,8 @@ use std::time::Duration;
 use serenity::all::{BotGateway, CurrentUser, Gateway, LightMethod};
 use serenity::http::{Request, Route};
 
-use super::api::{Api, CallError};
 use super::budget::pause_before_session;
-use super::rest::{Repeat, Rest, RestError};
+use super::rest::{Api, CallError, Repeat, Rest, RestError};
 use crate::backoff::backoff;
 use crate::error::Stop;
 

@@ -7,8 +7,7 @@ use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage};
 
 use super::nonce;
 use super::reply::{Outgoing, plain};
-use super::rest::{Rest, RestError};
-use super::turns::{Author, Priority};
+use super::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId, escape};
 
 const PATIENCE: Duration = Duration::from_secs(30);

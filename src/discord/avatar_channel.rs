@@ -12,12 +12,13 @@ use serenity::all::{
 use serenity::http::{Request, Route};
 use tokio::sync::Mutex;
 
-use super::api::with_reason;
+use super::codes::{
+    MISSING_ACCESS, MISSING_PERMISSIONS, UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE,
+};
 use super::nonce::nonce;
 use super::own_channel::{NoChannel, OwnChannel, find_or_create};
 use super::reply::Outgoing;
-use super::rest::{Repeat, Rest, RestError};
-use super::turns::{Author, Priority};
+use super::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
 use super::{guild, wire};
 use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
 use crate::store::Database;
@@ -26,10 +27,13 @@ use crate::store::user_point::profiles::Link;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Messages in a page: as many as Discord gives.
 const PAGE: usize = 100;
-const UNKNOWN_MESSAGE: isize = 10_008;
-/// Unknown channel, unknown guild, missing access, missing permissions, whatever the status is:
-/// no image would fare better.
-const ABOUT_THE_CHANNEL: [isize; 4] = [10_003, 10_004, 50_001, 50_013];
+/// About the channel, whatever the status is: no image would fare better.
+const ABOUT_THE_CHANNEL: [isize; 4] = [
+    UNKNOWN_CHANNEL,
+    UNKNOWN_GUILD,
+    MISSING_ACCESS,
+    MISSING_PERMISSIONS,
+];
 const TOPIC: &str =
     "Copies of avatars, kept by wall_e for the leaderboard. It deletes what is out of date.";
 

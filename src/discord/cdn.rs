@@ -49,6 +49,7 @@ impl Cdn {
     /// The CDN that is set, trusted as Discord is.
     pub fn new(settings: &config::Cdn, discord: &config::Discord) -> anyhow::Result<Self> {
         let client = super::client::trusting(discord)?
+            .user_agent(super::USER_AGENT)
             .redirect(Policy::none())
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT);

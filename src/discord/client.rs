@@ -1,7 +1,6 @@
 //! The one file that builds the Discord client: REST with its time limits, at the origin
 //! that is set. Connects nothing by itself.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -11,16 +10,16 @@ use serenity::all::{ClientBuilder, GatewayIntents, RawEventHandler};
 use serenity::http::{Http, HttpBuilder};
 use tokio_util::sync::CancellationToken;
 
+use super::USER_AGENT;
 use super::address;
-use super::api::{CONNECT_TIMEOUT, HTTP_TIMEOUT};
 use super::gateway::{Build, Connection, Gateway};
 use super::overheard::Overheard;
-use super::rest::{Rest, note_rate_limit};
+use super::rest::{Api, CONNECT_TIMEOUT, HTTP_TIMEOUT, Rest};
 use crate::config::{Discord, Origin};
 use crate::error::Stop;
 use crate::text_file;
 
-/// The name that Discord's REST API has for serenity, wherever it really is.
+/// Where Discord's REST API is.
 const DISCORD: &str = "discord.com";
 
 /// Guilds for the guild's own data, members for who comes and goes, moderation for bans (which
@@ -39,7 +38,7 @@ pub struct Client {
 
 impl Client {
     /// A client as the settings say. `attach` is shown it before it connects, and each
-    /// that takes its place; `revoked` is cancelled when Discord refuses the token.
+    /// that takes its place.
     pub async fn new(
         settings: Discord,
         token: SecretString,
@@ -49,14 +48,14 @@ impl Client {
         + Send
         + Sync
         + 'static,
-        revoked: CancellationToken,
+        rest: Rest,
         overheard: Overheard,
     ) -> anyhow::Result<Self> {
         let build: Build = Arc::new(move || {
             let (settings, token) = (settings.clone(), token.clone());
             let (listener, attach) = (listener.clone(), attach.clone());
             Box::pin(async move {
-                let client = ClientBuilder::new_with_http(http(&settings, &token).await?, INTENTS)
+                let client = ClientBuilder::new_with_http(http(&settings, &token)?, INTENTS)
                     .raw_event_handler(listener)
                     .await
                     .context("the Discord client cannot be built")?;
@@ -65,7 +64,6 @@ impl Client {
             })
         });
         let connection = Connection::open_patiently(&build).await?;
-        let rest = Rest::new(Arc::clone(&connection.http), revoked);
         Ok(Self {
             rest: rest.clone(),
             gateway: Gateway::new(build, rest, overheard, connection),
@@ -90,54 +88,48 @@ impl Client {
     }
 }
 
-/// REST calls as the settings say, without a connection: for what has to be there before
-/// the client is.
-pub async fn rest(
+/// REST calls as the settings say. One for the whole bot, whose limits are one; within the
+/// runtime on which the limits live.
+pub fn rest(
     settings: &Discord,
     token: &SecretString,
     revoked: CancellationToken,
 ) -> anyhow::Result<Rest> {
-    Ok(Rest::new(Arc::new(http(settings, token).await?), revoked))
+    let api = Api::new(client(settings)?, token, origin(&settings.api));
+    Ok(Rest::new(api, revoked))
 }
 
-/// The same for reading the history, with rate limits of its own: serenity keeps one limit for
-/// reading and writing in a channel, and a channel whose history must not be read for long
-/// would not be written in either. Calls that a limit would hold up for longer than they can
-/// wait fail at once.
-pub async fn history_rest(
-    settings: &Discord,
-    token: &SecretString,
-    revoked: CancellationToken,
-) -> anyhow::Result<Rest> {
-    let mut http = http(settings, token).await?;
-    if let Some(limits) = &mut http.ratelimiter {
-        limits.set_ratelimit_callback(Box::new(|limit| note_rate_limit(&limit)));
+/// What serenity and poise ask for: no call is made through it (a test guards that), since it
+/// keeps no limits.
+fn http(settings: &Discord, token: &SecretString) -> anyhow::Result<Http> {
+    let http = HttpBuilder::new(token.expose_secret())
+        .client(client(settings)?)
+        .ratelimiter_disabled(true);
+    Ok(match origin(&settings.api) {
+        Some(origin) => http.proxy(origin),
+        None => http,
     }
-    Ok(Rest::new(Arc::new(http), revoked))
+    .build())
 }
 
-/// serenity's REST client, with the time limits it lacks, at the origin that is set.
-async fn http(settings: &Discord, token: &SecretString) -> anyhow::Result<Http> {
-    let mut client = trusting(settings)?
+fn client(settings: &Discord) -> anyhow::Result<reqwest::Client> {
+    let client = trusting(settings)?
+        .user_agent(USER_AGENT)
         .timeout(HTTP_TIMEOUT)
         .connect_timeout(CONNECT_TIMEOUT);
-    let mut http = HttpBuilder::new(token.expose_secret());
-    match &settings.api {
-        Origin::Discord { host, port } if host == DISCORD && *port == 443 => {}
-        // serenity writes discord.com into every URL as long as it keeps the rate
-        // limits itself: so the name is kept, and leads elsewhere.
-        Origin::Discord { host, port } => {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port))
-                .await
-                .with_context(|| format!("WALLE_DISCORD_API: {host} has no address"))?
-                .collect();
-            client = client.resolve_to_addrs(DISCORD, &addresses);
+    client.build().context("the HTTP client cannot be built")
+}
+
+/// What takes the place of `https://discord.com` in URLs.
+fn origin(api: &Origin) -> Option<String> {
+    match api {
+        Origin::Discord { host, port: 443 } if host == DISCORD => None,
+        Origin::Discord { host, port } if host.contains(':') => {
+            Some(format!("https://[{host}]:{port}"))
         }
-        Origin::Proxy(url) => http = http.proxy(url).ratelimiter_disabled(true),
+        Origin::Discord { host, port } => Some(format!("https://{host}:{port}")),
+        Origin::Proxy(url) => Some(url.clone()),
     }
-    Ok(http
-        .client(client.build().context("the HTTP client cannot be built")?)
-        .build())
 }
 
 /// An HTTP client that trusts whom the settings trust.

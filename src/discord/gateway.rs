@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use futures_util::future::BoxFuture;
 use serenity::all::{GatewayError, OnlineStatus, ShardId, ShardManager};
-use serenity::http::Http;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use tokio::time::Instant;
 
@@ -146,7 +145,6 @@ impl Gateway {
 
 /// serenity's client on its thread, at first waiting to be told where to connect.
 pub(super) struct Connection {
-    pub http: Arc<Http>,
     shards: Arc<ShardManager>,
     /// What serenity locks before each connection, to read the address.
     url: Arc<Mutex<String>>,
@@ -168,7 +166,7 @@ pub(super) struct Connection {
 struct NoAnswer;
 
 /// What the thread tells of the client it has built.
-type Built = (Arc<Http>, Arc<ShardManager>, Arc<Mutex<String>>);
+type Built = (Arc<ShardManager>, Arc<Mutex<String>>);
 
 impl Connection {
     /// The same, for as long as it takes Discord to answer.
@@ -203,9 +201,8 @@ impl Connection {
                 runtime.shutdown_background();
             })
             .context("the gateway's thread cannot be started")?;
-        let (http, shards, url) = told.await.context("the gateway's thread has died")??;
+        let (shards, url) = told.await.context("the gateway's thread has died")??;
         Ok(Self {
-            http,
             shards,
             url,
             held_back: None,
@@ -243,9 +240,9 @@ async fn serve(
         Ok(client) => client,
         Err(error) => return drop(tell.send(Err(error))),
     };
-    let (http, shards) = (Arc::clone(&client.http), Arc::clone(&client.shard_manager));
+    let shards = Arc::clone(&client.shard_manager);
     let url = Arc::clone(&client.ws_url);
-    let _ = tell.send(Ok((http, shards, Arc::clone(&url))));
+    let _ = tell.send(Ok((shards, Arc::clone(&url))));
     let Ok(found) = address.await else { return };
     tokio::select! {
         // Whoever holds back the first session holds it back from here.

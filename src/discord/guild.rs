@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use super::api::{Api, CallError, with_reason};
-use super::rest::{Repeat, Rest, RestError};
+use super::codes::UNKNOWN_USER;
+use super::rest::{Api, CallError, Repeat, Rest, RestError, with_reason};
 use super::wire::{BareMember, BareScreening, BareUser};
 use crate::leveling::{self, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId};
 
@@ -16,7 +16,6 @@ use crate::leveling::{self, GuildId, GuildRole, Height, RoleId, Screening, Sight
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Members in a page: as many as Discord gives.
 const PAGE: usize = 1_000;
-const UNKNOWN_USER: isize = 10_013;
 /// The feature of a guild that shows new members Discord's onboarding.
 pub const ONBOARDING: &str = "GUILD_ONBOARDING";
 

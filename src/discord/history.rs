@@ -40,7 +40,7 @@ const MARGIN_MS: i64 = 5 * 60 * 1_000;
 const CLOCK_SLACK_MS: i64 = 15 * 60 * 1_000;
 /// Discord's most for one call.
 const PAGE: usize = 100;
-/// Channels read side by side; serenity keeps the rate limits of each.
+/// Channels read side by side; each has a rate limit of its own.
 const AT_ONCE: usize = 4;
 /// For one call, waits for rate limits included.
 const PATIENCE: Duration = Duration::from_mins(2);

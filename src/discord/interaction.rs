@@ -9,12 +9,13 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use serenity::all::{
-    ApplicationId, CommandInteraction, ComponentInteraction, InteractionId, LightMethod, MessageId,
-    ModalInteraction,
+    ApplicationId, CommandInteraction, ComponentInteraction, CreateAutocompleteResponse,
+    CreateInteractionResponse, InteractionId, LightMethod, MessageId, ModalInteraction,
 };
 use serenity::http::{Request, Route};
 use tokio::sync::Mutex;
 
+use super::codes::ALREADY_ANSWERED;
 use super::reply::{EPHEMERAL, Reply, id_of};
 use super::rest::{Repeat, Rest, RestError};
 use crate::store::open_buttons::AnsweredInteraction;
@@ -26,15 +27,12 @@ const DEFER_AFTER: Duration = Duration::from_millis(1_300);
 const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// Later words have the token's 15 minutes; a person has not.
 const LATER_PATIENCE: Duration = Duration::from_secs(20);
-/// "Interaction has already been acknowledged": an earlier attempt came through.
-const ALREADY_ANSWERED: isize = 40_060;
 
 /// How Discord numbers first answers.
 const MESSAGE: u8 = 4;
 const DEFERRED_MESSAGE: u8 = 5;
 const DEFERRED_UPDATE: u8 = 6;
 const UPDATE: u8 = 7;
-const SUGGESTIONS: u8 = 8;
 
 /// What someone did, and what they have been told so far.
 pub struct Conversation {
@@ -306,9 +304,15 @@ pub async fn take_buttons_off(
     .await
 }
 
-/// Suggests nothing to whoever types in a command.
-pub async fn suggest_nothing(rest: &Rest, typed: &CommandInteraction) -> Result<(), RestError> {
-    let body = json!({ "type": SUGGESTIONS, "data": { "choices": [] } });
+/// Suggests something to whoever types in a command.
+pub async fn suggest(
+    rest: &Rest,
+    typed: &CommandInteraction,
+    suggestions: CreateAutocompleteResponse,
+) -> Result<(), RestError> {
+    let answer = CreateInteractionResponse::Autocomplete(suggestions);
+    let body = serde_json::to_value(answer)
+        .map_err(|_| RestError::NotUnderstood("the suggestions are not JSON".to_owned()))?;
     first(rest, typed.id, &typed.token, &body).await.map(|_| ())
 }
 

@@ -3,13 +3,12 @@
 
 mod address;
 pub mod announce;
-pub mod api;
 pub mod avatar_channel;
 mod budget;
 pub mod buttons;
 pub mod cdn;
-mod channel_queue;
 pub mod client;
+pub mod codes;
 pub mod council;
 pub mod gateway;
 pub mod guild;
@@ -30,11 +29,27 @@ pub mod rest;
 pub mod right_roles;
 pub mod role_calls;
 pub mod time;
-mod turns;
 pub mod unreadable;
 mod watchdog;
 pub mod wire;
 
-pub use api::{Api, CallError};
-pub use rest::{Repeat, Rest, RestError};
-pub use turns::Priority;
+pub use rest::{Api, CallError, Priority, Repeat, Rest, RestError};
+
+/// How every call names the bot, as Discord asks of bots: `DiscordBot (URL, VERSION)`. The URL is
+/// the repository's in `Cargo.toml`. Where there is none it is one that is nobody's: the domain
+/// `invalid` is reserved (RFC 2606), so no other people's site is named.
+pub(crate) const USER_AGENT: &str = if env!("CARGO_PKG_REPOSITORY").is_empty() {
+    concat!(
+        "DiscordBot (https://wall-e.invalid, ",
+        env!("CARGO_PKG_VERSION"),
+        ")"
+    )
+} else {
+    concat!(
+        "DiscordBot (",
+        env!("CARGO_PKG_REPOSITORY"),
+        ", ",
+        env!("CARGO_PKG_VERSION"),
+        ")"
+    )
+};

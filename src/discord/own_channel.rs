@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use super::api::with_reason;
 use super::guild;
-use super::rest::{Repeat, Rest, RestError};
+use super::permissions::{
+    ADMINISTRATOR, ATTACH_FILES, EMBED_LINKS, MANAGE_CHANNELS, READ_MESSAGE_HISTORY, SEND_MESSAGES,
+    VIEW_CHANNEL,
+};
+use super::rest::{Repeat, Rest, RestError, with_reason};
 use super::right_roles::RightRoles;
 use super::wire;
 use crate::backoff::backoff;
@@ -27,14 +30,6 @@ const RETRY_MOST: Duration = Duration::from_secs(5);
 
 /// What Discord calls a text channel.
 const TEXT: u64 = 0;
-/// Discord's permission bits. Source: Discord's reference, "Permissions".
-const ADMINISTRATOR: u64 = 1 << 3;
-const MANAGE_CHANNELS: u64 = 1 << 4;
-const VIEW_CHANNEL: u64 = 1 << 10;
-const SEND_MESSAGES: u64 = 1 << 11;
-const EMBED_LINKS: u64 = 1 << 14;
-const ATTACH_FILES: u64 = 1 << 15;
-const READ_MESSAGE_HISTORY: u64 = 1 << 16;
 /// What the bot allows itself in the channel, and those who see it.
 const FOR_THE_BOT: u64 =
     VIEW_CHANNEL | SEND_MESSAGES | EMBED_LINKS | ATTACH_FILES | READ_MESSAGE_HISTORY;

@@ -6,12 +6,17 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+pub use crate::leveling::permission::{ADMINISTRATOR, MANAGE_CHANNELS};
 use crate::leveling::{GuildId, GuildRole, RoleId, UserId};
 
-/// Everything, everywhere.
-pub const ADMINISTRATOR: u64 = 1 << 3;
 /// See a channel at all.
 pub const VIEW_CHANNEL: u64 = 1 << 10;
+/// Write messages.
+pub const SEND_MESSAGES: u64 = 1 << 11;
+/// Have links and embeds shown.
+pub const EMBED_LINKS: u64 = 1 << 14;
+/// Add files to messages.
+pub const ATTACH_FILES: u64 = 1 << 15;
 /// Read messages that were written before.
 pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
 /// Join a voice channel, and read what is written in it.
@@ -142,7 +147,7 @@ mod tests {
     const BOTS: u64 = 10;
     const STAFF: u64 = 11;
     const OTHERS: u64 = 12;
-    const SEND: u64 = 1 << 11;
+    const SEND: u64 = SEND_MESSAGES;
 
     fn role(id: u64, permissions: u64) -> GuildRole {
         GuildRole {

@@ -12,9 +12,9 @@ use serenity::all::{
 };
 use serenity::http::{Multipart, MultipartUpload, Request, Route};
 
+use super::codes::{MISSING_PERMISSIONS, NO_REPLY_WITHOUT_HISTORY};
 use super::nonce::nonce;
-use super::rest::{Repeat, Rest, RestError};
-use super::turns::{Author, Priority};
+use super::rest::{Author, Priority, Repeat, Rest, RestError};
 use crate::leveling::UserId;
 
 /// Discord's flag of a message that only one person sees.
@@ -29,9 +29,6 @@ pub const INFO: u32 = 0x00_bf_bd;
 const TURN_PATIENCE: Duration = Duration::from_mins(1);
 /// and how long Discord may take for it then.
 const TEXT_PATIENCE: Duration = Duration::from_secs(20);
-const MISSING_PERMISSIONS: isize = 50_013;
-/// "Cannot reply without permission to read message history".
-const NO_REPLY_WITHOUT_HISTORY: isize = 160_002;
 
 /// What to say.
 #[derive(Clone, Debug, Default)]

@@ -1,8 +1,7 @@
 //! Giving and taking roles: one call at a time, for everyone who does it.
 //!
-//! Discord can lose one of two role calls on a member that come at once, and serenity lets
-//! any number through when a rate limit ends. So all of them pass one gate, in the order in
-//! which they came to it: a level-up is never behind a whole verification.
+//! Discord can lose one of two role calls on a member that come at once. So all of them pass one
+//! gate, in the order in which they came to it: a level-up is never behind a whole verification.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +10,12 @@ use serenity::all::LightMethod;
 use serenity::http::Route;
 use tokio::sync::Mutex;
 
-use super::api::with_reason;
-use super::rest::{Repeat, Rest, RestError};
+use super::codes::{TWO_FACTOR_REQUIRED, UNKNOWN_MEMBER, UNKNOWN_ROLE, UNKNOWN_USER};
+use super::rest::{Repeat, Rest, RestError, with_reason};
 use crate::leveling::{GuildId, RoleId, RolePlan, UserId};
 
 /// Member roles have Discord's narrowest limit: ten calls in ten seconds.
 const PATIENCE: Duration = Duration::from_mins(2);
-const UNKNOWN_MEMBER: isize = 10_007;
-const UNKNOWN_ROLE: isize = 10_011;
-const UNKNOWN_USER: isize = 10_013;
-/// The server demands two-factor authentication of moderators, and the bot's owner has none.
-pub const TWO_FACTOR_REQUIRED: isize = 60_003;
 
 /// The gate. Cheap to clone.
 #[derive(Clone, Debug)]

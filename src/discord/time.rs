@@ -16,8 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::address;
-use super::api::{Api, CallError};
-use super::rest::{Repeat, Rest, RestError};
+use super::rest::{Api, CallError, Repeat, Rest, RestError};
 use crate::backoff::backoff;
 use crate::error::Stop;
 use crate::leveling::discord_time::{SkewNews, TimeEstimate, newest_believed, skew_news};

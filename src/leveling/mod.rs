@@ -18,6 +18,7 @@ pub mod level_roles;
 mod levels;
 mod name_removal;
 mod naming;
+pub mod permission;
 mod profile;
 mod right_roles;
 mod role_plan;

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::escape::{is_blank, is_invisible};
+use super::permission::MODERATION;
 use super::{Level, LevelNumber, Levels, ProtectedRoles, RoleId};
 
 /// A role of the guild, as far as levels care.
@@ -38,30 +39,6 @@ impl GuildRole {
         self.permissions & MODERATION != 0
     }
 }
-
-/// What no one should get by talking: Discord's bits for kicking, banning, administrating,
-/// managing channels, the guild, messages, nicknames, roles, webhooks, expressions, threads
-/// and events, timing members out, mentioning everyone, reading the audit log, muting,
-/// deafening and moving, and pinning. Source: Discord's reference, "Permissions".
-const MODERATION: u64 = 1 << 1
-    | 1 << 2
-    | 1 << 3
-    | 1 << 4
-    | 1 << 5
-    | 1 << 7
-    | 1 << 13
-    | 1 << 17
-    | 1 << 22
-    | 1 << 23
-    | 1 << 24
-    | 1 << 27
-    | 1 << 28
-    | 1 << 29
-    | 1 << 30
-    | 1 << 33
-    | 1 << 34
-    | 1 << 40
-    | 1 << 51;
 
 /// A name that a level role may have.
 #[derive(Clone, Debug, PartialEq, Eq)]

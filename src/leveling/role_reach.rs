@@ -6,10 +6,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use super::permission::{ADMINISTRATOR, MANAGE_ROLES};
 use super::{GuildRole, Height, Levels, RoleId, may_be_changed};
-
-const ADMINISTRATOR: u64 = 1 << 3;
-const MANAGE_ROLES: u64 = 1 << 28;
 
 /// How high a bot reaches that may not manage roles: below all of them.
 pub const NOWHERE: Height = (-1, Reverse(RoleId::new(1).expect("not zero")));

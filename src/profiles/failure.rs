@@ -56,6 +56,7 @@ pub(super) fn of_post(error: &ChannelError) -> About {
 mod tests {
     use super::*;
     use crate::discord::RestError;
+    use crate::discord::codes::INVALID_BODY;
 
     #[test]
     fn what_a_failed_fetch_is_about() {
@@ -90,7 +91,7 @@ mod tests {
         let refused = RestError::Refused {
             what: "posting an avatar",
             status: 400,
-            code: 50_035,
+            code: INVALID_BODY,
             message: "Invalid Form Body".to_owned(),
         };
         for (error, about) in [

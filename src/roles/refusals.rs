@@ -65,22 +65,35 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discord::codes::{MISSING_PERMISSIONS, TWO_FACTOR_REQUIRED};
 
     #[test]
     fn a_refusal_holds_for_a_while_or_until_something_changes() {
         let (start, role) = (Instant::now(), RoleId::new(5).unwrap());
         let mut refusals = Refusals::default();
         assert_eq!(refusals.code(role, start), None);
-        assert!(refusals.note(role, 60_003, start));
+        assert!(refusals.note(role, TWO_FACTOR_REQUIRED, start));
         let last = start + TRIED_AGAIN_AFTER - Duration::from_secs(1);
-        assert_eq!(refusals.code(role, last), Some(60_003));
-        assert_eq!(refusals.standing(last), [(role, 60_003)].into());
-        assert!(!refusals.note(role, 60_003, last), "known already");
-        assert!(refusals.note(role, 50_013, last), "another reason");
+        assert_eq!(refusals.code(role, last), Some(TWO_FACTOR_REQUIRED));
+        assert_eq!(
+            refusals.standing(last),
+            [(role, TWO_FACTOR_REQUIRED)].into()
+        );
+        assert!(
+            !refusals.note(role, TWO_FACTOR_REQUIRED, last),
+            "known already"
+        );
+        assert!(
+            refusals.note(role, MISSING_PERMISSIONS, last),
+            "another reason"
+        );
         let after = last + TRIED_AGAIN_AFTER;
         assert_eq!(refusals.code(role, after), None);
         assert!(refusals.standing(after).is_empty());
-        assert!(refusals.note(role, 50_013, after), "refused anew");
+        assert!(
+            refusals.note(role, MISSING_PERMISSIONS, after),
+            "refused anew"
+        );
         assert!(refusals.clear() && !refusals.clear());
         refusals.replace(&[(role, 1)].into(), after);
         assert_eq!(refusals.code(role, after), Some(1));

@@ -4,8 +4,8 @@
 //! Only words; whether something is wrong is decided by `leveling`.
 
 use crate::discord::buttons::{Look, Wish, row_for_moderators};
+use crate::discord::codes::TWO_FACTOR_REQUIRED;
 use crate::discord::council::Notice;
-use crate::discord::role_calls::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
 use crate::leveling::{Grouped, LevelNumber, escape};
 
@@ -229,6 +229,7 @@ fn plain(key: String, text: String) -> Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::discord::codes::MISSING_PERMISSIONS;
     use crate::leveling::RoleId;
 
     fn beyond(level: u16) -> Trouble {
@@ -261,9 +262,9 @@ mod tests {
     fn refused_roles_are_one_notice_for_each_reason() {
         let level = LevelNumber;
         let refused = refused(&[
-            (level(1), "One", 60_003),
-            (level(2), "Two", 50_013),
-            (level(5), "Five", 60_003),
+            (level(1), "One", TWO_FACTOR_REQUIRED),
+            (level(2), "Two", MISSING_PERMISSIONS),
+            (level(5), "Five", TWO_FACTOR_REQUIRED),
         ]);
         let texts: Vec<_> = refused.iter().map(|notice| notice.text.as_str()).collect();
         assert!(texts[0].contains("the roles One of level 1 and Five of level 5: the server"));

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::book::RoleBook;
 use super::troubles::{self, Withheld};
+use crate::discord::codes::TOO_MANY_ROLES;
 use crate::discord::council::{Council, Notice};
 use crate::discord::member_states::{MemberStates, Seen};
 use crate::discord::right_roles::RightRoles;
@@ -31,8 +32,6 @@ use crate::xp::{LevelNames, XpCache};
 /// A plan that takes roles from more members than this, and from more than one in a hundred,
 /// waits for a moderator: a wrong database must not strip a guild.
 const MOST_LOSING: u64 = 25;
-/// Discord's limit of roles is reached.
-const TOO_MANY_ROLES: isize = 30_005;
 /// For so many members in a row Discord does not answer: then it is away for all of them.
 const AWAY_AFTER: u32 = 3;
 /// How often the members are read again to see that what was done has come about.

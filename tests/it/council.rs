@@ -86,7 +86,7 @@ impl Room {
 
 async fn council(sim: &Sim, database: &TestDatabase, name: &str) -> Council {
     Council::new(
-        rest(sim).await,
+        rest(sim),
         database.store().await,
         GuildId::new(sim.guild_id()).unwrap(),
         name.to_owned(),

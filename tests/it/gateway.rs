@@ -18,7 +18,7 @@ use wall_e::discord::client::Client;
 use wall_e::discord::gateway::Gateway;
 use wall_e::discord::overheard::{Heard, Overheard, overhear};
 
-use crate::support::{Bot, Ledger, Stage, TestDatabase};
+use crate::support::{Bot, Ledger, Stage, TestDatabase, rest};
 
 /// Somebody writes what the bot does not hear, then something happens to the
 /// connection, after which the bot must know it all the same.
@@ -250,12 +250,13 @@ async fn connect(sim: &Sim, overheard: Overheard) -> Gateway {
         unreachable!("these are the arguments of `run`")
     };
     let token = settings.discord.token().unwrap();
+    let calls = rest(sim);
     let client = Client::new(
         settings.discord,
         token,
         Nobody,
         |_| Box::pin(std::future::ready(())),
-        CancellationToken::new(),
+        calls,
         overheard,
     );
     let client = client.await.unwrap();

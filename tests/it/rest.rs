@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use discord_sim::{Fault, Method, Scope, Sim, World};
 use serde_json::json;
-use wall_e::discord::{RestError, guild};
+use serenity::all::{ChannelId, LightMethod};
+use serenity::http::{Request, Route};
+use wall_e::discord::cdn::NoImage;
+use wall_e::discord::{Repeat, Rest, RestError, guild};
 use wall_e::leveling::GuildId;
 
 use crate::roles::{PUT, three_names};
-use crate::support::{Bot, Stage, rest_by_proxy, said, wait};
+use crate::support::{Bot, Stage, cdn, rest, rest_by_proxy, rest_until_revoked, said, wait};
 
 const ME: &str = "/users/@me";
 const ROLES: &str = "/guilds/{}/roles";
@@ -25,7 +28,7 @@ fn limited(retry_after: Duration, scope: Scope) -> Fault {
 #[tokio::test]
 async fn through_a_proxy_a_short_wait_is_waited_for() {
     let sim = Sim::start(World::new()).await.unwrap();
-    let rest = rest_by_proxy(&sim).await;
+    let rest = rest_by_proxy(&sim);
     let wait = limited(Duration::from_millis(1_500), Scope::User);
     sim.faults().next(1, Method::GET, ME, wait);
     let started = Instant::now();
@@ -37,7 +40,7 @@ async fn through_a_proxy_a_short_wait_is_waited_for() {
 #[tokio::test]
 async fn through_a_proxy_nothing_is_called_before_a_long_wait_is_over() {
     let sim = Sim::start(World::new()).await.unwrap();
-    let rest = rest_by_proxy(&sim).await;
+    let rest = rest_by_proxy(&sim);
     let served = GuildId::new(sim.guild_id()).unwrap();
     let hour = Duration::from_hours(1);
     sim.faults()
@@ -65,7 +68,7 @@ async fn through_a_proxy_nothing_is_called_before_a_long_wait_is_over() {
 async fn an_answer_that_cannot_be_read_is_named_by_its_field() {
     let sim = Sim::start(World::new()).await.unwrap();
     let served = GuildId::new(sim.guild_id()).unwrap();
-    let rest = rest_by_proxy(&sim).await;
+    let rest = rest_by_proxy(&sim);
     let odd = json!([{ "id": "5", "name": ["secret"], "permissions": "0", "position": 1 }]);
     let faults = sim.faults();
     faults.next(1, Method::GET, ROLES, Fault::Answer(odd));
@@ -120,4 +123,208 @@ async fn what_was_done_is_done_whatever_is_said_of_it() {
     assert_eq!(sim.requests_to(&Method::POST, messages).len(), 2);
     let log = stage.bot.log();
     assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+}
+
+/// A call of the kind that is meant, with time for a short wait.
+async fn call(rest: &Rest, method: LightMethod, route: Route<'_>) -> Result<(), RestError> {
+    let patience = Duration::from_secs(10);
+    rest.call("a call", Repeat::Safe, patience, |api| async move {
+        api.send(Request::new(route, method)).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_single_401_ends_nothing() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    let (rest, revoked) = rest_until_revoked(&sim);
+    let served = GuildId::new(sim.guild_id()).unwrap();
+    let faults = sim.faults();
+    faults.next(1, Method::GET, ROLES, Fault::Status(401));
+    guild::roles(&rest, served).await.unwrap();
+    assert_eq!(sim.requests_to(&Method::GET, ROLES).len(), 2);
+    assert_eq!(sim.requests_to(&Method::GET, ME).len(), 1, "confirmed");
+    // What might be done twice is not repeated, and not called a refusal.
+    faults.next(1, Method::POST, ROLES, Fault::Status(401));
+    let made = guild::create_role(&rest, served, "Role", "a test").await;
+    assert!(
+        matches!(made, Err(ref error) if error.is_away()),
+        "{made:?}"
+    );
+    assert_eq!(sim.requests_to(&Method::POST, ROLES).len(), 1);
+    assert!(!revoked.is_cancelled());
+
+    sim.settings(|settings| settings.token = "another".to_owned());
+    sim.clear_requests();
+    let refused = guild::roles(&rest, served).await;
+    assert_eq!(refused, Err(RestError::Revoked));
+    assert!(revoked.is_cancelled());
+    assert_eq!(sim.requests().len(), 2, "the call, and the confirmation");
+    guild::roles(&rest, served).await.unwrap_err();
+    assert_eq!(sim.requests().len(), 2, "and no more");
+}
+
+#[tokio::test]
+async fn while_an_address_is_banned_one_call_at_a_time_knocks() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    let rest = rest(&sim);
+    sim.faults().ban();
+    let callers = (1..=20_u64).map(|number| {
+        let channel_id = ChannelId::new(number);
+        call(&rest, LightMethod::Get, Route::Channel { channel_id })
+    });
+    let lifting = async {
+        let twice = || (sim.faults().turned_away() > 20).then_some(());
+        sim.wait("somebody to knock again", twice).await;
+        sim.faults().lift_ban();
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(callers), lifting);
+    // They had time enough to be served afterwards: there is no such channel.
+    let is_served = |answer: &Result<(), RestError>| {
+        matches!(answer, Err(RestError::Refused { status: 404, .. }))
+    };
+    assert!(answers.iter().all(is_served), "{answers:?}");
+    // All 20 were under way when the first of them was turned away.
+    assert_eq!(sim.faults().turned_away(), 21);
+}
+
+#[tokio::test]
+async fn in_a_long_ban_calls_end_at_once_and_nobody_knocks() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    let rest = rest(&sim);
+    sim.faults().limit_all(Duration::from_hours(1));
+    guild::own_id(&rest).await.unwrap_err();
+    let served = GuildId::new(sim.guild_id()).unwrap();
+    for _ in 0..50 {
+        let error = guild::roles(&rest, served).await.unwrap_err();
+        assert!(error.is_away() && error.wait().is_some(), "{error}");
+    }
+    assert_eq!(sim.faults().turned_away(), 1);
+}
+
+#[tokio::test]
+async fn while_everything_is_limited_interactions_are_answered() {
+    let stage = Stage::open().await;
+    let faults = stage.sim.faults();
+    faults.limit_all(Duration::from_hours(1));
+    stage.say("alice", ".rank");
+    stage.bot.logged("Discord refuses all calls").await;
+    stage.sim.clear_requests();
+    let answer = stage.slash("alice", "rank", json!([])).await;
+    assert!(answer.contains("alice"), "{answer}");
+    stage.say("bob", ".rank");
+    let answer = stage.slash("bob", "rank", json!([])).await;
+    assert!(answer.contains("bob"), "{answer}");
+    let requests = stage.sim.requests();
+    let is_answer = |request: &discord_sim::Request| request.path.starts_with("/interactions/");
+    assert!(requests.iter().all(is_answer), "{requests:?}");
+    let said = stage.bot.log().matches("Discord refuses all calls").count();
+    assert_eq!(said, 1);
+}
+
+#[tokio::test]
+async fn edits_of_old_messages_that_are_one_too_many_are_not_repeated() {
+    const MESSAGE: &str = "/channels/{}/messages/{}";
+    let sim = Sim::start(World::new()).await.unwrap();
+    let rest = rest(&sim);
+    let edit = async || {
+        let route = Route::ChannelMessage {
+            channel_id: sim.channel("general").into(),
+            message_id: 7.into(),
+        };
+        call(&rest, LightMethod::Patch, route).await
+    };
+    let too_many = Fault::Refused {
+        status: 429,
+        code: 30_046,
+    };
+    sim.faults().next(1, Method::PATCH, MESSAGE, too_many);
+    let refused = edit().await.unwrap_err();
+    assert!(refused.wait().is_some(), "{refused}");
+    assert_eq!(sim.requests_to(&Method::PATCH, MESSAGE).len(), 1);
+    // Younger messages of the channel are edited all the same; this one is not there at all.
+    let answered = edit().await.unwrap_err();
+    assert!(
+        matches!(answered, RestError::Refused { status: 404, .. }),
+        "{answered}"
+    );
+}
+
+#[tokio::test]
+async fn a_long_limit_on_reading_a_channel_does_not_hold_up_writing_there() {
+    const MESSAGES: &str = "/channels/{}/messages";
+    let sim = Sim::start(World::new()).await.unwrap();
+    let rest = rest(&sim);
+    let messages = |method| {
+        let channel_id = sim.channel("general").into();
+        call(&rest, method, Route::ChannelMessages { channel_id })
+    };
+    let hour = limited(Duration::from_hours(1), Scope::User);
+    sim.faults().next(1, Method::GET, MESSAGES, hour);
+    for _ in 0..3 {
+        let error = messages(LightMethod::Get).await.unwrap_err();
+        assert!(error.wait() > Some(Duration::from_mins(59)), "{error}");
+    }
+    assert_eq!(sim.requests_to(&Method::GET, MESSAGES).len(), 1);
+    // An empty message is refused, which is an answer.
+    let answered = messages(LightMethod::Post).await.unwrap_err();
+    assert!(
+        matches!(answered, RestError::Refused { status: 400, .. }),
+        "{answered}"
+    );
+}
+
+#[tokio::test]
+async fn no_more_than_forty_calls_are_made_in_any_second() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    let rest = rest(&sim);
+    let callers = (1..=130_u64).map(|number| {
+        let channel_id = ChannelId::new(number);
+        call(&rest, LightMethod::Get, Route::Channel { channel_id })
+    });
+    for answer in futures_util::future::join_all(callers).await {
+        let error = answer.unwrap_err();
+        assert!(
+            matches!(error, RestError::Refused { status: 404, .. }),
+            "{error}"
+        );
+    }
+    let peak = sim.peak_calls_per_second();
+    assert!(peak <= 40, "{peak}");
+    assert_eq!(sim.requests().len(), 130, "and none was too early");
+}
+
+#[tokio::test]
+async fn every_call_says_what_it_comes_from() {
+    let stage = Stage::open().await;
+    stage.sim.clear_requests();
+    let (general, moderator) = (stage.sim.channel("general"), stage.sim.user("mod"));
+    stage.ask("alice", ".rank").await;
+    stage.slash("alice", "rank", json!([])).await;
+    // Trouble with suggestions passes like any other.
+    let callback = "/interactions/{}/{}/callback";
+    let faults = stage.sim.faults();
+    faults.next(1, Method::POST, callback, Fault::Status(500));
+    let typed = json!([{ "name": "level", "value": "1" }]);
+    let typed = stage
+        .sim
+        .autocomplete(moderator, general, "set_level_name", &typed, "level");
+    assert!(!stage.sim.choices_for(typed).await.is_empty());
+    let expected = format!(
+        "DiscordBot (https://wall-e.invalid, {})",
+        env!("CARGO_PKG_VERSION")
+    );
+    let requests = stage.sim.requests();
+    assert!(requests.len() >= 4, "{requests:?}");
+    for request in requests {
+        assert_eq!(request.agent, expected, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn the_cdn_is_told_as_well() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    sim.settings(|settings| settings.cdn_needs_user_agent = true);
+    let image = cdn(&sim).fetch("/embed/avatars/0.png?size=256").await;
+    assert!(!matches!(image, Err(NoImage::Status(403))), "{image:?}");
 }

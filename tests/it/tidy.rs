@@ -81,6 +81,48 @@ fn each_world_is_known_only_where_it_belongs() {
     }
 }
 
+/// How a call could be made past our limits, brake and policy: through serenity's client, or by
+/// poise, which uses it.
+const PAST_OUR_CLIENT: [&str; 15] = [
+    "Http",
+    ".http",
+    "dispatch_autocomplete",
+    "create_response(",
+    "create_followup(",
+    "edit_response(",
+    "send_message(",
+    "send_files(",
+    "ctx.reply(",
+    "ctx.say(",
+    "ctx.send(",
+    "ctx.defer",
+    "_reply(",
+    "register_globally",
+    "ratelimiter",
+];
+
+#[test]
+fn no_call_is_made_past_the_rest_client() {
+    for path in files("src") {
+        // It builds serenity's client, which serenity and poise ask for.
+        if path.ends_with("discord/client.rs") {
+            continue;
+        }
+        let text = code(&path);
+        for line in text.lines() {
+            for way in PAST_OUR_CLIENT {
+                // The error of serenity's requests that cannot be built.
+                let line = line.replace("HttpError", "").replace("Error::Http", "");
+                assert!(!line.contains(way), "{}: {line}", path.display());
+            }
+        }
+    }
+    let client = code(Path::new("src/discord/client.rs"));
+    assert!(client.contains("ratelimiter_disabled(true)"));
+    let built = client.matches("(http(").count();
+    assert_eq!(built, 1, "serenity's client is built for serenity only");
+}
+
 #[test]
 fn every_migration_is_numbered_and_says_why() {
     let mut names: Vec<_> = fs::read_dir("migrations")

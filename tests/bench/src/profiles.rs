@@ -110,7 +110,7 @@ async fn work_off(sim: &Sim, database: &mut Scratch) -> anyhow::Result<Drained> 
 async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::Result<Vec<Row>> {
     progress("profiles: a quiet day");
     let store = database.store().await?;
-    let rest = rest(sim).await?;
+    let rest = rest(sim)?;
     let guild = GuildId::new(sim.guild_id()).context("a guild has an id")?;
     let levels = level::load(&mut *store.acquire().await?).await?;
     let channel = AvatarChannel::new(rest.clone(), store.clone(), guild, CHANNEL.to_owned());
@@ -229,7 +229,7 @@ fn posts(sim: &Sim) -> anyhow::Result<usize> {
 }
 
 /// REST calls as the bot makes them.
-async fn rest(sim: &Sim) -> anyhow::Result<Rest> {
+fn rest(sim: &Sim) -> anyhow::Result<Rest> {
     let (token, api) = (sim.token(), sim.api_url());
     let ca = sim.ca_path().display().to_string();
     let flags = [
@@ -243,5 +243,5 @@ async fn rest(sim: &Sim) -> anyhow::Result<Rest> {
         bail!("it was asked to run");
     };
     let token = settings.discord.token().context("there is a token")?;
-    client::rest(&settings.discord, &token, CancellationToken::new()).await
+    client::rest(&settings.discord, &token, CancellationToken::new())
 }

@@ -20,6 +20,8 @@ pub struct Request {
     pub query: String,
     /// Its JSON body, `payload_json` if it was a form, or null.
     pub body: Value,
+    /// Its `User-Agent`.
+    pub agent: String,
     /// The names of the files it carried.
     pub files: Vec<String>,
     /// `X-Audit-Log-Reason`, decoded.

@@ -20,7 +20,7 @@ pub use engine::{ZONE, engine, levels, standings};
 pub use ledger::Ledger;
 pub use overhear::overhear;
 pub use parts::{Parts, now};
-pub use rest::{cdn, rest, rest_by_proxy, right_roles};
+pub use rest::{cdn, rest, rest_by_proxy, rest_until_revoked, right_roles};
 
 /// How long anything may take that is waited for: long, for slow machines.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -27,7 +27,7 @@ impl Parts {
     /// All of them, which keep copies in the channel of this name.
     pub async fn build(sim: &Sim, database: &Database, channel: &str) -> Self {
         let guild = GuildId::new(sim.guild_id()).expect("an id");
-        let rest = rest(sim).await;
+        let rest = rest(sim);
         let xp = XpCache::load(database, levels(database).await).await;
         let xp = Arc::new(xp.expect("user_point can be read"));
         let channel = AvatarChannel::new(rest.clone(), database.clone(), guild, channel.to_owned());

@@ -13,20 +13,26 @@ use wall_e::leveling::{GuildId, RoleEntry};
 use super::TestDatabase;
 
 /// Calls with the simulator's token, under the bot's policy.
-pub async fn rest(sim: &Sim) -> Rest {
-    calls(settings(sim, &sim.api_url())).await
+pub fn rest(sim: &Sim) -> Rest {
+    rest_until_revoked(sim).0
 }
 
 /// The same through a proxy that keeps the limits.
-pub async fn rest_by_proxy(sim: &Sim) -> Rest {
-    calls(settings(sim, &sim.proxy_url())).await
+pub fn rest_by_proxy(sim: &Sim) -> Rest {
+    calls(settings(sim, &sim.proxy_url()), CancellationToken::new())
 }
 
-async fn calls(settings: Run) -> Rest {
+/// The same with what is cancelled when the token is refused.
+pub fn rest_until_revoked(sim: &Sim) -> (Rest, CancellationToken) {
+    let revoked = CancellationToken::new();
+    let calls = calls(settings(sim, &sim.api_url()), revoked.clone());
+    (calls, revoked)
+}
+
+fn calls(settings: Run, revoked: CancellationToken) -> Rest {
     let settings = settings.discord;
     let token = settings.token().expect("a token");
-    let rest = client::rest(&settings, &token, CancellationToken::new());
-    rest.await.expect("a client")
+    client::rest(&settings, &token, revoked).expect("a client")
 }
 
 /// The roles whose holders are moderators by this setting.
@@ -34,7 +40,7 @@ pub async fn right_roles(sim: &Sim, database: &TestDatabase, moderators: &str) -
     let mut rights = settings(sim, &sim.api_url()).rights;
     rights.moderators.0 = moderators.split(',').filter_map(RoleEntry::parse).collect();
     let guild = GuildId::new(sim.guild_id()).expect("an id");
-    let guild = KnownGuild::new(rest(sim).await, guild);
+    let guild = KnownGuild::new(rest(sim), guild);
     let roles = RightRoles::load(rights, guild, database.store().await);
     roles.await.expect("the pins can be read")
 }

@@ -191,6 +191,7 @@ async fn answer(
             path: call.path.clone(),
             query: parts.uri.query().unwrap_or_default().to_owned(),
             body: call.body.clone(),
+            agent: agent.to_owned(),
             files: call.files.iter().map(|file| file.name.clone()).collect(),
             reason,
             status: None,

@@ -1,35 +1,42 @@
-//! The policy of every REST call: a time limit, repeats where they are safe, and
-//! silence for good once Discord has refused the token.
+//! The REST client: one limiter, one brake and one policy for every call that the bot makes.
 //!
-//! serenity keeps the rate limits, or a proxy does; serenity repeats nothing that failed and
-//! waits for ever. Both are mended here, so that no caller has to think of them.
+//! - this file: the policy, a time limit, repeats where they are safe, and silence for good
+//!   once Discord has refused the token twice
+//! - `api` one call and its answer; `limits` Discord's rate limits; `brake` what stops all calls
+//! - `channel_queue` and `turns` who posts next in a channel
 
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
-use std::time::{Duration, SystemTime};
+mod api;
+mod brake;
+mod channel_queue;
+mod limits;
+mod turns;
 
-use serenity::all::ChannelId;
-use serenity::http::{Http, HttpError, RatelimitInfo};
-use tokio::time::Instant;
+pub use api::{Api, CallError};
+pub(super) use api::{CONNECT_TIMEOUT, HTTP_TIMEOUT, with_reason};
+pub(super) use channel_queue::Turn;
+pub(super) use turns::Author;
+pub use turns::Priority;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serenity::all::{ChannelId, LightMethod};
+use serenity::http::{HttpError, Request, Route};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{Api, CallError};
-use super::channel_queue::{ChannelQueues, LeftOut, Turn};
-use super::turns::{Author, Priority};
 use crate::backoff::backoff;
+use channel_queue::{ChannelQueues, LeftOut};
 
 /// How often a call is made at most.
 const ATTEMPTS: u32 = 5;
-/// How long one attempt may take, waits for rate limits included.
-const ATTEMPT: Duration = Duration::from_secs(30);
-const RETRY_LEAST: Duration = Duration::from_millis(250);
-const RETRY_MOST: Duration = Duration::from_secs(5);
-/// "Invalid webhook token": an interaction that has grown too old. It comes with
-/// 401 too, but says nothing about the bot's own token.
-const INVALID_WEBHOOK_TOKEN: isize = 50_027;
+const BACKOFF_MIN: Duration = Duration::from_millis(250);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How long Discord is asked whether it meant a refusal of the token.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// How soon an edit of an old message is admitted again where Discord does not say.
+const OLD_EDIT_WAIT: Duration = Duration::from_mins(5);
 
 /// REST calls under the policy. Cheap to clone; clones keep one queue for each channel, so there
 /// is one of these for the whole bot.
@@ -37,7 +44,8 @@ const INVALID_WEBHOOK_TOKEN: isize = 50_027;
 pub struct Rest {
     api: Api,
     revoked: CancellationToken,
-    clocks: Arc<Mutex<Clocks>>,
+    /// Held while Discord is asked whether it meant a refusal of the token.
+    confirming: Arc<Mutex<()>>,
     queues: ChannelQueues,
 }
 
@@ -98,48 +106,28 @@ impl RestError {
         matches!(self, Self::Refused { status: 403, .. })
     }
 
+    /// How long Discord asks to wait.
+    pub fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Limited { wait, .. } => Some(*wait),
+            _ => None,
+        }
+    }
+
     /// Whether the same call may well succeed later: Discord was away, or limits it.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Limited { .. })
     }
 }
 
-tokio::task_local! {
-    /// The rate limit that serenity has begun to wait for within a call.
-    static RATE_LIMIT: Cell<Option<Duration>>;
-}
-
-/// serenity sleeps through a rate limit, however long, and says so beforehand. Given to its
-/// limiter, this lets a call end at once whose limit outlasts its patience.
-pub(super) fn note_rate_limit(limit: &RatelimitInfo) {
-    // Outside of a call nobody can do anything about it.
-    let _ = RATE_LIMIT.try_with(|noted| noted.set(Some(limit.timeout)));
-}
-
-/// Ends with the limit when one begins that lasts beyond `until`.
-async fn unless_limited<T>(
-    until: Instant,
-    mut call: Pin<Box<impl Future<Output = T>>>,
-) -> Result<T, Duration> {
-    let watched = poll_fn(|context| match call.as_mut().poll(context) {
-        Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-        Poll::Pending => match RATE_LIMIT.with(Cell::take) {
-            Some(wait) if Instant::now() + wait > until => Poll::Ready(Err(wait)),
-            _ => Poll::Pending,
-        },
-    });
-    RATE_LIMIT.scope(Cell::new(None), watched).await
-}
-
 impl Rest {
-    /// Calls through `http`. `revoked` is cancelled when Discord refuses the token,
+    /// Calls through `api`. `revoked` is cancelled when Discord refuses the token,
     /// and from then on no call is made.
-    pub fn new(http: Arc<Http>, revoked: CancellationToken) -> Self {
-        let clocks = Arc::new(Mutex::new(Clocks::now()));
+    pub fn new(api: Api, revoked: CancellationToken) -> Self {
         Self {
-            api: Api::new(http),
+            api,
             revoked,
-            clocks,
+            confirming: Arc::default(),
             queues: ChannelQueues::default(),
         }
     }
@@ -174,29 +162,24 @@ impl Rest {
             if self.revoked.is_cancelled() {
                 return Err(RestError::Revoked);
             }
-            self.keep_limits_from_a_wrong_clock().await;
-            let until = deadline.min(Instant::now() + ATTEMPT);
-            let call = unless_limited(deadline, Box::pin(call(self.api.clone())));
-            let answer = tokio::time::timeout_at(until, call).await;
-            let failure = match answer {
-                Ok(Ok(Ok(value))) => return Ok(value),
-                Ok(Ok(Err(error))) => Failure::of(what, error),
-                Ok(Err(wait)) => Failure::Refused(RestError::Limited { what, wait }),
+            let call = call(self.api.until(deadline));
+            let mut failure = match timeout_at(deadline, call).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => Failure::of(what, error),
                 Err(_) => Failure::unanswered("no answer in time"),
             };
-            let again = match &failure {
-                Failure::Refused(RestError::Revoked) => {
-                    self.revoked.cancel();
-                    false
+            if let Failure::TokenRefused = failure {
+                if self.token_is_refused().await {
+                    return Err(RestError::Revoked);
                 }
-                Failure::Refused(_) => false,
-                Failure::NotDone(_) | Failure::Limited(_) => true,
-                Failure::Unknown(_) => repeat == Repeat::Safe,
-            };
-            let pause = backoff(attempt - 1, RETRY_LEAST, RETRY_MOST);
-            let pause = match failure {
-                Failure::Limited(wait) => wait + pause,
-                _ => pause,
+                failure = Failure::unanswered("Discord answered 401, and the token is valid");
+            }
+            let pause = backoff(attempt - 1, BACKOFF_MIN, BACKOFF_MAX);
+            let (again, pause) = match &failure {
+                Failure::Refused(_) | Failure::TokenRefused => (false, pause),
+                Failure::NotDone(_) => (true, pause),
+                Failure::Limited(wait) => (true, *wait + pause),
+                Failure::Unknown(_) => (repeat == Repeat::Safe, pause),
             };
             if !again || attempt == ATTEMPTS || Instant::now() + pause >= deadline {
                 return Err(failure.into_error(what, attempt));
@@ -205,57 +188,35 @@ impl Rest {
         }
         unreachable!("attempts are bounded")
     }
-}
 
-impl Rest {
-    /// serenity notes by the wall clock when a rate limit ends. When that clock has been
-    /// set back the end is an hour or a day away, and the route is dead until then: so
-    /// all that is noted is forgotten, and Discord says it again.
-    async fn keep_limits_from_a_wrong_clock(&self) {
-        let now = Clocks::now();
-        let before = std::mem::replace(
-            &mut *self.clocks.lock().unwrap_or_else(PoisonError::into_inner),
-            now,
-        );
-        if before.set_back_by(now)
-            && let Some(limits) = &self.api.http.ratelimiter
-        {
-            tracing::warn!(
-                "the machine's clock was set back; Discord's rate limits are learnt again"
-            );
-            limits.routes().write().await.clear();
+    /// Whether Discord refuses the token also when it is asked once more: a single 401 has come
+    /// from trouble of its own before, and would end the bot until somebody starts it again.
+    async fn token_is_refused(&self) -> bool {
+        let _one_at_a_time = self.confirming.lock().await;
+        if self.revoked.is_cancelled() {
+            return true;
         }
-    }
-}
-
-/// What the two clocks of the machine show at one moment.
-#[derive(Clone, Copy, Debug)]
-struct Clocks {
-    wall: SystemTime,
-    steady: Instant,
-}
-
-impl Clocks {
-    fn now() -> Self {
-        Self {
-            wall: SystemTime::now(),
-            steady: Instant::now(),
+        let deadline = Instant::now() + CONFIRM_TIMEOUT;
+        let api = self.api.until(deadline);
+        let asked = api.send(Request::new(Route::UserMe, LightMethod::Get));
+        let answer = timeout_at(deadline, asked).await;
+        let is_refused = matches!(answer, Ok(Err(CallError::TokenRefused)));
+        if is_refused {
+            self.revoked.cancel();
+        } else {
+            tracing::warn!("Discord answered 401 once, and does not refuse the token");
         }
-    }
-
-    /// Whether the wall clock was set back between the two moments, by more than clocks
-    /// are corrected by without anybody noticing.
-    fn set_back_by(self, later: Self) -> bool {
-        const UNNOTICED: Duration = Duration::from_secs(2);
-        let passed = later.steady.saturating_duration_since(self.steady);
-        later.wall + UNNOTICED < self.wall + passed
+        is_refused
     }
 }
 
 /// A failed attempt, by what is known of the work.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Failure {
     /// Discord's final word.
     Refused(RestError),
+    /// Discord's final word on everything, if it means it.
+    TokenRefused,
     /// Certainly not done.
     NotDone(String),
     /// Not done, and not to be asked for before this is over.
@@ -280,7 +241,6 @@ impl Failure {
                 code,
                 message,
             } => match status.as_u16() {
-                401 if code != INVALID_WEBHOOK_TOKEN => Self::Refused(RestError::Revoked),
                 500.. => Self::Unknown(format!("Discord answered {}", status.as_u16())),
                 status => Self::Refused(RestError::Refused {
                     what,
@@ -289,7 +249,12 @@ impl Failure {
                     message,
                 }),
             },
+            CallError::TokenRefused => Self::TokenRefused,
             CallError::Limited(Some(wait)) => Self::Limited(wait),
+            CallError::OldEdits(wait) => Self::Refused(RestError::Limited {
+                what,
+                wait: wait.unwrap_or(OLD_EDIT_WAIT),
+            }),
             CallError::Limited(None) => Self::NotDone("Discord's rate limit".to_owned()),
             CallError::Unreadable(field) => {
                 let why = format!("Discord's answer was not understood at `{field}`");
@@ -309,9 +274,6 @@ impl Failure {
                 Self::unanswered("no answer in time")
             }
             HttpError::Request(_) => Self::unanswered("the connection broke"),
-            HttpError::RateLimitI64F64 | HttpError::RateLimitUtf8 => {
-                Self::NotDone("Discord's rate limit, in words that were not understood".to_owned())
-            }
             _ => Self::not_understood(what, "the call could not be made"),
         }
     }
@@ -319,44 +281,64 @@ impl Failure {
     fn into_error(self, what: &'static str, attempts: u32) -> RestError {
         let why = match self {
             Self::Refused(error) => return error,
+            Self::TokenRefused => return RestError::Revoked,
             Self::Limited(wait) => return RestError::Limited { what, wait },
             Self::NotDone(why) | Self::Unknown(why) => why,
         };
-        {
-            {
-                let times = if attempts == 1 {
-                    "once".to_owned()
-                } else {
-                    format!("{attempts} times")
-                };
-                RestError::Unreachable(format!("{what} failed, tried {times}: {why}"))
-            }
-        }
+        let times = if attempts == 1 {
+            "once".to_owned()
+        } else {
+            format!("{attempts} times")
+        };
+        RestError::Unreachable(format!("{what} failed, tried {times}: {why}"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+
     use super::*;
 
     #[test]
-    fn only_a_clock_that_was_set_back_is_noticed() {
-        let before = Clocks::now();
-        let passed = Duration::from_mins(10);
-        let later = |wall: SystemTime| Clocks {
-            wall,
-            steady: before.steady + passed,
+    fn what_a_failure_means_for_the_call() {
+        const WHAT: &str = "a call";
+        let refused = |status, code| CallError::Refused {
+            status: StatusCode::from_u16(status).unwrap(),
+            code,
+            message: "why".to_owned(),
         };
-        let right = before.wall + passed;
-        let hour = Duration::from_hours(1);
-        for (wall, noticed) in [
-            (right, false),
-            (right - Duration::from_secs(1), false),
-            (right - Duration::from_secs(3), true),
-            (right - hour, true),
-            (right + hour, false),
+        let no = |status, code| {
+            Failure::Refused(RestError::Refused {
+                what: WHAT,
+                status,
+                code,
+                message: "why".to_owned(),
+            })
+        };
+        let second = Duration::from_secs(1);
+        let limited = |wait| Failure::Refused(RestError::Limited { what: WHAT, wait });
+        for (error, expected) in [
+            (refused(403, 50_013), no(403, 50_013)),
+            (refused(404, -1), no(404, -1)),
+            // An interaction that has grown too old, which says nothing about the bot's token.
+            (refused(401, 50_027), no(401, 50_027)),
+            (CallError::TokenRefused, Failure::TokenRefused),
+            (
+                refused(502, -1),
+                Failure::Unknown("Discord answered 502".to_owned()),
+            ),
+            (CallError::Limited(Some(second)), Failure::Limited(second)),
+            (
+                CallError::Limited(None),
+                Failure::NotDone("Discord's rate limit".to_owned()),
+            ),
+            // Ends at once, however much time there is.
+            (CallError::OldEdits(Some(second)), limited(second)),
+            (CallError::OldEdits(None), limited(OLD_EDIT_WAIT)),
         ] {
-            assert_eq!(before.set_back_by(later(wall)), noticed, "{wall:?}");
+            let said = format!("{error:?}");
+            assert_eq!(Failure::of(WHAT, error), expected, "{said}");
         }
     }
 }

@@ -1,10 +1,9 @@
 //! One queue for each channel that the bot posts in: one message at a time, in fair turns.
 //!
-//! serenity's limiter lets any number of calls through at once when a limit resets, and
-//! answers nobody in particular first. So whoever posts asks for the channel's turn, and sends
-//! while they hold it. No task runs for a queue: a turn that ends is handed on by whoever held
-//! it, also when they were cut off. A channel that nobody posts in takes no memory. Who is next
-//! is decided in `turns`.
+//! The limiter serves calls in the order in which they came, whoever made them. So whoever posts
+//! asks for the channel's turn, and sends while they hold it. No task runs for a queue: a turn
+//! that ends is handed on by whoever held it, also when they were cut off. A channel that nobody
+//! posts in takes no memory. Who is next is decided in `turns`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +36,7 @@ struct Queue {
 
 /// The right to send in a channel. The next in the queue has it when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(in crate::discord) struct Turn {
     queues: ChannelQueues,
     channel: ChannelId,
 }

@@ -1,0 +1,432 @@
+//! One call to Discord's REST API: within the limits and the brake, by our own HTTP client, and
+//! its answer read by us.
+//!
+//! Repeats nothing; that is the policy's work (`mod.rs`). It waits only until the call may be
+//! made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::{Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serenity::http::{LightMethod, Request, Route};
+use tokio::time::Instant;
+
+use super::brake::{Admitted, Brake, PAUSE_MIN, Seen};
+use super::limits::{Lane, Limits, Slot};
+use crate::discord::codes;
+use crate::discord::unreadable::{Unreadable, parse};
+
+/// Time limits of one HTTP exchange.
+pub(in crate::discord) const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(in crate::discord) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Nobody asks for a longer wait in earnest.
+pub(super) const MAX_WAIT: Duration = Duration::from_hours(24);
+
+/// Makes calls until a deadline. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api {
+    shared: Arc<Shared>,
+    deadline: Instant,
+}
+
+struct Shared {
+    client: reqwest::Client,
+    token: SecretString,
+    /// In the place of `https://discord.com`.
+    origin: Option<String>,
+    limits: Limits,
+    brake: Brake,
+}
+
+/// How a call ended that brought nothing.
+#[derive(Debug)]
+pub enum CallError {
+    /// Discord said no.
+    Refused {
+        /// HTTP status.
+        status: StatusCode,
+        /// Discord's JSON error code; -1 without one.
+        code: isize,
+        /// Discord's words.
+        message: String,
+    },
+    /// Discord said 401 to the bot's token.
+    TokenRefused,
+    /// Discord asks to wait, for so long if it says, or would if it were called now.
+    Limited(Option<Duration>),
+    /// Discord admits no more edits of messages that are older than an hour now.
+    OldEdits(Option<Duration>),
+    /// Discord did it, and what it says of that makes no sense.
+    Unreadable(Unreadable),
+    /// Nothing was answered.
+    Failed(serenity::Error),
+}
+
+impl<E: Into<serenity::Error>> From<E> for CallError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What stands in the body of a refusal; all of it may be missing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    code: Value,
+    message: Value,
+    retry_after: Value,
+    global: Value,
+}
+
+/// What a 429 is about, with the wait that it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TooMany {
+    /// Everything that this bot or this address calls.
+    Everything(Option<Duration>),
+    /// Edits of old messages.
+    OldEdits(Option<Duration>),
+    /// What is limited together with this call.
+    Bucket(Option<Duration>),
+}
+
+impl Api {
+    /// Calls with this token through `client`, at Discord or at another origin.
+    pub(in crate::discord) fn new(
+        client: reqwest::Client,
+        token: &SecretString,
+        origin: Option<String>,
+    ) -> Self {
+        let shared = Shared {
+            client,
+            token: format!("Bot {}", token.expose_secret().trim()).into(),
+            origin,
+            limits: Limits::new(),
+            brake: Brake::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            deadline: Instant::now() + HTTP_TIMEOUT,
+        }
+    }
+
+    /// The same for calls that must be made before `deadline`.
+    pub(super) fn until(&self, deadline: Instant) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            deadline,
+        }
+    }
+
+    /// Makes a call and reads what is answered.
+    pub async fn fire<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, CallError> {
+        let answer = self.request(request).await?;
+        let body = answer.bytes().await?;
+        parse(&body).map_err(CallError::Unreadable)
+    }
+
+    /// Makes a call of whose answer nothing is needed: that it was done is all.
+    pub async fn send(&self, request: Request<'_>) -> Result<(), CallError> {
+        self.request(request).await.map(drop)
+    }
+
+    /// The same where the answer is of use, but not needed: null if it makes no sense or never
+    /// comes.
+    pub async fn send_and_look(&self, request: Request<'_>) -> Result<Value, CallError> {
+        let answer = self.request(request).await?;
+        let body = answer.bytes().await.unwrap_or_default();
+        Ok(parse(&body).unwrap_or_default())
+    }
+
+    /// Makes a call; its answer, if Discord did it.
+    pub(in crate::discord) async fn request(
+        &self,
+        request: Request<'_>,
+    ) -> Result<Response, CallError> {
+        let Shared {
+            client,
+            token,
+            origin,
+            ..
+        } = &*self.shared;
+        let lane = lane_of(&request);
+        let request = request.build(client, token.expose_secret(), origin.as_deref())?;
+        let mut request = request.build()?;
+        let agent = HeaderValue::from_static(crate::discord::USER_AGENT);
+        request.headers_mut().insert(USER_AGENT, agent);
+        let (slot, admitted) = self.admitted(&lane).await?;
+        let answer = client.execute(request).await?;
+        let status = answer.status();
+        if status.is_success() {
+            slot.answered(status, answer.headers(), None);
+            admitted.end(Seen::Answered);
+            return Ok(answer);
+        }
+        let headers = answer.headers().clone();
+        // A refusal is one, whatever becomes of its words.
+        let body = answer.bytes().await.unwrap_or_default();
+        Err(self.refused(&lane, slot, admitted, status, &headers, &body))
+    }
+
+    /// Waits until the call may be made.
+    async fn admitted<'a>(&'a self, lane: &'a Lane) -> Result<(Slot<'a>, Admitted), CallError> {
+        let Shared { limits, brake, .. } = &*self.shared;
+        let limited = |wait| CallError::Limited(Some(wait));
+        loop {
+            if !lane.is_answer() {
+                brake.wait(self.deadline).await.map_err(limited)?;
+            }
+            let slot = limits.slot(lane, self.deadline).await.map_err(limited)?;
+            let admitted = if lane.is_answer() {
+                Some(brake.admit_exempt())
+            } else {
+                brake.admit()
+            };
+            // Else the brake was put on meanwhile.
+            if let Some(admitted) = admitted {
+                return Ok((slot, admitted));
+            }
+        }
+    }
+
+    /// What a refusal means, for this call and for others.
+    fn refused(
+        &self,
+        lane: &Lane,
+        slot: Slot<'_>,
+        admitted: Admitted,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> CallError {
+        let refusal = parse::<Refusal>(body);
+        let is_shared = headers
+            .get("x-ratelimit-scope")
+            .is_some_and(|scope| scope == "shared");
+        if matches!(status.as_u16(), 401 | 403) || status == 429 && !is_shared {
+            self.shared.brake.count_invalid();
+        }
+        if status != StatusCode::TOO_MANY_REQUESTS {
+            slot.answered(status, headers, None);
+            admitted.end(if status.is_server_error() {
+                Seen::Nothing
+            } else {
+                Seen::Answered
+            });
+            // With an interaction's token, 401 says something about that one.
+            if status == StatusCode::UNAUTHORIZED && !lane.is_answer() {
+                return CallError::TokenRefused;
+            }
+            return refusal.unwrap_or_default().with(status);
+        }
+        let too_many = too_many(headers, refusal.ok().as_ref());
+        let (seen, bucket_wait) = match too_many {
+            TooMany::Everything(wait) => (Seen::AllRefused(wait), None),
+            TooMany::OldEdits(_) => (Seen::Answered, None),
+            TooMany::Bucket(wait) => (Seen::Answered, wait),
+        };
+        slot.answered(status, headers, bucket_wait);
+        admitted.end(seen);
+        match too_many {
+            TooMany::OldEdits(wait) => CallError::OldEdits(wait),
+            TooMany::Bucket(wait) => CallError::Limited(wait),
+            // No brake holds the next attempt up.
+            TooMany::Everything(wait) if lane.is_answer() => {
+                CallError::Limited(Some(wait.unwrap_or(PAUSE_MIN)))
+            }
+            // The next attempt waits at the brake.
+            TooMany::Everything(_) => CallError::Limited(None),
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lane_of(request: &Request<'_>) -> Lane {
+    let path = request.route_ref().path();
+    let (_, path) = path.split_once("/api/v10").unwrap_or_default();
+    Lane::of(*request.method_ref(), path)
+}
+
+impl Refusal {
+    fn code(&self) -> isize {
+        let code = self
+            .code
+            .as_i64()
+            .and_then(|code| isize::try_from(code).ok());
+        code.unwrap_or(-1)
+    }
+
+    fn with(self, status: StatusCode) -> CallError {
+        CallError::Refused {
+            status,
+            code: self.code(),
+            message: self
+                .message
+                .as_str()
+                .unwrap_or("no reason was given")
+                .to_owned(),
+        }
+    }
+}
+
+/// A call that the guild's audit log gives a reason for: our own words, plain ASCII.
+pub(in crate::discord) fn with_reason<'a>(
+    route: Route<'a>,
+    method: LightMethod,
+    reason: &str,
+) -> Request<'a> {
+    let mut headers = HeaderMap::new();
+    if let Ok(reason) = HeaderValue::from_str(&reason.replace(' ', "%20")) {
+        headers.insert("X-Audit-Log-Reason", reason);
+    }
+    Request::new(route, method).headers(Some(headers))
+}
+
+/// What a 429 is about. One whose body is no JSON is not Discord's own: whatever stands in front
+/// of Discord refuses this machine's address.
+fn too_many(headers: &HeaderMap, refusal: Option<&Refusal>) -> TooMany {
+    let wait = wait(headers, refusal);
+    let Some(refusal) = refusal else {
+        return TooMany::Everything(wait);
+    };
+    let said_by = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
+    if refusal.global == true
+        || said_by("x-ratelimit-global", "true")
+        || said_by("x-ratelimit-scope", "global")
+    {
+        TooMany::Everything(wait)
+    } else if refusal.code() == codes::TOO_MANY_EDITS_OF_OLD_MESSAGES {
+        TooMany::OldEdits(wait)
+    } else {
+        TooMany::Bucket(wait)
+    }
+}
+
+/// How long a 429 asks to wait: the body says it to the millisecond, the header is all that
+/// others in front of Discord send.
+fn wait(headers: &HeaderMap, refusal: Option<&Refusal>) -> Option<Duration> {
+    let header = headers
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok());
+    let header = header.and_then(|text| text.trim().parse().ok());
+    let body = refusal.and_then(|refusal| refusal.retry_after.as_f64());
+    let wait = Duration::try_from_secs_f64(body.or(header)?).ok()?;
+    Some(wait.min(MAX_WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn how_long_to_wait_is_read_wherever_it_stands() {
+        let refusal = |json: Value| -> Refusal { parse(json.to_string().as_bytes()).unwrap() };
+        let headers = |text: Option<&str>| {
+            let value = text.map(|text| ("retry-after".parse().unwrap(), text.parse().unwrap()));
+            value.into_iter().collect::<HeaderMap>()
+        };
+        for (body, header, expected) in [
+            (json!({ "retry_after": 1.5 }), Some("2"), Some(1_500)),
+            (json!({}), Some("8"), Some(8_000)),
+            (json!({}), Some(" 0.5 "), Some(500)),
+            (json!({ "retry_after": "soon" }), Some("8"), Some(8_000)),
+            (json!({}), None, None),
+            (json!({}), Some("Wed, 21 Oct 2026 07:28:00 GMT"), None),
+            (json!({ "retry_after": -1.0 }), None, None),
+            (json!({ "retry_after": 1e300 }), None, None),
+            (json!({ "retry_after": 1e9 }), None, Some(86_400_000)),
+        ] {
+            let wait = wait(&headers(header), Some(&refusal(body.clone())));
+            assert_eq!(
+                wait,
+                expected.map(Duration::from_millis),
+                "{body} {header:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_understood_however_little_it_says() {
+        for (body, code) in [
+            (r#"{"code":50013,"message":"Missing Permissions"}"#, 50_013),
+            (r#"{"message":"401: Unauthorized","code":0}"#, 0),
+            (r#"{"code":"odd","message":[]}"#, -1),
+            ("<html>", -1),
+            ("", -1),
+        ] {
+            let refusal: Refusal = parse(body.as_bytes()).unwrap_or_default();
+            let CallError::Refused { code: read, .. } = refusal.with(StatusCode::FORBIDDEN) else {
+                panic!("a refusal");
+            };
+            assert_eq!(read, code, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_429_says_what_it_is_about() {
+        let second = Some(Duration::from_secs(1));
+        let json = |body: Value| body.to_string();
+        for (body, header, expected) in [
+            (
+                json(json!({ "retry_after": 1 })),
+                None,
+                TooMany::Bucket(second),
+            ),
+            (json(json!({})), None, TooMany::Bucket(None)),
+            (
+                json(json!({ "retry_after": 1 })),
+                Some(("x-ratelimit-scope", "shared")),
+                TooMany::Bucket(second),
+            ),
+            (
+                json(json!({ "retry_after": 1, "global": true })),
+                None,
+                TooMany::Everything(second),
+            ),
+            (
+                json(json!({ "retry_after": 1, "global": false })),
+                Some(("x-ratelimit-global", "true")),
+                TooMany::Everything(second),
+            ),
+            (
+                json(json!({ "retry_after": 1 })),
+                Some(("x-ratelimit-scope", "global")),
+                TooMany::Everything(second),
+            ),
+            (
+                json(json!({ "retry_after": 1, "code": 30_046 })),
+                None,
+                TooMany::OldEdits(second),
+            ),
+            // As Cloudflare bans an address.
+            ("<html>".to_owned(), None, TooMany::Everything(None)),
+            (String::new(), None, TooMany::Everything(None)),
+            (
+                "error code: 1015".to_owned(),
+                Some(("retry-after", "1")),
+                TooMany::Everything(second),
+            ),
+        ] {
+            let headers: HeaderMap = header
+                .into_iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect();
+            let refusal = parse::<Refusal>(body.as_bytes()).ok();
+            let found = too_many(&headers, refusal.as_ref());
+            assert_eq!(found, expected, "{body} {header:?}");
+        }
+    }
+}
