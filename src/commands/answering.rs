@@ -28,6 +28,8 @@ const SETTLE: Duration = Duration::from_millis(800);
 const COMPLETE_ATTEMPTS: u32 = 6;
 const COMPLETE_LEAST: Duration = Duration::from_secs(5);
 const COMPLETE_MOST: Duration = Duration::from_mins(5);
+/// The longest of Discord's limits that is waited for.
+const LONGEST_WAIT: Duration = Duration::from_mins(15);
 
 /// Said when the reason is not the person's business.
 const FAILED: &str = "That did not work; the reason is in the bot's log.";
@@ -106,7 +108,9 @@ impl MessageRef {
             match self.rewrite(rest, reply).await {
                 Ok(()) => return,
                 Err(error) if error.is_away() && attempt < COMPLETE_ATTEMPTS => {
-                    tokio::time::sleep(backoff(attempt, COMPLETE_LEAST, COMPLETE_MOST)).await;
+                    let pause = backoff(attempt, COMPLETE_LEAST, COMPLETE_MOST);
+                    let asked_for = error.wait().unwrap_or_default().min(LONGEST_WAIT);
+                    tokio::time::sleep(pause.max(asked_for)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "an answer could not be completed; what it was about is done");

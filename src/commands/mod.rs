@@ -16,6 +16,7 @@ mod person;
 mod pressed;
 mod privacy;
 mod profiles;
+mod progress;
 mod rank;
 mod ranks;
 mod remove_all_names;

@@ -5,10 +5,11 @@
 //! asked for one role after the other. Cut off anywhere, the same command goes on where it was.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::answering::MessageRef;
 use super::naming::{Scene, roles_and_reach};
+use super::progress::ProgressPace;
 use super::rights::guild_roles;
 use super::{Data, Error, sentence_for};
 use crate::discord::buttons::{self, Look, Wish};
@@ -22,8 +23,6 @@ use crate::store::{self, role_deletion};
 
 /// How long the database may take to read or forget a role.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the answer says how far it is.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
 /// The longest of Discord's rate limits that is waited for.
 const LONGEST_LIMIT: Duration = Duration::from_mins(2);
 /// Characters of a list of roles in an answer; of more roles only the number is said.
@@ -230,15 +229,15 @@ impl Deletion {
         answer: &MessageRef,
     ) -> Self {
         let mut deletion = Self::default();
-        let mut said_at = Instant::now();
+        let mut pace = ProgressPace::start();
         for (done, role) in roles.iter().enumerate() {
-            if said_at.elapsed() >= PROGRESS_INTERVAL {
-                said_at = Instant::now();
+            if pace.is_due() {
                 let so_far = format!("One moment … {done} of {} roles are done.", roles.len());
                 let told = answer.rewrite(&scene.data.rest, &Reply::text(so_far)).await;
                 if let Err(error) = told {
                     tracing::debug!(%error, "an answer could not say how far it is");
                 }
+                pace.edited();
             }
             match delete(scene, role, reach).await {
                 Ok(Deleted::Gone) => {

@@ -1,18 +1,12 @@
 //! `/verify_roles`: puts everyone's level roles right now, and shows how far it is.
 
-use std::time::Duration;
-
 use super::answering::answer_at;
+use super::progress::ProgressPace;
 use super::rights::Right;
 use super::{Context, Error, Manual};
 use crate::discord::reply::Reply;
 use crate::leveling::Grouped;
 use crate::roles::{Progress, Report};
-
-/// How far apart the answer is rewritten: less and less often, since Discord allows few edits of
-/// a message that is older than an hour.
-const REWRITE_LEAST: Duration = Duration::from_secs(3);
-const REWRITE_MOST: Duration = Duration::from_mins(2);
 
 /// The longest explanation that is repeated here, in characters: a message has 2,000.
 const WHY: usize = 1_200;
@@ -29,11 +23,11 @@ pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let (rest, verifications) = (&ctx.data().rest, &ctx.data().setting.verifications);
     let made = verifications.made();
     tokio::pin!(made);
-    let (mut shown, mut pause) = (Progress::default(), REWRITE_LEAST);
+    let (mut shown, mut pace) = (Progress::default(), ProgressPace::start());
     let outcome = loop {
         tokio::select! {
             outcome = &mut made => break outcome,
-            () = tokio::time::sleep(pause) => {}
+            () = pace.wait() => {}
         }
         let progress = verifications.progress();
         if std::mem::replace(&mut shown, progress) != progress {
@@ -41,8 +35,8 @@ pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
             if let Err(error) = answer.rewrite(rest, &reply).await {
                 tracing::debug!(%error, "how far the verification is could not be shown");
             }
-            pause = (pause * 2).min(REWRITE_MOST);
         }
+        pace.edited();
     };
     let sentence = outcome.map_or_else(say_failure, |report| say_report(&report));
     answer.complete(rest, &Reply::text(sentence)).await;
