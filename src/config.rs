@@ -383,7 +383,7 @@ pub struct Discord {
     #[arg(long = "token-file", env = "WALLE_TOKEN_FILE", hide_env_values = true, value_parser = path())]
     token_file: Option<PathBuf>,
     /// REST origin: another https:// origin is used as Discord itself, an http:// one as
-    /// a proxy that keeps the rate limits
+    /// a proxy in front of it
     #[arg(
         long = "discord-api",
         env = "WALLE_DISCORD_API",
@@ -439,7 +439,7 @@ impl Discord {
 pub enum Origin {
     /// Discord, or a host that is used exactly as Discord is: by its host and port.
     Discord { host: String, port: u16 },
-    /// A proxy that keeps the rate limits by itself, by its URL without a path.
+    /// A proxy in front of Discord, by its URL without a path.
     Proxy(String),
 }
 
