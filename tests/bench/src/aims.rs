@@ -11,6 +11,8 @@ use crate::table::Unit;
 pub const LOAD_KNOWN: Aim = LOAD;
 /// Messages of users whom the bot does not know.
 pub const LOAD_NEW: Aim = LOAD;
+/// The same, beside a client with the gateway that the bot had before.
+pub const LOAD_KNOWN_BESIDE_SERENITY: Aim = LOAD;
 /// From another bot's end to a session of our own.
 pub const TAKEOVER: Aim = Aim {
     figure: Figure::Ours(Unit::Seconds),

@@ -6,12 +6,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum as _;
 use discord_sim::Sim;
 use fault_lab::{Signal, send_signal};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::counter::Library;
 use crate::cpu;
 use crate::database::Scratch;
 
@@ -45,9 +47,12 @@ impl Client {
     }
 
     /// A client that counts this many messages, then says so.
-    pub fn counting(sim: &Sim, messages: usize) -> anyhow::Result<Self> {
+    pub fn counting(sim: &Sim, library: Library, messages: usize) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["count", &messages.to_string()]);
+        let library = library
+            .to_possible_value()
+            .context("every library has a name")?;
+        command.args(["count", library.get_name(), &messages.to_string()]);
         Self::start(command, sim)
     }
 

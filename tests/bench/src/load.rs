@@ -11,6 +11,7 @@ use discord_sim::{FloodReport, Sim, World};
 use crate::Effort;
 use crate::aims;
 use crate::bot::Client;
+use crate::counter::Library;
 use crate::database::Scratch;
 use crate::measure::{Pair, median, rate};
 use crate::table::{Row, Unit, progress};
@@ -30,47 +31,65 @@ struct Flooded {
     postgres: Option<Duration>,
 }
 
-/// A round: the bot, and the counting client just before it.
-type Round = (Flooded, Flooded);
+/// What one round has measured, in this order.
+struct Round {
+    serenity: Flooded,
+    twilight: Flooded,
+    known: Flooded,
+    new: Flooded,
+}
 
 /// Measures authors who are known, then authors who are not.
 pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
     let messages = effort.pick(100_000, 20_000);
     let rounds = effort.pick(7, 3);
     let mut database = Scratch::make().await?;
-    let (mut known, mut new) = (Vec::new(), Vec::new());
+    let mut measured = Vec::new();
     for round in 1..=rounds {
         progress(&format!(
             "load: round {round} of {rounds}, {messages} messages"
         ));
-        for (of, is_known) in [(&mut known, true), (&mut new, false)] {
-            let counted = count(messages).await?;
-            of.push((bot(&mut database, messages, is_known).await?, counted));
-        }
+        measured.push(Round {
+            serenity: count(Library::Serenity, messages).await?,
+            twilight: count(Library::Twilight, messages).await?,
+            known: bot(&mut database, messages, true).await?,
+            new: bot(&mut database, messages, false).await?,
+        });
     }
     database.remove().await?;
+    let known: Measured = ("known users, each with another name", |round| round.known);
+    let new: Measured = ("new users", |round| round.new);
+    let serenity: Measured = ("a serenity client that only counts them", |round| {
+        round.serenity
+    });
+    let twilight: Measured = ("a twilight client that only counts them", |round| {
+        round.twilight
+    });
     Ok(vec![
-        row("known users, each with another name", &known).aim(aims::LOAD_KNOWN),
-        row("new users", &new).aim(aims::LOAD_NEW),
+        row(&measured, known, twilight).aim(aims::LOAD_KNOWN),
+        row(&measured, new, twilight).aim(aims::LOAD_NEW),
+        row(&measured, known, serenity).aim(aims::LOAD_KNOWN_BESIDE_SERENITY),
     ])
 }
 
-fn row(who: &str, rounds: &[Round]) -> Row {
-    let rates: Vec<_> = rounds
+/// Whose messages, or which client; and what a round has measured of it.
+type Measured = (&'static str, fn(&Round) -> Flooded);
+
+fn row(rounds: &[Round], (who, ours): Measured, (client, reference): Measured) -> Row {
+    let rates = rounds
         .iter()
-        .map(|(ours, counted)| (ours.rate, counted.rate))
-        .collect();
+        .map(|round| (ours(round).rate, reference(round).rate));
     let cpu = format!(
         "bot {}, Postgres {}; reference {}",
-        usual_cpu(rounds.iter().map(|(ours, _)| ours.client)),
-        usual_cpu(rounds.iter().map(|(ours, _)| ours.postgres)),
-        usual_cpu(rounds.iter().map(|(_, counted)| counted.client)),
+        usual_cpu(rounds.iter().map(|round| ours(round).client)),
+        usual_cpu(rounds.iter().map(|round| ours(round).postgres)),
+        usual_cpu(rounds.iter().map(|round| reference(round).client)),
     );
     Row::new(
         format!("load, messages of {who}"),
         Unit::PerSecond,
-        Pair::of(&rates),
-        "a serenity client that only counts them",
+        Pair::of(&rates.collect::<Vec<_>>()),
+        client,
     )
     .cpu(cpu)
 }
@@ -87,9 +106,9 @@ fn each(before: Option<Duration>, after: Option<Duration>, messages: u32) -> Opt
     Some(after?.saturating_sub(before?) / messages)
 }
 
-async fn count(messages: u32) -> anyhow::Result<Flooded> {
+async fn count(library: Library, messages: u32) -> anyhow::Result<Flooded> {
     let sim = start_sim().await?;
-    let mut client = Client::counting(&sim, messages as usize)?;
+    let mut client = Client::counting(&sim, library, messages as usize)?;
     client.connected(&sim).await?;
     calm_down().await;
     let (before, started) = (client.cpu(), Instant::now());

@@ -171,10 +171,10 @@ async fn postgres(database: &mut Scratch, rounds: u32) -> anyhow::Result<Row> {
         ));
         database.admit(false).await?;
         sim.advance(Duration::from_secs(61));
-        let kept = client.log().matches("kept and tried again").count();
+        let kept = client.log().matches("keeping it and trying again").count();
         let said = sim.say(sim.user("alice"), sim.channel("general"), "hello");
         until("the bot to notice", || {
-            client.log().matches("kept and tried again").count() > kept
+            client.log().matches("keeping it and trying again").count() > kept
         })
         .await?;
         database.admit(true).await?;
