@@ -13,23 +13,23 @@ ulimit -c 0
 usage() {
     cat <<'EOF'
 ./run_walle.sh [--fixtures DIR]   set up and run the bot
-./run_walle.sh deploy             put a new version in the place of the bot that runs, wherever that is: it goes on
-                                  until the new one stands by, then ends; the new one stays in this terminal
+./run_walle.sh deploy             replace the running bot, on any machine, with this version: the old one goes on
+                                  until the new one is ready, then stops; the new one stays in this terminal
 ./run_walle.sh verify-roles [--dry-run] [--json]
-                                  put everyone's level roles right while no bot runs, or only print what would change
-./run_walle.sh listen             only note whose name or avatar changes; may run beside the bot, or while it is away
+                                  correct everyone's level roles while no bot runs, or only print what would change
+./run_walle.sh listen             only note whose name or avatar changes; may run beside the bot, or while it is down
 ./run_walle.sh sandbox            try it: the bot in a made-up guild, in this terminal, without Discord
 ./run_walle.sh test [ARGS]        run all tests (ARGS go to `cargo test`; then the shell checks are left out)
 ./run_walle.sh bench [PART…]      run the benchmarks, or some parts of them (--help: which, and how long each takes)
-./run_walle.sh chaos [ARGS]       play a day to the bot while everything fails, in 50 ways (--seeds N: in N ways;
-                                  --seed S: in this one; --help: more)
+./run_walle.sh chaos [ARGS]       play a simulated day to the bot while everything around it fails, in 50 ways
+                                  (--seeds N: in N ways; --seed S: only this one; --help: more)
 ./run_walle.sh database COMMAND…  run COMMAND with DATABASE_URL pointing to the bot's database, and Postgres'
                                   own programs on the PATH: psql, pg_dump, pg_restore (see the README)
 ./run_walle.sh test-database COMMAND…   run COMMAND with DATABASE_URL pointing to the tests' database
 ./run_walle.sh --help             this text
 
 It needs Rust, a C compiler and Postgres 13 or newer; the tests and the chaos need libfaketime too. Root gets
-all but Rust installed with apt-get; anyone else is told once what to type.
+all but Rust installed with apt-get; everyone else is told once what to type.
 
 --fixtures DIR   fill a fresh database with DIR/*.json, as written by the Python bot's
                  `manage.py dumpdata`. A database that has users is left as it is. The made-up users of
@@ -82,7 +82,7 @@ main() {
         database) on_the_database "${@:2}" ;;
         test-database) on_the_test_database "${@:2}" ;;
         -h | --help | help) usage ;;
-        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, verify-roles, listen, sandbox, test, bench or chaos after it; ./run_walle.sh --help explains them." ;;
+        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, verify-roles, listen, sandbox, test, bench, chaos or database after it; ./run_walle.sh --help explains them." ;;
     esac
 }
 
@@ -161,7 +161,7 @@ run_the_sandbox() {
     wait -n -p ended "$sim" "$bot" || code=$?
     if [[ $ended == "$bot" ]] && kill -0 "$sim" 2>/dev/null; then
         show_log "$state/bot.log"
-        fail "$((code ? code : 1))" "The bot ended by itself (exit code $code): its last words are above."
+        fail "$((code ? code : 1))" "The bot ended by itself (exit code $code): its last log lines are above."
     fi
     code=0
     finish "$sim" || code=$?
@@ -288,7 +288,7 @@ read_settings() {
         fi
         case $key in
             WALLE_* | DATABASE_URL | RUST_LOG | RUST_BACKTRACE) [[ -v $key ]] || export "$key=$value" ;;
-            *) say "$file: $key is no setting of wall_e and is ignored." ;;
+            *) say "$file: wall_e has no setting $key; it is ignored." ;;
         esac
     done <"$file"
 }
@@ -386,7 +386,7 @@ reach_database() {
 unknown_settings() {
     local name
     for name in "${!WALLE_@}"; do
-        grep -q "env = \"$name\"" src/config.rs || echo " ($name is set, but that is no setting of wall_e.)"
+        grep -q "env = \"$name\"" src/config.rs || echo " ($name is set, but wall_e has no such setting.)"
     done
 }
 
@@ -433,7 +433,7 @@ need_timezone() {
     fi
     on_a_terminal && is_first_start || return 0
     machine=$(timezone_of_machine)
-    echo "The time zone of your server, in which a day of XP begins at midnight:" >&2
+    echo "The time zone of your server; a day of XP begins at midnight there:" >&2
     while :; do
         read -rp "Time zone [$machine]: " answer || fail 2 "No time zone was chosen: start this again."
         # As the list has it, however it was typed.
@@ -531,7 +531,7 @@ listed() {
 install() {
     local no_cluster=/etc/postgresql-common/createcluster.d/wall_e.conf installed=0
     ((EUID == 0)) && command -v apt-get >/dev/null || return 1
-    say "Installing $* with apt-get: half a minute, as a rule."
+    say "Installing $* with apt-get; this usually takes half a minute."
     # Debian would make and start a cluster of its own on port 5432, which nobody asked for.
     mkdir -p "${no_cluster%/*}"
     echo 'create_main_cluster = false' >"$no_cluster"
@@ -568,7 +568,7 @@ build() {
         say "Building what has changed."
     else
         need_disk 2000
-        say "Building wall_e and all it depends on: about five minutes on two cores the first time$([[ $profile == dev ]] || echo ', more as it is optimised')."
+        say "Building wall_e and its dependencies: about five minutes on two cores the first time$([[ $profile == dev ]] || echo ', longer for this optimised build')."
     fi
     # A build runs code of every dependency: it gets no secrets, and a daemon it may leave behind no locks.
     run env -u WALLE_TOKEN -u DATABASE_URL cargo build --locked --profile "$profile" "${@:2}" ||
@@ -579,7 +579,7 @@ build() {
 need_disk() {
     local free
     free=$(df --output=avail --block-size=1M . 2>/dev/null | tail -n 1) || return 0
-    ((free >= $1)) || fail 1 "The build needs about $1 MB of disk, and $((free)) MB are free here: make room, then start this again."
+    ((free >= $1)) || fail 1 "The build needs about $1 MB of disk, and $((free)) MB are free here: free some space, then start this again."
 }
 
 # --- The sandbox's parts -----------------------------------------------------------------------------
@@ -661,7 +661,7 @@ open_cluster() {
     unset "${!PG@}"
     find_home "$1"
     exec 8>>"$home/lock" 9>>"$home/users"
-    flock -w 300 8 || fail 17 "Another start of $home has not finished for five minutes; end that one first."
+    flock -w 300 8 || fail 17 "Another start has been busy with $home for five minutes; end that one first."
     flock -s 9
     cluster_open=yes
     choose_socket
@@ -752,11 +752,11 @@ set_aside_half_made() {
     [[ -e $home/data ]] && ! finished || return 0
     for database in "$home"/data/base/*; do
         [[ ${database##*/} =~ ^[0-9]{5,}$ && ${database##*/} -ge 16384 ]] || continue
-        fail 17 "$home/data is damaged (PG_VERSION or global/pg_control is gone) but holds databases: restore a backup, or move the directory away to begin anew."
+        fail 17 "$home/data is damaged (PG_VERSION or global/pg_control is gone) but holds databases: restore a backup, or move the directory away to start over."
     done
     aside=$home/half-made.$(date +%Y%m%d-%H%M%S).$$
     mv -T "$home/data" "$aside"
-    say "A half-made cluster was found; it is now $aside, and a new one is made."
+    say "An unfinished cluster was found and moved to $aside; a new one is made."
 }
 
 finished() { [[ -s $home/data/PG_VERSION && -s $home/data/global/pg_control ]]; }
@@ -789,7 +789,7 @@ start_server() {
         fi
     done
     show_log "$home/server.log"
-    fail 17 "Postgres did not start from $home/data: its last words are above."
+    fail 17 "Postgres did not start from $home/data: its last log lines are above."
 }
 
 answers() {

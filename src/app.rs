@@ -21,23 +21,23 @@ use crate::config;
 use crate::discord::Rest;
 use crate::discord::avatar_channel::AvatarChannel;
 use crate::discord::cdn::Cdn;
-use crate::discord::client::{self, Client};
 use crate::discord::council::Council;
 use crate::discord::gateway::Gateway;
 use crate::discord::history::ReadingMemory;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::member_states::MemberStates;
 use crate::discord::message_gate::MessageGate;
-use crate::discord::overheard::Overheard;
 use crate::discord::right_roles::RightRoles;
 use crate::discord::role_calls::RoleCalls;
 use crate::discord::time::{DiscordTime, TimeKeeper};
+use crate::discord::{client, gateway};
 use crate::error::Stop;
 use crate::import;
 use crate::import::level_names::ChosenNames;
 use crate::leveling::{GuildId, UserId};
+use crate::listeners::Listeners;
 use crate::listeners::onlooker::Onlooker;
-use crate::listeners::{Listeners, unknown::Unknown};
+use crate::listeners::unreadable::Unparsed;
 use crate::profiles::{self, Actives, Copies, CopyState, Links, Lurkers, Sightings};
 use crate::roles::{self, Members, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
 use crate::store::lease::{self, Lease, Standby};
@@ -71,15 +71,11 @@ const DATABASE_AWAY: Duration = Duration::from_secs(2);
 /// that has lost commits is no reason to stay down: everything ends in order and starts
 /// over from what the database holds, when it lets itself be used again, and the history
 /// gives the rest.
-pub async fn run(
-    mut settings: config::Run,
-    overheard: Overheard,
-    cancel: CancellationToken,
-) -> Result<(), Stop> {
+pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result<(), Stop> {
     let mut starts = 0;
     loop {
         let started = Instant::now();
-        let pause = match Box::pin(run_once(settings.clone(), overheard.clone(), &cancel)).await {
+        let pause = match Box::pin(run_once(settings.clone(), &cancel)).await {
             Err(stop) if cancel.is_cancelled() => return Err(stop),
             Err(Stop::Rewound) => {
                 if started.elapsed() > HEALTHY {
@@ -114,11 +110,7 @@ pub async fn run(
     }
 }
 
-async fn run_once(
-    settings: config::Run,
-    overheard: Overheard,
-    cancel: &CancellationToken,
-) -> Result<(), Stop> {
+async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(), Stop> {
     let guild = settings.guild.id()?;
     let token = settings.discord.token()?;
     let names = ChosenNames::read(&settings.level_names, &import::curve()?);
@@ -142,22 +134,23 @@ async fn run_once(
     let lease = lease.cancel_when_asked_to_end(cancel.clone());
     // Beats from here on: whatever follows may take long, and is not a sign of death.
     let mut running = Running::start(database.clone(), lease);
-    let starting = build(&database, watermark, guild, token, settings, overheard);
+    let background = running.background.clone();
+    let starting = build(&database, background, watermark, guild, token, settings);
     let ready = tokio::select! {
         ready = starting => ready.map(Some),
         stop = running.failed() => Err(stop),
         () = cancel.cancelled() => Ok(None),
     };
-    let (result, gateway) = match ready {
+    let result = match ready {
         Ok(Some(ready)) => running.connect(ready, cancel).await,
-        Ok(None) => (Ok(()), None),
-        Err(stop) => (Err(stop), None),
+        Ok(None) => Ok(()),
+        Err(stop) => Err(stop),
     };
     tracing::info!("shutting down");
-    let ended = timeout(SHUTDOWN, running.end(gateway)).await;
+    let ended = timeout(SHUTDOWN, running.end()).await;
     result.and(ended.unwrap_or_else(|_| {
         Err(Stop::Other(anyhow!(
-            "the end took too long and was cut short"
+            "shutdown took too long and was cut short"
         )))
     }))
 }
@@ -166,10 +159,9 @@ async fn run_once(
 struct Ready {
     engine: Engine,
     tasks: Tasks,
-    client: Client,
+    gateway: Gateway,
+    listeners: Listeners,
     stops: mpsc::Receiver<Stop>,
-    revoked: CancellationToken,
-    under_way: TaskTracker,
 }
 
 /// Loads what is needed and wires it up; nothing of it runs yet.
@@ -179,14 +171,21 @@ struct Ready {
 )]
 async fn build(
     database: &Database,
+    background: Background,
     watermark: Watermark,
     guild: GuildId,
     token: SecretString,
     settings: config::Run,
-    overheard: Overheard,
 ) -> Result<Ready, Stop> {
-    let revoked = CancellationToken::new();
+    let Background {
+        tasks: background,
+        end_tasks,
+        under_way,
+        revoked,
+    } = background;
     let rest = client::rest(&settings.discord, &token, revoked.clone())?;
+    let bot = gateway::who_are_we(&rest).await?;
+    tracing::info!(name = bot.name, "Discord knows the bot");
     // Before anything is told by a time.
     let time = DiscordTime::default();
     time.find(&rest).await?;
@@ -215,7 +214,6 @@ async fn build(
         Arc::clone(&outbox_filled),
     );
     let gate = MessageGate::new(time.clone(), inbox.clone());
-    let under_way = TaskTracker::new();
     let (stop, stops) = mpsc::channel(4);
     let known_guild = KnownGuild::new(rest.clone(), guild);
     let right_roles =
@@ -263,8 +261,9 @@ async fn build(
     );
     let look_at_members = Members::new(news, verifications.clone());
     let role_work_filled = Arc::new(Notify::new());
-    let commands = Arc::new(Commands::new(Setting {
+    let commands = Commands::new(Setting {
         guild,
+        bot: bot.id,
         prefix: settings.prefix.clone(),
         known_guild: known_guild.clone(),
         rights: Rights::new(right_roles.clone()),
@@ -278,10 +277,12 @@ async fn build(
         database: database.clone(),
         time: time.clone(),
         rest: rest.clone(),
-        under_way: under_way.clone(),
-    }));
+        under_way,
+    })
+    .await?;
     let listeners = Listeners {
         guild,
+        bot: bot.id,
         xp: Arc::clone(&xp),
         inbox: inbox.clone(),
         gate: gate.clone(),
@@ -291,26 +292,17 @@ async fn build(
         verifications: verifications.clone(),
         book: book.clone(),
         known_guild: known_guild.clone(),
-        commands: Arc::clone(&commands),
+        commands,
         council: Arc::clone(&council),
         rest: rest.clone(),
         looked_for_old_commands: Arc::default(),
         said_ready: Arc::default(),
         stop,
-        unknown: Unknown::default(),
+        unparsed: Unparsed::default(),
+        tasks: background,
+        end: end_tasks,
     };
-    let client = Client::new(
-        settings.discord,
-        token,
-        listeners,
-        move |client| {
-            let commands = Arc::clone(&commands);
-            Box::pin(async move { commands.attach(client).await })
-        },
-        rest.clone(),
-        overheard,
-    )
-    .await?;
+    let gateway = Gateway::new(token, rest.clone());
     let tasks = Tasks {
         time: time.clone(),
         time_keeper: TimeKeeper {
@@ -426,10 +418,9 @@ async fn build(
     Ok(Ready {
         engine,
         tasks,
-        client,
+        gateway,
+        listeners,
         stops,
-        revoked,
-        under_way,
     })
 }
 
@@ -519,25 +510,21 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
                 outcome
             }
             _ = &mut keeping => Some(Err(Stop::Other(anyhow!(
-                "a bot was started meanwhile and goes on with it"
+                "a bot was started meanwhile; it does the rest"
             )))),
         }
     };
     database.close().await;
     outcome.unwrap_or_else(|| {
         Err(Stop::Other(anyhow!(
-            "the verification was interrupted; it can be repeated without harm"
+            "interrupted; you can run it again safely"
         )))
     })
 }
 
 /// Only marks whose profile has changed, until `cancel`: what a bot that is away would learn at
 /// its next session only. May run beside one.
-pub async fn listen(
-    settings: config::Listen,
-    overheard: Overheard,
-    cancel: CancellationToken,
-) -> Result<(), Stop> {
+pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Result<(), Stop> {
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = open_database(&settings.database).await?;
     let xp = Arc::new(load(&database).await?);
@@ -547,6 +534,7 @@ pub async fn listen(
         guild,
         sightings: sightings.with_strangers(),
         stop,
+        unparsed: Unparsed::default(),
     };
     let register = profiles::Register {
         database: database.clone(),
@@ -554,28 +542,24 @@ pub async fn listen(
         filled: Arc::default(),
     };
     let rest = client::rest(&settings.discord, &token, revoked.clone())?;
-    let client = Client::new(
-        settings.discord,
-        token,
-        listener,
-        |_| Box::pin(async {}),
-        rest,
-        overheard,
-    )
-    .await?;
+    let gateway = Gateway::new(token, rest);
     let registering = tokio::spawn(async move { register.run(&mut seen).await });
-    let Some(mut gateway) = client.connect(&cancel).await? else {
-        return Ok(());
-    };
+    let end_reading = CancellationToken::new();
+    let on_event = move |kind: &str, text: &str| listener.on_event(kind, text);
+    let mut reading = tokio::spawn(read(gateway, on_event, end_reading.clone()));
     let result = tokio::select! {
         () = cancel.cancelled() => Ok(()),
-        stop = gateway.ended() => Err(stop),
+        ended = &mut reading => ended.unwrap_or_else(|error| {
+            Err(Stop::Other(anyhow::Error::new(error).context("the gateway's reader has died")))
+        }),
         Some(stop) = stops.recv() => Err(stop),
         () = revoked.cancelled() => Err(Stop::TokenRefused),
     };
-    let _ = timeout(CLOSE_GATEWAY, gateway.close()).await;
-    // With the gateway goes the last who could tell anything: then all is written.
-    let _ = timeout(LET_GO, gateway.join()).await;
+    end_reading.cancel();
+    if !reading.is_finished() {
+        // With the reader goes the last who could tell anything: then all is written.
+        let _ = timeout(CLOSE_GATEWAY, &mut reading).await;
+    }
     let _ = timeout(SAVE_XP, registering).await;
     let _ = timeout(LET_GO, database.close()).await;
     result
@@ -593,7 +577,7 @@ pub async fn import(settings: &config::Import, cancel: CancellationToken) -> Res
     database.close().await;
     let interrupted = || {
         Err(anyhow!(
-            "the import was interrupted; it has changed everything or nothing, and can be repeated without harm"
+            "interrupted; the import changed either everything or nothing, and you can run it again safely"
         ))
     };
     report.unwrap_or_else(interrupted).map_err(Stop::Other)
@@ -627,7 +611,39 @@ async fn open_database(settings: &config::DatabaseUrl) -> Result<Database, Stop>
     Ok(database)
 }
 
-/// What runs beside the gateway.
+/// Hands on events, one after the other, until `end` or until the connection cannot come back.
+async fn read(
+    mut gateway: Gateway,
+    on_event: impl Fn(&str, &str),
+    end: CancellationToken,
+) -> Result<(), Stop> {
+    let reading = async {
+        loop {
+            match gateway.next().await {
+                Ok(frame) => on_event(frame.kind(), frame.data()),
+                Err(stop) => return stop,
+            }
+        }
+    };
+    if let Some(stop) = end.run_until_cancelled(reading).await {
+        return Err(stop);
+    }
+    gateway.close().await;
+    Ok(())
+}
+
+/// What tasks live by. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+struct Background {
+    tasks: TaskTracker,
+    end_tasks: CancellationToken,
+    /// Commands that are being answered.
+    under_way: TaskTracker,
+    /// Cancelled when Discord refuses the token.
+    revoked: CancellationToken,
+}
+
+/// What runs, and in which order it ends.
 struct Running {
     database: Database,
     lease: JoinHandle<Option<Lost>>,
@@ -635,10 +651,10 @@ struct Running {
     /// Once started; emptied when its end has been seen.
     engine: Option<JoinHandle<Result<(), Lost>>>,
     end_engine: CancellationToken,
-    tasks: TaskTracker,
-    end_tasks: CancellationToken,
-    revoked: CancellationToken,
-    under_way: TaskTracker,
+    /// The gateway's reader, likewise.
+    reading: Option<JoinHandle<Result<(), Stop>>>,
+    end_reading: CancellationToken,
+    background: Background,
 }
 
 impl Running {
@@ -650,41 +666,35 @@ impl Running {
             end_lease,
             engine: None,
             end_engine: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            end_tasks: CancellationToken::new(),
-            revoked: CancellationToken::new(),
-            under_way: TaskTracker::new(),
+            reading: None,
+            end_reading: CancellationToken::new(),
+            background: Background::default(),
         }
     }
 
-    /// Starts the rest and connects, until the end; why it came, and the gateway to close.
-    async fn connect(
-        &mut self,
-        ready: Ready,
-        cancel: &CancellationToken,
-    ) -> (Result<(), Stop>, Option<Gateway>) {
+    /// Starts the rest and connects, until the end; why it came.
+    async fn connect(&mut self, ready: Ready, cancel: &CancellationToken) -> Result<(), Stop> {
         let Ready {
             engine,
             tasks,
-            client,
-            stops,
-            revoked,
-            under_way,
+            gateway,
+            listeners,
+            mut stops,
         } = ready;
+        let Background {
+            tasks: tracker,
+            end_tasks,
+            ..
+        } = &self.background;
         self.engine = Some(tokio::spawn(engine.run(self.end_engine.clone())));
-        (self.revoked, self.under_way) = (revoked, under_way);
-        tasks.spawn(&self.tasks, &self.end_tasks);
-        let connected = tokio::select! {
-            connected = client.connect(cancel) => connected,
+        tasks.spawn(tracker, end_tasks);
+        let on_event = move |kind: &str, text: &str| listeners.on_event(kind, text);
+        let reading = read(gateway, on_event, self.end_reading.clone());
+        self.reading = Some(tokio::spawn(reading));
+        tokio::select! {
+            () = cancel.cancelled() => Ok(()),
+            Some(stop) = stops.recv() => Err(stop),
             stop = self.failed() => Err(stop),
-        };
-        match connected {
-            Ok(Some(mut gateway)) => (
-                self.until_the_end(&mut gateway, stops, cancel).await,
-                Some(gateway),
-            ),
-            Ok(None) => (Ok(()), None),
-            Err(stop) => (Err(stop), None),
         }
     }
 
@@ -696,50 +706,45 @@ impl Running {
                 Ok(Ok(())) => Stop::Other(anyhow!("the engine has ended although nobody asked it to")),
                 Err(error) => Stop::Other(anyhow::Error::new(error).context("the engine has died")),
             },
+            ended = ended(&mut self.reading) => match ended {
+                Ok(Err(stop)) => stop,
+                Ok(Ok(())) => Stop::Other(anyhow!("the gateway was closed although nobody asked for it")),
+                Err(error) => Stop::Other(anyhow::Error::new(error).context("the gateway's reader has died")),
+            },
             ended = &mut self.lease => match ended {
                 Ok(Some(lost)) => lost.into(),
                 Ok(None) => Stop::Other(anyhow!("the lease was given back although nobody asked for it")),
                 Err(error) => Stop::Other(anyhow::Error::new(error).context("the lease's keeper has died")),
             },
-            () = self.revoked.cancelled() => Stop::TokenRefused,
-        }
-    }
-
-    async fn until_the_end(
-        &mut self,
-        gateway: &mut Gateway,
-        mut stops: mpsc::Receiver<Stop>,
-        cancel: &CancellationToken,
-    ) -> Result<(), Stop> {
-        tokio::select! {
-            () = cancel.cancelled() => Ok(()),
-            stop = gateway.ended() => Err(stop),
-            Some(stop) = stops.recv() => Err(stop),
-            stop = self.failed() => Err(stop),
+            () = self.background.revoked.cancelled() => Stop::TokenRefused,
         }
     }
 
     /// Takes nothing more, answers who waits, saves what is in hand, lets go.
-    async fn end(mut self, gateway: Option<Gateway>) -> Result<(), Stop> {
-        if let Some(gateway) = &gateway {
-            let _ = timeout(CLOSE_GATEWAY, gateway.close()).await;
+    async fn end(mut self) -> Result<(), Stop> {
+        self.end_reading.cancel();
+        if let Some(reading) = &mut self.reading {
+            let _ = timeout(CLOSE_GATEWAY, reading).await;
         }
-        self.end_tasks.cancel();
-        self.tasks.close();
-        self.under_way.close();
-        let _ = timeout(ANSWER_COMMANDS, self.under_way.wait()).await;
+        let Background {
+            tasks,
+            end_tasks,
+            under_way,
+            ..
+        } = &self.background;
+        end_tasks.cancel();
+        tasks.close();
+        under_way.close();
+        let _ = timeout(ANSWER_COMMANDS, under_way.wait()).await;
         self.end_engine.cancel();
         let saved = match &mut self.engine {
             Some(engine) => timeout(SAVE_XP, engine).await,
             None => Ok(Ok(Ok(()))),
         };
-        self.tasks.wait().await;
+        tasks.wait().await;
         self.end_lease.cancel();
         if !self.lease.is_finished() {
             let _ = timeout(LET_GO, &mut self.lease).await;
-        }
-        if let Some(gateway) = gateway {
-            let _ = timeout(LET_GO, gateway.join()).await;
         }
         let _ = timeout(LET_GO, self.database.close()).await;
         match saved {
@@ -755,14 +760,12 @@ impl Running {
     }
 }
 
-/// Waits for the engine's end, which is seen once; for ever if there is none.
-async fn ended(
-    engine: &mut Option<JoinHandle<Result<(), Lost>>>,
-) -> Result<Result<(), Lost>, JoinError> {
-    let Some(running) = engine else {
+/// Waits for a task's end, which is seen once; for ever if there is none.
+async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    let Some(running) = task else {
         return std::future::pending().await;
     };
     let ended = running.await;
-    *engine = None;
+    *task = None;
     ended
 }

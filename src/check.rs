@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use chrono::Utc;
 use chrono_tz::Tz;
 
-use crate::discord::wire::BareMessage;
+use crate::discord::payload::PartialMessage;
 use crate::import;
 use crate::leveling::discord_time::newest_believed;
 use crate::leveling::{Grouped, Levels, MessageId, Points, Standing, Timestamp, UserId};
@@ -167,7 +167,7 @@ fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen
         let left_out = all - messages.len();
         if left_out > 0 {
             print_line(&format!(
-                "Messages left out, since their ids are from the future: {left_out}."
+                "Messages left out because their ids are from the future: {left_out}."
             ))?;
         }
     }
@@ -180,7 +180,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<Seen>> {
         .zip(text.lines())
         .filter(|(_, line)| !line.trim().is_empty())
     {
-        let message: BareMessage = serde_json::from_str(line).map_err(|error| {
+        let message: PartialMessage = serde_json::from_str(line).map_err(|error| {
             // Each line is its own document to serde, which counts them from 1.
             let why = text_file::json_error(&error).replace(" at line 1 column ", " at column ");
             anyhow!("line {number} is not a message of Discord: {why}")
@@ -229,13 +229,13 @@ fn report(differences: &[String], stored: &Rows) -> anyhow::Result<()> {
         0 => {
             let (users, days) = (Grouped(stored.users.len()), Grouped(stored.days.len()));
             Ok(print_line(&format!(
-                "{users} users and {days} days: nothing is wrong."
+                "Checked {users} users and {days} days: nothing is wrong."
             ))?)
         }
         count => bail!(
-            "{count} rows are not what they should be{}",
+            "{count} rows are wrong{}",
             if count > SHOWN {
-                "; the first are shown"
+                "; the first ones are listed above"
             } else {
                 ""
             }

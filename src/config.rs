@@ -39,16 +39,15 @@ pub struct Cli {
 pub enum Command {
     /// Run the bot
     Run(Run),
-    /// Only mark whose profile has changed, beside the bot or while it is away
+    /// Only note whose name or avatar changes; may run beside the bot, or while it is down
     Listen(Listen),
-    /// Bring the database's schema up to date, and fill a fresh one with the levels, which have no
-    /// names yet
+    /// Bring the database's schema up to date, and fill a new one with the levels, without names
     Migrate(DatabaseUrl),
-    /// Put everyone's level roles right, or only print what would change
+    /// Correct everyone's level roles, or only print what would change
     VerifyRoles(Verify),
-    /// Take over the levels and the XP of another bot
+    /// Import the levels and the XP of another bot
     Import(Import),
-    /// Check that the database is sound, or that it is what a message log comes to
+    /// Check that the database is consistent, or that it matches a log of messages
     Check(Check),
 }
 
@@ -100,7 +99,7 @@ fn nearest(name: &str, known: &BTreeSet<String>) -> Option<String> {
 /// How to log.
 #[derive(Clone, Debug, Args)]
 pub struct Log {
-    /// What is logged, as tracing's filter directives
+    /// What to log, as filter directives of the crate tracing
     #[arg(
         long = "log",
         env = "RUST_LOG",
@@ -110,7 +109,7 @@ pub struct Log {
         global = true
     )]
     pub filter: String,
-    /// How a log line looks: text, or json
+    /// Format of log lines: text or json
     #[arg(
         long = "log-format",
         env = "WALLE_LOG_FORMAT",
@@ -148,12 +147,12 @@ pub struct Run {
     pub discord: Discord,
     #[command(flatten)]
     pub guild: Guild,
-    /// What text commands begin with
+    /// Prefix of text commands
     #[arg(long, env = "WALLE_PREFIX", default_value = ".", hide_env_values = true, value_parser = Setting(prefix))]
     pub prefix: String,
     #[command(flatten)]
     pub rights: Rights,
-    /// How far back missed messages are read, in hours
+    /// How many hours back to read messages that were missed
     #[arg(
         long = "catch-up-hours",
         env = "WALLE_CATCH_UP_HOURS",
@@ -162,8 +161,8 @@ pub struct Run {
         value_parser = Setting(hours)
     )]
     pub catch_up_hours: u32,
-    /// Name of the text channel in which moderators are told of problems; created, private
-    /// to moderators, if missing
+    /// Name of the text channel that tells moderators about problems; created if missing,
+    /// visible to moderators only
     #[arg(
         long = "council-channel",
         env = "WALLE_COUNCIL_CHANNEL",
@@ -173,8 +172,8 @@ pub struct Run {
     pub council: String,
     #[command(flatten)]
     pub cdn: Cdn,
-    /// Name of the text channel in which copies of avatars are kept; created, private, if
-    /// missing
+    /// Name of the text channel that keeps copies of avatars; created if missing, as a private
+    /// channel
     #[arg(
         long = "avatar-channel",
         env = "WALLE_AVATAR_CHANNEL",
@@ -182,7 +181,7 @@ pub struct Run {
         hide_env_values = true
     )]
     pub avatars: String,
-    /// The guild's time zone, which decides where a day of XP begins
+    /// The guild's time zone, which decides when a day of XP begins
     #[arg(
         long = "timezone",
         env = "WALLE_TIMEZONE",
@@ -190,14 +189,14 @@ pub struct Run {
         hide_env_values = true, value_parser = Setting(zone)
     )]
     pub zone: Tz,
-    /// When roles are verified every day, in that time zone: hours and minutes
+    /// Time of the daily check of everyone's roles, in that time zone, such as 05:00
     #[arg(long = "verify-at", env = "WALLE_VERIFY_AT", default_value = "05:00", hide_env_values = true, value_parser = Setting(time_of_day))]
     pub verify_at: NaiveTime,
     #[command(flatten)]
     pub joining: Joining,
-    /// Which names, and so which roles, the levels of a fresh database get: none, computing
+    /// Which names, and so which roles, the levels of a new database get: none, computing
     /// (twenty, from "Hello World" to "THE 95"), or those of a file with lines such as
-    /// `5 Missing Semicolon`. A database that was used before keeps its own
+    /// `5 Missing Semicolon`. A database that is already in use keeps its own
     #[arg(
         long = "level-names",
         env = "WALLE_LEVEL_NAMES",
@@ -207,8 +206,8 @@ pub struct Run {
         value_parser = OsStringValueParser::new().map(LevelNames::read)
     )]
     pub level_names: LevelNames,
-    /// Take the place of the bot that holds the database, wherever it runs: stand by, ask it to
-    /// end, then take over
+    /// Replace the bot that is running, on any machine: wait beside it, ask it to stop, then
+    /// take over
     #[arg(long)]
     pub take_over: bool,
 }
@@ -237,9 +236,9 @@ impl LevelNames {
 /// What is waited for before somebody gets level roles.
 #[derive(Clone, Debug, Args)]
 pub struct Joining {
-    /// Whether members get level roles only when they have completed Discord's onboarding:
-    /// yes, or no. The guild's rules screening is waited for in any case; members
-    /// who joined before the bot first saw it are not held back unless they have begun with it
+    /// Give members level roles only after they complete Discord's onboarding: yes or no. They
+    /// always have to pass the guild's rules screening first. Members who joined before the bot
+    /// first saw the onboarding are not held back, unless they have started it
     #[arg(
         long = "await-onboarding",
         env = "WALLE_AWAIT_ONBOARDING",
@@ -258,7 +257,7 @@ pub struct YesOrNo(pub bool);
 /// Which guild.
 #[derive(Clone, Debug, Args)]
 pub struct Guild {
-    /// The guild served, by its id
+    /// Id of the guild to serve
     #[arg(
         long = "guild-id",
         env = "WALLE_GUILD_ID",
@@ -276,8 +275,7 @@ impl Guild {
         if text.is_empty() {
             return Err(Stop::NoGuild(""));
         }
-        let not_an_id =
-            || Stop::NoGuild("; what is set there is not an id, which has 17 to 20 digits");
+        let not_an_id = || Stop::NoGuild("; its value is not an id, which has 17 to 20 digits");
         text.parse()
             .ok()
             .and_then(GuildId::new)
@@ -288,8 +286,8 @@ impl Guild {
 /// Who may do what: names or ids of roles, with commas between them.
 #[derive(Clone, Debug, Args)]
 pub struct Rights {
-    /// Roles that may run moderator commands: names or ids, with commas between them. A name
-    /// gives rights once a single role bears it, which is then followed by its id
+    /// Roles that may run moderator commands: names or ids, separated by commas. A name counts
+    /// only if a single role has it; the bot then remembers that role by its id
     #[arg(
         long = "moderator-roles",
         env = "WALLE_MODERATOR_ROLES",
@@ -298,7 +296,7 @@ pub struct Rights {
         value_parser = Setting(role_list)
     )]
     pub moderators: RoleList,
-    /// Roles that may hide or show someone else's XP: names or ids
+    /// Roles that may hide or show someone else's XP: names or ids, separated by commas
     #[arg(
         long = "privacy-roles",
         env = "WALLE_PRIVACY_ROLES",
@@ -307,7 +305,7 @@ pub struct Rights {
         value_parser = Setting(role_list)
     )]
     pub privacy: RoleList,
-    /// Roles that may reset attempts and profiles: names or ids
+    /// Roles that may run operator commands: names or ids, separated by commas
     #[arg(
         long = "operator-roles",
         env = "WALLE_OPERATOR_ROLES",
@@ -376,14 +374,14 @@ pub struct Verify {
 /// How Discord is reached.
 #[derive(Clone, Debug, Args)]
 pub struct Discord {
-    /// The bot's token; better in the environment, where no other user sees it
+    /// The bot's token; better set in the environment, where other users cannot see it
     #[arg(long, env = "WALLE_TOKEN", hide_env_values = true, value_parser = Setting(secret))]
     token: Option<SecretString>,
     /// A file that holds the token
     #[arg(long = "token-file", env = "WALLE_TOKEN_FILE", hide_env_values = true, value_parser = path())]
     token_file: Option<PathBuf>,
-    /// REST origin: another https:// origin is used as Discord itself, an http:// one as
-    /// a proxy in front of it
+    /// Origin of Discord's REST API: any https:// origin is used like Discord itself, an http://
+    /// origin as a proxy in front of it
     #[arg(
         long = "discord-api",
         env = "WALLE_DISCORD_API",
@@ -392,7 +390,7 @@ pub struct Discord {
         value_parser = Setting(origin)
     )]
     pub api: Origin,
-    /// PEM file of an authority trusted besides the usual ones
+    /// PEM file of a certificate authority to trust besides the usual ones
     #[arg(long = "discord-ca", env = "WALLE_DISCORD_CA", hide_env_values = true, value_parser = path())]
     ca: Option<PathBuf>,
 }
@@ -407,11 +405,11 @@ impl Discord {
                 let read = text_file::read(file).map_err(|error| {
                     Stop::NoToken(match error {
                         TextError::Io(error) if error.kind() == ErrorKind::NotFound => {
-                            "; the file that WALLE_TOKEN_FILE names is not there"
+                            "; the file in WALLE_TOKEN_FILE does not exist"
                         }
-                        TextError::Io(_) => "; the file that WALLE_TOKEN_FILE names cannot be read",
+                        TextError::Io(_) => "; the file in WALLE_TOKEN_FILE cannot be read",
                         TextError::Malformed { .. } | TextError::Utf32 => {
-                            "; the file that WALLE_TOKEN_FILE names is neither UTF-8 nor UTF-16"
+                            "; the file in WALLE_TOKEN_FILE is neither UTF-8 nor UTF-16"
                         }
                     })
                 })?;
@@ -423,7 +421,7 @@ impl Discord {
         let token = given.expose_secret().trim_start_matches('\u{feff}').trim();
         // A token that could not stand in a header would be quoted in an error.
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Stop::NoToken("; what is set there is not a token"));
+            return Err(Stop::NoToken("; its value is not a token"));
         }
         Ok(SecretString::from(token))
     }
@@ -446,7 +444,7 @@ pub enum Origin {
 /// Where images come from.
 #[derive(Clone, Debug, Args)]
 pub struct Cdn {
-    /// Origin of avatars
+    /// Origin of avatar images
     #[arg(
         long = "discord-cdn",
         env = "WALLE_DISCORD_CDN",
@@ -463,14 +461,14 @@ pub struct Check {
     #[command(flatten)]
     pub database: DatabaseUrl,
     /// Compare with this log of all messages ever counted: Discord's message objects, as
-    /// JSON, one a line
+    /// JSON, one per line
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
-    /// Replay the log on top of this dump: the files that were imported into the database
-    /// while it was fresh, in Django's format
+    /// Replay the log on top of this dump: the files, in Django's format, that were imported
+    /// into the database when it was new
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "replay")]
     pub from: Vec<PathBuf>,
-    /// The guild's time zone, which decides where a day of XP begins
+    /// The guild's time zone, which decides when a day of XP begins
     #[arg(long = "timezone", env = "WALLE_TIMEZONE", default_value = "Canada/Pacific", hide_env_values = true, value_parser = Setting(zone))]
     pub zone: Tz,
 }
@@ -507,7 +505,7 @@ fn given(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
-const LOG_FILTER: &str = "info,serenity=warn";
+const LOG_FILTER: &str = "info";
 const CDN: &str = "https://cdn.discordapp.com";
 const CATCH_UP_HOURS: &str = "24";
 
@@ -525,7 +523,7 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Setting<T> {
         argument: Option<&clap::Arg>,
         value: &OsStr,
     ) -> Result<T, clap::Error> {
-        let read = value.to_str().ok_or("text is expected").and_then(self.0);
+        let read = value.to_str().ok_or("expected text").and_then(self.0);
         read.map_err(|expected| {
             let flag = argument.and_then(clap::Arg::get_long).unwrap_or_default();
             let variable = argument
@@ -547,7 +545,7 @@ fn log_filter(text: &str) -> Result<String, &'static str> {
     let text = or_default(text, LOG_FILTER);
     // The log library would leave out what it does not understand, and quote it.
     let filter = tracing_subscriber::EnvFilter::builder().parse(text);
-    let expected = "a filter such as info or info,wall_e=debug is expected";
+    let expected = "expected a filter such as info or info,wall_e=debug";
     filter.map(|_| text.to_owned()).map_err(|_| expected)
 }
 
@@ -555,7 +553,7 @@ fn log_format(text: &str) -> Result<LogFormat, &'static str> {
     match or_default(text, "text") {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err("text or json is expected"),
+        _ => Err("expected text or json"),
     }
 }
 
@@ -563,20 +561,20 @@ fn yes_or_no(text: &str) -> Result<YesOrNo, &'static str> {
     match or_default(text, "no") {
         "yes" => Ok(YesOrNo(true)),
         "no" => Ok(YesOrNo(false)),
-        _ => Err("yes or no is expected"),
+        _ => Err("expected yes or no"),
     }
 }
 
 fn hours(text: &str) -> Result<u32, &'static str> {
     let hours = or_default(text, CATCH_UP_HOURS).parse();
-    hours.map_err(|_| "a whole number of hours is expected")
+    hours.map_err(|_| "expected a whole number of hours")
 }
 
 fn prefix(text: &str) -> Result<String, &'static str> {
     let text = or_default(text, ".");
     match text.chars().count() {
         1..=5 if !text.contains(char::is_whitespace) => Ok(text.to_owned()),
-        _ => Err("a prefix has 1 to 5 characters and no spaces"),
+        _ => Err("expected 1 to 5 characters without spaces"),
     }
 }
 
@@ -589,12 +587,12 @@ fn role_list(text: &str) -> Result<RoleList, &'static str> {
 
 fn time_of_day(text: &str) -> Result<NaiveTime, &'static str> {
     let time = NaiveTime::parse_from_str(or_default(text, "05:00"), "%H:%M");
-    time.map_err(|_| "a time of day such as 05:00 is expected")
+    time.map_err(|_| "expected a time of day such as 05:00")
 }
 
 fn zone(text: &str) -> Result<Tz, &'static str> {
     let zone = or_default(text, "Canada/Pacific").parse();
-    zone.map_err(|_| "a time zone such as Canada/Pacific or Europe/Berlin is expected")
+    zone.map_err(|_| "expected a time zone such as Canada/Pacific or Europe/Berlin")
 }
 
 /// A variable that is set to nothing means the same as none.
@@ -622,7 +620,8 @@ fn cdn(text: &str) -> Result<String, &'static str> {
 
 /// Scheme, host and port of a URL that says no more than these.
 fn bare_origin(text: &str) -> Result<(&'static str, String, u16), &'static str> {
-    let expected = "https://HOST[:PORT] or http://HOST[:PORT] is expected, without a path, a user or a password";
+    let expected =
+        "expected https://HOST[:PORT] or http://HOST[:PORT], without a path, a user or a password";
     let url = reqwest::Url::parse(text).map_err(|_| expected)?;
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Err(expected);

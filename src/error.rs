@@ -46,7 +46,7 @@ pub enum Stop {
     IntentOff,
     /// The gateway closed with 4013.
     #[error(
-        "Discord does not know the intents that this wall_e asks for (4013): it takes a newer wall_e"
+        "Discord does not know the intents that this wall_e asks for (4013): a newer wall_e is needed"
     )]
     IntentsUnknown,
     /// The gateway closed with 4010.
@@ -63,7 +63,7 @@ pub enum Stop {
     ShardingRequired,
     /// The gateway closed with 4012.
     #[error(
-        "Discord's gateway does not speak this wall_e's version any more (4012): it takes a newer wall_e"
+        "Discord's gateway no longer supports the version that this wall_e speaks (4012): a newer wall_e is needed"
     )]
     VersionRefused,
     /// Postgres cannot be reached, or not used.
@@ -79,8 +79,7 @@ pub enum Stop {
     /// A failover or a restore has undone commits. While the bot is wanted `app` starts
     /// over, and nobody sees this.
     #[error(
-        "the database has lost what was saved in it (a failover, or a restore): the next start reads it again \
-         from Discord"
+        "the database has lost saved data (after a failover or a restore); the next start reads it again from Discord"
     )]
     Rewound,
     /// Everything else.

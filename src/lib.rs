@@ -8,7 +8,7 @@
 //! - [`store`] Postgres: one file for each table, and the [lease](store::lease) on the whole
 //! - [`xp`] the cache everyone reads and the engine, the one task that writes XP
 //! - [`error`] who is told what; [`config`] flags and environment
-//! - [`discord`] REST under one policy, the client's set-up, the gateway kept alive, the
+//! - [`discord`] the gateway kept alive, events in our own types, REST under one policy, the
 //!   council that moderators are told of problems in
 //! - [`profiles`] a current name and a picture that loads, for everyone
 //! - [`roles`] the right level roles on the right members
@@ -83,7 +83,7 @@
 //!   buttons) is compared by [`discord::time`], never by the machine's wall clock, and an id
 //!   from the future is refused at every door.
 //! - **One definition of rank**: [`leveling::Board`]. Hidden users are not on it.
-//! - **Nothing waits on the gateway's thread**: serenity gives no backpressure.
+//! - **Nothing waits where events are handled**: the next one is not read before.
 //! - **`sqlx` is known to `store` only, serenity and poise to the Discord side only, the
 //!   environment to `config` only.**
 //! - **No secret is printable**: the token and the database's URL are `SecretString`s, and
@@ -92,19 +92,14 @@
 //!
 //! # Where this differs from the house plan, and why
 //!
-//! - Events reach us through serenity's `RawEventHandler`, not `EventHandler`: it alone sees
-//!   events that do not parse (a message among these is read again with the few fields that
-//!   XP needs, and one that runs a command, or an interaction, is rebuilt of the few that
-//!   commands need), and it decides what poise gets to see. An ordinary message costs one task and
-//!   one copy instead of two of each.
-//! - serenity 0.12.5 keeps to itself when it begins a session, and after some close codes
-//!   knocks for ever at a door that Discord has shut. Both stand in its log, so a layer
-//!   beside ours listens for those lines ([`discord::overheard`]), and how often a session is
-//!   begun is kept within a budget by holding the lock on the gateway's address. A runner of
-//!   our own would be sturdier, and as long as serenity's; the version is pinned instead, and
-//!   a test fails when the words change.
-//! - A connection that never comes about cannot be called off: serenity has no time limit for
-//!   it. Then the whole client, its thread and its runtime are left to end, and made anew.
+//! - The gateway is twilight's, and poise runs on a serenity that is connected to nothing
+//!   ([`discord::offline_shard`]): serenity's own gateway cannot be told when to begin a session,
+//!   identifies where it could resume, and has no time limit for a connection.
+//! - Every connection is a shard of its own ([`discord::gateway`]): twilight reconnects by
+//!   itself with pauses that cannot be set, and waits for `HELLO` and `READY` for ever.
+//! - An event is parsed once, into our own types of the few fields that are needed
+//!   ([`discord::payload`]). Only what poise must see becomes serenity's model, and is rebuilt of
+//!   the few fields that commands need where serenity cannot parse it.
 //! - Our own code makes every REST call and reads what it answers; of serenity only the requests'
 //!   shapes and the models are used. serenity's limiter keeps one limit for reading and writing a
 //!   channel and one bucket for each interaction for ever, measures by the wall clock, and sleeps
@@ -150,8 +145,8 @@
 //!   a message deleted while nobody listened is posted anew only when its problem changes.
 //! - A profile's short form has 32 bits for each field, and says what is unknown: what shows
 //!   only some of them is compared as well.
-//! - serenity reads a field that is empty and one that was left out as the same `None`. So an
-//!   event takes no name and no avatar away: it makes the bot ask for that member, once.
+//! - An event may leave a field out whether it is empty or not. Such an event takes no name and
+//!   no avatar away: it makes the bot ask for that member, once.
 //! - Failed copies are counted at the user and not at the row of the queue: another avatar
 //!   begins anew, another name does not.
 //! - A copy that was relied upon and did not come up while the whole channel was read is lost;

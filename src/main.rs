@@ -17,26 +17,25 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 use wall_e::app;
 use wall_e::config::{self, Cli, Command, Log, LogFormat, UnknownSetting};
-use wall_e::discord::overheard::{Overheard, overhear};
 use wall_e::error::Stop;
 
 /// What holds under every filter: why the bot ends is always said, and libraries are kept
 /// quiet that would put people's words or secrets into the log: serenity traces
 /// requests with their bodies and quotes what it cannot parse, sqlx quotes parameters
 /// of the database's URL that it does not know.
-const QUIET: &str = "error,serenity=warn,serenity::http=error,serenity::gateway::ws=off,sqlx_postgres::options=off,sqlx=warn";
+const QUIET: &str = "error,serenity=warn,serenity::http=error,serenity::gateway::ws=off,twilight_gateway=warn,twilight_http_ratelimiting=warn,sqlx_postgres::options=off,sqlx=warn";
 
 fn main() -> ExitCode {
     let sealed = seal_memory();
     let cli = Cli::parse();
-    let overheard = start_log(&cli.log);
+    start_log(&cli.log);
     if let Err(error) = sealed {
         tracing::warn!(%error, "a core dump of this process could not be ruled out: it would hold the token");
     }
     for UnknownSetting { name, nearest } in config::unknown_settings() {
         let hint = nearest.map(|nearest| format!("; did you mean {nearest}?"));
         tracing::warn!(
-            "{name} is set, but is no setting of wall_e{}",
+            "{name} is set, but wall_e has no such setting{}",
             hint.unwrap_or_default()
         );
     }
@@ -45,7 +44,7 @@ fn main() -> ExitCode {
         .build()
         .map_err(|error| Stop::Other(error.into()))
         .and_then(|runtime| {
-            let ended = runtime.block_on(run(cli.command, overheard));
+            let ended = runtime.block_on(run(cli.command));
             // What is left by now has had its time.
             runtime.shutdown_background();
             ended
@@ -71,14 +70,14 @@ fn seal_memory() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-async fn run(command: Command, overheard: Overheard) -> Result<(), Stop> {
+async fn run(command: Command) -> Result<(), Stop> {
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone()).map_err(|error| Stop::Other(error.into()))?;
     let asked_to_end = cancel.clone();
     let interrupted = || Err(Stop::Other(anyhow::anyhow!("interrupted")));
     match command {
-        Command::Run(settings) => Box::pin(app::run(settings, overheard, cancel)).await,
-        Command::Listen(settings) => Box::pin(app::listen(settings, overheard, cancel)).await,
+        Command::Run(settings) => Box::pin(app::run(settings, cancel)).await,
+        Command::Listen(settings) => Box::pin(app::listen(settings, cancel)).await,
         Command::Import(settings) => app::import(&settings, cancel).await,
         // These can be cut off anywhere.
         Command::Migrate(database) => {
@@ -115,8 +114,8 @@ fn cancel_on_signal(cancel: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Starts the log, and what listens to serenity beside it.
-fn start_log(log: &Log) -> Overheard {
+/// Starts the log.
+fn start_log(log: &Log) {
     // What comes last wins, but only where it names the same: `info` or `debug` alone
     // never makes the libraries talk, whose spans hold messages and tokens.
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", log.filter));
@@ -127,12 +126,9 @@ fn start_log(log: &Log) -> Overheard {
         LogFormat::Text => lines.fmt_fields(OneLine).with_target(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let (ear, overheard) = overhear();
-    Registry::default()
-        .with(lines.with_filter(filter))
-        .with(ear)
-        .init();
-    overheard
+    // For the registry as a whole: a filter of one layer keeps what it was last asked about, and
+    // libraries that ask without logging anything would have it swallow our next line.
+    Registry::default().with(filter).with(lines).init();
 }
 
 /// Writes fields as tracing does, on one line: names, and whatever Discord, Postgres or a file

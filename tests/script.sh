@@ -58,7 +58,7 @@ test_missing_settings_are_12_and_13() {
     WALLE_TOKEN=secret expect 13 ./run_walle.sh
     says "WALLE_GUILD_ID is missing"
     WALLE_TOKN=canary expect 12 ./run_walle.sh
-    says "(WALLE_TOKN is set, but that is no setting of wall_e.)"
+    says "(WALLE_TOKN is set, but wall_e has no such setting.)"
     none_of grep canary out
     WALLE_TOKEN=$'secret\ncanary' expect 12 ./run_walle.sh
     says "WALLE_TOKEN holds spaces or line breaks"

@@ -9,7 +9,7 @@ pub(super) struct All(pub bool);
 
 /// What was typed is something else.
 #[derive(Debug, thiserror::Error)]
-#[error("that is not the word all")]
+#[error("expected the word all")]
 struct NotAll;
 
 #[serenity::async_trait]

@@ -35,7 +35,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(15);
 const FAILED: &str = "That did not work; the reason is in the bot's log.";
 
 /// Said when the database is the reason, which is nobody's fault and passes.
-pub(super) const AWAY: &str = "The database is away, try again shortly.";
+pub(super) const AWAY: &str = "The database is unavailable. Please try again shortly.";
 
 /// The answer itself could not be given: there is no use in another one that says so.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub(super) const AWAY: &str = "The database is away, try again shortly.";
 struct NotAnswered(RestError);
 
 /// Said when Discord is the reason.
-pub(super) const SILENT: &str = "Discord does not answer just now; try again shortly.";
+pub(super) const SILENT: &str = "Discord is not responding. Please try again shortly.";
 
 /// What is known of a command while it runs.
 pub(super) struct Invocation {
@@ -113,7 +113,7 @@ impl MessageRef {
                     tokio::time::sleep(pause.max(asked_for)).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "an answer could not be completed; what it was about is done");
+                    tracing::warn!(%error, "an answer could not be completed; the command itself was carried out");
                     return;
                 }
             }
@@ -193,7 +193,9 @@ pub(super) async fn settle(ctx: Context<'_>) {
     let setting = &ctx.data().setting;
     setting.gate.clear(SETTLE).await;
     if !setting.inbox.settled(SETTLE).await {
-        tracing::warn!("XP is being saved too slowly; a command is answered from what is known");
+        tracing::warn!(
+            "XP is being saved too slowly; a command is answered without the latest messages"
+        );
     }
 }
 
@@ -321,6 +323,6 @@ async fn remember_buttons(
         store::open_buttons::open(&mut session, &shown, closes_at).await
     });
     if let Err(error) = noted.await {
-        tracing::debug!(%error, "when the buttons of a message are to go could not be noted");
+        tracing::debug!(%error, "could not record when a message's buttons expire");
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn help(
             let same = |command: &&Command| command.name.eq_ignore_ascii_case(name);
             let command = commands.iter().find(same).ok_or_else(|| {
                 UserError(format!(
-                    "There is no such command. `{prefix}help` lists those there are."
+                    "There is no such command. `{prefix}help` lists my commands."
                 ))
             })?;
             details(prefix, command, rights, &caller)
@@ -68,7 +68,7 @@ fn overview(prefix: &str, commands: &[Command], rights: &Rights, caller: &Caller
         "{}\n\nEach works as a slash command too, such as `/help`.{}",
         lines.join("\n\n"),
         if is_unknown {
-            " I can't tell just now whether you may run more than these; please try again shortly."
+            " I can't check right now whether you may run more commands than these. Please try again shortly."
         } else {
             ""
         }

@@ -32,10 +32,10 @@ pub(super) async fn command(
         (Place::OwnGuild, Some(command)) => {
             return run(framework, invoked, command).await;
         }
-        (Place::OwnGuild, None) => "There is no such command. `/help` lists those there are.",
+        (Place::OwnGuild, None) => "There is no such command. `/help` lists my commands.",
         (Place::DirectMessages, Some(_)) => "This command works only in the server.",
         (Place::DirectMessages, None) => {
-            "There is no such command. Mine work only in the server; `/help` lists them there."
+            "There is no such command. My commands work only in the server; `/help` lists them there."
         }
     };
     tracing::info!(user = %invoked.user.id, "someone invoked a command that cannot be run");
@@ -104,7 +104,7 @@ async fn suggest(data: &Data, typed: &CommandInteraction, what: CreateAutocomple
 pub(super) async fn form(data: &Data, form: &ModalInteraction) {
     if !matches!(place(data, form.guild_id), Place::OtherGuild) {
         let conversation = Conversation::of_form(form);
-        say(data, &conversation, "This form does not work any more.").await;
+        say(data, &conversation, "This form no longer works.").await;
     }
 }
 

@@ -27,18 +27,19 @@ mod target;
 mod verify_roles;
 mod xp;
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use poise::serenity_prelude as serenity;
-use poise::{Framework, FrameworkOptions, PrefixFrameworkOptions};
+use poise::{FrameworkContext, FrameworkOptions, PrefixFrameworkOptions};
 use tokio_util::task::TaskTracker;
 
 use crate::discord::Rest;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
+use crate::discord::offline_shard::OfflineShard;
 use crate::discord::time::DiscordTime;
 use crate::error::UserError;
-use crate::leveling::{GuildId, MessageId};
+use crate::leveling::{GuildId, MessageId, UserId};
 use crate::roles::{Members, RoleBook, Verifications};
 use crate::store::Database;
 use crate::xp::{Inbox, LevelNames, XpCache};
@@ -48,7 +49,7 @@ use rights::{Right, Rights};
 
 /// Said once to a member who runs more commands than that.
 const TOO_MANY: &str =
-    "I answer five commands at once, and then one every four seconds. Please wait a little.";
+    "You can run five commands at once, then one every four seconds. Please wait a little.";
 
 /// How a command fails: with a sentence for the person, or with a cause for the log.
 type Error = anyhow::Error;
@@ -94,6 +95,8 @@ struct Manual {
 pub struct Setting {
     /// The guild served.
     pub guild: GuildId,
+    /// The bot itself.
+    pub bot: UserId,
     /// What text commands begin with.
     pub prefix: String,
     /// Standings, levels and ranks.
@@ -147,68 +150,78 @@ impl Data {
     }
 }
 
-/// Finds and runs commands. Only what can be one is handed over: a framework that
-/// serenity itself feeds would cost every ordinary message a task and a copy.
+/// Finds and runs commands. Only what can be one is handed over.
 pub struct Commands {
-    setting: Setting,
-    framework: OnceLock<Framework<Data, Error>>,
+    data: Data,
+    options: FrameworkOptions<Data, Error>,
+    shard: OfflineShard,
 }
 
 impl Commands {
-    /// Commands that are not attached to a client yet.
-    pub fn new(setting: Setting) -> Self {
-        Self {
-            setting,
-            framework: OnceLock::new(),
-        }
-    }
-
-    /// Gives the framework what it wants to know of the client. Once, before it connects.
-    pub async fn attach(&self, client: &serenity::Client) {
-        let mut framework = framework(self.setting.clone());
-        serenity::Framework::init(&mut framework, client).await;
-        let _ = self.framework.set(framework);
+    /// Commands that can be run at once.
+    pub async fn new(setting: Setting) -> anyhow::Result<Arc<Self>> {
+        let shard = OfflineShard::new().await?;
+        Ok(Arc::new(Self {
+            options: options(&setting),
+            data: Data::new(setting),
+            shard,
+        }))
     }
 
     /// What text commands begin with.
     pub fn prefix(&self) -> &str {
-        &self.setting.prefix
+        &self.data.setting.prefix
     }
 
     /// Whether a message of this text could be a command.
     pub fn begins_one(&self, text: &str) -> bool {
-        text.starts_with(&self.setting.prefix)
+        text.starts_with(self.prefix())
     }
 
-    /// Runs the command that the event may hold, and waits until it is answered.
-    pub async fn dispatch(&self, ctx: serenity::Context, event: serenity::FullEvent) {
-        let Some(framework) = self.framework.get() else {
-            return;
-        };
-        // Held until the command has been answered; shutdown waits for it.
-        let _under_way = self.setting.under_way.token();
-        let serenity::FullEvent::InteractionCreate { interaction } = &event else {
-            return serenity::Framework::dispatch(framework, ctx, event).await;
-        };
-        let data = framework.user_data().await;
-        let context = poise::FrameworkContext {
-            serenity_context: &ctx,
-            options: framework.options(),
-            user_data: data,
-            shard_manager: framework.shard_manager(),
-        };
+    /// Runs the command that a message may hold, beside what goes on.
+    pub fn start_message(self: &Arc<Self>, new_message: serenity::Message) {
+        let commands = Arc::clone(self);
+        self.start(async move {
+            let event = serenity::FullEvent::Message { new_message };
+            Box::pin(poise::dispatch_event(commands.framework(), event)).await;
+        });
+    }
+
+    /// Reacts to something that was invoked or pressed, beside what goes on.
+    pub fn start_interaction(self: &Arc<Self>, interaction: serenity::Interaction) {
+        let commands = Arc::clone(self);
+        self.start(async move { commands.react(&interaction).await });
+    }
+
+    async fn react(&self, interaction: &serenity::Interaction) {
+        let framework = self.framework();
         match interaction {
             serenity::Interaction::Command(command) => {
-                Box::pin(invoked::command(context, command)).await;
+                Box::pin(invoked::command(framework, command)).await;
             }
             serenity::Interaction::Autocomplete(typed) => {
-                Box::pin(invoked::typing(context, typed)).await;
+                Box::pin(invoked::typing(framework, typed)).await;
             }
             serenity::Interaction::Component(press) => {
-                Box::pin(pressed::pressed(data, &ctx, press)).await;
+                Box::pin(pressed::pressed(&self.data, press)).await;
             }
-            serenity::Interaction::Modal(form) => invoked::form(data, form).await,
+            serenity::Interaction::Modal(form) => invoked::form(&self.data, form).await,
             _ => {}
+        }
+    }
+
+    /// Shutdown waits until what was started has been answered.
+    fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.data.setting.under_way.spawn(work);
+    }
+
+    fn framework(&self) -> FrameworkContext<'_, Data, Error> {
+        FrameworkContext {
+            serenity_context: &self.shard.context,
+            bot_id: self.data.setting.bot.into(),
+            options: &self.options,
+            user_data: &self.data,
+            shard_manager: &self.shard.manager,
         }
     }
 }
@@ -219,8 +232,8 @@ impl std::fmt::Debug for Commands {
     }
 }
 
-fn framework(setting: Setting) -> Framework<Data, Error> {
-    let options = FrameworkOptions {
+fn options(setting: &Setting) -> FrameworkOptions<Data, Error> {
+    let mut options = FrameworkOptions {
         commands: all(),
         prefix_options: PrefixFrameworkOptions {
             prefix: Some(setting.prefix.clone().into()),
@@ -236,9 +249,8 @@ fn framework(setting: Setting) -> Framework<Data, Error> {
         initialize_owners: false,
         ..FrameworkOptions::default()
     };
-    Framework::new(options, |_, _, _| {
-        Box::pin(async move { Ok::<_, Error>(Data::new(setting)) })
-    })
+    poise::set_qualified_names(&mut options.commands);
+    options
 }
 
 /// Whether the command may run now. Other guilds are ignored, whatever is typed there; whoever

@@ -16,12 +16,12 @@ use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{
-    GuildRole, Height, Level, LevelNumber, Levels, NOWHERE, Naming, Refusal, RoleId, RoleName,
-    RoleStays, UserId, carry_role, escape, may_be_deleted, name_level, take_role,
+    Grouped, GuildRole, Height, Level, LevelNumber, Levels, NOWHERE, Naming, Refusal, RoleId,
+    RoleName, RoleStays, UserId, carry_role, escape, may_be_deleted, name_level, take_role,
 };
 use crate::xp::Alone;
 
-const GONE: &str = "That role is not in the guild any more.";
+const GONE: &str = "That role is no longer in the guild.";
 /// Who does something, and with what.
 pub(super) struct Scene<'a> {
     pub data: &'a Data,
@@ -33,7 +33,7 @@ impl<'a> Scene<'a> {
     pub fn of(ctx: Context<'a>) -> Result<Self, Error> {
         Ok(Self {
             data: ctx.data(),
-            bot: id_of_bot(ctx.framework().bot_id())?,
+            bot: ctx.data().setting.bot,
             caller: caller_id(ctx)?,
         })
     }
@@ -42,12 +42,6 @@ impl<'a> Scene<'a> {
     pub fn reason(&self, what: &str) -> String {
         format!("{what}, as {} asked", self.caller)
     }
-}
-
-/// The bot's own id, as ours.
-pub(super) fn id_of_bot(id: serenity::UserId) -> Result<UserId, Error> {
-    id.try_into()
-        .map_err(|()| anyhow::anyhow!("the bot's id is none"))
 }
 
 /// The role that a level is to carry.
@@ -91,11 +85,11 @@ impl Done {
         data.setting.under_way.spawn(async move {
             let concerned = match verifications.made().await {
                 Ok(report) => match report.by_role.get(&self.role).unwrap_or(&0) {
-                    0 => "No member is concerned.".to_owned(),
+                    0 => "No members were affected.".to_owned(),
                     1 => "Applied to 1 member.".to_owned(),
-                    count => format!("Applied to {count} members."),
+                    count => format!("Applied to {} members.", Grouped(count)),
                 },
-                Err(_) => "It is applied to the members as soon as Discord lets it be.".to_owned(),
+                Err(_) => "Members' roles will be updated as soon as Discord responds.".to_owned(),
             };
             let reply = Reply::text(format!("{} {concerned}", self.sentence));
             if let Some(answer) = answer {
@@ -200,7 +194,7 @@ pub(super) async fn take_off(
             Look::Dangerous,
         )],
     );
-    let stays = " The role itself stays in the guild, and its holders keep it.";
+    let stays = " The role itself stays in the guild, and its members keep it.";
     Ok(Reply::text(sentence + stays).with_buttons(offer))
 }
 
@@ -211,7 +205,7 @@ pub(super) async fn restore(scene: &Scene<'_>, level: LevelNumber) -> Result<Don
         .find(level.0.into())
         .and_then(|level| level.role_name.clone());
     let Some(name) = name else {
-        return Err(UserError(format!("Level {level} has no role any more.")).into());
+        return Err(UserError(format!("Level {level} no longer has a role.")).into());
     };
     let wanted = Wanted::Named {
         name: RoleName::of_level(&name),
@@ -221,7 +215,7 @@ pub(super) async fn restore(scene: &Scene<'_>, level: LevelNumber) -> Result<Don
         Carried::Done(done) => Ok(done),
         // Someone else has made one of this name, and it has holders.
         Carried::Asked(_) => Err(UserError(format!(
-            "There is a role of that name by now; `set_level_name {level}` takes it over."
+            "A role with that name exists now; `set_level_name {level}` takes it over."
         ))
         .into()),
     }
@@ -248,7 +242,7 @@ pub(super) async fn drop_name(scene: &Scene<'_>, level: LevelNumber) -> Result<R
 pub(super) async fn offer_delete(scene: &Scene<'_>, role: RoleId) -> Result<Reply, Error> {
     let role = deletable(scene, role).await?;
     let sentence = format!(
-        "Delete the role {} from the guild? Whoever holds it loses it, and this cannot be undone.",
+        "Delete the role {} from the guild? Everyone who has it loses it, and this cannot be undone.",
         escape(&role.name)
     );
     let choice = buttons::row(
@@ -266,7 +260,7 @@ pub(super) async fn delete(scene: &Scene<'_>, role: RoleId) -> Result<Reply, Err
     let data = scene.data;
     let _alone = data.setting.names.alone().await?;
     let role = deletable(scene, role).await?;
-    let reason = scene.reason("no level role any more");
+    let reason = scene.reason("no longer a level role");
     let deleted = guild::delete_role(&data.rest, data.setting.guild, role.id, &reason).await;
     deleted.map_err(|error| not_done(error, "delete that role"))?;
     tracing::info!(role = %role.id, by = %scene.caller, "a role was deleted");
@@ -292,7 +286,9 @@ async fn deletable(scene: &Scene<'_>, id: RoleId) -> Result<GuildRole, Error> {
         RoleStays::CarriedBy(level) => format!("Level {level} carries {name} again; it stays."),
         RoleStays::OutOfHand(refusal) => out_of_hand(&refusal),
         RoleStays::GivesRights => {
-            format!("{name} gives its holders rights; delete it by hand.")
+            format!(
+                "{name} gives its members rights over the bot. Delete it in Discord if you want it gone."
+            )
         }
     };
     Err(UserError(sentence).into())
@@ -305,7 +301,8 @@ pub(super) async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>
     let roles = guild::roles(rest, guild).await?;
     let reach = guild::reach(rest, guild, scene.bot, &roles).await?;
     if reach == NOWHERE {
-        let sentence = "I may not manage roles: give my role the permission Manage Roles in Server Settings, Roles.";
+        let sentence = "I don't have permission to manage roles. Give my role the Manage Roles permission in Server \
+                        Settings, Roles.";
         return Err(UserError(sentence.to_owned()).into());
     }
     Ok((roles, reach))
@@ -328,13 +325,13 @@ async fn create(
             // Perhaps it was made all the same.
             let made = made(scene, name).await;
             let rest = format!(
-                "The name of level {number} is saved; type the same again to make its role."
+                "The name of level {number} is saved. Type the command again to create its role."
             );
             made.ok_or_else(|| and(not_done(error, "make a role"), &rest))?
         }
     };
     let linked = alone.save(number, Some(role.id), Some(&role.name));
-    let made = "The role is made; type the same again to link it.";
+    let made = "The role was created. Type the command again to link it to the level.";
     linked.await.map_err(|error| and(error, made))?;
     Ok(Done {
         sentence: format!(
@@ -369,7 +366,7 @@ async fn rename(
     let renamed = guild::rename_role(rest, guild, role.id, name.as_str(), &reason).await;
     let renamed = renamed.map_err(|error| not_done(error, "rename that role"))?;
     let saved = alone.save(number, Some(role.id), Some(&renamed));
-    let done = "The role itself is renamed; type the same again to save it.";
+    let done = "The role itself was renamed. Type the command again to save that.";
     saved.await.map_err(|error| and(error, done))?;
     Ok(Done {
         sentence: format!(
@@ -399,14 +396,14 @@ async fn take(
     }
     let replaced = match before {
         Some(before) => format!(
-            " {} stays in the guild and is no level role any more.",
+            " {} stays in the guild but is no longer a level role.",
             escape(&before.name)
         ),
         None => String::new(),
     };
     Ok(Done {
         sentence: format!(
-            "Level {number} now carries the role {name}. It was in the guild already.{replaced}"
+            "Level {number} now carries the role {name}. It was already in the guild.{replaced}"
         ),
         role: role.id,
     })
@@ -433,16 +430,18 @@ async fn question(
     let what_it_means = match counted.await {
         Ok(()) if holders == 0 => return Ok(None),
         Ok(()) => format!(
-            "{}. As the role of level {}, {gain} would gain it and {lose} would lose it.",
+            "{}. As the role of level {}, {} would gain it and {} would lose it.",
             match holders {
                 1 => "1 member holds it".to_owned(),
-                holders => format!("{holders} members hold it"),
+                holders => format!("{} members hold it", Grouped(holders)),
             },
-            level.number
+            level.number,
+            Grouped(gain),
+            Grouped(lose)
         ),
         Err(RestError::Refused { status: 403, .. }) => format!(
-            "How many members would gain or lose it as the role of level {} cannot be told: Discord shows the \
-             members only with the Server Members Intent, on the Bot page of the developer portal.",
+            "I can't count how many members would gain or lose it as the role of level {}: Discord shows me the \
+             members only when the Server Members Intent is on, on the Bot page of the developer portal.",
             level.number
         ),
         Err(error) => return Err(error.into()),
@@ -459,7 +458,7 @@ async fn question(
         ],
     );
     let sentence = format!(
-        "The role {} is in the guild already. {what_it_means}",
+        "The role {} is already in the guild. {what_it_means}",
         escape(&role.name)
     );
     Ok(Some(Reply::text(sentence).with_buttons(choice)))
@@ -471,13 +470,14 @@ fn refused(refusal: &Refusal<'_>, name: &RoleName) -> UserError {
     UserError(match refusal {
         Refusal::BelongsTo(other) => format!("{name} already belongs to level {other}."),
         Refusal::GivesRights => format!(
-            "{name} gives its holders rights, so nobody may earn it by talking; choose another name."
+            "{name} gives its members rights over the bot, so it can't be earned by talking. Choose another name."
         ),
         Refusal::Several(count) => {
             format!("There are {count} roles called {name}; rename or delete all but one of them.")
         }
         Refusal::Moderates(role) => format!(
-            "{} has moderation permissions, so nobody may earn it by talking; take them off it, or choose another role.",
+            "{} has moderation permissions, so it can't be earned by talking. Remove those permissions, or choose \
+             another role.",
             escape(&role.name)
         ),
         Refusal::Managed(_) | Refusal::OutOfReach(_) => out_of_hand(refusal),
@@ -488,11 +488,11 @@ fn refused(refusal: &Refusal<'_>, name: &RoleName) -> UserError {
 fn out_of_hand(refusal: &Refusal<'_>) -> String {
     match refusal {
         Refusal::Managed(role) => format!(
-            "{} belongs to an integration, which alone can give it; choose another role.",
+            "{} belongs to an integration, and only that can give it. Choose another role.",
             escape(&role.name)
         ),
         Refusal::OutOfReach(role) => format!(
-            "{} does not stand below my own role, so I cannot touch it; drag my role above it in Server Settings, Roles.",
+            "{} is not below my own role, so I cannot change it. Drag my role above it in Server Settings, Roles.",
             escape(&role.name)
         ),
         _ => "I cannot change that role.".to_owned(),
@@ -551,11 +551,11 @@ fn and(error: Error, rest: &str) -> Error {
 fn not_done(error: RestError, what: &str) -> Error {
     let sentence = match &error {
         RestError::Refused { code, .. } if *code == TOO_MANY_ROLES => {
-            "The guild has as many roles as Discord allows; delete one first.".to_owned()
+            "The guild has as many roles as Discord allows. Delete one first.".to_owned()
         }
         RestError::Refused { code, .. } if *code == UNKNOWN_ROLE => GONE.to_owned(),
         RestError::Refused { status: 403, .. } => format!(
-            "Discord does not let me {what}: I need the permission Manage Roles, and my role must stand above that one."
+            "Discord does not let me {what}: I need the Manage Roles permission, and my role must be above that one."
         ),
         _ => return error.into(),
     };

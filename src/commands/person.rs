@@ -11,7 +11,8 @@ use serenity::http::{Request, Route};
 
 use super::target::Target;
 use super::{Context, Error};
-use crate::discord::{Repeat, RestError, rebuild};
+use crate::discord::payload::command;
+use crate::discord::{Repeat, RestError};
 use crate::error::UserError;
 use crate::leveling::{Profile, UserId, escape, escape_text};
 use crate::store::{self, Database};
@@ -91,7 +92,7 @@ impl Person {
                 async move { http.fire::<Value>(request).await }
             });
         if let Ok(member) = member.await
-            && let Ok(user) = rebuild::account(&member["user"])
+            && let Ok(user) = command::account(&member["user"])
         {
             let nickname = member["nick"].as_str().map(str::to_owned);
             return Ok(Self::of(id, Box::new(user), nickname));
@@ -114,7 +115,7 @@ impl Person {
         let user = user.await.and_then(|user| {
             let unreadable =
                 |field| RestError::NotUnderstood(format!("a user could not be read at `{field}`"));
-            rebuild::account(&user).map_err(unreadable)
+            command::account(&user).map_err(unreadable)
         });
         match user {
             Ok(user) => Ok(Self::of(id, Box::new(user), None)),
@@ -125,9 +126,9 @@ impl Person {
                 Err(UserError(format!("There is no user with the id {id}.")).into())
             }
             Err(error) => {
-                tracing::warn!(%error, "Discord did not tell who a user is");
+                tracing::warn!(%error, "Discord did not return a user");
                 Err(
-                    UserError("Discord does not answer just now; try again shortly.".to_owned())
+                    UserError("Discord is not responding. Please try again shortly.".to_owned())
                         .into(),
                 )
             }
@@ -158,7 +159,7 @@ impl Names {
         match read.await {
             Ok(profiles) => profiles.into_iter().collect(),
             Err(error) => {
-                tracing::warn!(%error, "a list is shown without names, which could not be read");
+                tracing::warn!(%error, "names could not be read; a list is shown without them");
                 Self::default()
             }
         }
@@ -188,7 +189,7 @@ impl FromIterator<(UserId, Profile)> for Names {
 /// Whoever ran the command.
 pub(super) fn caller_id(ctx: Context<'_>) -> Result<UserId, Error> {
     let id = ctx.author().id.try_into();
-    id.map_err(|()| anyhow::anyhow!("the caller's id is none"))
+    id.map_err(|()| anyhow::anyhow!("the caller's id is invalid"))
 }
 
 /// The caller's nickname, which the message or the interaction carries.

@@ -12,7 +12,7 @@ use super::allowance::Verdict;
 use super::answering::MessageRef;
 use super::invoked::{Place, place};
 use super::levels::Listed;
-use super::naming::{self, Carried, Number, Scene, Wanted, id_of_bot};
+use super::naming::{self, Carried, Number, Scene, Wanted};
 use super::profiles::AvatarReset;
 use super::remove_all_names::{self, Agreed};
 use super::rights::{Right, guild_roles};
@@ -21,21 +21,21 @@ use crate::discord::buttons::{self, Button, List, Turn, Wish, turned};
 use crate::discord::interaction::Conversation;
 use crate::discord::reply::Reply;
 use crate::error::UserError;
-use crate::leveling::{MessageId, UserId};
+use crate::leveling::{Grouped, MessageId, UserId};
 use crate::roles::ALLOWED_FOR;
 use crate::store::verification;
 
 /// How often the answer says how far something long is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
 /// Said of buttons of an earlier bot, and of those that nobody was shown.
-const NO_BUTTON: &str = "This button does not work any more.";
+const NO_BUTTON: &str = "This button no longer works.";
 /// Said once to a member who presses buttons faster than that.
 const TOO_MANY_PRESSES: &str =
-    "I react to ten presses at once, and then to one every second. Please wait a little.";
+    "You can press ten buttons at once, then one every second. Please wait a little.";
 
 /// Does what the button asks for, or says why not. Never fails: what goes wrong is said to
 /// whoever pressed, and stands in the log.
-pub(super) async fn pressed(data: &Data, ctx: &serenity::Context, press: &ComponentInteraction) {
+pub(super) async fn pressed(data: &Data, press: &ComponentInteraction) {
     let conversation = Arc::new(Conversation::of_press(press));
     match place(data, press.guild_id) {
         Place::OtherGuild => return,
@@ -44,7 +44,6 @@ pub(super) async fn pressed(data: &Data, ctx: &serenity::Context, press: &Compon
     }
     let press = Pressed {
         data,
-        ctx,
         press,
         conversation,
     };
@@ -70,7 +69,6 @@ pub(super) async fn pressed(data: &Data, ctx: &serenity::Context, press: &Compon
 /// A button that was pressed.
 struct Pressed<'a> {
     data: &'a Data,
-    ctx: &'a serenity::Context,
     press: &'a ComponentInteraction,
     conversation: Arc<Conversation>,
 }
@@ -84,11 +82,11 @@ impl Pressed<'_> {
             ..
         } = self;
         let rest = &data.rest;
-        let bot = self.ctx.cache.current_user().id;
+        let bot = serenity::UserId::from(data.setting.bot);
         let button = Button::parse(&press.data.custom_id);
         let Some(Button { caller, wish }) = button.filter(|_| press.message.author.id == bot)
         else {
-            tracing::warn!(user = %press.user.id, "someone pressed what is no button of ours");
+            tracing::warn!(user = %press.user.id, "someone pressed a button that is not ours");
             return Err(UserError(NO_BUTTON.to_owned()).into());
         };
         if caller.is_some_and(|caller| caller.get() != press.user.id.get()) {
@@ -104,7 +102,7 @@ impl Pressed<'_> {
             return Err(UserError(sentence.to_owned()).into());
         }
         let caller = press.user.id.try_into();
-        let caller = caller.map_err(|()| anyhow::anyhow!("the caller's id is none"))?;
+        let caller = caller.map_err(|()| anyhow::anyhow!("the caller's id is invalid"))?;
         match wish {
             Wish::Close => {
                 conversation.defer(rest).await?;
@@ -122,7 +120,7 @@ impl Pressed<'_> {
                 self.check(Right::Moderator).await?;
                 // The council's message stays as it is until the problem is solved.
                 conversation.defer_privately(rest).await?;
-                let reply = self.for_the_council(&self.scene(caller)?, wish).await;
+                let reply = self.for_the_council(&self.scene(caller), wish).await;
                 let reply =
                     reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
                 conversation.answer(rest, &reply.private()).await?;
@@ -150,7 +148,7 @@ impl Pressed<'_> {
                     roles,
                     delete,
                 };
-                let scene = self.scene(caller)?;
+                let scene = self.scene(caller);
                 let reply = remove_all_names::carry_out(&scene, agreed, &answer).await;
                 let reply =
                     reply.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")));
@@ -162,7 +160,7 @@ impl Pressed<'_> {
                 let working = Reply::text("One moment …");
                 conversation.replace(rest, &working).await?;
                 // A refusal, too, is the end of these buttons: the next try begins anew.
-                let carried = carry_out(&self.scene(caller)?, wish).await;
+                let carried = carry_out(&self.scene(caller), wish).await;
                 let (reply, done) = match carried {
                     Ok(Carried::Asked(reply)) => (*reply, None),
                     Ok(Carried::Done(done)) => (done.reply(), Some(done)),
@@ -179,12 +177,12 @@ impl Pressed<'_> {
         Ok(())
     }
 
-    fn scene(&self, caller: UserId) -> Result<Scene<'_>, Error> {
-        Ok(Scene {
+    fn scene(&self, caller: UserId) -> Scene<'_> {
+        Scene {
             data: self.data,
-            bot: id_of_bot(self.ctx.cache.current_user().id)?,
+            bot: self.data.setting.bot,
             caller,
-        })
+        }
     }
 
     async fn reset_profiles(&self, caller: UserId) -> Result<Reply, Error> {
@@ -197,10 +195,12 @@ impl Pressed<'_> {
             }
             said_at = Instant::now();
             let (users, of) = (reset.users, setting.xp.len());
-            let working = format!("One moment … The avatars of {users} of {of} users are dropped.");
+            let (users, of) = (Grouped(users), Grouped(of));
+            let working =
+                format!("One moment … The avatars of {users} of {of} users have been dropped.");
             let working = Reply::text(working);
             if let Err(error) = self.conversation.replace(&self.data.rest, &working).await {
-                tracing::debug!(%error, "an answer could not say how far it is");
+                tracing::debug!(%error, "progress could not be shown");
             }
         }
         Ok(reset.done(caller))
@@ -229,7 +229,7 @@ impl Pressed<'_> {
                 verifications.soon();
                 tracing::info!(by = %scene.caller, losing, "members may lose level roles");
                 Ok(Reply::text(
-                    "The roles are taken now; the log says when it is done.",
+                    "I am taking the roles away now. The log says when that is done.",
                 ))
             }
             _ => Err(UserError(NO_BUTTON.to_owned()).into()),

@@ -102,12 +102,12 @@ async fn reset_all_attempts(ctx: Context<'_>) -> Result<String, Error> {
         parked += of_parked.count();
     }
     if users == 0 {
-        return Ok("No attempt at anybody's avatar has failed.".to_owned());
+        return Ok("No avatar has failed to copy.".to_owned());
     }
     tracing::info!(by = %caller_id(ctx)?, users, parked, "all failed attempts were reset");
     let people = if users == 1 { "user" } else { "users" };
     Ok(format!(
-        "Forgotten: the failed attempts at the avatars of {} {people}, {} of them parked. They are tried again now.",
+        "Reset the failed attempts at the avatars of {} {people}, {} of them parked. I am trying them again now.",
         Grouped(users),
         Grouped(parked)
     ))
@@ -127,12 +127,12 @@ async fn reset_attempts_of(ctx: Context<'_>, user: Someone) -> Result<String, Er
     });
     let name = escape(&person.name);
     Ok(match reset.await? {
-        Some(0) => format!("No attempt at {name}'s avatar has failed."),
+        Some(0) => format!("{name}'s avatar has not failed to copy."),
         Some(failed) => {
             tracing::info!(user = %person.id, by = %caller_id(ctx)?, failed, "failed attempts were reset");
             let attempts = if failed == 1 { "attempt" } else { "attempts" };
             format!(
-                "Forgotten: {failed} failed {attempts} at {name}'s avatar. It is tried again now."
+                "Reset {failed} failed {attempts} at {name}'s avatar. I am trying it again now."
             )
         }
         None => {
@@ -151,9 +151,9 @@ async fn reset_attempts_of(ctx: Context<'_>, user: Someone) -> Result<String, Er
 pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
     let users = ctx.data().setting.xp.len();
     let question = format!(
-        "This drops the stored avatars of up to {} users and spreads out again when they are looked up. Accounts that \
-         are gone keep theirs; names and XP stay. The avatars are then copied again, about one a second; until then the \
-         leaderboard shows Discord's default ones.",
+        "This drops the stored avatars of up to {} users and spreads their regular checks evenly again. Deleted \
+         accounts keep their avatars, and all names and XP stay. The avatars are then copied again, about one a \
+         second; until then the leaderboard shows Discord's default ones.",
         Grouped(users)
     );
     let buttons = [
@@ -190,10 +190,10 @@ impl AvatarReset {
             Err(error) if self.users == 0 => return Err(error.into()),
             Err(error) => {
                 let users = self.users;
-                tracing::error!(%error, users, "avatars were dropped, and not all of them");
+                tracing::error!(%error, users, "only some of the avatars were dropped");
                 let sentence = format!(
-                    "The avatars of {} users are dropped, and then the database did not answer. \
-                     Type `reset_profiles` again to drop the rest.",
+                    "The avatars of {} users were dropped, then the database stopped responding. Type \
+                     `reset_profiles` again to drop the rest.",
                     Grouped(users)
                 );
                 return Err(UserError(sentence).into());
@@ -212,7 +212,7 @@ impl AvatarReset {
         } = self;
         tracing::warn!(%by, users, pictures, "all avatars and buckets were dropped");
         Reply::text(format!(
-            "The avatars of {} users are dropped. Avatars to copy: {}; `profile_queue` shows how many are left.",
+            "The avatars of {} users were dropped. Avatars to copy: {}; `profile_queue` shows how many are left.",
             Grouped(users),
             Grouped(pictures)
         ))
@@ -254,7 +254,7 @@ fn describe(queue: &Queue, failed: &[Failed], names: &Names) -> String {
             "{}: {} attempts, {}",
             names.with_mention(failed.user),
             failed.attempts,
-            why.as_deref().unwrap_or("no reason was noted")
+            why.as_deref().unwrap_or("no reason recorded")
         )
     }));
     fitting_lines(lines)

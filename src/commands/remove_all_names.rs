@@ -94,8 +94,8 @@ pub(super) async fn carry_out(
     if !agreed.delete {
         let stay = match concerned.len() {
             0 => String::new(),
-            1 => "1 role stays in the guild, with its holders.".to_owned(),
-            count => format!("{count} roles stay in the guild, with their holders."),
+            1 => "1 role stays in the guild, and its members keep it.".to_owned(),
+            count => format!("{count} roles stay in the guild, and their members keep them."),
         };
         return Ok(Reply::text((taken_off + &stay).trim_end()));
     }
@@ -162,7 +162,7 @@ fn question(scene: &Scene<'_>, removal: &NameRemoval, roles: &[GuildRole]) -> Re
     let warning = if count == 0 {
         ""
     } else {
-        " A role that is deleted is taken from everyone who holds it, and this cannot be undone."
+        " If you delete a role, everyone who has it loses it, and this cannot be undone."
     };
     let mut choice = vec![(wish(false), keep.as_str(), Look::Dangerous)];
     if count > 0 {
@@ -175,7 +175,7 @@ fn question(scene: &Scene<'_>, removal: &NameRemoval, roles: &[GuildRole]) -> Re
 
 fn levels_in_words(levels: usize) -> String {
     match levels {
-        0 => "No level has a name, and roles are left over from when levels had.".to_owned(),
+        0 => "No level has a name any more, but roles of former levels are left.".to_owned(),
         1 => "1 level has a name.".to_owned(),
         levels => format!("{levels} levels have a name."),
     }
@@ -232,10 +232,10 @@ impl Deletion {
         let mut pace = ProgressPace::start();
         for (done, role) in roles.iter().enumerate() {
             if pace.is_due() {
-                let so_far = format!("One moment … {done} of {} roles are done.", roles.len());
+                let so_far = format!("One moment … Deleted {done} of {} roles.", roles.len());
                 let told = answer.rewrite(&scene.data.rest, &Reply::text(so_far)).await;
                 if let Err(error) = told {
-                    tracing::debug!(%error, "an answer could not say how far it is");
+                    tracing::debug!(%error, "progress could not be shown");
                 }
                 pace.edited();
             }
@@ -284,11 +284,11 @@ impl Deletion {
         }
         if let Some(why) = &self.cut_off {
             sentences.push(format!(
-                "{why} `remove_level_name all` deletes the rest when it is typed again."
+                "{why} Type `remove_level_name all` again to delete the rest."
             ));
         } else if self.is_worth_repeating {
             sentences.push(
-                "Once I can, `remove_level_name all` deletes them when it is typed again."
+                "When that is fixed, type `remove_level_name all` again to delete the rest."
                     .to_owned(),
             );
         }
@@ -306,7 +306,7 @@ async fn delete(scene: &Scene<'_>, role: &GuildRole, reach: Height) -> Result<De
         if let Err(stays) = may_be_deleted(&data.setting.xp.levels(), reach, &rights, role) {
             return Ok(Deleted::staying(&stays));
         }
-        let reason = scene.reason("no level role any more");
+        let reason = scene.reason("no longer a level role");
         let deleted = guild::delete_role(&data.rest, data.setting.guild, role.id, &reason).await;
         drop(alone);
         match deleted {
@@ -331,13 +331,13 @@ impl Deleted {
         let (why, for_now) = match stays {
             RoleStays::CarriedBy(level) => (format!("level {level} carries it again"), false),
             RoleStays::GivesRights => (
-                "it gives rights to its holders: delete it by hand".to_owned(),
+                "it gives its members rights over the bot; delete it in Discord if you want it gone".to_owned(),
                 false,
             ),
             RoleStays::OutOfHand(Refusal::Managed(_)) => {
                 ("it belongs to an integration".to_owned(), false)
             }
-            RoleStays::OutOfHand(_) => ("it does not stand below my own role".to_owned(), true),
+            RoleStays::OutOfHand(_) => ("it is not below my own role".to_owned(), true),
         };
         Self::Stays { why, for_now }
     }
@@ -350,7 +350,7 @@ async fn forget(data: &Data, role: RoleId) {
         role_deletion::forget(&mut session, role).await
     });
     if let Err(error) = forgotten.await {
-        tracing::warn!(%error, "a role that needs no deletion any more is still noted");
+        tracing::warn!(%error, "the record of a role to delete could not be removed");
     }
 }
 
@@ -421,8 +421,8 @@ mod tests {
                     ..Deletion::default()
                 },
                 1,
-                "0 of 1 roles are deleted. This one stays: A (why). Once I can, `remove_level_name all` deletes them when it \
-                 is typed again.",
+                "0 of 1 roles are deleted. This one stays: A (why). When that is fixed, type `remove_level_name \
+                 all` again to delete the rest.",
             ),
             (
                 Deletion {
@@ -431,7 +431,7 @@ mod tests {
                     ..Deletion::default()
                 },
                 3,
-                "1 of 3 roles are deleted. Why. `remove_level_name all` deletes the rest when it is typed again.",
+                "1 of 3 roles are deleted. Why. Type `remove_level_name all` again to delete the rest.",
             ),
         ] {
             assert_eq!(deletion.in_words(of), said);

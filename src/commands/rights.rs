@@ -17,7 +17,7 @@ use crate::error::UserError;
 use crate::leveling::{GuildRole, ProtectedRoles, RoleEntry, RoleId, UserId, escape};
 
 /// Said where nobody can tell yet who may do what.
-const NOT_NOW: &str = "I can't tell just now who may do that. Please try again shortly.";
+const NOT_NOW: &str = "I can't check right now who may do that. Please try again shortly.";
 
 /// What someone must be to do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl Rights {
         let found = match self.0.find().await {
             Ok(found) => Some(found),
             Err(error) => {
-                tracing::warn!(%error, "who has which rights cannot be told now");
+                tracing::warn!(%error, "members' rights cannot be determined now");
                 None
             }
         };

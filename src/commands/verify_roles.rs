@@ -33,7 +33,7 @@ pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
         if std::mem::replace(&mut shown, progress) != progress {
             let reply = Reply::text(say_progress(progress));
             if let Err(error) = answer.rewrite(rest, &reply).await {
-                tracing::debug!(%error, "how far the verification is could not be shown");
+                tracing::debug!(%error, "progress could not be shown");
             }
         }
         pace.edited();
@@ -83,7 +83,7 @@ fn say_report(report: &Report) -> String {
             "Out of my reach: the roles of {} of them. {}",
             Grouped(out_of_reach),
             if is_long {
-                "The council says why."
+                "The council channel says why."
             } else {
                 &why
             }
@@ -91,13 +91,13 @@ fn say_report(report: &Report) -> String {
     }
     if *withheld > 0 {
         sentences.push(format!(
-            "{} members would lose roles; the council is asked whether that is right.",
+            "{} members would lose roles, so I have asked in the council whether that is right.",
             Grouped(withheld)
         ));
     }
     if *left > 0 {
         sentences.push(format!(
-            "{} could not be put right now; the council says why, or the next verification does it.",
+            "{} could not be fixed now. The council channel says why, or the next check fixes them.",
             Grouped(left)
         ));
     }
@@ -105,5 +105,6 @@ fn say_report(report: &Report) -> String {
 }
 
 fn say_failure(_: String) -> String {
-    "Roles could not be verified now; it is tried again by itself, and the reason is in the bot's log.".to_owned()
+    "I could not check the roles. I will try again by myself; the reason is in the bot's log."
+        .to_owned()
 }

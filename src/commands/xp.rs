@@ -131,7 +131,7 @@ pub(super) async fn xp_log(
         .get(person.id)
         .is_some_and(|user| user.hidden);
     if hidden && matches!(ctx, Context::Prefix(_)) {
-        let sentence = "Type /xp_log to see what was changed.";
+        let sentence = "Type `/xp_log` to see the changes privately.";
         return answer(
             ctx,
             Reply::text(format!("{} {sentence}", person.keeps_hidden())),
@@ -181,13 +181,15 @@ pub(super) async fn change(ctx: Context<'_>, request: ChangeRequest) -> Result<C
         let sentence = match error {
             ChangeError::NotSaved => AWAY.to_owned(),
             ChangeError::Unknown if about_points => {
-                "The database does not answer: `xp_log` shows, when it is back, whether this was saved.".to_owned()
+                "The database is not responding, so I don't know whether this was saved. `xp_log` shows it when the \
+                 database is back.".to_owned()
             }
             ChangeError::Unknown => {
-                "The database does not answer: whether this was saved shows when it is back.".to_owned()
+                "The database is not responding, so I don't know whether this was saved. Look again when the \
+                 database is back.".to_owned()
             }
             ChangeError::CatchingUp => {
-                "What was written while I was away is still being counted; try again shortly.".to_owned()
+                "I am still counting messages from while I was away. Please try again shortly.".to_owned()
             }
             ChangeError::Repeated => "This has been done already.".to_owned(),
         };
@@ -198,7 +200,8 @@ pub(super) async fn change(ctx: Context<'_>, request: ChangeRequest) -> Result<C
 /// What makes a change happen once, however often Discord sends the command. It is kept as the
 /// time of the change: an id from the future is refused.
 pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
-    let id = RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is none"))?;
+    let id =
+        RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is invalid"))?;
     let (time, as_message) = (&ctx.data().setting.time, id.as_message());
     if time.believes(as_message) {
         return Ok(id);
@@ -206,8 +209,7 @@ pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
     let fresh = time.ask(ASK_TIME).await;
     if time.rules_out(as_message, fresh) {
         time.refuse("a command", as_message);
-        let sentence =
-            "Discord gave this command a time in the future, so it was not carried out; try again.";
+        let sentence = "Discord gave this command a time in the future, so I did not run it. Please try again.";
         return Err(UserError(sentence.to_owned()).into());
     }
     Ok(id)
@@ -222,7 +224,8 @@ async fn carry_out(
 ) -> Result<(), Error> {
     let reason = reason.trim();
     if escape_text(reason, REASON).is_none() || reason.chars().count() > REASON {
-        let sentence = format!("Say why, in at most {REASON} characters; it is kept in the log.");
+        let sentence =
+            format!("Give a reason of at most {REASON} characters; it is kept in the log.");
         return Err(UserError(sentence).into());
     }
     defer(ctx).await?;
@@ -256,16 +259,16 @@ fn say(person: &Person, changed: &Changed) -> Reply {
     let name = escape(&person.name);
     let Changed { before, after } = changed;
     if after.hidden {
-        let sentence = format!("{name}'s XP was changed. They keep it hidden; /xp_log shows it.");
+        let sentence = format!("{name}'s XP was changed. They keep it hidden; `/xp_log` shows it.");
         return Reply::text(sentence).private();
     }
     let level = if before.level == after.level {
         format!("level {}", after.level)
     } else {
-        format!("level {}, it was level {}", after.level, before.level)
+        format!("level {} (was level {})", after.level, before.level)
     };
     Reply::text(format!(
-        "{name} now has {} XP, it was {}; {level}.",
+        "{name} now has {} XP (was {}) and is {level}.",
         Grouped(after.points),
         Grouped(before.points)
     ))

@@ -19,7 +19,7 @@ use super::nonce::nonce;
 use super::own_channel::{NoChannel, OwnChannel, find_or_create};
 use super::reply::Outgoing;
 use super::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
-use super::{guild, wire};
+use super::{guild, payload};
 use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
 use crate::store::Database;
 use crate::store::user_point::profiles::Link;
@@ -273,7 +273,7 @@ fn mention(user: UserId) -> String {
 }
 
 fn message_of(message: &Value) -> Option<MessageId> {
-    wire::id_of(message).and_then(MessageId::new)
+    payload::id_of(message).and_then(MessageId::new)
 }
 
 fn link_of(message: &Value) -> Option<Link> {
@@ -291,7 +291,7 @@ fn copy_of(message: &Value, bot: UserId) -> Option<UserId> {
     let content = message["content"].as_str()?;
     let whose = content.strip_prefix("<@")?.strip_suffix('>')?;
     let files = message["attachments"].as_array().map_or(0, Vec::len);
-    let is_ours = wire::id_of(&message["author"]) == Some(bot.get()) && files == 1;
+    let is_ours = payload::id_of(&message["author"]) == Some(bot.get()) && files == 1;
     whose.parse().ok().and_then(UserId::new).filter(|_| is_ours)
 }
 

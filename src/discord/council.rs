@@ -472,7 +472,7 @@ impl Council {
             message,
         };
         let again = self.rewrite(&old, text, buttons).await?;
-        again.context("a message that Discord has just shown is gone; it is posted again")
+        again.context("a message that Discord just showed is gone; posting it again")
     }
 
     /// The channel, looked for if it is not known yet.

@@ -8,8 +8,8 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
 use super::codes::UNKNOWN_USER;
+use super::payload::{PartialMember, PartialRole, PartialScreening, PartialUser};
 use super::rest::{Api, CallError, Repeat, Rest, RestError, with_reason};
-use super::wire::{BareMember, BareScreening, BareUser};
 use crate::leveling::{self, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId};
 
 /// How long a person waits for one of these calls.
@@ -41,14 +41,14 @@ pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestEr
             guild_id: guild.into(),
         };
         async move {
-            http.fire::<Vec<BareRole>>(Request::new(route, LightMethod::Get))
+            http.fire::<Vec<PartialRole>>(Request::new(route, LightMethod::Get))
                 .await
         }
     });
     Ok(listed
         .await?
         .into_iter()
-        .filter_map(BareRole::read)
+        .filter_map(|role: PartialRole| role.read())
         .collect())
 }
 
@@ -64,12 +64,12 @@ pub async fn owner_and_roles(
             guild_id: guild.into(),
         };
         async move {
-            http.fire::<BareGuild>(Request::new(route, LightMethod::Get))
+            http.fire::<OwnerAndRoles>(Request::new(route, LightMethod::Get))
                 .await
         }
     });
-    let BareGuild { owner_id, roles } = asked.await?;
-    let roles: Option<Vec<_>> = roles.into_iter().map(BareRole::read).collect();
+    let OwnerAndRoles { owner_id, roles } = asked.await?;
+    let roles: Option<Vec<_>> = roles.iter().map(PartialRole::read).collect();
     let read = owner_id.try_into().ok().zip(roles);
     read.ok_or_else(|| RestError::NotUnderstood("the guild was not understood".to_owned()))
 }
@@ -86,7 +86,7 @@ pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<Ro
                 user_id: bot.into(),
             };
             async move {
-                http.fire::<WholeMember>(Request::new(route, LightMethod::Get))
+                http.fire::<MemberAnswer>(Request::new(route, LightMethod::Get))
                     .await
             }
         },
@@ -118,7 +118,7 @@ pub async fn has_onboarding(rest: &Rest, guild: GuildId) -> Result<bool, RestErr
             guild_id: guild.into(),
         };
         async move {
-            http.fire::<BareFeatures>(Request::new(route, LightMethod::Get))
+            http.fire::<Features>(Request::new(route, LightMethod::Get))
                 .await
         }
     });
@@ -141,7 +141,7 @@ pub async fn create_role(
                 guild_id: guild.into(),
             };
             let request = changing(route, LightMethod::Post, body, reason);
-            http.fire::<BareRole>(request).await
+            http.fire::<PartialRole>(request).await
         }
     });
     let unreadable = RestError::NotUnderstood("the new role was not understood".to_owned());
@@ -204,7 +204,7 @@ pub async fn own_id(rest: &Rest) -> Result<UserId, RestError> {
         Repeat::Safe,
         PATIENCE,
         |http| async move {
-            http.fire::<BareUser>(Request::new(Route::UserMe, LightMethod::Get))
+            http.fire::<PartialUser>(Request::new(Route::UserMe, LightMethod::Get))
                 .await
         },
     );
@@ -224,7 +224,7 @@ pub async fn member(
             user_id: user.into(),
         };
         async move {
-            http.fire::<WholeMember>(Request::new(route, LightMethod::Get))
+            http.fire::<MemberAnswer>(Request::new(route, LightMethod::Get))
                 .await
         }
     });
@@ -242,7 +242,7 @@ pub async fn account(rest: &Rest, user: UserId) -> Result<Option<Sighting>, Rest
             user_id: user.into(),
         };
         async move {
-            http.fire::<BareUser>(Request::new(route, LightMethod::Get))
+            http.fire::<PartialUser>(Request::new(route, LightMethod::Get))
                 .await
         }
     });
@@ -299,18 +299,7 @@ async fn members_after(http: Api, guild: GuildId, after: u64) -> Result<Vec<Valu
 }
 
 fn read_member(member: Value) -> Option<Member> {
-    WholeMember::deserialize(member).ok()?.read()
-}
-
-/// A role of the cache or of an answer.
-pub fn from_theirs(role: &serenity::all::Role) -> Option<GuildRole> {
-    Some(GuildRole {
-        id: role.id.try_into().ok()?,
-        name: role.name.clone(),
-        permissions: role.permissions.bits(),
-        position: role.position.into(),
-        managed: role.managed,
-    })
+    MemberAnswer::deserialize(member).ok()?.read()
 }
 
 fn changing<'a>(route: Route<'a>, method: LightMethod, body: &Value, reason: &str) -> Request<'a> {
@@ -323,52 +312,28 @@ fn deleting<'a>(route: Route<'a>, reason: &str) -> Request<'a> {
 }
 
 #[derive(Debug, Deserialize)]
-struct BareGuild {
+struct OwnerAndRoles {
     owner_id: serenity::all::UserId,
-    roles: Vec<BareRole>,
+    roles: Vec<PartialRole>,
 }
 
-/// Only what levels need: a field that Discord adds or drops must not hide the roles.
 #[derive(Debug, Deserialize)]
-struct BareRole {
-    id: serenity::all::RoleId,
-    name: String,
-    /// Decimal, and with bits that serenity does not know.
-    permissions: String,
-    position: i64,
-    #[serde(default)]
-    managed: bool,
-}
-
-impl BareRole {
-    fn read(self) -> Option<GuildRole> {
-        Some(GuildRole {
-            id: self.id.try_into().ok()?,
-            name: self.name,
-            permissions: self.permissions.parse().ok()?,
-            position: self.position,
-            managed: self.managed,
-        })
-    }
+struct Features {
+    features: Vec<String>,
 }
 
 /// A member with their account, as REST shows them.
 #[derive(Debug, Deserialize)]
-struct BareFeatures {
-    features: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct WholeMember {
-    user: BareUser,
+struct MemberAnswer {
+    user: PartialUser,
     roles: Vec<serenity::all::RoleId>,
     #[serde(flatten)]
-    screening: BareScreening,
+    screening: PartialScreening,
     #[serde(flatten)]
-    member: BareMember,
+    member: PartialMember,
 }
 
-impl WholeMember {
+impl MemberAnswer {
     fn role_ids(&self) -> Vec<RoleId> {
         self.roles
             .iter()
@@ -397,21 +362,21 @@ mod tests {
         let role = json!({
             "id": "5", "name": "Level", "permissions": "8192", "position": 3, "managed": true, "new": [],
         });
-        let role = BareRole::deserialize(role).unwrap().read().unwrap();
+        let role = PartialRole::deserialize(role).unwrap().read().unwrap();
         assert_eq!((role.id.get(), role.permissions), (5, 1 << 13));
         assert!(role.managed && role.moderates());
         let member = json!({
             "user": { "id": "7" }, "roles": ["5", "6"], "nick": null,
             "flags": 8, "joined_at": "1970-01-01T00:00:02.500000+00:00",
         });
-        let member = WholeMember::deserialize(member).unwrap().read().unwrap();
+        let member = MemberAnswer::deserialize(member).unwrap().read().unwrap();
         assert_eq!((member.user.get(), member.bot), (7, false));
         assert_eq!(member.seen, None, "without a name");
         let joined_at = Timestamp::from_millis(2_500);
         let shown = member.screening;
         assert_eq!((shown.flags, shown.joined_at), (Some(8), joined_at));
         let odd = json!({ "user": { "id": "7" }, "roles": [], "joined_at": "yesterday" });
-        let odd = WholeMember::deserialize(odd).unwrap().read().unwrap();
+        let odd = MemberAnswer::deserialize(odd).unwrap().read().unwrap();
         assert_eq!(odd.screening.joined_at, None);
         assert_eq!(
             member.roles,

@@ -22,12 +22,12 @@ use serenity::http::{Request, Route};
 use serenity::model::id as theirs;
 
 use super::guild;
+use super::payload::{self, ChannelList, PartialChannel, PartialMessage, ThreadList};
 use super::permissions::{
     CONNECT, Overwrite, PermissionHolder, READ_MESSAGE_HISTORY, VIEW_CHANNEL,
 };
 use super::rest::{Repeat, Rest, RestError};
 use super::time::DiscordTime;
-use super::wire::{self, BareChannel, BareChannels, BareMessage, BareThreads};
 use crate::backoff::backoff;
 use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
 use crate::store::history_interval::UnreadSource;
@@ -137,7 +137,7 @@ impl NotRead {
 /// The guild's channels and what the bot may read of them, at one time.
 #[derive(Debug)]
 pub struct Layout {
-    channels: Vec<BareChannel>,
+    channels: Vec<PartialChannel>,
     access: Access,
 }
 
@@ -187,14 +187,14 @@ struct Access {
 }
 
 impl Access {
-    fn list(&mut self, channels: &[BareChannel]) {
+    fn list(&mut self, channels: &[PartialChannel]) {
         let listed = channels.iter();
         let listed = listed.map(|channel| (channel.id, channel.permission_overwrites.clone()));
         self.overwrites = listed.collect();
     }
 
     /// What decides on a channel; `None` if it is not known whole.
-    fn inputs(&self, channel: &BareChannel) -> Option<(&PermissionHolder, &[Overwrite])> {
+    fn inputs(&self, channel: &PartialChannel) -> Option<(&PermissionHolder, &[Overwrite])> {
         let of = if is_thread(channel) {
             channel.parent_id?
         } else {
@@ -204,7 +204,7 @@ impl Access {
     }
 
     /// `None` if that is unknown.
-    fn may_read(&self, channel: &BareChannel) -> Option<bool> {
+    fn may_read(&self, channel: &PartialChannel) -> Option<bool> {
         let (bot, overwrites) = self.inputs(channel)?;
         let needed = match channel.kind {
             VOICE | STAGE => VIEW_CHANNEL | READ_MESSAGE_HISTORY | CONNECT,
@@ -214,7 +214,7 @@ impl Access {
     }
 
     /// Differs when something has changed that decides on the channel.
-    fn hash(&self, channel: &BareChannel) -> Option<u64> {
+    fn hash(&self, channel: &PartialChannel) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
         self.inputs(channel)?.hash(&mut hasher);
         Some(hasher.finish())
@@ -252,9 +252,9 @@ impl Missed {
 }
 
 /// Each thread once, however often it was in a list.
-type Threads = BTreeMap<theirs::ChannelId, BareChannel>;
+type Threads = BTreeMap<theirs::ChannelId, PartialChannel>;
 
-fn by_id(threads: Vec<BareChannel>) -> Threads {
+fn by_id(threads: Vec<PartialChannel>) -> Threads {
     threads
         .into_iter()
         .map(|thread| (thread.id, thread))
@@ -330,7 +330,7 @@ impl<'a> Reader<'a> {
             let places = channels.iter().chain(threads.values());
             places.filter(move |channel| newer(channel, after)).cloned()
         };
-        let is_open = |channel: &BareChannel| !self.is_closed(messages_of, channel, &access);
+        let is_open = |channel: &PartialChannel| !self.is_closed(messages_of, channel, &access);
         missed.cut_off = cut > after
             && self
                 .something_lost(after, cut, newer_than(after).filter(is_open).collect())
@@ -341,7 +341,7 @@ impl<'a> Reader<'a> {
         hidden.retain(|channel| {
             is_thread(channel) || last_message(channel).is_some_and(|last| last > start)
         });
-        let named = |channel: BareChannel| (channel.id, channel.name.unwrap_or_default());
+        let named = |channel: PartialChannel| (channel.id, channel.name.unwrap_or_default());
         missed.hidden.extend(hidden.into_iter().map(named));
 
         let access = &access;
@@ -393,7 +393,7 @@ impl<'a> Reader<'a> {
                 if let NotRead::Failing(error) = &why
                     && self.memory.failing().insert(source)
                 {
-                    tracing::warn!(%source, %error, "this part of the history cannot be read yet; it is tried again");
+                    tracing::warn!(%source, %error, "this part of the history cannot be read yet; trying again");
                 }
                 Ok(Err(why))
             }
@@ -448,7 +448,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A thread that is asked for by itself.
-    async fn thread(&self, id: ChannelId) -> Result<BareChannel, RestError> {
+    async fn thread(&self, id: ChannelId) -> Result<PartialChannel, RestError> {
         let route = Route::Channel {
             channel_id: id.into(),
         };
@@ -489,7 +489,7 @@ impl<'a> Reader<'a> {
             threads
         };
         let mut messages = Vec::new();
-        let open = |thread: &BareChannel| {
+        let open = |thread: &PartialChannel| {
             newer(thread, start) && !self.is_closed(messages_of, thread, access)
         };
         let mut reading = stream::iter(threads.into_values().filter(open))
@@ -516,7 +516,7 @@ impl<'a> Reader<'a> {
     fn set_aside(
         &self,
         source: impl Fn(ChannelId) -> HistorySource,
-        channel: &BareChannel,
+        channel: &PartialChannel,
         error: RestError,
         unread: &mut BTreeMap<HistorySource, Unread>,
     ) {
@@ -573,7 +573,7 @@ impl<'a> Reader<'a> {
     fn is_closed(
         &self,
         source: impl Fn(ChannelId) -> HistorySource,
-        channel: &BareChannel,
+        channel: &PartialChannel,
         access: &Access,
     ) -> bool {
         let was_refused = || {
@@ -588,7 +588,7 @@ impl<'a> Reader<'a> {
     fn note_refusal(
         &self,
         source: impl Fn(ChannelId) -> HistorySource,
-        channel: &BareChannel,
+        channel: &PartialChannel,
         access: &Access,
     ) {
         if let (Ok(id), Some(hash)) = (channel.id.try_into(), access.hash(channel)) {
@@ -596,22 +596,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn channels(&self) -> Result<Vec<BareChannel>, RestError> {
+    async fn channels(&self) -> Result<Vec<PartialChannel>, RestError> {
         let route = Route::GuildChannels {
             guild_id: self.guild.into(),
         };
-        let list: BareChannels = self
+        let list: ChannelList = self
             .get(None, "reading the channels", route, Vec::new())
             .await?;
         Ok(self.without_future(list.channels))
     }
 
-    async fn active_thread_list(&self) -> Result<Vec<BareChannel>, RestError> {
+    async fn active_thread_list(&self) -> Result<Vec<PartialChannel>, RestError> {
         let route = Route::GuildThreadsActive {
             guild_id: self.guild.into(),
         };
         let source = Some(HistorySource::ActiveThreads);
-        let list: BareThreads = self
+        let list: ThreadList = self
             .get(source, "reading the threads", route, Vec::new())
             .await?;
         Ok(self.without_future(list.threads))
@@ -637,7 +637,7 @@ impl<'a> Reader<'a> {
 
     /// A newest message from the future says nothing of the newest real one, which may have
     /// been written just now.
-    fn without_future(&self, mut channels: Vec<BareChannel>) -> Vec<BareChannel> {
+    fn without_future(&self, mut channels: Vec<PartialChannel>) -> Vec<PartialChannel> {
         for channel in &mut channels {
             if let Some(last) = last_message(channel)
                 && self.is_from_the_future(last)
@@ -653,7 +653,7 @@ impl<'a> Reader<'a> {
     fn newest(
         &self,
         after: Option<MessageId>,
-        channels: &[BareChannel],
+        channels: &[PartialChannel],
         threads: &Threads,
     ) -> MessageId {
         let newest = channels
@@ -673,7 +673,7 @@ impl<'a> Reader<'a> {
     /// they could be read, and why not further.
     async fn channel(
         &self,
-        channel: &BareChannel,
+        channel: &PartialChannel,
         start: MessageId,
         until: Option<MessageId>,
         access: &Access,
@@ -709,7 +709,7 @@ impl<'a> Reader<'a> {
     }
 
     fn seen(&self, message: Value) -> Option<Seen> {
-        if let Ok(message) = BareMessage::deserialize(message) {
+        if let Ok(message) = PartialMessage::deserialize(message) {
             let seen =
                 message.seen(|user, sighting| (!self.xp.is_named(user)).then_some(sighting))?;
             if self.is_from_the_future(seen.message) {
@@ -752,12 +752,12 @@ impl<'a> Reader<'a> {
     async fn archived_since(
         &self,
         start: MessageId,
-        channels: &[BareChannel],
+        channels: &[PartialChannel],
         access: &Access,
         unread: &mut BTreeMap<HistorySource, Unread>,
-    ) -> Result<(Threads, Vec<BareChannel>), RestError> {
+    ) -> Result<(Threads, Vec<PartialChannel>), RestError> {
         let mut found = Threads::new();
-        let is_open = |channel: &BareChannel| !self.is_closed(archive_of, channel, access);
+        let is_open = |channel: &PartialChannel| !self.is_closed(archive_of, channel, access);
         let holders = channels.iter().filter(|c| holds_threads(c)).cloned();
         let (open, mut closed): (Vec<_>, Vec<_>) = holders.partition(is_open);
         let mut reading = stream::iter(open)
@@ -784,13 +784,13 @@ impl<'a> Reader<'a> {
 
     async fn archived_in(
         &self,
-        channel: &BareChannel,
+        channel: &PartialChannel,
         start: MessageId,
     ) -> Result<Threads, RestError> {
         let channel_id = channel.id;
         let public = Route::ChannelArchivedPublicThreads { channel_id };
         // The one archived last comes first.
-        let before_it = |oldest: &BareChannel| {
+        let before_it = |oldest: &PartialChannel| {
             let archived_at = oldest
                 .thread_metadata
                 .as_ref()?
@@ -804,7 +804,7 @@ impl<'a> Reader<'a> {
             // Those that the bot is in; others it does not hear either. The one made last
             // comes first, which says nothing of when it was archived: all are looked at.
             let private = Route::ChannelJoinedPrivateThreads { channel_id };
-            let before_it = |oldest: &BareChannel| Some(oldest.id.to_string());
+            let before_it = |oldest: &PartialChannel| Some(oldest.id.to_string());
             found.extend(self.threads(source, private, before_it).await?);
         }
         Ok(found)
@@ -816,14 +816,14 @@ impl<'a> Reader<'a> {
         &self,
         source: Option<HistorySource>,
         route: Route<'_>,
-        before_it: impl Fn(&BareChannel) -> Option<String>,
+        before_it: impl Fn(&PartialChannel) -> Option<String>,
     ) -> Result<Threads, RestError> {
         let mut found = Threads::new();
         let mut before: Option<String> = None;
         loop {
             let mut parameters = vec![("limit", PAGE.to_string())];
             parameters.extend(before.map(|before| ("before", before)));
-            let list: BareThreads = self
+            let list: ThreadList = self
                 .get(source, "reading archived threads", route, parameters)
                 .await?;
             before = list.threads.last().and_then(&before_it);
@@ -842,7 +842,7 @@ impl<'a> Reader<'a> {
         &self,
         after: MessageId,
         cut: MessageId,
-        channels: Vec<BareChannel>,
+        channels: Vec<PartialChannel>,
     ) -> Result<bool, RestError> {
         let mut asking = stream::iter(channels)
             .map(|channel| self.lost_in(channel.id, after, cut))
@@ -923,7 +923,7 @@ impl<'a> Reader<'a> {
                 return Err(error);
             }
             if attempt == 0 && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(%error, "what was missed cannot be read now; it is tried again, and XP waits");
+                tracing::warn!(%error, "what was missed cannot be read now; trying again, XP waits until then");
             }
             tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
         }
@@ -999,31 +999,31 @@ fn next_page(
 }
 
 /// Of a forum it is the last post, which is a thread.
-fn last_message(channel: &BareChannel) -> Option<MessageId> {
+fn last_message(channel: &PartialChannel) -> Option<MessageId> {
     channel.last_message_id?.try_into().ok()
 }
 
 /// The newest id in a channel that holds messages; `None` for others. Its own id is one:
 /// the first message of a forum post has the post's id, and Discord names no last message of
 /// a post in which there is no other.
-fn newest_in(channel: &BareChannel) -> Option<MessageId> {
+fn newest_in(channel: &PartialChannel) -> Option<MessageId> {
     let own = MessageId::new(channel.id.get());
     last_message(channel)
         .max(own)
         .filter(|_| holds_messages(channel))
 }
 
-fn newer(channel: &BareChannel, after: MessageId) -> bool {
+fn newer(channel: &PartialChannel, after: MessageId) -> bool {
     newest_in(channel).is_some_and(|newest| newest > after)
 }
 
 /// Text, voice, announcements, their threads, stages.
-fn holds_messages(channel: &BareChannel) -> bool {
+fn holds_messages(channel: &PartialChannel) -> bool {
     matches!(channel.kind, TEXT | VOICE | 5 | STAGE) || is_thread(channel)
 }
 
 /// Threads of announcements, public and private ones.
-fn is_thread(channel: &BareChannel) -> bool {
+fn is_thread(channel: &PartialChannel) -> bool {
     matches!(channel.kind, 10..=12)
 }
 
@@ -1036,12 +1036,12 @@ fn archive_of(channel: ChannelId) -> HistorySource {
 }
 
 /// Text, announcements, forums, media.
-fn holds_threads(channel: &BareChannel) -> bool {
+fn holds_threads(channel: &PartialChannel) -> bool {
     matches!(channel.kind, 0 | 5 | 15 | 16)
 }
 
 fn id_of(message: &Value) -> Option<MessageId> {
-    wire::id_of(message).and_then(MessageId::new)
+    payload::id_of(message).and_then(MessageId::new)
 }
 
 fn archived_after(timestamp: &str, start: MessageId) -> bool {

@@ -116,7 +116,7 @@ impl MessageGate {
         }
         self.count.send_replace(held.messages.len());
         if held.refused.take_if(|id| self.time.believes(*id)).is_some() {
-            tracing::warn!("it is now the time of an id that was refused; the history is read");
+            tracing::warn!("the time of an id that was ignored has come; reading the history");
             self.inbox.open_gap();
         }
     }

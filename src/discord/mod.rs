@@ -1,10 +1,9 @@
-//! Discord's REST side, the client's set-up, and the gateway kept alive. Decides nothing
+//! The gateway kept alive, events in our own types, and Discord's REST side. Decides nothing
 //! about XP.
 
-mod address;
 pub mod announce;
 pub mod avatar_channel;
-mod budget;
+
 pub mod buttons;
 pub mod cdn;
 pub mod client;
@@ -19,19 +18,17 @@ pub mod known_guild;
 pub mod member_states;
 pub mod message_gate;
 mod nonce;
+pub mod offline_shard;
 pub mod old_commands;
-pub mod overheard;
 pub mod own_channel;
+pub mod payload;
 pub mod permissions;
-pub mod rebuild;
 pub mod reply;
 pub mod rest;
 pub mod right_roles;
 pub mod role_calls;
 pub mod time;
 pub mod unreadable;
-mod watchdog;
-pub mod wire;
 
 pub use rest::{Api, CallError, Priority, Repeat, Rest, RestError};
 

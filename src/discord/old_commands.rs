@@ -9,8 +9,8 @@ use serde_json::Value;
 use serenity::all::{ApplicationId, CommandId, LightMethod};
 use serenity::http::{Request, Route};
 
+use super::payload;
 use super::rest::{Repeat, Rest, RestError};
-use super::wire;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The type of a command that is typed, as all of ours are.
@@ -43,7 +43,7 @@ pub async fn clear(
     let mut old = OldCommands::default();
     for command in listed.await?.as_array().into_iter().flatten() {
         let name = command["name"].as_str().unwrap_or_default().to_owned();
-        let Some(id) = wire::id_of(command).filter(|id| *id > 0) else {
+        let Some(id) = payload::id_of(command).filter(|id| *id > 0) else {
             continue;
         };
         let is_typed = command["type"].as_u64().unwrap_or(TYPED) == TYPED;

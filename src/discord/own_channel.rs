@@ -11,13 +11,13 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
 use super::guild;
+use super::payload;
 use super::permissions::{
     ADMINISTRATOR, ATTACH_FILES, EMBED_LINKS, MANAGE_CHANNELS, READ_MESSAGE_HISTORY, SEND_MESSAGES,
     VIEW_CHANNEL,
 };
 use super::rest::{Repeat, Rest, RestError, with_reason};
 use super::right_roles::RightRoles;
-use super::wire;
 use crate::backoff::backoff;
 use crate::leveling::{ChannelId, GuildId, GuildRole, RoleId, UserId};
 use crate::store::{self, Database, channel};
@@ -61,8 +61,8 @@ pub struct OwnChannel<'a> {
 pub enum NoChannel {
     /// Somebody must do something about it.
     #[error(
-        "there is no text channel named {name:?}, and it cannot be created: {why} create it yourself \
-         so that the bot sees it and may write in it, or set {setting} to the name of one that is there"
+        "there is no text channel named {name:?}, and it cannot be created: {why} create it yourself and let the \
+         bot see it and write in it, or set {setting} to the name of an existing channel"
     )]
     NotCreated {
         /// The name that is set.
@@ -73,7 +73,7 @@ pub enum NoChannel {
         why: String,
     },
     /// It must not be made before it is known who is to see it.
-    #[error("it cannot be told yet which roles may see the channel")]
+    #[error("which roles may see the channel is not known yet")]
     Unsettled,
     /// Trouble with Discord that may pass.
     #[error(transparent)]
@@ -210,9 +210,11 @@ async fn create(
         }
     });
     match made.await {
-        Ok(made) => wire::id_of(&made).and_then(ChannelId::new).ok_or_else(|| {
-            RestError::NotUnderstood("the new channel was not understood".to_owned()).into()
-        }),
+        Ok(made) => payload::id_of(&made)
+            .and_then(ChannelId::new)
+            .ok_or_else(|| {
+                RestError::NotUnderstood("the new channel was not understood".to_owned()).into()
+            }),
         Err(error @ RestError::Refused { .. }) => Err(not_created(format!("{error};"))),
         Err(error) => Err(error.into()),
     }
@@ -270,7 +272,7 @@ struct Listed {
 impl Listed {
     fn read(channel: &Value) -> Option<Self> {
         Some(Self {
-            id: wire::id_of(channel).and_then(ChannelId::new)?,
+            id: payload::id_of(channel).and_then(ChannelId::new)?,
             is_text: channel["type"].as_u64() == Some(TEXT),
             name: String::deserialize(&channel["name"]).unwrap_or_default(),
             position: channel["position"].as_i64().unwrap_or(i64::MAX),

@@ -305,7 +305,7 @@ pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<
         let request = request.body(Some(body.clone().into_bytes()));
         async move { http.fire::<Value>(request).await }
     });
-    let channel = super::wire::id_of(&opened.await?).filter(|id| *id > 0);
+    let channel = super::payload::id_of(&opened.await?).filter(|id| *id > 0);
     let channel = channel.ok_or_else(|| {
         RestError::NotUnderstood("Discord did not say where direct messages go".to_owned())
     })?;
@@ -358,7 +358,7 @@ async fn post_now(
 
 /// The id of a message that Discord shows.
 pub(super) fn id_of(message: &Value) -> Option<MessageId> {
-    super::wire::id_of(message)
+    super::payload::id_of(message)
         .filter(|id| *id > 0)
         .map(MessageId::new)
 }

@@ -94,7 +94,7 @@ impl RightRoles {
             match store::within(SAVE_TIMEOUT, self.save(&matches.pins)).await {
                 Ok(()) => self.pinned().become_pins(&matches.pins),
                 Err(error) => {
-                    tracing::warn!(%error, "the roles that the settings name could not be saved");
+                    tracing::warn!(%error, "the roles named in the settings could not be saved");
                 }
             }
         }
@@ -153,13 +153,13 @@ impl Pinned {
     fn become_pins(&mut self, pins: &RolePins) {
         for (name, role) in pins {
             match self.pins.get(name) {
-                None => tracing::info!(name, %role, "a role that the settings name was found"),
+                None => tracing::info!(name, %role, "a role named in the settings was found"),
                 Some(before) if before != role => {
                     tracing::warn!(
                         name,
                         %before,
                         %role,
-                        "the role that the settings name was deleted, and another of the name has its rights now"
+                        "a role named in the settings was deleted; another role with that name now has its rights"
                     );
                     self.moved.push((name.clone(), *role));
                 }
@@ -168,7 +168,7 @@ impl Pinned {
         }
         for (name, role) in &self.pins {
             if !pins.contains_key(name) {
-                tracing::warn!(name, %role, "a role that the settings named gives no rights any more");
+                tracing::warn!(name, %role, "a role named in the settings no longer gives rights");
             }
         }
         self.pins.clone_from(pins);

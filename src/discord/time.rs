@@ -15,7 +15,7 @@ use serenity::http::{Request, Route};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::address;
+use super::gateway;
 use super::rest::{Api, CallError, Repeat, Rest, RestError};
 use crate::backoff::backoff;
 use crate::error::Stop;
@@ -125,7 +125,7 @@ impl DiscordTime {
             tracing::error!(
                 what, %id, count,
                 ahead = words_for(ahead_ms),
-                "an id from the future was refused: what it stands for is not counted"
+                "ignored a message or command whose id is from the future"
             );
         }
     }
@@ -153,7 +153,7 @@ impl DiscordTime {
     pub async fn find(&self, rest: &Rest) -> Result<(), Stop> {
         let began = self.steady();
         let call = |http| self.call(http);
-        match address::patiently(rest, WHAT, PATIENCE, call).await {
+        match gateway::patiently(rest, WHAT, PATIENCE, call).await {
             Err(RestError::Revoked) => Err(Stop::TokenRefused),
             answer => {
                 self.found(began, answer);
@@ -176,13 +176,13 @@ impl DiscordTime {
                 if told.is_none() {
                     tracing::warn!(
                         "Discord's answers do not say what time it is (is there a proxy that \
-                         drops the Date header?); the machine's clock is relied upon"
+                         drops the Date header?); relying on the machine's clock"
                     );
                 }
                 self.take(began, told);
             }
             Err(error) => {
-                tracing::warn!(%error, "Discord does not say what time it is; the machine's clock is relied upon");
+                tracing::warn!(%error, "Discord does not say what time it is; relying on the machine's clock");
             }
         }
     }
@@ -282,9 +282,8 @@ impl TimeKeeper {
                 let way = if skew_ms > 0 { "ahead of" } else { "behind" };
                 tracing::warn!(
                     skew_s = skew_ms / 1_000,
-                    "the machine's clock is {} {way} Discord's time: have it set by NTP, for \
-                     example with `timedatectl set-ntp true`; until then what depends on \
-                     Discord's ids and links goes by Discord's time",
+                    "the machine's clock is {} {way} Discord's time: set it with NTP, for example with `timedatectl \
+                     set-ntp true`; until then wall_e uses Discord's time for message ids and links",
                     words_for(skew_ms)
                 );
             }

@@ -2,17 +2,17 @@
 
 use std::fmt::{self, Write as _};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Error, Segment};
-use serenity::all as theirs;
 
 /// The field that could not be read, as a path such as `member.roles[3]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable(String);
 
 /// Reads JSON text.
-pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
+pub fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Unreadable> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let read = serde_path_to_error::deserialize(&mut json);
     let read = read.map_err(|error| Unreadable::in_error(&error))?;
@@ -23,38 +23,6 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
 /// Reads JSON that was parsed before.
 pub fn read<T: DeserializeOwned>(json: &Value) -> Result<T, Unreadable> {
     serde_path_to_error::deserialize(json).map_err(|error| Unreadable::in_error(&error))
-}
-
-/// What serenity cannot read of an event that we react to.
-pub fn in_event(kind: &str, event: &Value) -> Option<Unreadable> {
-    fn of<T: DeserializeOwned>(event: &Value) -> Option<Unreadable> {
-        read::<T>(event).err()
-    }
-    match kind {
-        "READY" => of::<theirs::ReadyEvent>(event),
-        "MESSAGE_CREATE" => of::<theirs::MessageCreateEvent>(event),
-        "MESSAGE_DELETE" => of::<theirs::MessageDeleteEvent>(event),
-        "MESSAGE_DELETE_BULK" => of::<theirs::MessageDeleteBulkEvent>(event),
-        "INTERACTION_CREATE" => match event["type"].as_u64() {
-            Some(3) => of::<theirs::ComponentInteraction>(event),
-            _ => of::<theirs::CommandInteraction>(event),
-        },
-        "GUILD_CREATE" => of::<theirs::GuildCreateEvent>(event),
-        "GUILD_DELETE" => of::<theirs::GuildDeleteEvent>(event),
-        "GUILD_MEMBER_ADD" => of::<theirs::GuildMemberAddEvent>(event),
-        "GUILD_MEMBER_UPDATE" => of::<theirs::GuildMemberUpdateEvent>(event),
-        "GUILD_UPDATE" => of::<theirs::GuildUpdateEvent>(event),
-        "GUILD_BAN_ADD" => of::<theirs::GuildBanAddEvent>(event),
-        "GUILD_MEMBER_REMOVE" => of::<theirs::GuildMemberRemoveEvent>(event),
-        "GUILD_MEMBERS_CHUNK" => of::<theirs::GuildMembersChunkEvent>(event),
-        "GUILD_ROLE_CREATE" => of::<theirs::GuildRoleCreateEvent>(event),
-        "GUILD_ROLE_UPDATE" => of::<theirs::GuildRoleUpdateEvent>(event),
-        "GUILD_ROLE_DELETE" => of::<theirs::GuildRoleDeleteEvent>(event),
-        "CHANNEL_CREATE" => of::<theirs::ChannelCreateEvent>(event),
-        "CHANNEL_UPDATE" => of::<theirs::ChannelUpdateEvent>(event),
-        "CHANNEL_DELETE" => of::<theirs::ChannelDeleteEvent>(event),
-        _ => None,
-    }
 }
 
 impl Unreadable {
@@ -182,15 +150,5 @@ mod tests {
             let error = parse::<Outer>(text.as_bytes()).unwrap_err();
             assert_eq!(error.to_string(), "the whole, which is not JSON", "{text}");
         }
-    }
-
-    #[test]
-    fn what_serenity_cannot_read_of_an_event_is_found() {
-        let ready = json!({ "v": "ten" });
-        assert_eq!(in_event("READY", &ready), Some(Unreadable::at("v")));
-        let command = json!({ "id": "1", "application_id": "2", "type": 2, "data": { "id": [] } });
-        let field = in_event("INTERACTION_CREATE", &command).unwrap();
-        assert_eq!(field.to_string(), "data.id");
-        assert_eq!(in_event("TEA_IS_READY", &ready), None);
     }
 }

@@ -60,8 +60,8 @@ fn read_file(path: &Path, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber
     let file = path.display();
     let read = text_file::read(path).map_err(|error| {
         anyhow!(
-            "WALLE_LEVEL_NAMES (or --level-names): {file} {error}; what is expected is none, computing, or a file with \
-             lines such as: 5 Missing Semicolon"
+            "WALLE_LEVEL_NAMES (or --level-names): {file} {error}; expected none, computing, or a file with lines \
+             such as: 5 Missing Semicolon"
         )
     })?;
     parse(&read.text, curve)
@@ -81,7 +81,7 @@ fn parse(text: &str, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber, Rol
         let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number {
             bail!(
-                "line {line}: a level's number and its name are expected, such as: 5 Missing Semicolon"
+                "line {line}: expected a level's number and its name, such as: 5 Missing Semicolon"
             );
         }
         let level = number.parse().ok().and_then(|number| curve.find(number));
@@ -100,7 +100,7 @@ fn parse(text: &str, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber, Rol
         names.insert(level, name);
     }
     if names.is_empty() {
-        bail!("line 1: no level is named; for no names at all, say none");
+        bail!("the file names no level; if levels are to have no names, set none");
     }
     Ok(names)
 }
@@ -136,10 +136,10 @@ mod tests {
         for (text, said) in [
             (
                 "0 Zero\nFive 5",
-                "line 2: a level's number and its name are expected",
+                "line 2: expected a level's number and its name",
             ),
-            ("-5 Five", "line 1: a level's number"),
-            ("[\n{\"model\": 1}]", "line 1: a level's number"),
+            ("-5 Five", "line 1: expected a level's number"),
+            ("[\n{\"model\": 1}]", "line 1: expected a level's number"),
             (
                 "5 Five\n\n101 Beyond",
                 "line 3: there is no level 101; levels go from 0 to 100",
@@ -159,7 +159,7 @@ mod tests {
                 "5 Five\n# and\n6  \"Five\"",
                 "line 3: that is the name of level 5 already, in line 1",
             ),
-            ("# nothing\n", "no level is named"),
+            ("# nothing\n", "the file names no level"),
         ] {
             let error = parse(text, &curve()).unwrap_err().to_string();
             assert!(

@@ -53,7 +53,7 @@ pub async fn seed_levels(database: &Database) -> anyhow::Result<()> {
         level::replace_all(&mut transaction, &levels).await?;
         tracing::info!(
             count = levels.rows().len(),
-            "the database is new and gets its levels"
+            "filled the new database with the levels"
         );
     }
     Ok(store::commit(transaction).await?)
@@ -69,7 +69,7 @@ pub async fn name_levels(
         if let Err(error) = chosen {
             tracing::warn!(
                 error = format!("{error:#}"),
-                "the setting is wrong, which changes nothing: this database keeps its level names"
+                "ignored WALLE_LEVEL_NAMES, which has a mistake; this database keeps its level names"
             );
         }
         return Ok(());
@@ -93,7 +93,7 @@ pub async fn name_levels(
         level_names_choice::record(&mut transaction, source).await?;
         if !names.is_empty() {
             tracing::info!(
-                "{} levels get the names that the operator chose",
+                "gave {} levels the names chosen in WALLE_LEVEL_NAMES",
                 names.len()
             );
         }
@@ -111,7 +111,7 @@ pub async fn save(database: &Database, dump: Dump, fresh_only: bool) -> anyhow::
         return Ok(());
     }
     let Some((lease, watermark)) = lease::claim_if_free(database).await? else {
-        bail!("a wall_e is using this database: stop it first, then import again");
+        bail!("another wall_e is using this database; stop it, then import again");
     };
     let end_lease = CancellationToken::new();
     let keeping = tokio::spawn(lease.keep(end_lease.clone()));
@@ -131,7 +131,7 @@ async fn save_owned(
     // Held from here on: nobody can take over in the middle, and a batch of the bot before,
     // however late, waits before it locks any user.
     if watermark::lock(&mut transaction).await?.owner_epoch != epoch {
-        bail!("a wall_e has taken over this database meanwhile: stop it, then import again");
+        bail!("another wall_e took over this database meanwhile; stop it, then import again");
     }
     if fresh_only && !user_point::is_empty(&mut transaction).await? {
         say_not_fresh();
@@ -146,7 +146,7 @@ async fn save_owned(
         .await
         .context("the import could not be committed")?;
     tracing::info!(
-        "imported: {} new users; {} users of whom the dump knew more; {} left as they were",
+        "import finished; new users: {}, completed: {}, unchanged: {}",
         Grouped(added),
         Grouped(completed),
         Grouped(kept)
@@ -155,14 +155,14 @@ async fn save_owned(
 }
 
 fn say_not_fresh() {
-    tracing::info!("the database has users already: nothing is imported");
+    tracing::info!("the database already has users, so nothing was imported");
 }
 
 async fn write(transaction: &mut Transaction<'_>, dump: Dump) -> anyhow::Result<Imported> {
     if dump.passed_over > 0 {
         tracing::info!(
             records = dump.passed_over,
-            "records of other models are passed over"
+            "skipped records of other models"
         );
     }
     if let Some(levels) = &dump.levels {
@@ -218,9 +218,9 @@ async fn write_levels(transaction: &mut Transaction<'_>, dumped: &Levels) -> any
         tracing::info!("the levels are the same already");
     } else if here == curve()? || here == seed()? {
         level::replace_all(transaction, dumped).await?;
-        tracing::info!(count = dumped.rows().len(), "the levels are taken over");
+        tracing::info!(count = dumped.rows().len(), "imported the levels");
     } else {
-        tracing::warn!("the levels have been changed here, and are kept as they are");
+        tracing::warn!("kept the levels of this database, which differ from the defaults");
     }
     Ok(())
 }

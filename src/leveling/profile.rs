@@ -56,8 +56,8 @@ pub enum Field {
     /// Not shown. The field keeps its value.
     #[default]
     Unseen,
-    /// Empty or not shown: serenity reads both as `None`. The field keeps its value; whether
-    /// it still has one, Discord must be asked.
+    /// Left out by an event, which may do so whether it is empty or not. The field keeps its
+    /// value; whether it still has one, Discord must be asked.
     Unclear,
     /// Shown, and empty.
     Empty,
@@ -218,6 +218,15 @@ impl Field {
         }
     }
 
+    /// The same, where an event could have shown it and did not.
+    #[must_use]
+    pub fn left_out(self) -> Self {
+        match self {
+            Self::Unseen => Self::Unclear,
+            other => other,
+        }
+    }
+
     /// The same with a value changed.
     #[must_use]
     pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
@@ -225,11 +234,6 @@ impl Field {
             Self::Value(text) => Self::Value(change(text)),
             other => other,
         }
-    }
-
-    /// What a field shows that serenity has parsed.
-    pub fn from_parsed(value: Option<String>) -> Self {
-        value.map_or(Self::Unclear, Self::Value)
     }
 }
 

@@ -5,38 +5,38 @@
 use serenity::all as theirs;
 
 use super::Listeners;
+use crate::discord::payload::{ChannelDeletion, MessageDeletion};
 use crate::leveling::{ChannelId, GuildId, MessageId};
 
 /// Messages are gone, one or many.
-pub(super) async fn on_messages(
-    listeners: &Listeners,
-    guild: Option<theirs::GuildId>,
-    messages: &[theirs::MessageId],
-) {
-    if !is_served(listeners, guild) {
+pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
+    if !is_served(listeners, event.guild_id) {
         return;
     }
-    let messages = messages
-        .iter()
-        .filter_map(|id| MessageId::try_from(*id).ok());
+    let messages = event
+        .messages()
+        .filter_map(|id| MessageId::try_from(id).ok());
     let messages: Vec<MessageId> = messages.collect();
-    noted(listeners.council.messages_deleted(&messages).await);
+    let council = listeners.council.clone();
+    listeners.spawn(async move { noted(council.messages_deleted(&messages).await) });
 }
 
 /// A channel is gone.
-pub(super) async fn on_channel(listeners: &Listeners, channel: &theirs::GuildChannel) {
-    if !is_served(listeners, Some(channel.guild_id)) {
+pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
+    if !is_served(listeners, event.guild_id) {
         return;
     }
-    if let Ok(channel) = ChannelId::try_from(channel.id) {
-        noted(listeners.council.channel_deleted(channel).await);
+    if let Ok(channel) = ChannelId::try_from(event.id) {
+        let council = listeners.council.clone();
+        listeners.spawn(async move { noted(council.channel_deleted(channel).await) });
     }
 }
 
 /// The guild has these channels, as at the beginning of a session: one that is not among them
 /// was deleted while nobody listened.
-pub(super) async fn on_guild(listeners: &Listeners, channels: &[ChannelId]) {
-    noted(listeners.council.channels_are(channels).await);
+pub(super) fn on_guild(listeners: &Listeners, channels: Vec<ChannelId>) {
+    let council = listeners.council.clone();
+    listeners.spawn(async move { noted(council.channels_are(&channels).await) });
 }
 
 fn is_served(listeners: &Listeners, guild: Option<theirs::GuildId>) -> bool {
@@ -48,8 +48,8 @@ fn noted(result: anyhow::Result<()>) {
         let error = format!("{error:#}");
         tracing::warn!(
             error,
-            "it could not be noted that something was deleted; if it told moderators of a problem, \
-             they are told again when the problem changes"
+            "a deletion could not be recorded; if it was a notice to moderators, they are told again when the \
+             problem changes"
         );
     }
 }

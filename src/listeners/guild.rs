@@ -6,80 +6,33 @@
 
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
-use serenity::all as theirs;
-
 use super::{Listeners, deleted, role};
-use crate::discord::wire::id_of;
+use crate::discord::payload::PartialGuild;
 use crate::error::Stop;
 use crate::leveling::ChannelId;
 
-/// A guild, as far as it takes to know that it is there.
-#[derive(Debug)]
-struct BareGuild {
-    id: u64,
-    /// Discord has trouble with it.
-    unavailable: bool,
-}
-
 /// A guild is there.
-pub(super) async fn on_create(listeners: &Listeners, guild: &theirs::Guild) {
-    let bare = BareGuild {
-        id: guild.id.get(),
-        unavailable: guild.unavailable,
-    };
-    if came(listeners, &bare) {
-        say_ready(listeners, &guild.name);
-        role::on_guild(listeners, guild);
-        let channels = guild.channels.keys();
-        let channels: Vec<ChannelId> = channels
-            .filter_map(|id| ChannelId::try_from(*id).ok())
-            .collect();
-        deleted::on_guild(listeners, &channels).await;
+pub(super) fn on_create(listeners: &Listeners, guild: &PartialGuild) {
+    if !came(listeners, guild) {
+        return;
     }
-}
-
-/// A guild is there, or not yet, and serenity could not read what was said of it.
-pub(super) fn on_raw_create(listeners: &Listeners, guild: &Value) {
-    if let Some(bare) = BareGuild::read(guild)
-        && came(listeners, &bare)
-    {
-        say_ready(listeners, guild["name"].as_str().unwrap_or("the guild"));
-        listeners.known_guild.is_in_doubt();
+    say_ready(listeners, guild.name.as_deref().unwrap_or("the guild"));
+    role::on_guild(listeners, guild);
+    // Channels that are not understood were not deleted.
+    if let Some(channels) = &guild.channels {
+        let channels = channels.iter();
+        let channels = channels.filter_map(|channel| ChannelId::try_from(channel.id).ok());
+        deleted::on_guild(listeners, channels.collect());
     }
 }
 
 /// A guild is gone: for a while (an outage of Discord) or for good.
-pub(super) fn on_delete(listeners: &Listeners, guild: &theirs::UnavailableGuild) {
-    let guild = BareGuild {
-        id: guild.id.get(),
-        unavailable: guild.unavailable,
-    };
-    went(listeners, &guild);
-}
-
-/// The same, as far as it could be read.
-pub(super) fn on_raw_delete(listeners: &Listeners, guild: &Value) {
-    if let Some(guild) = BareGuild::read(guild) {
-        went(listeners, &guild);
-    }
-}
-
-impl BareGuild {
-    fn read(guild: &Value) -> Option<Self> {
-        Some(Self {
-            id: id_of(guild)?,
-            unavailable: guild["unavailable"] == true,
-        })
-    }
-}
-
-fn went(listeners: &Listeners, guild: &BareGuild) {
+pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
     if !is_served(listeners, guild) {
         return;
     }
     listeners.known_guild.is_in_doubt();
-    if guild.unavailable {
+    if guild.is_unavailable() {
         say_outage(listeners);
     } else {
         // Whoever receives this ends the process; a second one changes nothing.
@@ -89,11 +42,11 @@ fn went(listeners: &Listeners, guild: &BareGuild) {
 
 /// Takes note that the guild served is there, if it is. Before anything is awaited: what is
 /// sent after this event waits for the history.
-fn came(listeners: &Listeners, guild: &BareGuild) -> bool {
+fn came(listeners: &Listeners, guild: &PartialGuild) -> bool {
     if !is_served(listeners, guild) {
         return false;
     }
-    if guild.unavailable {
+    if guild.is_unavailable() {
         say_outage(listeners);
         return false;
     }
@@ -124,11 +77,10 @@ fn say_ready(listeners: &Listeners, guild: &str) {
 fn say_outage(listeners: &Listeners) {
     tracing::warn!(
         guild = %listeners.guild,
-        "Discord has trouble with the guild and sends nothing of it; what is missed is read \
-         when it is back"
+        "Discord reports an outage of the guild; messages missed meanwhile are read when it is back"
     );
 }
 
-fn is_served(listeners: &Listeners, guild: &BareGuild) -> bool {
-    guild.id == listeners.guild.get()
+fn is_served(listeners: &Listeners, guild: &PartialGuild) -> bool {
+    guild.id.get() == listeners.guild.get()
 }

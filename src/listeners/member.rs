@@ -2,66 +2,37 @@
 //!
 //! Only says whose roles are to be looked at, and what was seen of them; gives nobody any.
 
-use serenity::all::{
-    self as theirs, GuildId, GuildMemberAddEvent, GuildMemberUpdateEvent, GuildMembersChunkEvent,
-    Member,
-};
+use serenity::all::{GuildId, UserId as TheirUserId};
 
-use super::Listeners;
-use super::sight::{in_chunk, of_added, of_updated};
+use super::{Listeners, role};
 use crate::discord::member_states::Seen;
-use crate::discord::wire::BareMemberEvent;
-use crate::leveling::{Screening, Timestamp, UserId};
+use crate::discord::payload::{MemberEvent, MemberRemoval};
+use crate::leveling::UserId;
 
-/// Someone joined.
-pub(super) fn on_add(listeners: &Listeners, event: &GuildMemberAddEvent) {
-    if event.member.guild_id == GuildId::from(listeners.guild)
-        && let Some((user, seen)) = of_added(event)
+/// Someone joined. It may also be said of a member who was there already.
+pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
+    if let Some(user) = event
+        .user()
+        .filter(|_| is_served(listeners, event.guild_id))
     {
-        listeners.sightings.heard(user, seen);
-        let screening = screening_of(&event.member);
         listeners.states.is_back(user);
-        listeners.states.observe(user, screening, Seen::Joining);
     }
+    observe(listeners, event, Seen::Joining);
 }
 
 /// Something of a member changed.
-pub(super) fn on_update(listeners: &Listeners, event: &GuildMemberUpdateEvent) {
-    if event.guild_id == GuildId::from(listeners.guild)
-        && let Some((user, seen)) = of_updated(event)
-    {
-        listeners.sightings.heard(user, seen);
-        let screening = Screening {
-            pending: event.pending,
-            flags: event.flags.map(|flags| flags.bits().into()),
-            joined_at: time(event.joined_at),
-        };
-        listeners.states.observe(user, screening, Seen::There);
+pub(super) fn on_update(listeners: &Listeners, event: MemberEvent) {
+    if event.user_id() == TheirUserId::from(listeners.bot) {
+        // What the bot itself may do has changed, perhaps.
+        role::look_again(listeners);
     }
-}
-
-/// Someone joined or changed whom serenity could not parse.
-pub(super) fn on_bare_member(listeners: &Listeners, event: BareMemberEvent, joins: bool) {
-    let screening = event.screening();
-    if event.guild_id != GuildId::from(listeners.guild) {
-        return;
-    }
-    if let Some(user) = event.user() {
-        if let Some(seen) = event.seen() {
-            listeners.sightings.heard(user, seen);
-        }
-        let seen = if joins { Seen::Joining } else { Seen::There };
-        if joins {
-            listeners.states.is_back(user);
-        }
-        listeners.states.observe(user, screening, seen);
-    }
+    observe(listeners, event, Seen::There);
 }
 
 /// Someone left, or was made to.
-pub(super) fn on_remove(listeners: &Listeners, guild: GuildId, user: theirs::UserId) {
-    if guild == GuildId::from(listeners.guild)
-        && let Ok(user) = UserId::try_from(user)
+pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
+    if is_served(listeners, event.guild_id)
+        && let Ok(user) = UserId::try_from(event.user.id)
     {
         // Of those who never earned anything nothing is said anyway.
         if listeners.xp.get(user).is_some() {
@@ -72,29 +43,18 @@ pub(super) fn on_remove(listeners: &Listeners, guild: GuildId, user: theirs::Use
     }
 }
 
-/// Some members, as they were asked for.
-pub(super) fn on_chunk(listeners: &Listeners, event: &GuildMembersChunkEvent) {
-    if event.guild_id == GuildId::from(listeners.guild) {
-        for (user, seen) in in_chunk(event) {
+fn observe(listeners: &Listeners, event: MemberEvent, how: Seen) {
+    if is_served(listeners, event.guild_id)
+        && let Some(user) = event.user()
+    {
+        let screening = event.screening();
+        if let Some(seen) = event.seen() {
             listeners.sightings.heard(user, seen);
         }
-        for member in event.members.values().filter(|member| !member.user.bot) {
-            if let Ok(user) = member.user.id.try_into() {
-                let screening = screening_of(member);
-                listeners.states.observe(user, screening, Seen::There);
-            }
-        }
+        listeners.states.observe(user, screening, how);
     }
 }
 
-fn screening_of(member: &Member) -> Screening {
-    Screening {
-        pending: member.pending,
-        flags: Some(member.flags.bits().into()),
-        joined_at: member.joined_at.and_then(time),
-    }
-}
-
-fn time(time: theirs::Timestamp) -> Option<Timestamp> {
-    Timestamp::from_millis(time.timestamp_millis())
+fn is_served(listeners: &Listeners, guild: GuildId) -> bool {
+    guild == GuildId::from(listeners.guild)
 }

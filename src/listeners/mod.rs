@@ -1,7 +1,7 @@
 //! The gateway's events that we react to: one visible list, one file each.
 //!
-//! Runs on the gateway's thread, in the order in which events came, so nothing in
-//! here waits before it has handed on what the event says.
+//! Events are handled one after the other, in the order in which they came, and the next one is
+//! not read before. So nothing in here waits: work that takes time is spawned.
 
 mod deleted;
 mod guild;
@@ -10,14 +10,14 @@ mod message;
 pub mod onlooker;
 mod ready;
 mod role;
-mod sight;
-pub mod unknown;
+pub mod unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use serenity::all::{Context, Event, FullEvent, Interaction, RawEventHandler};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::commands::Commands;
 use crate::discord::Rest;
@@ -25,9 +25,11 @@ use crate::discord::council::Council;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::member_states::MemberStates;
 use crate::discord::message_gate::MessageGate;
+use crate::discord::payload::{Event, command};
 use crate::discord::time::DiscordTime;
+use crate::discord::unreadable::Unreadable;
 use crate::error::Stop;
-use crate::leveling::{GuildId, MessageId};
+use crate::leveling::{GuildId, MessageId, UserId};
 use crate::profiles::Sightings;
 use crate::roles::{RoleBook, Verifications};
 use crate::xp::{Inbox, XpCache};
@@ -37,6 +39,8 @@ use crate::xp::{Inbox, XpCache};
 pub struct Listeners {
     /// The guild served; events of others are passed over.
     pub guild: GuildId,
+    /// The bot itself.
+    pub bot: UserId,
     /// Whom we know.
     pub xp: Arc<XpCache>,
     /// The way to the engine.
@@ -67,76 +71,73 @@ pub struct Listeners {
     pub said_ready: Arc<AtomicBool>,
     /// What makes going on pointless.
     pub stop: mpsc::Sender<Stop>,
-    /// Events that did not parse, by type.
-    pub unknown: unknown::Unknown,
-}
-
-#[serenity::async_trait]
-impl RawEventHandler for Listeners {
-    async fn raw_event(&self, ctx: Context, event: Event) {
-        match event {
-            Event::MessageCreate(event) => {
-                message::on_message(self, &event.message);
-                if message::runs_command(self, &event.message) {
-                    let event = FullEvent::Message {
-                        new_message: event.message,
-                    };
-                    self.commands.dispatch(ctx, event).await;
-                }
-            }
-            Event::InteractionCreate(event) => {
-                self.on_interaction(ctx, event.interaction).await;
-            }
-            Event::Ready(event) => {
-                let ready = FullEvent::Ready {
-                    data_about_bot: event.ready.clone(),
-                };
-                tokio::join!(
-                    ready::on_ready(self, &event.ready),
-                    self.commands.dispatch(ctx.clone(), ready),
-                );
-            }
-            Event::GuildMemberAdd(event) => member::on_add(self, &event),
-            Event::GuildMemberUpdate(event) => {
-                if event.user.id == ctx.cache.current_user().id {
-                    // What the bot itself may do has changed, perhaps.
-                    role::look_again(self);
-                }
-                member::on_update(self, &event);
-            }
-            Event::GuildMemberRemove(event) => {
-                member::on_remove(self, event.guild_id, event.user.id);
-            }
-            // Comes before the removal.
-            Event::GuildBanAdd(event) => member::on_remove(self, event.guild_id, event.user.id),
-            Event::GuildMembersChunk(event) => member::on_chunk(self, &event),
-            Event::GuildRoleCreate(event) => role::on_create(self, &event.role),
-            Event::GuildRoleUpdate(event) => role::on_update(self, &event.role),
-            Event::GuildRoleDelete(event) => {
-                role::on_delete(self, event.guild_id, event.role_id);
-            }
-            Event::GuildUpdate(event) => role::on_guild_update(self, &event.guild),
-            Event::MessageDelete(event) => {
-                deleted::on_messages(self, event.guild_id, &[event.message_id]).await;
-            }
-            Event::MessageDeleteBulk(event) => {
-                deleted::on_messages(self, event.guild_id, &event.ids).await;
-            }
-            Event::ChannelDelete(event) => deleted::on_channel(self, &event.channel).await,
-            Event::GuildCreate(event) => guild::on_create(self, &event.guild).await,
-            Event::GuildDelete(event) => guild::on_delete(self, &event.guild),
-            Event::Unknown(event) => unknown::on_unknown(self, ctx, event).await,
-            _ => {}
-        }
-    }
+    /// Events that were not understood, by type.
+    pub unparsed: unreadable::Unparsed,
+    /// Holds what is done beside the events.
+    pub tasks: TaskTracker,
+    /// Ends that work.
+    pub end: CancellationToken,
 }
 
 impl Listeners {
-    async fn on_interaction(&self, ctx: Context, interaction: Interaction) {
-        if let Some(id) = MessageId::new(interaction.id().get()) {
+    /// Reacts to an event of the type `kind`; `text` is its JSON. Never waits: what takes time is
+    /// done beside it.
+    pub fn on_event(&self, kind: &str, text: &str) {
+        let event = match Event::read(kind, text) {
+            Ok(event) => event,
+            Err(field) => return unreadable::on_unreadable(self, kind, text, &field),
+        };
+        match event {
+            Event::Message(event) => message::on_message(self, event, text),
+            Event::Interaction => self.on_interaction(text),
+            Event::Ready(event) => ready::on_ready(self, &event),
+            Event::MemberJoined(event) => member::on_join(self, event),
+            Event::MemberChanged(event) => member::on_update(self, event),
+            Event::MemberLeft(event) => member::on_leave(self, &event),
+            Event::RoleMade(event) => role::on_create(self, &event),
+            Event::RoleChanged(event) => role::on_update(self, &event),
+            Event::RoleDeleted(event) => role::on_delete(self, &event),
+            Event::GuildThere(event) => guild::on_create(self, &event),
+            Event::GuildChanged(event) => role::on_guild_update(self, &event),
+            Event::GuildGone(event) => guild::on_delete(self, &event),
+            Event::MessagesDeleted(event) => deleted::on_messages(self, &event),
+            Event::ChannelDeleted(event) => deleted::on_channel(self, &event),
+            Event::Other => {}
+            Event::Unknown => self.unparsed.note(kind, None),
+        }
+    }
+
+    fn on_interaction(&self, text: &str) {
+        let read = match command::interaction(text) {
+            Ok(read) => read,
+            Err(field) => {
+                self.unparsed.note("INTERACTION_CREATE", Some(&field));
+                tracing::error!(
+                    %field,
+                    "a command or button press was not understood and gets no answer"
+                );
+                return;
+            }
+        };
+        self.note_odd("INTERACTION_CREATE", read.odd.as_ref());
+        if let Some(id) = MessageId::new(read.value.id().get()) {
             self.time.hear(id);
         }
-        let event = FullEvent::InteractionCreate { interaction };
-        Box::pin(self.commands.dispatch(ctx, event)).await;
+        self.commands.start_interaction(read.value);
+    }
+
+    /// Counts an event that had to be rebuilt.
+    fn note_odd(&self, kind: &str, odd: Option<&Unreadable>) {
+        if odd.is_some() {
+            self.unparsed.note(kind, odd);
+        }
+    }
+
+    /// Has something done beside the events, until the bot ends.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let end = self.end.clone();
+        self.tasks.spawn(async move {
+            end.run_until_cancelled(work).await;
+        });
     }
 }

@@ -2,12 +2,11 @@
 //!
 //! Never counts XP, never answers, never asks Discord anything: it may run beside the bot.
 
-use serde::Deserialize;
-use serenity::all::{Context, Event, RawEventHandler};
+use serenity::all as theirs;
 use tokio::sync::mpsc;
 
-use super::{message, sight};
-use crate::discord::wire::{BareMemberEvent, BareMessage};
+use super::unreadable::Unparsed;
+use crate::discord::payload::{Event, MemberEvent};
 use crate::error::Stop;
 use crate::leveling::{GuildId, Sighting, UserId};
 use crate::profiles::Sightings;
@@ -21,62 +20,47 @@ pub struct Onlooker {
     pub sightings: Sightings,
     /// What makes going on pointless.
     pub stop: mpsc::Sender<Stop>,
+    /// Events that were not understood, by type.
+    pub unparsed: Unparsed,
 }
 
-#[serenity::async_trait]
-impl RawEventHandler for Onlooker {
-    async fn raw_event(&self, _: Context, event: Event) {
+impl Onlooker {
+    /// Reacts to an event of the type `kind`; `text` is its JSON. Never waits.
+    pub fn on_event(&self, kind: &str, text: &str) {
+        let event = match Event::read(kind, text) {
+            Ok(event) => event,
+            Err(field) => return self.unparsed.note(kind, Some(&field)),
+        };
         match event {
-            Event::MessageCreate(event) if self.is_served(event.message.guild_id) => {
-                message::seen(&event.message, |user, seen| self.hears(user, seen));
+            Event::Message(event) if self.is_served(event.guild_id) => {
+                event.seen(|user, seen| self.hears(user, seen));
             }
-            Event::GuildMemberAdd(event) if self.is_served(Some(event.member.guild_id)) => {
-                self.hear(sight::of_added(&event));
-            }
-            Event::GuildMemberUpdate(event) if self.is_served(Some(event.guild_id)) => {
-                self.hear(sight::of_updated(&event));
-            }
-            Event::GuildMembersChunk(event) if self.is_served(Some(event.guild_id)) => {
-                sight::in_chunk(&event).for_each(|seen| self.hear(Some(seen)));
+            Event::MemberJoined(event) | Event::MemberChanged(event)
+                if self.is_served(Some(event.guild_id)) =>
+            {
+                self.hear(event);
             }
             Event::Ready(event) => {
-                let there = event.ready.guilds.iter().map(|guild| guild.id);
-                if there.map(Some).any(|guild| self.is_served(guild)) {
+                let mut guilds = event.guilds.iter().map(|guild| guild.id);
+                if guilds.any(|guild| self.is_served(Some(guild))) {
                     tracing::info!(guild = %self.guild, "listening");
                 } else {
                     // Whoever receives this ends the process; a second one changes nothing.
                     let _ = self.stop.try_send(Stop::NotInGuild(self.guild));
                 }
             }
-            Event::Unknown(event) => match event.kind.as_str() {
-                "MESSAGE_CREATE" => {
-                    if let Ok(message) = BareMessage::deserialize(event.value)
-                        && self.is_served(message.guild_id)
-                    {
-                        message.seen(|user, seen| self.hears(user, seen));
-                    }
-                }
-                "GUILD_MEMBER_ADD" | "GUILD_MEMBER_UPDATE" => {
-                    if let Ok(event) = BareMemberEvent::deserialize(event.value)
-                        && self.is_served(Some(event.guild_id))
-                    {
-                        self.hear(event.user().zip(event.seen()));
-                    }
-                }
-                _ => {}
-            },
             _ => {}
         }
     }
-}
 
-impl Onlooker {
-    fn is_served(&self, guild: Option<serenity::all::GuildId>) -> bool {
+    fn is_served(&self, guild: Option<theirs::GuildId>) -> bool {
         guild == Some(self.guild.into())
     }
 
-    fn hear(&self, seen: Option<(UserId, Sighting)>) {
-        if let Some((user, seen)) = seen {
+    fn hear(&self, event: MemberEvent) {
+        if let Some(user) = event.user()
+            && let Some(seen) = event.seen()
+        {
             self.sightings.heard(user, seen);
         }
     }

@@ -4,20 +4,21 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serenity::all::{ApplicationId, CreateCommand, GuildId, LightMethod, Ready};
+use serenity::all::{ApplicationId, CreateCommand, GuildId, LightMethod};
 use serenity::http::{Request, Route};
 
 use super::Listeners;
 use crate::commands;
 use crate::discord::council::Notice;
+use crate::discord::payload::event::Ready;
 use crate::discord::{Repeat, old_commands};
 use crate::error::Stop;
 use crate::leveling::escape;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Checks that the guild is there, and registers the slash commands in it.
-pub(super) async fn on_ready(listeners: &Listeners, ready: &Ready) {
+/// Checks that the guild is there, and has the slash commands registered in it.
+pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
     let guild = GuildId::from(listeners.guild);
     if !ready.guilds.iter().any(|there| there.id == guild) {
         // Whoever receives this ends the process; a second one changes nothing.
@@ -25,11 +26,26 @@ pub(super) async fn on_ready(listeners: &Listeners, ready: &Ready) {
         return;
     }
     listeners.known_guild.is_in_doubt();
-    // Before anything is awaited: what comes after this event waits for the history.
+    // What comes after this event waits for the history.
     listeners.inbox.open_gap();
     listeners.verifications.soon();
     tracing::info!(guild = %listeners.guild, "connected");
+    let (registering, application) = (listeners.clone(), ready.application.id);
+    listeners.spawn(async move { register_commands(&registering, application).await });
+}
+
+/// What is known of the session that has begun: nothing. Events come all the same, and what came
+/// before them was missed.
+pub(super) fn on_unreadable(listeners: &Listeners) {
+    listeners.known_guild.is_in_doubt();
+    listeners.inbox.open_gap();
+    listeners.verifications.soon();
+    tracing::error!("a session has started, but Discord's description of it was not understood");
+}
+
+async fn register_commands(listeners: &Listeners, application: ApplicationId) {
     let rest = &listeners.rest;
+    let guild = GuildId::from(listeners.guild);
     let commands: Vec<CreateCommand> =
         poise::builtins::create_application_commands(&commands::all());
     let Ok(body) = serde_json::to_vec(&commands) else {
@@ -43,7 +59,7 @@ pub(super) async fn on_ready(listeners: &Listeners, ready: &Ready) {
             let body = body.clone();
             async move {
                 let route = Route::GuildCommands {
-                    application_id: ready.application.id,
+                    application_id: application,
                     guild_id: guild,
                 };
                 let request = Request::new(route, LightMethod::Put);
@@ -60,7 +76,7 @@ pub(super) async fn on_ready(listeners: &Listeners, ready: &Ready) {
         ),
     }
     if !listeners.looked_for_old_commands.load(Ordering::Acquire) {
-        clear_old_commands(listeners, ready.application.id).await;
+        clear_old_commands(listeners, application).await;
     }
 }
 
@@ -76,7 +92,7 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         Err(error) => {
             tracing::warn!(
                 %error,
-                "commands of an earlier bot, if there are any, could not be looked for or removed; \
+                "could not look for commands of an earlier bot or remove them; \
                  members who use one are told that it does not exist"
             );
             return;
@@ -113,8 +129,8 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         notices.push(Notice {
             key: "old-commands".to_owned(),
             text: format!(
-                "An earlier bot has left these commands, which I do not know: {names}. Members who use one are told \
-                 so. The bot's operator can remove them: the log says how."
+                "An earlier bot left these commands, which I do not know: {names}. I tell members who use one that \
+                 it does not exist. My operator can remove them; the log says how."
             ),
             buttons: None,
         });

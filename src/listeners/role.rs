@@ -3,23 +3,20 @@
 //! Keeps what is known of the guild's roles, and says what is to be looked at again; what
 //! levels carry follows nobody by what an event says.
 
-use serde_json::Value;
-use serenity::all::{self as theirs, PartialGuild, Role, RoleId};
+use serenity::all as theirs;
 
 use super::Listeners;
-use crate::discord::guild::{ONBOARDING, from_theirs};
+use crate::discord::guild::ONBOARDING;
 use crate::discord::known_guild::GuildFacts;
+use crate::discord::payload::{PartialGuild, RoleDeletion, RoleEvent};
 
 /// The whole guild is shown, as at the beginning of a session and after an outage.
-pub(super) fn on_guild(listeners: &Listeners, guild: &theirs::Guild) {
-    if guild.id != listeners.guild.get() {
-        return;
-    }
+pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
     // Only noted: everyone is verified after this event in any case.
-    see_onboarding(listeners, &guild.features);
-    let roles: Option<Vec<_>> = guild.roles.values().map(from_theirs).collect();
-    match (guild.owner_id.try_into(), roles) {
-        (Ok(owner), Some(roles)) => listeners.known_guild.is_shown(GuildFacts { owner, roles }),
+    see_onboarding(listeners, guild);
+    let owner = guild.owner_id.and_then(|owner| owner.try_into().ok());
+    match (owner, guild.roles()) {
+        (Some(owner), Some(roles)) => listeners.known_guild.is_shown(GuildFacts { owner, roles }),
         _ => listeners.known_guild.is_in_doubt(),
     }
 }
@@ -27,13 +24,14 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &theirs::Guild) {
 /// The guild has another name, another owner, or something else: two-factor authentication may
 /// be demanded no more, and there may be another onboarding.
 pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
-    if guild.id != listeners.guild.get() {
+    if guild.id.get() != listeners.guild.get() {
         return;
     }
-    if let Ok(owner) = guild.owner_id.try_into() {
-        listeners.known_guild.owner_is(owner);
+    match guild.owner_id.map(TryInto::try_into) {
+        Some(Ok(owner)) => listeners.known_guild.owner_is(owner),
+        _ => listeners.known_guild.is_in_doubt(),
     }
-    if see_onboarding(listeners, &guild.features) {
+    if see_onboarding(listeners, guild) {
         listeners.verifications.soon();
     }
     if listeners.book.has_refusals() {
@@ -42,33 +40,34 @@ pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
 }
 
 /// There is a new role.
-pub(super) fn on_create(listeners: &Listeners, role: &Role) {
+pub(super) fn on_create(listeners: &Listeners, event: &RoleEvent) {
     listeners.book.forget();
-    note(listeners, role);
+    note(listeners, event);
 }
 
 /// A role has another name, other rights, or another place. A level's new name is followed, and
 /// what was wrong with its role may be right now.
-pub(super) fn on_update(listeners: &Listeners, role: &Role) {
-    note(listeners, role);
-    changed(listeners, role.id);
+pub(super) fn on_update(listeners: &Listeners, event: &RoleEvent) {
+    note(listeners, event);
+    match event.role.read() {
+        Some(role) => changed(listeners, role.id.into()),
+        None => listeners.book.forget(),
+    }
 }
 
 /// A role is gone. If a level carries it, moderators are asked what is to become of that.
-pub(super) fn on_delete(listeners: &Listeners, guild: theirs::GuildId, role: RoleId) {
-    if let (true, Ok(role)) = (guild == listeners.guild.get(), role.try_into()) {
+pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
+    let is_served = event.guild_id == listeners.guild.get();
+    if let (true, Ok(role)) = (is_served, event.role_id.try_into()) {
         listeners.known_guild.role_is_gone(role);
     }
-    changed(listeners, role);
+    changed(listeners, event.role_id);
 }
 
 /// Something of a guild's roles, or of the guild itself, has changed in a way that cannot be
 /// read. It is all asked for again, unless it is certainly another guild.
-pub(super) fn on_unreadable(listeners: &Listeners, guild: &Value) {
-    let other = guild
-        .as_str()
-        .is_some_and(|id| id != listeners.guild.to_string());
-    if !other {
+pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
+    if guild.is_none_or(|guild| guild == listeners.guild.get()) {
         listeners.known_guild.is_in_doubt();
         listeners.book.forget();
         look_again(listeners);
@@ -83,13 +82,16 @@ pub(super) fn look_again(listeners: &Listeners) {
 }
 
 /// Notes whether the guild has an onboarding; returns whether that is news that matters.
-fn see_onboarding(listeners: &Listeners, features: &[String]) -> bool {
+fn see_onboarding(listeners: &Listeners, guild: &PartialGuild) -> bool {
+    let Some(features) = &guild.features else {
+        return false;
+    };
     let has_onboarding = features.iter().any(|feature| feature == ONBOARDING);
     let now = listeners.time.timestamp();
     listeners.states.guild_has_onboarding(has_onboarding, now)
 }
 
-fn changed(listeners: &Listeners, role: RoleId) {
+fn changed(listeners: &Listeners, role: theirs::RoleId) {
     listeners.book.forget();
     if role
         .try_into()
@@ -99,11 +101,11 @@ fn changed(listeners: &Listeners, role: RoleId) {
     }
 }
 
-fn note(listeners: &Listeners, role: &Role) {
-    if role.guild_id != listeners.guild.get() {
+fn note(listeners: &Listeners, event: &RoleEvent) {
+    if event.guild_id != listeners.guild.get() {
         return;
     }
-    match from_theirs(role) {
+    match event.role.read() {
         Some(role) => listeners.known_guild.role_is(role),
         None => listeners.known_guild.is_in_doubt(),
     }

@@ -321,7 +321,7 @@ impl Copies {
                 "an avatar could not be copied and is parked: `profile_queue` lists it, `reset_attempts` tries it again"
             );
         } else {
-            tracing::debug!(%user, attempts, why, "an avatar could not be copied; it is tried again");
+            tracing::debug!(%user, attempts, why, "an avatar could not be copied; trying again");
         }
         Ok(())
     }
@@ -339,7 +339,7 @@ impl Copies {
                 tracing::warn!(
                     part,
                     why,
-                    "avatars cannot be copied; it is tried again with one at a time"
+                    "avatars cannot be copied; trying again, one at a time"
                 );
             }
             is_news
@@ -387,7 +387,7 @@ impl Breakers {
         let host = self.host.rest().filter(lasts).map(|rest| {
             let text = format!(
                 "Discord's CDN has given me no avatar since <t:{}:f>: {}. New avatars are missing from the leaderboard until \
-                 it does. I try it again by myself, and everything else goes on.",
+                 it does. I keep trying, and everything else works as usual.",
                 rest.since.timestamp(),
                 rest.why
             );
@@ -399,7 +399,8 @@ impl Breakers {
             .filter(|rest| self.is_closed || lasts(rest));
         let channel = channel.map(|rest| {
             let text = format!(
-                "I cannot keep copies of avatars since <t:{}:f>, so new ones are missing from the leaderboard: {}.",
+                "I have not been able to store copies of avatars since <t:{}:f>, so new ones are missing from the \
+                 leaderboard: {}.",
                 rest.since.timestamp(),
                 rest.why
             );

@@ -206,7 +206,7 @@ impl Links {
         let users = self.want_new_copies(&missing).await.map_err(passing)?;
         tracing::warn!(
             users = users.len(),
-            "copies of avatars are not in the channel any more; new ones are made"
+            "copies of avatars are missing from the channel; making new ones"
         );
         Ok(())
     }

@@ -151,7 +151,7 @@ impl Lurkers {
             Ok(found) => Some(found),
             // Not now, and not by trying again either.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
-                tracing::warn!(%user, %error, "a user could not be looked up; it is tried again in two weeks");
+                tracing::warn!(%user, %error, "a user could not be looked up; trying again in two weeks");
                 None
             }
             Err(error) => {

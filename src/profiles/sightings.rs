@@ -152,7 +152,7 @@ impl Register {
                     return;
                 }
                 Err(error) if attempt == 0 => {
-                    tracing::warn!(%error, "changed profiles could not be noted; it is tried again");
+                    tracing::warn!(%error, "changed profiles could not be noted; trying again");
                 }
                 Err(_) => {}
             }

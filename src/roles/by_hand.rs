@@ -43,7 +43,7 @@ fn found_as_text(found: &Found) -> String {
         found
             .troubles
             .iter()
-            .map(|trouble| format!("for a person: {}", word(trouble))),
+            .map(|trouble| format!("needs attention: {}", word(trouble))),
     );
     let roles = |roles: &[RoleId]| {
         let named = roles.iter().map(|role| match found.role_names.get(role) {
@@ -76,7 +76,7 @@ fn found_as_text(found: &Found) -> String {
     }
     if found.out_of_reach > 0 {
         lines.push(format!(
-            "{} members lack or hold level roles that the bot can neither give nor take.",
+            "{} members have wrong level roles that the bot cannot give or take.",
             Grouped(found.out_of_reach)
         ));
     }
@@ -161,8 +161,8 @@ fn step_as_json(step: &Step) -> Vec<Value> {
 
 fn report_as_text(report: &Report) -> String {
     let done = format!(
-        "{} members, {} of them with wrong roles: {} roles given, {} taken. {} members could not be put right, {} keep \
-         roles until a moderator confirms their loss.",
+        "{} members, {} of them with wrong roles: {} roles given, {} taken. {} members could not be fixed, {} keep \
+         roles until a moderator confirms their removal.",
         Grouped(report.members),
         Grouped(report.wrong),
         Grouped(report.given),
@@ -175,7 +175,7 @@ fn report_as_text(report: &Report) -> String {
     }
     let why = report.why_out_of_reach.join(" ");
     format!(
-        "{done} {} members lack or hold level roles that are out of reach. {why}",
+        "{done} {} members have wrong level roles that the bot cannot give or take. {why}",
         Grouped(report.out_of_reach)
     )
 }
@@ -199,7 +199,7 @@ fn word(trouble: &Trouble) -> String {
             format!("the role {name:?} of level {level} is missing")
         }
         Trouble::OutOfReach { level, name, .. } => {
-            format!("the role {name:?} of level {level} does not stand below the bot's")
+            format!("the role {name:?} of level {level} is not below the bot's role")
         }
         Trouble::Managed { level, name, .. } => {
             format!("the role {name:?} of level {level} belongs to an integration")
@@ -211,7 +211,7 @@ fn word(trouble: &Trouble) -> String {
             format!("the role {name:?} of level {level} gives rights")
         }
         Trouble::Several { level, name, count } => {
-            format!("there are {count} roles called {name:?}, as level {level} is")
+            format!("{count} roles are called {name:?}, the name of level {level}")
         }
         Trouble::BelongsTo {
             level, name, other, ..

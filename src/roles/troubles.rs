@@ -41,13 +41,13 @@ pub(super) fn levels(troubles: &[Trouble]) -> Vec<Notice> {
 
 /// Roles that do not stand below the bot's own, with their levels.
 fn out_of_reach(roles: &[(LevelNumber, &str)]) -> Option<Notice> {
-    let (does, them) = match roles {
+    let (are, them) = match roles {
         [] => return None,
-        [_] => ("does", "it"),
-        _ => ("do", "them"),
+        [_] => ("is", "it"),
+        _ => ("are", "them"),
     };
     let text = format!(
-        "{} {does} not stand below my own, so I can neither give nor take {them}: drag my role above {them} in Server \
+        "{} {are} not below my own role, so I cannot give or take {them}. Drag my role above {them} in Server \
          Settings, Roles.",
         capitalised(&named(roles))
     );
@@ -85,15 +85,15 @@ pub(super) fn why_out_of_reach(notices: &[Notice]) -> Vec<String> {
 
 /// The bot may make no roles.
 pub(super) fn cannot_make() -> Notice {
-    let text = "I cannot make the roles that levels lack: give my role the permission Manage Roles, and see that the \
-                guild has fewer than 250 roles.";
+    let text = "I cannot create the missing level roles. Give my role the Manage Roles permission, and make sure \
+                that the guild has fewer than 250 roles.";
     plain("cannot-make-roles".to_owned(), text.to_owned())
 }
 
 /// The bot may neither give nor take any.
 pub(super) fn cannot_manage() -> Notice {
-    let text = "I may not manage roles, so nobody gets a level role: give my role the permission Manage Roles in Server \
-                Settings, Roles.";
+    let text = "I don't have permission to manage roles, so nobody gets a level role. Give my role the Manage Roles \
+                permission in Server Settings, Roles.";
     plain(CANNOT_MANAGE.to_owned(), text.to_owned())
 }
 
@@ -110,8 +110,9 @@ pub(super) fn refused(roles: &[(LevelNumber, &str, isize)]) -> Vec<Notice> {
     let (two_factor, unexplained) = (with(true), with(false));
     if !two_factor.is_empty() {
         let text = format!(
-            "Discord does not let me give or take {}: the server demands two-factor authentication of moderators, and \
-             the account that owns me does not use it. Switch it on in that account's settings, then run verify_roles.",
+            "Discord does not let me give or take {}: the server requires two-factor authentication for moderators, \
+             and the account that owns me does not use it. Turn it on in that account's settings, then run \
+             `verify_roles`.",
             named(&two_factor)
         );
         notices.push(plain("refused-roles:two-factor".to_owned(), text));
@@ -123,8 +124,8 @@ pub(super) fn refused(roles: &[(LevelNumber, &str, isize)]) -> Vec<Notice> {
             "they stand"
         };
         let text = format!(
-            "Discord does not let me give or take {}, although {stand} below mine. The bot's log has Discord's words. When \
-             the reason is mended, run verify_roles.",
+            "Discord does not let me give or take {}, although {stand} below mine. The bot's log has Discord's \
+             answer. When that is fixed, run `verify_roles`.",
             named(&unexplained)
         );
         notices.push(plain("refused-roles".to_owned(), text));
@@ -137,9 +138,8 @@ pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
     Notice {
         key: "removals".to_owned(),
         text: format!(
-            "{} of {} members would lose level roles, which is more than usual, and a wrong database must not \
-             strip a guild: nobody has lost any. If that is right, let it happen; else look at what the bot's database \
-             holds.",
+            "{} of {} members would lose level roles. That is more than usual and could mean a wrong database, so I \
+             have not taken any. If it is right, press the button; if not, check the bot's database.",
             Grouped(losing),
             Grouped(members)
         ),
@@ -156,8 +156,8 @@ fn level(trouble: &Trouble) -> Option<Notice> {
         Trouble::Missing { level, name } => Notice {
             key: format!("missing-role:{level}"),
             text: format!(
-                "The role {} of level {level} is missing from the guild. Create it again, and members get it back; or \
-                 remove the level's name.",
+                "The role {} of level {level} is missing from the guild. Create it again to give it back to its \
+                 members, or remove the level's name.",
                 escape(name)
             ),
             buttons: Some(row_for_moderators(&[
@@ -177,16 +177,16 @@ fn level(trouble: &Trouble) -> Option<Notice> {
         Trouble::Managed { level, name, .. } => plain(
             format!("{MANAGED}{level}"),
             format!(
-                "The role {} of level {level} belongs to an integration, which alone can give it: choose another with \
-                 set_level_name.",
+                "The role {} of level {level} belongs to an integration, and only that can give it. Choose another \
+                 with `set_level_name`.",
                 escape(name)
             ),
         ),
         Trouble::Moderates { level, name, .. } => plain(
             format!("moderates:{level}"),
             format!(
-                "The role {} of level {level} has moderation permissions, so nobody gets it by talking: take them off it, \
-                 or choose another role with set_level_name.",
+                "The role {} of level {level} has moderation permissions, so nobody gets it by talking. Remove \
+                 those permissions, or choose another role with `set_level_name`.",
                 escape(name)
             ),
         ),
@@ -195,16 +195,16 @@ fn level(trouble: &Trouble) -> Option<Notice> {
         } => plain(
             format!("belongs-to-another:{level}"),
             format!(
-                "The role {} cannot be that of level {level}, as it belongs to level {other}: choose another with \
-                 set_level_name, or rename it.",
+                "The role {} cannot be the role of level {level}, because it belongs to level {other}. Choose \
+                 another with `set_level_name`, or rename it.",
                 escape(name)
             ),
         ),
         Trouble::GivesRights { level, name } => plain(
             format!("gives-rights:{level}"),
             format!(
-                "Level {level} cannot carry the role {}, which gives its holders rights: choose another with \
-                 set_level_name.",
+                "Level {level} cannot carry the role {}, which gives its members rights over the bot. Choose \
+                 another with `set_level_name`.",
                 escape(name)
             ),
         ),
@@ -243,12 +243,12 @@ mod tests {
     #[test]
     fn roles_out_of_reach_for_one_reason_are_one_notice() {
         for (count, words) in [
-            (1, "The role \\*0\\* of level 0 does not stand"),
+            (1, "The role \\*0\\* of level 0 is not below"),
             (
                 2,
-                "The roles \\*0\\* of level 0 and \\*1\\* of level 1 do not stand",
+                "The roles \\*0\\* of level 0 and \\*1\\* of level 1 are not below",
             ),
-            (12, "\\*9\\* of level 9 and 2 more do not stand"),
+            (12, "\\*9\\* of level 9 and 2 more are not below"),
         ] {
             let troubles: Vec<_> = (0..count).map(beyond).collect();
             let notices = levels(&troubles);

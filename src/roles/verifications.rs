@@ -232,7 +232,7 @@ impl VerificationsTask {
                     tracing::error!(
                         error = format!("{error:#}"),
                         again_in_s = pause.as_secs(),
-                        "what levels carry could not be compared with the guild's roles; it is tried again"
+                        "the level roles could not be compared with the guild's roles; trying again"
                     );
                 }
                 return;
@@ -273,7 +273,7 @@ impl VerificationsTask {
                 tracing::error!(
                     error,
                     again_in_s = pause.as_secs(),
-                    "roles could not be verified; it is tried again"
+                    "roles could not be verified; trying again"
                 );
             }
         }

@@ -291,7 +291,7 @@ impl VerifyRoles {
         let (mut may_make, mut lacks_some) = (reach != NOWHERE, false);
         let changes = !steps.is_empty();
         for step in steps {
-            tracing::info!("putting a level right: {step}");
+            tracing::info!("correcting a level: {step}");
             match step {
                 Step::Link { level, role, name } => {
                     alone.save(level, Some(role), Some(&name)).await?;
@@ -584,7 +584,7 @@ impl Members {
 fn is_told(told: &anyhow::Result<()>) -> bool {
     if let Err(error) = told {
         let error = format!("{error:#}");
-        tracing::warn!(error, "the council could not be told; it is tried again");
+        tracing::warn!(error, "the council could not be told; trying again");
     }
     told.is_ok()
 }

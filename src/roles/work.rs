@@ -91,7 +91,7 @@ impl Register {
                     break;
                 };
                 if attempt == 0 {
-                    tracing::warn!(%error, "who came back could not be noted; it is tried again");
+                    tracing::warn!(%error, "who came back could not be noted; trying again");
                 }
                 tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
             }
@@ -151,7 +151,8 @@ impl RoleWork {
                         let away = matches!(&unfinished, Err(error) if error.is_away());
                         if attempts == 0 {
                             let why = why(&unfinished);
-                            tracing::warn!(%user, why, "a member's level roles could not be given back; it is tried again");
+                            tracing::warn!(%user, why, "a member's level roles could not be given back; trying \
+                                                        again");
                         }
                         let next = now + backoff(attempts, RETRY_LEAST, RETRY_MOST);
                         let mut session = self.database.acquire().await?;

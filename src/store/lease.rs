@@ -181,8 +181,8 @@ async fn ask_to_end(
         let is_late = asked.since.elapsed() >= END_TIMEOUT;
         if is_late && !asked.reported {
             tracing::warn!(
-                "the bot that was asked to end still runs, perhaps because it is an older version; \
-                 end it yourself, and this one takes over"
+                "the other bot was asked to stop but is still running, perhaps because it is an older version; stop \
+                 it yourself, and this one takes over"
             );
         }
         return Some(AskedOwner {
@@ -228,7 +228,7 @@ impl Lease {
         if beating.is_none()
             && let Err(error) = self.release().await
         {
-            tracing::warn!(%error, "the database could not be given free; the next bot waits some seconds for it");
+            tracing::warn!(%error, "the database could not be released; the next bot will wait some seconds for it");
         }
         beating
     }
@@ -248,7 +248,7 @@ impl Lease {
                         // A new session beats at once: until then a watcher may think us
                         // dead. One that fails as well meets a server that refuses.
                         0 => {
-                            tracing::warn!(%error, "the database does not answer; its ownership is asserted when it does");
+                            tracing::warn!(%error, "the database does not answer; claiming it again when it does");
                         }
                         _ => tokio::time::sleep(backoff(failures - 1, LOOK, BEAT)).await,
                     }
@@ -318,7 +318,7 @@ impl Lease {
             }
             self.heartbeat = row.heartbeat;
             if row.yield_requested == Some(true) && !self.asked_to_end.is_cancelled() {
-                tracing::info!("another wall_e stands by and asks this one to end");
+                tracing::info!("another wall_e is ready to take over and asks this one to stop");
                 self.asked_to_end.cancel();
             }
             Ok(None)

@@ -118,7 +118,11 @@ impl CatchUp {
                     let messages = std::mem::take(&mut missed.messages);
                     if !messages.is_empty() {
                         let (count, in_ms) = (messages.len(), started.elapsed().as_millis());
-                        tracing::info!(count, in_ms, "read what was written while nobody listened");
+                        tracing::info!(
+                            count,
+                            in_ms,
+                            "read the messages from while the bot was away"
+                        );
                     }
                     self.inbox
                         .fill(History {
@@ -144,7 +148,7 @@ impl CatchUp {
                 Err(RestError::Revoked) => return,
                 Err(error) => {
                     let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
-                    tracing::warn!(%error, "what was missed could not be read; it is tried again, and XP waits");
+                    tracing::warn!(%error, "what was missed could not be read; trying again, XP waits until then");
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -158,8 +162,8 @@ impl CatchUp {
         }
         tracing::error!(
             frontier = %after,
-            "the frontier in the database is from the future: restart the bot, which puts it right; \
-             until then each reading goes back as far as it may"
+            "the position up to which messages are counted is in the future; restart the bot to correct it; until \
+             then each catch-up reads back as far as WALLE_CATCH_UP_HOURS allows"
         );
         let now = self.time.timestamp().millis();
         let start = Timestamp::from_millis(now - i64::from(self.hours) * 3_600_000);
@@ -171,8 +175,8 @@ impl CatchUp {
             if self.said().hidden.insert(channel.get()) {
                 tracing::warn!(
                     %channel, %name,
-                    "this channel's history may not be read, and what was missed in it is not counted: \
-                     give the bot View Channel and Read Message History there"
+                    "the bot is not allowed to read this channel's history, so messages missed in it are not \
+                     counted; give the bot View Channel and Read Message History there"
                 );
             }
         }
@@ -188,8 +192,8 @@ impl CatchUp {
             }
             tracing::warn!(
                 %source, %name, %error,
-                "this part of the history could not be read and is set aside; everything else is \
-                 counted, and it is tried again until it can be read"
+                "this part of the history could not be read and is set aside; everything else is counted, and \
+                 wall_e keeps trying to read it"
             );
         }
         if !missed.unread.is_empty() {
@@ -237,7 +241,7 @@ impl CatchUp {
                 Err(error) => {
                     if attempt == 0 {
                         let error = format!("{error:#}");
-                        tracing::warn!(error, "the council could not be told; it is tried again");
+                        tracing::warn!(error, "the council could not be told; trying again");
                     }
                     tokio::time::sleep(backoff(attempt, RETRY_LEAST, TELL_MOST)).await;
                     attempt += 1;

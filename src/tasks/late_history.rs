@@ -264,18 +264,18 @@ impl CountLateHistory {
         let UnreadSource { source, name } = &interval.source;
         let (logged, told) = match why {
             NotRead::Gone => (
-                "the channel was deleted; what was missed in it is not counted",
+                "the channel was deleted; messages missed in it are not counted",
                 "it was deleted",
             ),
             _ => (
-                "the channel's history may not be read; what was missed in it is not counted",
-                "I may not read its history (View Channel, Read Message History)",
+                "the bot is not allowed to read the channel's history; messages missed in it are not counted",
+                "I don't have permission to read its history (View Channel, Read Message History)",
             ),
         };
         tracing::warn!(%source, %name, "{logged}");
         let key = format!("history-lost:{}", interval.id);
         let text = format!(
-            "What was written in {} while I was away is not counted: {told}.",
+            "Messages written in {} while I was away are not counted: {told}.",
             described(&interval.source)
         );
         self.losses().untold.push((key, text));
@@ -346,9 +346,9 @@ fn notice(oldest: &HistoryInterval) -> Notice {
     Notice {
         key,
         text: format!(
-            "Discord does not let me read {}. What was written there after <t:{since}:f> while I was away is not \
-             counted yet. I keep trying and count it as soon as I can read it; everything else counts as usual, also \
-             what is written there now.",
+            "Discord does not let me read {}. Messages written there after <t:{since}:f> while I was away are not \
+             counted yet. I keep trying and will count them as soon as I can read them. Everything else counts as \
+             usual, including new messages there.",
             described(&oldest.source)
         ),
         buttons: None,

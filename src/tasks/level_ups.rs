@@ -160,12 +160,12 @@ impl LevelUps {
         Ok(match roles {
             Roles::Given(name) => BeforeLine::Tell(name),
             Roles::Gone => {
-                tracing::debug!(%user, "somebody who is no member any more is not congratulated");
+                tracing::debug!(%user, "no level-up message for someone who left");
                 BeforeLine::Drop
             }
             Roles::Unanswered(error) if pending.attempts < ROLE_ATTEMPTS => {
                 if pending.attempts == 0 {
-                    tracing::warn!(%error, %user, "a level's role could not be given; it is tried again");
+                    tracing::warn!(%error, %user, "a level's role could not be given; trying again");
                 }
                 BeforeLine::Wait
             }
@@ -262,16 +262,18 @@ impl LevelUps {
         match announce::late_level_ups(&self.rest, channel, key, levels).await {
             Ok(()) => Outcome::Done,
             Err(error @ RestError::Refused { .. }) => {
-                tracing::warn!(%error, count, %channel, "late level-up lines may not be posted; they are left out");
+                tracing::warn!(%error, count, %channel, "the bot is not allowed to post late level-up messages; \
+                                                         skipping them");
                 Outcome::Done
             }
             Err(error) if attempts + 1 >= MOST_ATTEMPTS => {
-                tracing::error!(%error, count, %channel, "late level-up lines could not be posted; they are left out");
+                tracing::error!(%error, count, %channel, "late level-up messages could not be posted; skipping them");
                 Outcome::Done
             }
             Err(error) => {
                 if attempts == 0 {
-                    tracing::warn!(%error, count, %channel, "late level-up lines could not be posted; they are tried again");
+                    tracing::warn!(%error, count, %channel, "late level-up messages could not be posted; trying \
+                                                             again");
                 }
                 Outcome::Again
             }
@@ -400,22 +402,25 @@ impl LevelUps {
             return Outcome::Done;
         }
         if self.xp.get(user).is_some_and(|user| user.hidden) {
-            tracing::debug!(%user, %level, "a hidden user's level-up goes without a line");
+            tracing::debug!(%user, %level, "no level-up message for a hidden user");
             return Outcome::Done;
         }
         match announce::level_up(&self.rest, channel, message, user, level, role).await {
             Ok(()) => Outcome::Done,
             Err(error @ RestError::Refused { .. }) => {
-                tracing::warn!(%error, %user, %level, %channel, "a level-up line may not be posted; it is left out");
+                tracing::warn!(%error, %user, %level, %channel, "the bot is not allowed to post a level-up message; \
+                                                                 skipping it");
                 Outcome::Done
             }
             Err(error) if pending.attempts + 1 >= MOST_ATTEMPTS => {
-                tracing::error!(%error, %user, %level, %channel, "a level-up line could not be posted for an hour; it is left out");
+                tracing::error!(%error, %user, %level, %channel, "a level-up message could not be posted for an \
+                                                                  hour; skipping it");
                 Outcome::Done
             }
             Err(error) => {
                 if pending.attempts == 0 {
-                    tracing::warn!(%error, %user, %level, %channel, "a level-up line could not be posted; it is tried again");
+                    tracing::warn!(%error, %user, %level, %channel, "a level-up message could not be posted; trying \
+                                                                     again");
                 }
                 Outcome::Again
             }

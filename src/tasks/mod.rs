@@ -292,7 +292,7 @@ fn spawn<F>(
         let running = async {
             while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
                 // The panic itself is in the log already.
-                tracing::error!(task = name, "the task has died and is begun again");
+                tracing::error!(task = name, "the task has crashed; starting it again");
                 tokio::time::sleep(AFTER_PANIC).await;
             }
         };
@@ -318,7 +318,7 @@ where
                 tracing::error!(
                     task = name,
                     error = format!("{error:#}"),
-                    "the task failed; it is tried again"
+                    "the task failed; trying again"
                 );
             }
             _ => {}

@@ -133,10 +133,7 @@ impl WatchRightRoles {
         let texts: BTreeSet<String> = notices.iter().map(|notice| notice.text.clone()).collect();
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         for problem in texts.difference(&logged) {
-            tracing::warn!(
-                problem,
-                "a role that the settings name gives no rights as it should"
-            );
+            tracing::warn!(problem, "a role named in the settings gives no rights");
         }
         *logged = texts;
     }

@@ -534,7 +534,7 @@ impl Engine {
         }
         if catch_up.waiting.len() > MAX_WAITING {
             tracing::warn!(
-                "too many messages wait for the history; it is read again, with them in it"
+                "too many messages are waiting during catch-up; reading the history again, including them"
             );
             catch_up.waiting = Vec::new();
             match &mut backlog {
@@ -691,7 +691,7 @@ impl Engine {
             Ok(planned) => planned,
             Err(CommitError::Lost(lost)) => return Err(lost),
             Err(CommitError::Store(error) | CommitError::TooSlow(error)) => {
-                tracing::warn!(%error, "late messages could not be counted; it is tried again");
+                tracing::warn!(%error, "late messages could not be counted; trying again");
                 return Ok(Err(NotCounted::NotSaved));
             }
         };
@@ -777,7 +777,7 @@ impl Engine {
             self.max_users = batch.users.len() / 2;
             tracing::warn!(
                 users = batch.users.len(),
-                "Postgres takes too long for so many users at once; half as many are saved at a time"
+                "Postgres takes too long for so many users at once; saving half as many at a time"
             );
             return Ok(Committed::TooSlow);
         }
@@ -887,7 +887,8 @@ impl Engine {
             };
             if said.is_none_or(|last| last.elapsed() >= SAY_AGAIN) {
                 said = Some(Instant::now());
-                tracing::error!(%error, users = batch.users.len(), "XP could not be saved; it is kept and tried again");
+                tracing::error!(%error, users = batch.users.len(), "XP could not be saved; keeping it and trying \
+                                                                    again");
             }
             if error.is_about_the_values() && !batch.observed.is_empty() {
                 for (user, version) in batch.drop_profiles() {
@@ -895,9 +896,7 @@ impl Engine {
                         self.cache.observed_is_saved(user, version);
                     }
                 }
-                tracing::error!(
-                    "a name may be what Postgres refuses; XP is saved without the names"
-                );
+                tracing::error!("Postgres may be refusing a name; saving XP without names");
                 continue;
             }
             tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
@@ -1028,7 +1027,7 @@ impl Engine {
                 Err(CommitError::Store(error) | CommitError::TooSlow(error)) => error,
             };
             if attempt == 0 {
-                tracing::error!(%error, "a change could not be saved; it is tried again while somebody waits");
+                tracing::error!(%error, "a change could not be saved; trying again while its caller waits");
             }
             if error.is_about_the_values() && !ticket.is_out() {
                 let _ = answer.send(Err(ChangeError::NotSaved));

@@ -200,7 +200,7 @@ impl Inbox {
             tracing::error!(
                 %message,
                 capacity = CAPACITY,
-                "the inbox is full: what does not fit is read from the history"
+                "the inbox is full; messages that do not fit will be read from the history"
             );
         }
     }

@@ -75,16 +75,15 @@ pub async fn mend(
         tracing::error!(
             frontier = %poisoned,
             hours,
-            "the frontier in the database was from the future (an id that Discord cannot have \
-             given was counted), so nothing that was missed was read: so many hours are read \
-             again, and nothing counts twice; to have more read, set WALLE_CATCH_UP_HOURS \
-             higher before the next start after a gap"
+            "the position up to which messages are counted was in the future (an impossible id had been \
+             counted), so missed messages were not read; reading back `hours` hours again, nothing counts \
+             twice; to read further back, set WALLE_CATCH_UP_HOURS higher before the next start after a gap"
         );
     }
     if were_intervals_poisoned {
         tracing::error!(
-            "what was noted as missing of the history reached into the future: it ends now, and \
-             what is written from now on is counted as it comes"
+            "a recorded gap in the history reached into the future; it now ends at the present, and new messages \
+             are counted as they come"
         );
     }
     if !users.is_empty() {
@@ -92,8 +91,8 @@ pub async fn mend(
         tracing::error!(
             users = users.len(),
             first,
-            "these users' last award was in the future, so their messages earned nothing: they \
-             earn again, from the end of the last day on which they had earned"
+            "these users' last award was in the future, so their messages earned nothing; they earn again, \
+             counted from the end of the last day on which they had earned"
         );
     }
     Ok(Ok(Watermark {

@@ -10,8 +10,8 @@ use sqlx::Connection;
 use crate::support::{Bot, Stage, TestDatabase, id_of, is_private, person, said, wait, wait_for};
 
 const TOO_MANY: &str =
-    "I answer five commands at once, and then one every four seconds. Please wait a little.";
-const UNKNOWN: &str = "There is no such command. `/help` lists those there are.";
+    "You can run five commands at once, then one every four seconds. Please wait a little.";
+const UNKNOWN: &str = "There is no such command. `/help` lists my commands.";
 
 /// Somebody in `general` invokes a command without options.
 fn invoke(stage: &Stage, who: &str, command: &str) -> u64 {
@@ -250,7 +250,7 @@ async fn commands_of_an_earlier_bot_are_removed_or_answered() {
         ("rank", "This command works only in the server."),
         (
             "play",
-            "There is no such command. Mine work only in the server; `/help` lists them there.",
+            "There is no such command. My commands work only in the server; `/help` lists them there.",
         ),
     ] {
         let asked = stage.sim.slash(alice, direct, command, &json!([]));
@@ -280,7 +280,7 @@ async fn trouble_with_an_earlier_bots_commands_holds_nothing_up() {
     sim.faults()
         .next(1_000, Method::GET, path, Fault::Status(500));
     let bot = Bot::start(&sim, &database.url()).await;
-    bot.logged("could not be looked for").await;
+    bot.logged("could not look for").await;
     let stage = Stage { bot, database, sim };
     assert!(stage.ask("alice", ".rank").await.contains("alice"));
     let asked = stage.sim.requests_to(&Method::GET, path).len();
@@ -359,7 +359,10 @@ async fn what_waits_for_a_slow_discord_is_deferred_and_completed() {
     // From now on no event tells of the guild: its roles are asked for, and come late.
     let guild = json!({ "id": stage.sim.guild_id().to_string(), "unavailable": true });
     stage.sim.gateway().raw_dispatch("GUILD_DELETE", guild);
-    stage.bot.logged("Discord has trouble with the guild").await;
+    stage
+        .bot
+        .logged("Discord reports an outage of the guild")
+        .await;
     let slow = Fault::Delay(Duration::from_secs(5));
     stage
         .sim
@@ -457,7 +460,7 @@ async fn an_answer_is_completed_where_the_bot_may_not_see_the_channel() {
     let done = || {
         let answer = stage.sim.find_answer(asked)?;
         said(&answer)
-            .contains("No member is concerned")
+            .contains("No members were affected")
             .then_some(())
     };
     stage.sim.wait("how many members it concerns", done).await;

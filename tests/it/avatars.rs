@@ -501,7 +501,7 @@ async fn a_picture_that_always_fails_is_parked_and_tried_again_when_somebody_say
         stage
             .ask("manager", &format!(".reset_attempts <@{alice}>"))
             .await,
-        "Forgotten: 15 failed attempts at Al's avatar. It is tried again now."
+        "Reset 15 failed attempts at Al's avatar. I am trying it again now."
     );
     is_copied(&stage, alice, OTHER).await;
     assert_eq!(attempts(&stage, alice).await, 0);
@@ -509,7 +509,7 @@ async fn a_picture_that_always_fails_is_parked_and_tried_again_when_somebody_say
         stage
             .ask("manager", &format!(".reset_attempts <@{alice}>"))
             .await,
-        "No attempt at Al's avatar has failed."
+        "Al's avatar has not failed to copy."
     );
 }
 
@@ -546,7 +546,7 @@ async fn all_that_is_parked_is_tried_again_together() {
     );
     assert_eq!(
         stage.ask("manager", ".reset_attempts all").await,
-        "Forgotten: the failed attempts at the avatars of 3 users, 2 of them parked. They are tried again now."
+        "Reset the failed attempts at the avatars of 3 users, 2 of them parked. I am trying them again now."
     );
     for user in users {
         is_copied_among_others(&stage, user, OTHER).await;
@@ -555,7 +555,7 @@ async fn all_that_is_parked_is_tried_again_together() {
     let all = json!([{ "name": "all", "value": true }]);
     assert_eq!(
         stage.slash("boss", "reset_attempts", all).await,
-        "No attempt at anybody's avatar has failed."
+        "No avatar has failed to copy."
     );
 }
 
@@ -733,7 +733,11 @@ async fn a_channel_that_takes_nothing_rests_and_costs_nobody_an_attempt() {
         "the council to be told",
         async || {
             hurry(&stage).await;
-            told(&stage.sim, "I cannot keep copies of avatars since").pop()
+            told(
+                &stage.sim,
+                "I have not been able to store copies of avatars since",
+            )
+            .pop()
         },
     )
     .await;
@@ -749,7 +753,10 @@ async fn a_channel_that_takes_nothing_rests_and_costs_nobody_an_attempt() {
         assert_eq!(failures(&stage, user).await, 0);
     }
     let is_solved = || {
-        let told = told(&stage.sim, "I cannot keep copies of avatars since");
+        let told = told(
+            &stage.sim,
+            "I have not been able to store copies of avatars since",
+        );
         told[0].ends_with("**Solved.**").then_some(told.len())
     };
     assert_eq!(
@@ -862,7 +869,7 @@ async fn a_reset_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     let failed = stage.press("manager", &asked, "Drop all avatars").await;
     assert_eq!(
         said(&failed),
-        "The avatars of 2,000 users are dropped, and then the database did not answer. \
+        "The avatars of 2,000 users were dropped, then the database stopped responding. \
          Type `reset_profiles` again to drop the rest."
     );
     assert_eq!(stage.database.number(copies).await, 1_000);
@@ -873,7 +880,7 @@ async fn a_reset_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     let asked = stage.reply("manager", ".reset_profiles").await;
     let done = stage.press("manager", &asked, "Drop all avatars").await;
     assert!(
-        said(&done).contains("are dropped. Avatars to copy: "),
+        said(&done).contains("were dropped. Avatars to copy: "),
         "{done}"
     );
     assert_eq!(stage.database.number(copies).await, 0);
@@ -994,11 +1001,12 @@ async fn is_closed_without(permission: u64) {
     // At first both at once; then again, after the channel was left alone for a while.
     let again = || (refusals() > 2).then_some(());
     let waited = stage.sim.wait_for(Duration::from_mins(1), again).await;
-    assert!(waited.is_some(), "it is tried again");
+    assert!(waited.is_some(), "trying again");
     let told = || {
         let council = stage.sim.find_channel("council")?;
         let texts: Vec<String> = stage.sim.bot_messages(council).iter().map(said).collect();
-        let about = |text: &&String| text.contains("I cannot keep copies of avatars");
+        let about =
+            |text: &&String| text.contains("I have not been able to store copies of avatars");
         let told: Vec<String> = texts.iter().filter(about).cloned().collect();
         (!told.is_empty()).then_some(told)
     };

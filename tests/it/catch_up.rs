@@ -268,7 +268,7 @@ async fn trouble_while_reading_only_delays() {
     faults.next(7, Method::GET, MESSAGES, Fault::Html(502));
     stage.start_again().await;
     ledger.comes_true(&stage).await;
-    stage.bot.logged("cannot be read now; it is tried").await;
+    stage.bot.logged("cannot be read now; trying").await;
 }
 
 #[tokio::test]
@@ -558,11 +558,11 @@ async fn a_channel_that_may_not_be_read_is_said_once_and_the_rest_is_read() {
     assert_eq!(not_to_be_read(&stage), ["staff"]);
 }
 
-/// The channels of which the log says that they may not be read.
+/// The channels that the bot is not allowed to read, by its log.
 fn not_to_be_read(stage: &Stage) -> Vec<String> {
     let log = stage.bot.log();
     log.lines()
-        .filter(|line| line.contains("may not be read"))
+        .filter(|line| line.contains("is not allowed to read"))
         .filter_map(|line| line.split_once("name=").map(|(_, name)| name.to_owned()))
         .collect()
 }
@@ -581,7 +581,7 @@ async fn a_channel_that_only_looks_empty_is_said_once_and_the_rest_is_read() {
         lose_the_session(&stage).await;
         ledger.comes_true(&stage).await;
     }
-    stage.bot.logged("may not be read").await;
+    stage.bot.logged("is not allowed to read").await;
     assert_eq!(not_to_be_read(&stage), ["random"]);
 }
 
@@ -615,7 +615,7 @@ async fn a_forum_that_does_not_show_its_posts_is_said_if_it_is_in_use() {
     stage.sim.faults().next(2, Method::GET, CHANNELS, listed);
     lose_the_session(&stage).await;
     ledger.comes_true(&stage).await;
-    stage.bot.logged("may not be read").await;
+    stage.bot.logged("is not allowed to read").await;
     assert_eq!(not_to_be_read(&stage), ["questions"]);
 }
 
@@ -661,7 +661,7 @@ async fn a_channel_that_was_closed_later_is_said_too() {
     ledger.write(&stage, "bob", "general", false);
     lose_the_session(&stage).await;
     ledger.comes_true(&stage).await;
-    stage.bot.logged("may not be read").await;
+    stage.bot.logged("is not allowed to read").await;
     assert_eq!(not_to_be_read(&stage), ["random"]);
 }
 

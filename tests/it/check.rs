@@ -144,7 +144,7 @@ async fn what_moderators_changed_is_added_to_what_the_log_comes_to() {
     for log in [None, Some(log.as_slice())] {
         let agrees = check(&stage, log).await;
         assert!(agrees.status.success(), "{}", printed(&agrees));
-        assert!(printed(&agrees).starts_with("3 users and 2 days"));
+        assert!(printed(&agrees).starts_with("Checked 3 users and 2 days"));
     }
     // What was given is not what was earned.
     stage
@@ -256,7 +256,7 @@ async fn a_replay_can_begin_with_the_dump_that_was_imported() {
     let agrees = check(&[&first, &second]).await;
     assert!(agrees.status.success(), "{}", printed(&agrees));
     assert!(
-        printed(&agrees).starts_with("3 users and 3 days"),
+        printed(&agrees).starts_with("Checked 3 users and 3 days"),
         "{}",
         printed(&agrees)
     );

@@ -11,7 +11,7 @@ use crate::support::{Bot, Ledger, Stage, TestDatabase, said, wait};
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(24 * 365);
-const REFUSED: &str = "an id from the future was refused";
+const REFUSED: &str = "ignored a message or command whose id is from the future";
 
 fn id_after(sim: &Sim, ahead: Duration) -> u64 {
     let ahead_ms = u64::try_from(ahead.as_millis()).expect("a time");
@@ -196,7 +196,10 @@ async fn a_database_with_a_frontier_from_the_future_is_put_right() {
     stage.start_again().await;
     ledger.comes_true(&stage).await;
     let log = stage.bot.log();
-    assert!(log.contains("was from the future"), "{log}");
+    assert!(
+        log.contains("messages are counted was in the future"),
+        "{log}"
+    );
     assert!(log.contains("last award was in the future"), "{log}");
     assert!(frontier(&stage).await < id_after(&stage.sim, DAY / 24));
     // Nothing twice, and they earn again.

@@ -1,24 +1,11 @@
-//! The gateway at its worst, and serenity with it: whatever happens to the connection,
-//! the bot is back within seconds and nothing that was written is lost.
+//! The gateway at its worst: whatever happens to the connection, the bot is back within seconds
+//! and nothing that was written is lost.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser as _;
 use discord_sim::{Fault, Method, Sim, World};
-use serenity::all::{
-    Context, Event, GatewayIntents, RawEventHandler, ShardManager, ShardManagerOptions,
-};
-use tokio::sync::{Mutex, watch};
-use tokio_util::sync::CancellationToken;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
-use wall_e::config::{Cli, Command};
-use wall_e::discord::client::Client;
-use wall_e::discord::gateway::Gateway;
-use wall_e::discord::overheard::{Heard, Overheard, overhear};
 
-use crate::support::{Bot, Ledger, Stage, TestDatabase, rest};
+use crate::support::{Bot, Ledger, Stage, TestDatabase};
 
 /// Somebody writes what the bot does not hear, then something happens to the
 /// connection, after which the bot must know it all the same.
@@ -31,6 +18,25 @@ async fn survives(happens: impl FnOnce(&Stage)) {
     goes_on(&stage, ledger).await;
 }
 
+/// The same where the session lasts: what is written meanwhile is sent when it is resumed, and
+/// nothing is read from the history.
+async fn is_resumed(happens: impl FnOnce(&Stage)) {
+    let (stage, mut ledger) = Stage::under_way(World::new()).await;
+    stage.rest();
+    happens(&stage);
+    ledger.write(&stage, "alice", "random", true);
+    ledger.write(&stage, "bob", "general", true);
+    goes_on(&stage, ledger).await;
+    resumed_once(&stage);
+}
+
+fn resumed_once(stage: &Stage) {
+    let gateway = stage.sim.gateway();
+    let log = stage.bot.log();
+    assert_eq!((gateway.identifies(), gateway.resumes()), (1, 1), "{log}");
+    assert!(!log.contains("while nobody listened"), "{log}");
+}
+
 async fn goes_on(stage: &Stage, mut ledger: Ledger) {
     ledger.comes_true(stage).await;
     stage.rest();
@@ -40,7 +46,12 @@ async fn goes_on(stage: &Stage, mut ledger: Ledger) {
 
 #[tokio::test]
 async fn a_close_frame_without_a_code() {
-    survives(|stage| stage.sim.gateway().close(None)).await;
+    is_resumed(|stage| stage.sim.gateway().close(None)).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks() {
+    is_resumed(|stage| stage.sim.gateway().drop_connections()).await;
 }
 
 #[tokio::test]
@@ -68,10 +79,14 @@ async fn a_connection_that_is_refused_while_resuming() {
     stage.rest();
     stage.sim.gateway().refuse_connections();
     stage.sim.gateway().drop_connections();
-    ledger.write(&stage, "alice", "random", false);
-    stage.bot.logged("failed").await;
+    ledger.write(&stage, "alice", "random", true);
+    stage
+        .bot
+        .logged("connecting to Discord's gateway failed")
+        .await;
     stage.sim.gateway().accept();
     goes_on(&stage, ledger).await;
+    resumed_once(&stage);
 }
 
 #[tokio::test]
@@ -87,12 +102,13 @@ async fn a_connection_that_only_seems_to_be_there() {
     ledger.comes_true(&stage).await;
     stage.sim.gateway().stop_acks();
     stage.rest();
-    ledger.write(&stage, "bob", "random", false);
-    let identifies = stage.sim.gateway().identifies();
-    let anew = || (stage.sim.gateway().identifies() > identifies).then_some(());
-    stage.sim.wait("a new session", anew).await;
+    ledger.write(&stage, "bob", "random", true);
+    let before = stage.sim.gateway().resumes();
+    let resumed = || (stage.sim.gateway().resumes() > before).then_some(());
+    stage.sim.wait("the session to be resumed", resumed).await;
     stage.sim.gateway().resume_acks();
     goes_on(&stage, ledger).await;
+    assert_eq!(stage.sim.gateway().identifies(), 1, "no gap was opened");
 }
 
 #[tokio::test]
@@ -118,8 +134,6 @@ async fn a_ready_that_does_not_parse() {
     .await;
 }
 
-/// Then serenity knows no session that it could resume, and takes itself for one who is
-/// still connecting.
 #[tokio::test]
 async fn sessions_whose_ready_never_parses() {
     let (stage, mut ledger) = Stage::under_way(World::new()).await;
@@ -130,7 +144,7 @@ async fn sessions_whose_ready_never_parses() {
     ledger.comes_true(&stage).await;
     stage.rest();
     stage.sim.gateway().drop_connections();
-    ledger.write(&stage, "bob", "random", false);
+    ledger.write(&stage, "bob", "random", true);
     goes_on(&stage, ledger).await;
 }
 
@@ -163,10 +177,13 @@ async fn events_of_an_unknown_type_are_counted() {
         let event = serde_json::json!({ "number": number });
         stage.sim.gateway().raw_dispatch("TEA_IS_READY", event);
     }
-    let other = serde_json::json!({ "not": "a message" });
-    stage.sim.gateway().raw_dispatch("MESSAGE_UPDATE", other);
+    let other = serde_json::json!({ "not": "a deletion", "ids": 7 });
+    stage.sim.gateway().raw_dispatch("MESSAGE_DELETE", other);
     stage.bot.logged(r#"kind="TEA_IS_READY" count=4"#).await;
-    stage.bot.logged(r#"kind="MESSAGE_UPDATE" count=1"#).await;
+    stage
+        .bot
+        .logged(r#"kind="MESSAGE_DELETE" count=1 field=ids"#)
+        .await;
     goes_on(&stage, ledger).await;
 }
 
@@ -176,8 +193,8 @@ async fn codes_on_which_nobody_must_come_back() {
         (4_004, 14, "reset it on the Bot page"),
         (4_010, 20, "WALLE_DISCORD_API"),
         (4_011, 21, "an application of its own"),
-        (4_012, 22, "it takes a newer wall_e"),
-        (4_013, 19, "it takes a newer wall_e"),
+        (4_012, 22, "a newer wall_e is needed"),
+        (4_013, 19, "a newer wall_e is needed"),
         (4_014, 16, "switch on Message Content and Server Members"),
     ] {
         let mut stage = Stage::open().await;
@@ -221,123 +238,8 @@ async fn nobody_identifies_before_discord_has_told_its_limit() {
     sim.faults()
         .next(6, Method::GET, "/gateway/bot", Fault::Status(500));
     let mut bot = Bot::launch(&sim, &database.url(), &[]);
-    bot.logged("asking for the session limit failed").await;
+    bot.logged("asking where the gateway is failed").await;
     assert_eq!(sim.gateway().identifies(), 0, "{}", bot.log());
     bot.connected(&sim).await;
     assert_eq!(sim.faults().left(), 0, "{}", bot.log());
-}
-
-/// Someone who hears nothing.
-#[derive(Clone)]
-struct Nobody;
-
-#[serenity::async_trait]
-impl RawEventHandler for Nobody {
-    async fn raw_event(&self, _: Context, _: Event) {}
-}
-
-/// The gateway's side of the bot, in this process.
-async fn connect(sim: &Sim, overheard: Overheard) -> Gateway {
-    let arguments = [
-        "wall_e".to_owned(),
-        "run".to_owned(),
-        format!("--token={}", sim.token()),
-        format!("--discord-api={}", sim.api_url()),
-        format!("--discord-ca={}", sim.ca_path().display()),
-        "--database-url=postgres://none".to_owned(),
-    ];
-    let Command::Run(settings) = Cli::parse_from(arguments).command else {
-        unreachable!("these are the arguments of `run`")
-    };
-    let token = settings.discord.token().unwrap();
-    let calls = rest(sim);
-    let client = Client::new(
-        settings.discord,
-        token,
-        Nobody,
-        |_| Box::pin(std::future::ready(())),
-        calls,
-        overheard,
-    );
-    let client = client.await.unwrap();
-    let connecting = client.connect(&CancellationToken::new()).await;
-    connecting.unwrap().expect("nobody cancels")
-}
-
-#[tokio::test]
-async fn a_gateway_that_lets_everyone_in_and_answers_nobody() {
-    let sim = Sim::start(World::new()).await.unwrap();
-    sim.gateway().ignore_connections();
-    let (_heard, overheard) = watch::channel(Heard::default());
-    let mut gateway = connect(&sim, overheard).await;
-    let comes_back = async {
-        let again = || (sim.gateway().ignored() >= 2).then_some(());
-        sim.wait("a second attempt", again).await;
-        sim.gateway().accept();
-        sim.wait_connected().await;
-    };
-    tokio::select! {
-        stop = gateway.ended_with(3) => panic!("it has ended: {stop}"),
-        () = comes_back => {}
-    }
-    assert_eq!(sim.gateway().identifies(), 1);
-    gateway.close().await;
-    gateway.join().await;
-    assert_eq!(sim.gateway().connections(), 0);
-}
-
-#[tokio::test]
-async fn after_very_many_sessions_discord_is_asked_how_many_are_left() {
-    let sim = Sim::start(World::new()).await.unwrap();
-    let (heard, overheard) = watch::channel(Heard::default());
-    let mut gateway = connect(&sim, overheard).await;
-    let asked = || sim.requests_to(&Method::GET, "/gateway/bot").len();
-    assert_eq!(asked(), 1, "at the start");
-    heard.send_modify(|heard| heard.identifies = 100);
-    tokio::select! {
-        stop = gateway.ended() => panic!("it has ended: {stop}"),
-        () = sim.wait("the question", || (asked() == 2).then_some(())) => {}
-    }
-    gateway.close().await;
-    gateway.join().await;
-}
-
-/// serenity's shards, as its client makes them, but on this thread.
-fn shards(sim: &Sim, url: String) -> Arc<ShardManager> {
-    let (manager, _) = ShardManager::new(ShardManagerOptions {
-        data: Arc::default(),
-        event_handlers: Vec::new(),
-        raw_event_handlers: Vec::new(),
-        framework: Arc::default(),
-        shard_index: 0,
-        shard_init: 1,
-        shard_total: 1,
-        ws_url: Arc::new(Mutex::new(url)),
-        cache: Arc::default(),
-        http: Arc::new(serenity::http::Http::new(&sim.token())),
-        intents: GatewayIntents::GUILDS,
-        presence: None,
-    });
-    manager.initialize().unwrap();
-    manager
-}
-
-/// The words for the close codes are those of `codes_on_which_nobody_must_come_back`.
-#[tokio::test]
-async fn serenity_says_what_it_does_in_the_words_that_are_listened_for() {
-    let (ear, overheard) = overhear();
-    let _listening = tracing_subscriber::registry().with(ear).set_default();
-    let sim = Sim::start(World::new()).await.unwrap();
-    for expected in 1..=2 {
-        let shards = shards(&sim, sim.gateway_url());
-        let identified = || (overheard.borrow().identifies == expected).then_some(());
-        sim.wait("serenity to say that it identifies", identified)
-            .await;
-        shards.shutdown_all().await;
-    }
-    assert_eq!(sim.gateway().identifies(), 2);
-    let _shards = shards(&sim, "ws://127.0.0.1:1".to_owned());
-    let failed = || (overheard.borrow().failures == 1).then_some(());
-    sim.wait("serenity to say that it failed", failed).await;
-    assert_eq!(overheard.borrow().refused, None);
 }

@@ -63,6 +63,6 @@ async fn help_lists_the_commands_and_explains_each() {
 
     Only Minions and Moderator can use this command.
     "#);
-    let unknown = "There is no such command. `.help` lists those there are.";
+    let unknown = "There is no such command. `.help` lists my commands.";
     assert_eq!(stage.ask("alice", ".help @everyone").await, unknown);
 }

@@ -105,7 +105,7 @@ async fn who_is_banned_while_a_line_waits_is_not_congratulated() {
     stage.say("bob", "hello");
     stage
         .bot
-        .logged("a level's role could not be given; it is tried again")
+        .logged("a level's role could not be given; trying again")
         .await;
     stage.sim.ban(bob);
     stage.sim.faults().clear();

@@ -238,7 +238,7 @@ async fn what_can_never_be_read_is_told_and_forgotten() {
         let why = if is_deleted {
             "it was deleted"
         } else {
-            "I may not read"
+            "I don't have permission to read"
         };
         let told = council_says(&stage, why).await;
         assert!(told.contains("(random)"), "{told}");
@@ -262,7 +262,7 @@ async fn while_discord_is_away_as_a_whole_everything_waits() {
     faults.next(2, Method::GET, &channels, Fault::Delay(Duration::ZERO));
     faults.next(EVER, Method::GET, &channels, Fault::Status(503));
     stage.start_again().await;
-    stage.bot.logged("cannot be read now; it is tried").await;
+    stage.bot.logged("cannot be read now; trying").await;
     let asked = || stage.sim.requests_to(&Method::GET, &channels).len();
     let more = || (asked() > 4).then_some(());
     stage

@@ -36,7 +36,7 @@ async fn complete(stage: &Stage, look: impl Fn() -> Option<Value>) -> String {
 fn cut(text: &str) -> &str {
     let end = text
         .find(" Applied to ")
-        .or(text.find(" No member is concerned."));
+        .or(text.find(" No members were affected."));
     &text[..end.unwrap_or(text.len())]
 }
 
@@ -82,12 +82,12 @@ async fn a_level_gets_a_role_another_name_and_none() {
         (".remove_level_name 6", "Level 6 has no role."),
         (
             ".remove_level_name 5",
-            "Level 5 no longer carries Git Gud. The role itself stays in the guild, and its holders keep it.",
+            "Level 5 no longer carries Git Gud. The role itself stays in the guild, and its members keep it.",
         ),
         (".remove_level_name 5", "Level 5 has no role."),
         (
             ".set_level_name 5 Git Gud",
-            "Level 5 now carries the role Git Gud. It was in the guild already.",
+            "Level 5 now carries the role Git Gud. It was already in the guild.",
         ),
         (
             ".set_level_name 7 Moderator of jokes",
@@ -95,12 +95,13 @@ async fn a_level_gets_a_role_another_name_and_none() {
         ),
         (
             ".remove_level_name 7",
-            "Level 7 no longer carries Moderator of jokes. The role itself stays in the guild, and its holders keep it.",
+            "Level 7 no longer carries Moderator of jokes. The role itself stays in the guild, and its members keep \
+             it.",
         ),
         (
             ".set_level_name 5 Moderator of jokes",
-            "Level 5 now carries the role Moderator of jokes. It was in the guild already. Git Gud stays in the guild \
-             and is no level role any more.",
+            "Level 5 now carries the role Moderator of jokes. It was already in the guild. Git Gud stays in the \
+             guild but is no longer a level role.",
         ),
     ] {
         assert_eq!(answer_of(&stage, "mod", text).await, answer, "{text}");
@@ -143,7 +144,7 @@ async fn the_same_by_slash() {
         (
             "remove_level_name",
             json!([{ "name": "level", "value": 5 }]),
-            "Level 5 no longer carries Git Gud. The role itself stays in the guild, and its holders keep it.",
+            "Level 5 no longer carries Git Gud. The role itself stays in the guild, and its members keep it.",
         ),
         (
             "remove_level_name",
@@ -278,15 +279,16 @@ async fn roles_that_nobody_may_earn_are_refused() {
     for (name, answer) in [
         (
             "Helpers",
-            "Helpers has moderation permissions, so nobody may earn it by talking; take them off it, or choose another role.",
+            "Helpers has moderation permissions, so it can't be earned by talking. Remove those permissions, or \
+             choose another role.",
         ),
         (
             "Booster",
-            "Booster belongs to an integration, which alone can give it; choose another role.",
+            "Booster belongs to an integration, and only that can give it. Choose another role.",
         ),
         (
             "High",
-            "High does not stand below my own role, so I cannot touch it; drag my role above it in Server Settings, Roles.",
+            "High is not below my own role, so I cannot change it. Drag my role above it in Server Settings, Roles.",
         ),
         (
             "Twin",
@@ -294,11 +296,12 @@ async fn roles_that_nobody_may_earn_are_refused() {
         ),
         (
             "Minions",
-            "Minions gives its holders rights, so nobody may earn it by talking; choose another name.",
+            "Minions gives its members rights over the bot, so it can't be earned by talking. Choose another name.",
         ),
         (
             "bot_MANAGER",
-            "bot\\_MANAGER gives its holders rights, so nobody may earn it by talking; choose another name.",
+            "bot\\_MANAGER gives its members rights over the bot, so it can't be earned by talking. Choose another \
+             name.",
         ),
     ] {
         let text = format!(".set_level_name 5 {name}");
@@ -310,7 +313,7 @@ async fn roles_that_nobody_may_earn_are_refused() {
     sim.move_role(sim.role("Five"), 99);
     assert_eq!(
         answer_of(&stage, "mod", ".set_level_name 5 Fünf").await,
-        "Five does not stand below my own role, so I cannot touch it; drag my role above it in Server Settings, Roles."
+        "Five is not below my own role, so I cannot change it. Drag my role above it in Server Settings, Roles."
     );
 }
 
@@ -332,7 +335,7 @@ async fn taking_over_a_role_that_members_hold_is_asked_about() {
     for user in [alice, carol, stage.sim.user("beep")] {
         stage.sim.grant(user, veterans);
     }
-    let question = "The role Veterans is in the guild already. 3 members hold it. As the role of level 5, \
+    let question = "The role Veterans is already in the guild. 3 members hold it. As the role of level 5, \
                     1 would gain it and 2 would lose it.";
     let asked = stage.reply("mod", ".set_level_name 5 Veterans").await;
     assert_eq!(said(&asked), question);
@@ -363,7 +366,7 @@ async fn taking_over_a_role_that_members_hold_is_asked_about() {
     let taken = stage.press("mod", &asked, "Take it over").await;
     assert_eq!(
         cut(&said(&taken)),
-        "Level 5 now carries the role Veterans. It was in the guild already."
+        "Level 5 now carries the role Veterans. It was already in the guild."
     );
     assert_eq!(taken["components"], json!([]));
     let expected = (Some(veterans), Some("Veterans".to_owned()));
@@ -401,7 +404,7 @@ async fn a_confirmation_that_is_late_is_looked_at_again() {
     let asked = ask().await;
     stage.sim.delete_role(veterans);
     let told = stage.press("mod", &asked, "Take it over").await;
-    assert_eq!(said(&told), "That role is not in the guild any more.");
+    assert_eq!(said(&told), "That role is no longer in the guild.");
     // The moderator is none any more.
     let veterans = stage.sim.create_role("Veterans", 0);
     stage.sim.grant(stage.sim.user("alice"), veterans);
@@ -432,7 +435,7 @@ async fn a_role_that_was_taken_off_can_be_deleted_too() {
     let sure = stage.press("mod", &removed, "Delete the role too").await;
     assert_eq!(
         said(&sure),
-        "Delete the role Gone soon from the guild? Whoever holds it loses it, and this cannot be undone."
+        "Delete the role Gone soon from the guild? Everyone who has it loses it, and this cannot be undone."
     );
     let kept = stage.press("mod", &sure, "Keep it").await;
     assert_eq!(said(&kept), "Everything stays as it is.");
@@ -480,12 +483,12 @@ async fn forged_buttons_do_nothing_for_those_without_the_right() {
     for (role, answer) in [
         (
             "Minions",
-            "Minions gives its holders rights; delete it by hand.",
+            "Minions gives its members rights over the bot. Delete it in Discord if you want it gone.",
         ),
         ("Five", "Level 5 carries Five again; it stays."),
         (
             "wall_e",
-            "wall\\_e belongs to an integration, which alone can give it; choose another role.",
+            "wall\\_e belongs to an integration, and only that can give it. Choose another role.",
         ),
     ] {
         let page = stage.reply("mod", ".levels").await;
@@ -601,9 +604,9 @@ async fn trouble_at_discord_is_said_and_the_same_command_heals_it() {
         (Method::POST, "/guilds/{}/roles"),
         (Method::GET, "/guilds/{}/roles"),
     );
-    let half = "The name of level 5 is saved; type the same again to make its role.";
-    let not_allowed = "Discord does not let me make a role: I need the permission Manage Roles, and my role must stand above \
-                       that one.";
+    let half = "The name of level 5 is saved. Type the command again to create its role.";
+    let not_allowed = "Discord does not let me make a role: I need the Manage Roles permission, and my role must be \
+                       above that one.";
     let limited = Fault::RateLimited {
         retry_after: std::time::Duration::from_millis(200),
         scope: discord_sim::Scope::User,
@@ -614,7 +617,7 @@ async fn trouble_at_discord_is_said_and_the_same_command_heals_it() {
         (Fault::Status(403), format!("{not_allowed} {half}")),
         (
             Fault::Status(500),
-            format!("Discord does not answer just now; try again shortly. {half}"),
+            format!("Discord is not responding. Please try again shortly. {half}"),
         ),
         (
             Fault::Status(400),
@@ -674,8 +677,8 @@ async fn trouble_at_discord_is_said_and_the_same_command_heals_it() {
     for (fault, answer) in [
         (
             Fault::Status(403),
-            "Discord does not let me rename that role: I need the permission Manage Roles, and my role must stand above \
-             that one.",
+            "Discord does not let me rename that role: I need the Manage Roles permission, and my role must be \
+             above that one.",
         ),
         (
             Fault::Status(404),
@@ -751,7 +754,7 @@ async fn a_rename_by_hand_or_one_that_was_cut_off_is_taken_over() {
     stage.sim.rename_role(role, "Cinq");
     assert_eq!(
         answer_of(&stage, "mod", ".remove_level_name 5").await,
-        "Level 5 no longer carries Cinq. The role itself stays in the guild, and its holders keep it."
+        "Level 5 no longer carries Cinq. The role itself stays in the guild, and its members keep it."
     );
     answer_of(&stage, "mod", ".set_level_name 6 Six").await;
     stage.sim.delete_role(stage.sim.role("Six"));
@@ -778,7 +781,7 @@ async fn the_very_role_that_was_confirmed_is_taken_over() {
     let taken = stage.press("mod", &asked, "Take it over").await;
     assert_eq!(
         cut(&said(&taken)),
-        "Level 5 now carries the role \\*\\*here\\*\\*. It was in the guild already."
+        "Level 5 now carries the role \\*\\*here\\*\\*. It was already in the guild."
     );
     assert_eq!(carried(&stage, 5).await.0, Some(odd));
 }
@@ -807,14 +810,14 @@ async fn holders_are_counted_in_pages_and_said_to_be_unknown_where_discord_hides
         .sim
         .faults()
         .next(1, pages.0.clone(), pages.1, Fault::Status(403));
-    assert!(ask().await.contains("cannot be told"));
+    assert!(ask().await.contains("I can't count"));
     stage
         .sim
         .faults()
         .next(9, pages.0.clone(), pages.1, Fault::Status(500));
     assert_eq!(
         ask().await,
-        "Discord does not answer just now; try again shortly."
+        "Discord is not responding. Please try again shortly."
     );
     stage.sim.faults().clear();
     assert_eq!(carried(&stage, 5).await, (None, None));
@@ -827,8 +830,8 @@ async fn trouble_while_a_role_is_deleted_is_said() {
     for (fault, answer) in [
         (
             Fault::Status(403),
-            "Discord does not let me delete that role: I need the permission Manage Roles, and my role must stand above that \
-             one.",
+            "Discord does not let me delete that role: I need the Manage Roles permission, and my role must be \
+             above that one.",
         ),
         (Fault::Status(404), "The role Five is deleted."),
         (Fault::Status(500), "The role Five is deleted."),
@@ -863,7 +866,8 @@ async fn a_database_that_goes_away_after_discord_was_asked_is_said() {
     gate.set(Position::Shut);
     assert_eq!(
         answer_of(&stage, "mod", ".set_level_name 3 Drei").await,
-        "The database is away, try again shortly. The role itself is renamed; type the same again to save it."
+        "The database is unavailable. Please try again shortly. The role itself was renamed. Type the command again \
+         to save that."
     );
     gate.set(Position::Open);
     assert_eq!(
@@ -876,7 +880,7 @@ async fn a_database_that_goes_away_after_discord_was_asked_is_said() {
 #[tokio::test]
 async fn an_absent_database_is_said_and_nothing_is_half_done() {
     let (stage, gate) = Stage::open_gated().await;
-    let away = "The database is away, try again shortly.";
+    let away = "The database is unavailable. Please try again shortly.";
     gate.set(Position::Shut);
     for text in [".set_level_name 3 Three", ".remove_level_name 5"] {
         assert_eq!(answer_of(&stage, "mod", text).await, away, "{text}");
@@ -940,7 +944,7 @@ async fn a_mentioned_role_is_the_one_that_is_meant() {
     let stage = Stage::open().await;
     let veterans = stage.sim.create_role("Veterans", 0);
     let mention = format!("<@&{veterans}>");
-    let taken = "Level 39 now carries the role Veterans. It was in the guild already.";
+    let taken = "Level 39 now carries the role Veterans. It was already in the guild.";
     let answer = answer_of(&stage, "mod", &format!(".set_level_name 39 {mention}")).await;
     assert_eq!(answer, taken);
     assert_eq!(carried(&stage, 39).await.0, Some(veterans));
@@ -953,8 +957,8 @@ async fn a_mentioned_role_is_the_one_that_is_meant() {
     let minions = stage.sim.role("Minions");
     for (role, part) in [
         (helpers, "has moderation permissions"),
-        (minions, "gives its holders rights"),
-        (stage.sim.guild_id(), "gives its holders rights"),
+        (minions, "gives its members rights"),
+        (stage.sim.guild_id(), "gives its members rights"),
     ] {
         let told = stage
             .slash("mod", "set_level_name", options(40, &format!("<@&{role}>")))

@@ -94,7 +94,7 @@ async fn a_line_that_may_not_be_posted_is_left_out_and_said_in_the_log() {
         .sim
         .bot_permissions(stage.sim.channel("general"), 0, SEND_MESSAGES);
     stage.say("alice", "here I come");
-    stage.bot.logged("may not be posted").await;
+    stage.bot.logged("is not allowed to post").await;
     outbox_is_empty(&stage).await;
 }
 
@@ -156,7 +156,7 @@ async fn a_line_that_was_put_off_before_the_clock_was_set_back_is_not_put_off_fo
         Fault::Status(500),
     );
     stage.say("alice", "here I come");
-    stage.bot.logged("it is tried again").await;
+    stage.bot.logged("trying again").await;
     stage
         .database
         .execute("update outbox set next_attempt_at = now() + interval '1 day'")

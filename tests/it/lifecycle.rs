@@ -19,7 +19,7 @@ async fn an_end_that_was_asked_for_is_quick_and_saves_what_is_in_hand() {
         for who in ["alice", "bob", "carol"] {
             stage.say(who, "hello");
         }
-        stage.bot.logged("it is kept and tried again").await;
+        stage.bot.logged("keeping it and trying again").await;
         let started = Instant::now();
         stage.bot.signal(signal);
         stage.bot.logged("shutting down").await;
@@ -52,7 +52,7 @@ async fn an_end_without_a_database_says_that_something_is_not_saved() {
     let (mut stage, gate) = Stage::open_gated().await;
     gate.set(Position::Shut);
     stage.say("alice", "hello");
-    stage.bot.logged("it is kept and tried again").await;
+    stage.bot.logged("keeping it and trying again").await;
     let started = Instant::now();
     assert_eq!(
         stage.bot.terminate().await.code(),
@@ -72,7 +72,7 @@ async fn an_end_without_a_database_is_a_good_one_if_there_is_nothing_to_save() {
     gate.set(Position::Shut);
     // Too soon to earn anything: only the frontier would follow, and the beat is missed.
     stage.say("alice", "hello");
-    stage.bot.logged("its ownership is asserted").await;
+    stage.bot.logged("claiming it again").await;
     assert_eq!(
         stage.bot.terminate().await.code(),
         Some(0),
@@ -99,7 +99,7 @@ async fn each_missing_piece_has_its_sentence_and_its_exit_code() {
         (
             &[("WALLE_TOKEN", ""), ("WALLE_TOKEN_FILE", &wrong_file)],
             12,
-            "is not there",
+            "does not exist",
         ),
         (&[("WALLE_TOKEN", "with a\nline break")], 12, "not a token"),
         (&[("WALLE_GUILD_ID", "")], 13, "set WALLE_GUILD_ID"),
@@ -287,7 +287,7 @@ async fn a_new_version_asks_the_old_one_to_end_when_it_stands_by() {
         (beats().await > before + 2).then_some(())
     })
     .await;
-    assert!(!stage.bot.log().contains("asks this one to end"));
+    assert!(!stage.bot.log().contains("asks this one to stop"));
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn an_owner_that_does_not_end_when_asked_is_reported_and_waited_for() {
     let end = CancellationToken::new();
     let owner = tokio::spawn(lease.keep(end.clone()));
     let mut new = Bot::launch_with(&stage.sim, &stage.database.url(), &[], &["--take-over"]);
-    new.logged("still runs").await;
+    new.logged("is still running").await;
     end.cancel();
     assert!(owner.await.unwrap().is_none());
     new.connected(&stage.sim).await;
@@ -406,7 +406,7 @@ async fn a_lock_that_is_held_for_long_takes_the_database_from_no_healthy_owner()
             })
             .await;
         } else {
-            stage.bot.logged("its ownership is asserted").await;
+            stage.bot.logged("claiming it again").await;
         }
         let release = sqlx::raw_sql("rollback").execute(&mut session).await;
         release.unwrap();

@@ -9,6 +9,7 @@ mod catch_up;
 mod changes;
 mod check;
 mod chosen_names;
+mod connection;
 mod council;
 mod engine;
 mod future_ids;

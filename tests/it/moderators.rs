@@ -52,26 +52,34 @@ async fn xp_is_given_taken_and_set_and_all_of_it_is_recorded() {
     for (text, answer) in [
         (
             format!(".give_xp <@{alice}> 50 won  the **raffle** @everyone"),
-            "alice now has 250 XP, it was 200; level 1.",
+            "alice now has 250 XP (was 200) and is level 1.",
         ),
         (
             format!(".give_xp {alice} +5 a little"),
-            "alice now has 255 XP, it was 250; level 2, it was level 1.",
+            "alice now has 255 XP (was 250) and is level 2 (was level 1).",
         ),
         (
             format!(".give_xp <@!{alice}> -1000 spam"),
-            "alice now has 0 XP, it was 255; level 0, it was level 2.",
+            "alice now has 0 XP (was 255) and is level 0 (was level 2).",
         ),
         (
             format!(".set_xp <@{alice}> 475 moved here"),
-            "alice now has 475 XP, it was 0; level 3, it was level 0.",
+            "alice now has 475 XP (was 0) and is level 3 (was level 0).",
         ),
     ] {
         assert_eq!(stage.ask("mod", &text).await, answer, "{text}");
     }
     for (command, amount, answer) in [
-        ("give_xp", 25, "alice now has 500 XP, it was 475; level 3."),
-        ("set_xp", 500, "alice now has 500 XP, it was 500; level 3."),
+        (
+            "give_xp",
+            25,
+            "alice now has 500 XP (was 475) and is level 3.",
+        ),
+        (
+            "set_xp",
+            500,
+            "alice now has 500 XP (was 500) and is level 3.",
+        ),
     ] {
         let options = change(alice, amount, "by slash");
         assert_eq!(stage.slash("mod", command, options).await, answer);
@@ -104,7 +112,7 @@ async fn a_level_is_announced_if_that_is_asked_for() {
         stage
             .ask("mod", &text)
             .await
-            .contains("level 2, it was level 1")
+            .contains("level 2 (was level 1)")
     );
     let general = stage.sim.channel("general");
     let line = format!("<@{alice}> reached **level 2**!");
@@ -149,7 +157,7 @@ async fn the_same_command_twice_changes_once() {
     );
     let options = change(alice, 50, "once");
     let answer = stage.slash("mod", "give_xp", options).await;
-    assert_eq!(answer, "alice now has 250 XP, it was 200; level 1.");
+    assert_eq!(answer, "alice now has 250 XP (was 200) and is level 1.");
     assert_eq!(stage.database.standing(alice).await, Some((250, 5)));
     assert_eq!(
         stage
@@ -165,7 +173,7 @@ async fn what_makes_no_sense_changes_nothing() {
     let (stage, alice) = with_alice().await;
     let usage = "Usage: `.give_xp @user amount [announce] reason`, for example `.give_xp @alice 50 won the raffle`.";
     let bounds = "The amount must be a number from 1 to 100,000,000, or negative to take XP away.";
-    let why = "Say why, in at most 300 characters; it is kept in the log.";
+    let why = "Give a reason of at most 300 characters; it is kept in the log.";
     let nobody = 100_000_000_000_000_001_u64;
     for (typed, answer) in [
         (String::new(), usage.to_owned()),
@@ -228,11 +236,11 @@ async fn what_is_hidden_stays_hidden_from_others() {
     let told = stage.ask("mod", &format!(".give_xp <@{alice}> 50 x")).await;
     assert_eq!(
         told,
-        "alice's XP was changed. They keep it hidden; /xp_log shows it."
+        "alice's XP was changed. They keep it hidden; `/xp_log` shows it."
     );
     assert_eq!(
         stage.ask("mod", &format!(".xp_log <@{alice}>")).await,
-        "alice keeps their XP hidden. Type /xp_log to see what was changed."
+        "alice keeps their XP hidden. Type `/xp_log` to see the changes privately."
     );
     let (moderator, general) = (stage.sim.user("mod"), stage.sim.channel("general"));
     let asked = stage.sim.slash(moderator, general, "xp_log", &user(alice));

@@ -70,7 +70,7 @@ async fn names_are_taken_off_and_the_roles_stay() {
     );
     assert_eq!(
         pressed(&stage, &asked, KEEP).await,
-        "3 levels no longer have a name. 3 roles stay in the guild, with their holders."
+        "3 levels no longer have a name. 3 roles stay in the guild, and their members keep them."
     );
     assert_eq!(stage.database.number(NAMED).await, 0);
     assert_eq!(stage.ask("mod", ALL).await, NONE);
@@ -104,7 +104,7 @@ async fn names_are_taken_off_and_only_level_roles_deleted() {
     assert_eq!(stage.database.number(NAMED).await, 0);
     let left_over = "select count(*) from role_deletion";
     assert_eq!(stage.database.number(left_over).await, 0);
-    let reason = format!("no level role any more, as {} asked", stage.sim.user("mod"));
+    let reason = format!("no longer a level role, as {} asked", stage.sim.user("mod"));
     let deleted = stage.sim.requests_to(&DELETE.0, DELETE.1);
     assert_eq!(deleted.len(), 3);
     assert!(
@@ -201,9 +201,9 @@ async fn roles_that_must_stay_are_named_and_those_out_of_reach_can_be_deleted_la
         "{told}"
     );
     for part in [
-        "One (it gives rights to its holders: delete it by hand)",
-        "Five (it does not stand below my own role)",
-        "Once I can, `remove_level_name all` deletes them when it is typed again.",
+        "One (it gives its members rights over the bot; delete it in Discord if you want it gone)",
+        "Five (it is not below my own role)",
+        "When that is fixed, type `remove_level_name all` again to delete the rest.",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
@@ -211,7 +211,8 @@ async fn roles_that_must_stay_are_named_and_those_out_of_reach_can_be_deleted_la
     let again = stage.reply("mod", ALL).await;
     let text = said(&again);
     assert!(
-        text.starts_with("No level has a name, and roles are left over from when levels had. 1 level role is in the guild: Five."),
+        text.starts_with("No level has a name any more, but roles of former levels are left. 1 level role is in the \
+                          guild: Five."),
         "{text}"
     );
     stage.sim.move_role(five, 1);
@@ -244,7 +245,8 @@ async fn a_bot_that_dies_after_the_commit_goes_on_when_it_is_asked_again() {
     assert_eq!(there(&stage), ["Five", "Nine", "One", "Other"]);
     let asked = stage.reply("mod", ALL).await;
     assert!(
-        said(&asked).starts_with("No level has a name, and roles are left over"),
+        said(&asked)
+            .starts_with("No level has a name any more, but roles of former levels are left"),
         "{asked}"
     );
     assert_eq!(
@@ -273,7 +275,7 @@ async fn roles_that_are_left_over_may_be_kept() {
     let asked = stage.reply("mod", ALL).await;
     assert_eq!(
         pressed(&stage, &asked, "Keep them").await,
-        "3 roles stay in the guild, with their holders."
+        "3 roles stay in the guild, and their members keep them."
     );
     assert_eq!(stage.ask("mod", ALL).await, NONE);
     assert_eq!(there(&stage), ["Five", "Nine", "One", "Other"]);
@@ -289,8 +291,8 @@ async fn a_discord_that_does_not_answer_is_said_and_the_rest_is_left_for_later()
     let asked = stage.reply("mod", ALL).await;
     assert_eq!(
         pressed(&stage, &asked, TOO).await,
-        "3 levels no longer have a name. 0 of 3 roles are deleted. Discord does not answer just now; try again shortly. \
-         `remove_level_name all` deletes the rest when it is typed again."
+        "3 levels no longer have a name. 0 of 3 roles are deleted. Discord is not responding. Please try again shortly. \
+         Type `remove_level_name all` again to delete the rest."
     );
     stage.sim.faults().clear();
     let asked = stage.reply("mod", ALL).await;
@@ -313,7 +315,7 @@ async fn how_far_a_long_one_is_is_said() {
     wait("a word on how far it is", async || {
         let edits = stage.sim.requests();
         let says = |text: &str| edits.iter().any(|edit| edit.body["content"] == text);
-        says("One moment … 1 of 3 roles are done.").then_some(())
+        says("One moment … Deleted 1 of 3 roles.").then_some(())
     })
     .await;
     wait("the end", async || {

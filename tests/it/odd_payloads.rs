@@ -64,7 +64,7 @@ async fn what_commands_need_and_cannot_be_read_is_named_in_the_log() {
         json!({ "type": 2, "token": 5, "id": "7", "application_id": "8", "channel_id": "9" });
     let gateway = stage.sim.gateway();
     gateway.raw_dispatch("INTERACTION_CREATE", interaction);
-    stage.bot.logged("it gets no answer field=token").await;
+    stage.bot.logged("gets no answer field=token").await;
     gateway.raw_dispatch("MESSAGE_CREATE", json!({ "id": "secret words" }));
     stage.bot.logged("it earns nothing field=id").await;
     assert!(!stage.bot.log().contains("secret words"));

@@ -42,7 +42,10 @@ async fn outage(spoiled: bool) {
     ledger.comes_true(&stage).await;
     stage.sim.gateway().spoil_guilds(spoiled);
     stage.sim.begin_outage();
-    stage.bot.logged("Discord has trouble with the guild").await;
+    stage
+        .bot
+        .logged("Discord reports an outage of the guild")
+        .await;
     go_unheard(&stage, &mut ledger);
     stage.sim.end_outage();
     is_made_good(&stage, ledger).await;
@@ -83,7 +86,10 @@ async fn a_guild_that_is_announced_as_unavailable_is_not_back() {
     stage.sim.clear_requests();
     let guild = json!({ "id": stage.sim.guild_id().to_string(), "unavailable": true });
     stage.sim.gateway().raw_dispatch("GUILD_CREATE", guild);
-    stage.bot.logged("Discord has trouble with the guild").await;
+    stage
+        .bot
+        .logged("Discord reports an outage of the guild")
+        .await;
     stage.rest();
     ledger.write(&stage, "alice", "general", true);
     ledger.comes_true(&stage).await;

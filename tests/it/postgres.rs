@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Bot, Ledger, Stage, TestDatabase, wait};
 
-const KEPT: &str = "it is kept and tried again";
+const KEPT: &str = "keeping it and trying again";
 
 #[tokio::test]
 async fn messages_written_while_postgres_is_away_count_when_it_is_back() {
@@ -159,7 +159,7 @@ async fn a_server_that_only_lets_us_read_is_waited_for() {
     stage.rest();
     ledger.write(&stage, "alice", "general", true);
     stage.bot.logged(KEPT).await;
-    stage.bot.logged("its ownership is asserted").await;
+    stage.bot.logged("claiming it again").await;
     // It asks again and again, and not as fast as it can.
     let (before, started) = (gate.passed(), Instant::now());
     wait("new sessions", async || {
@@ -313,7 +313,7 @@ async fn who_asks_for_what_only_an_absent_database_knows_is_told_so() {
     gate.set(Position::Shut);
     assert_eq!(
         stage.ask("bob", &format!(".rank {nobody}")).await,
-        "The database is away, try again shortly."
+        "The database is unavailable. Please try again shortly."
     );
     gate.set(Position::Open);
     stage

@@ -172,7 +172,7 @@ async fn an_absent_database_hides_nobody_behind_their_back() {
     stage.say("alice", "hello");
     stage.database.wait_for_messages(alice, 1).await;
     gate.set(Position::Shut);
-    let away = "The database is away, try again shortly.";
+    let away = "The database is unavailable. Please try again shortly.";
     assert_eq!(stage.ask("alice", ".hide_xp").await, away);
     let asked = stage.sim.slash(alice, general, "hide_xp", &json!([]));
     assert_eq!(said(&stage.sim.answer_to(asked).await), away);

@@ -81,7 +81,7 @@ pub fn copies(sim: &Sim) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn every_kind_of_change_is_stored_and_only_what_an_event_may_have_left_out_is_looked_up() {
+async fn every_kind_of_change_is_stored_and_nobody_is_looked_up() {
     let stage = stage().await;
     let alice = stage.sim.user("alice");
     stage.sim.clear_requests();
@@ -96,10 +96,6 @@ async fn every_kind_of_change_is_stored_and_only_what_an_event_may_have_left_out
     .await;
     stage.sim.nick(alice, Some("Al"));
     is_stored(&stage, alice, &[("nickname", Some("Al"))]).await;
-    let needless = looks(&stage, alice);
-    // An event that comes while the one before it is being stored may be asked about too.
-    assert!(needless <= 1, "{needless}");
-    // serenity does not tell what is empty from what was left out.
     stage.sim.nick(alice, None);
     is_stored(&stage, alice, &[("nickname", None)]).await;
     stage.sim.global_name(alice, None);
@@ -124,9 +120,7 @@ async fn every_kind_of_change_is_stored_and_only_what_an_event_may_have_left_out
         copies(&stage.sim).is_empty().then_some(())
     })
     .await;
-    // Two names and two avatars were taken away.
-    let looked = looks(&stage, alice);
-    assert!((4..=6).contains(&looked), "{looked}");
+    assert_eq!(looks(&stage, alice), 0);
 }
 
 /// How often somebody was looked up.

@@ -64,12 +64,14 @@ impl Loss {
     /// What the council reads.
     fn words(self) -> &'static str {
         match self {
-            Self::Permission | Self::OwnRole | Self::DeletedRole => "I may not manage roles",
+            Self::Permission | Self::OwnRole | Self::DeletedRole => {
+                "I don't have permission to manage roles"
+            }
             Self::OwnRoleMoved => {
-                "The roles Zero of level 0, One of level 1 and Five of level 5 do not stand below my own"
+                "The roles Zero of level 0, One of level 1 and Five of level 5 are not below my own role"
             }
             Self::LevelRolesMoved => {
-                "The roles One of level 1 and Five of level 5 do not stand below my own"
+                "The roles One of level 1 and Five of level 5 are not below my own role"
             }
         }
     }
@@ -185,7 +187,10 @@ async fn what_cannot_be_looked_at_at_once_is_looked_at_soon() {
     let own = stage.sim.role("wall_e");
     stage.sim.role_permissions(own, BOT & !MANAGE_ROLES);
     let words = told(&stage, 1).await;
-    assert!(words[0].starts_with("I may not manage roles"), "{words:?}");
+    assert!(
+        words[0].starts_with("I don't have permission to manage roles"),
+        "{words:?}"
+    );
 }
 
 #[tokio::test]
@@ -253,7 +258,7 @@ async fn a_role_that_is_refused_for_good_is_asked_for_once_and_costs_no_verifica
     let words = told(&stage, 1).await;
     assert!(
         words[0].starts_with(
-            "Discord does not let me give or take the roles Zero of level 0 and One of level 1: the server demands \
+            "Discord does not let me give or take the roles Zero of level 0 and One of level 1: the server requires \
              two-factor"
         ),
         "{words:?}"

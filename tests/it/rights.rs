@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Bot, Stage, TestDatabase, person, said, wait};
 
 const ONLY: &str = "Only Minions and Moderator can use this command.";
-const NOT_NOW: &str = "I can't tell just now who may do that. Please try again shortly.";
+const NOT_NOW: &str = "I can't check right now who may do that. Please try again shortly.";
 
 /// The usual guild and `mod2`, who is a moderator and nothing else.
 fn world() -> World {
@@ -97,7 +97,7 @@ async fn a_rename_locks_nobody_out() {
     assert!(!is_refused(&stage, "mod2").await);
     // Nobody may earn it by its new name either.
     let told = stage.ask("mod2", ".set_level_name 5 *Guards*").await;
-    assert!(told.contains("gives its holders rights"), "{told}");
+    assert!(told.contains("gives its members rights"), "{told}");
     stage.restart().await;
     assert!(!is_refused(&stage, "mod2").await);
     assert_eq!(stage.ask("alice", ".levels").await, only);
@@ -125,7 +125,10 @@ async fn a_name_of_several_roles_gives_nothing_until_one_is_left() {
         &["2 roles have that name", "none of them gives rights"],
     )
     .await;
-    stage.bot.logged("gives no rights as it should").await;
+    stage
+        .bot
+        .logged("a role named in the settings gives no rights")
+        .await;
     stage.sim.delete_role(twin);
     council_says(&stage.sim, &["2 roles have that name", "**Solved.**"]).await;
     assert!(!is_refused(&stage, "mod2").await);
@@ -215,7 +218,10 @@ async fn the_owner_is_known_in_an_outage_and_before_the_guild_is_shown() {
     let guild = stage.sim.guild_id().to_string();
     let outage = json!({ "id": guild, "unavailable": true });
     stage.sim.gateway().raw_dispatch("GUILD_DELETE", outage);
-    stage.bot.logged("Discord has trouble with the guild").await;
+    stage
+        .bot
+        .logged("Discord reports an outage of the guild")
+        .await;
     for status in [None, Some(500)] {
         if let Some(status) = status {
             // Longer than any answer is remembered: what the gateway said last serves.
@@ -275,7 +281,7 @@ async fn nobody_is_refused_before_it_can_be_told() {
     );
     let help = stage.ask("mod2", ".help").await;
     assert!(
-        help.contains(".rank") && help.contains("please try again shortly"),
+        help.contains(".rank") && help.contains("Please try again shortly"),
         "{help}"
     );
     // Of an interaction's caller Discord says what they may do.

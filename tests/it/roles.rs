@@ -188,7 +188,7 @@ async fn a_role_that_is_refused_does_not_swallow_the_line() {
     stage.sim.wait("the line", posted).await;
     let words = told(&stage, 1).await;
     assert!(
-        words[0].contains("One of level 1 does not stand below my own"),
+        words[0].contains("One of level 1 is not below my own"),
         "{words:?}"
     );
     verify_again(&stage).await;
@@ -742,7 +742,7 @@ async fn a_role_that_gives_rights_is_given_to_nobody() {
     // Minions may moderate, too.
     for trouble in [
         "Kickers of level 5 has moderation",
-        "carry the role Minions, which gives its holders rights",
+        "carry the role Minions, which gives its members rights",
     ] {
         assert!(words.iter().any(|word| word.contains(trouble)), "{words:?}");
     }
@@ -754,7 +754,10 @@ async fn a_bot_that_may_not_manage_roles_says_so_once() {
     let of_the_bot = stage.sim.role("wall_e");
     stage.sim.role_permissions(of_the_bot, BOT & !MANAGE_ROLES);
     let words = told(&stage, 1).await;
-    assert!(words[0].starts_with("I may not manage roles"), "{words:?}");
+    assert!(
+        words[0].starts_with("I don't have permission to manage roles"),
+        "{words:?}"
+    );
     stage
         .sim
         .revoke(stage.sim.user("alice"), stage.sim.role("Five"));
@@ -762,7 +765,7 @@ async fn a_bot_that_may_not_manage_roles_says_so_once() {
     assert_eq!(told(&stage, 1).await, words);
     assert_eq!(
         stage.ask("mod", ".set_level_name 7 Seven").await,
-        "I may not manage roles: give my role the permission Manage Roles in Server Settings, Roles."
+        "I don't have permission to manage roles. Give my role the Manage Roles permission in Server Settings, Roles."
     );
     stage.sim.role_permissions(of_the_bot, BOT);
     holds(&stage, stage.sim.user("alice"), &["Zero", "One", "Five"]).await;

@@ -12,9 +12,10 @@ use crate::level_names::carried;
 use crate::roles::{DELETE, PUT, holds, level_roles, role_calls, three_names, verified};
 use crate::support::{Bot, Stage, TestDatabase, person, said, wait};
 
-const FAILED: &str = "Roles could not be verified now; it is tried again by itself, and the reason is in the bot's log.";
+const FAILED: &str =
+    "I could not check the roles. I will try again by myself; the reason is in the bot's log.";
 const LEFT: &str =
-    "could not be put right now; the council says why, or the next verification does it.";
+    "could not be fixed now. The council channel says why, or the next check fixes them.";
 const MEMBERS: &str = "/guilds/{}/members";
 const ROLES: &str = "/guilds/{}/roles";
 /// More than any verification makes.

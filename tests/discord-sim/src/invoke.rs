@@ -179,7 +179,7 @@ impl State {
         let command = found.iter().find(|one| one["name"] == first).copied();
         let command = command.ok_or_else(|| {
             format!(
-                "there is no command /{first}; registered are: {}",
+                "there is no command /{first}; the bot registered these: {}",
                 names(found)
             )
         })?;

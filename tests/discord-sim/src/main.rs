@@ -68,12 +68,12 @@ enum Command {
         /// The guild, as `discord-sim fixtures` writes it. Default: a small one.
         #[arg(long, value_name = "FILE")]
         world: Option<PathBuf>,
-        /// Play these lines instead of reading what is typed: lines of the chat,
+        /// Play this file instead of reading the keyboard. It holds lines of the chat,
         /// `# comment`, `expect REGEX` (the bot's next answer must match) and
         /// `expect nothing` (the next answer must be to a later line).
         #[arg(long, value_name = "FILE")]
         script: Option<PathBuf>,
-        /// A program that tells what a message earned, which is shown below it.
+        /// A program that says what a message earned; the chat shows that below the message.
         #[arg(long, value_name = "PROGRAM", conflicts_with = "script")]
         xp_from: Option<PathBuf>,
     },
@@ -90,9 +90,9 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// Where to put ca.pem (the certificate to trust) and env (what a bot has to
-    /// know, as shell variables). env is written last: it being there means that
-    /// the simulator is ready.
+    /// Where to put ca.pem (the certificate to trust) and env (the settings for a
+    /// bot, as shell variables). env is written last: when it exists, the simulator
+    /// is ready.
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
 }
@@ -154,7 +154,7 @@ async fn serve(
     let (sim, _env) = start(world, directory).await?;
     writeln!(
         io::stdout(),
-        "Discord is at {}; {} says what a bot has to know. Ctrl-C ends.",
+        "Discord is at {}; {} has the settings for a bot. Press Ctrl-C to stop.",
         sim.api_url(),
         directory.join("env").display()
     )?;
@@ -176,7 +176,7 @@ async fn chat(
     let (sim, _env) = start(read_world(world)?, directory).await?;
     writeln!(
         io::stdout(),
-        "Waiting for the bot to connect (it finds what it has to know in {}) …",
+        "Waiting for the bot to connect (its settings are in {}) …",
         directory.join("env").display()
     )?;
     let mut room = Room::new(sim);
@@ -185,7 +185,7 @@ async fn chat(
         "no bot connected within two minutes: start one with the variables in {}",
         directory.join("env").display()
     );
-    writeln!(io::stdout(), "The bot is here.\n")?;
+    writeln!(io::stdout(), "The bot is connected.\n")?;
     match script {
         Some(script) => chat::play(&mut room, &script, &mut io::stdout().lock()).await?,
         None => chat::talk(room, xp_from.map(XpProgram::new)).await?,

@@ -77,22 +77,22 @@ pub(crate) const HELP: &str = "\
 NAME: text                 NAME says something in #general
 NAME #channel: text        … or in another channel; @bob and #random are turned into mentions
 NAME: /command user:bob    NAME invokes a slash command (quote values with spaces: name:\"two words\")
-!people                    who and what there is
+!people                    lists people, channels and roles
 !advance 61s               moves the clock (s, m, h, d)
-!join NAME, !leave NAME    somebody new or known joins, or leaves
-!nick NAME new name        somebody's name in the guild (nothing: none)
-!name NAME new name        somebody's display name everywhere (nothing: none)
-!username NAME newname     somebody's username, which is what they are called here too
-!avatar NAME               somebody takes another avatar; !avatar NAME none takes it away
+!join NAME, !leave NAME    somebody joins, new or back again, or leaves
+!nick NAME new name        changes a name in the guild (without one: takes it off)
+!name NAME new name        changes a display name (without one: takes it off)
+!username NAME newname     changes a username, which this chat uses too
+!avatar NAME               changes an avatar; !avatar NAME none removes it
 !press NAME LABEL          NAME presses a button of the bot's last message that has buttons
-                           (its number will do)
+                           (or its number)
 !choose NAME A, B          NAME chooses options in a menu of that message
 !faults 500 2 POST /channels/{}/messages
                            the next 2 such requests fail with status 500
 !drop, !reconnect, !invalid
                            the bot's connection breaks, is asked to resume, loses its session
 !wait                      waits until the bot is back after one of these
-!help                      this
+!help                      shows this list
 exit, quit                 ends the chat";
 
 static SPEECH: LazyLock<Regex> = LazyLock::new(|| {
@@ -222,7 +222,7 @@ fn parse_verb(text: &str) -> Result<Verb, String> {
         "reconnect" => Ok(Verb::Reconnect),
         "invalid" => Ok(Verb::Invalid),
         "wait" => Ok(Verb::Wait),
-        other => Err(format!("There is no !{other}; !help lists what there is.")),
+        other => Err(format!("There is no !{other}; type !help for a list.")),
     }
 }
 

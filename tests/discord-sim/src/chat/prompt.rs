@@ -21,9 +21,9 @@ pub(super) const PROMPT: &str = "> ";
 const WELCOME: &str = "\
 alice: hello             earns XP, and   alice: .rank   shows how much
 mod: /rank user:alice    is a slash command; Tab completes names and commands
-!help                    shows what else there is; exit, quit or Ctrl-D ends";
+!help                    shows everything else; exit, quit or Ctrl-D ends";
 
-const NOT_UTF8: &str = "That was not UTF-8 text, so it was left out. Set the terminal to UTF-8.";
+const NOT_UTF8: &str = "That was not UTF-8, so it was ignored. Set your terminal to UTF-8.";
 
 /// How often what can be completed is brought up to date.
 const LEARN_EVERY: Duration = Duration::from_millis(500);

@@ -191,7 +191,7 @@ impl Room {
             Verb::Username { who, name } => {
                 let id = self.person(&who)?;
                 if sim.find_user(&name).is_some() {
-                    return Err(format!("There is somebody called {name} already."));
+                    return Err(format!("Somebody is already called {name}."));
                 }
                 sim.username(id, &name);
             }
@@ -240,7 +240,10 @@ impl Room {
         let (message, parts) = self.parts()?;
         let part = named_part(&parts, label).ok_or_else(|| {
             let all: Vec<String> = parts.iter().map(part_name).collect();
-            format!("There is no button {label}; there are {}.", all.join(", "))
+            format!(
+                "There is no button {label}. These exist: {}.",
+                all.join(", ")
+            )
         })?;
         if part["type"] == MENU {
             return Err(format!(
@@ -311,7 +314,7 @@ impl Room {
             .find_user(name.trim_start_matches('@'))
             .ok_or_else(|| {
                 format!(
-                    "There is nobody called {name}; there are {}.",
+                    "There is nobody called {name}. These people are here: {}.",
                     self.sim.people().join(", ")
                 )
             })
@@ -321,7 +324,7 @@ impl Room {
         let name = channel.unwrap_or(USUAL_CHANNEL);
         let id = self.sim.find_channel(name).ok_or_else(|| {
             let names = self.sim.channel_names().join(", #");
-            format!("There is no channel #{name}; there are #{names}.")
+            format!("There is no channel #{name}. These exist: #{names}.")
         })?;
         if !self.spoken_in.contains(&id) {
             self.spoken_in.push(id);

@@ -1,52 +1,74 @@
 //! How often a session may be begun: Discord allows a thousand a day and resets the
 //! token of a bot that takes more. Pure: the time is an argument.
 //!
-//! serenity begins a new session whenever Discord asks for one, five seconds apart and
-//! for ever. That is right for a bad hour and ruinous for a bad day.
+//! Resuming costs nothing; a new session after each refusal is right for a bad hour and
+//! ruinous for a bad day.
 
 use std::time::Duration;
 
-use serenity::model::gateway::SessionStartLimit;
+use serde::Deserialize;
 use tokio::time::Instant;
 
 /// So many sessions may be begun one after the other…
 const FREE: u32 = 30;
 /// …and one more after each of these: 576 a day.
 const EVERY: Duration = Duration::from_secs(150);
+/// Discord takes one session in five seconds (a `max_concurrency` of 1).
+const APART: Duration = Duration::from_secs(5);
 
 /// What may still be spent.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct IdentifyLimiter {
     free: u32,
     every: Duration,
     /// When everything spent has been earned again.
     even_at: Option<Instant>,
+    last: Option<Instant>,
 }
 
-impl Default for Budget {
+/// What Discord says of the sessions that may be begun.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct SessionStartLimit {
+    /// In 24 hours.
+    pub total: u64,
+    /// Of these, still.
+    pub remaining: u64,
+    /// Milliseconds until there are `total` again.
+    pub reset_after: u64,
+}
+
+impl Default for IdentifyLimiter {
     fn default() -> Self {
         Self::new(FREE, EVERY)
     }
 }
 
-impl Budget {
+impl IdentifyLimiter {
     /// `free` sessions at once, and one for each `every` that passes.
-    pub fn new(free: u32, every: Duration) -> Self {
+    fn new(free: u32, every: Duration) -> Self {
         Self {
             free,
             every,
             even_at: None,
+            last: None,
         }
     }
 
-    /// Counts a session that was begun.
+    /// Counts a session that is begun.
     pub fn spend(&mut self, now: Instant) {
         let even_at = self.even_at.map_or(now, |even_at| even_at.max(now));
         self.even_at = Some(even_at + self.every);
+        self.last = Some(now);
     }
 
-    /// How long the next one has to wait.
-    pub fn wait(&self, now: Instant) -> Duration {
+    /// When the next one may be begun; at once, if that is past.
+    pub fn next_at(&self, now: Instant) -> Instant {
+        let after_last = self.last.map_or(now, |last| last + APART);
+        after_last.max(now + self.wait(now))
+    }
+
+    /// How long the budget makes the next one wait.
+    fn wait(&self, now: Instant) -> Duration {
         let debt = self.even_at.map_or(Duration::ZERO, |even_at| {
             even_at.saturating_duration_since(now)
         });
@@ -56,7 +78,7 @@ impl Budget {
 
 /// How long to wait so that what is left of Discord's own count lasts until it is
 /// renewed. The first half of it is free.
-pub fn pause_before_session(limit: &SessionStartLimit) -> Duration {
+pub(super) fn pause_before_session(limit: SessionStartLimit) -> Duration {
     if limit.remaining.saturating_mul(2) >= limit.total {
         return Duration::ZERO;
     }
@@ -67,15 +89,14 @@ pub fn pause_before_session(limit: &SessionStartLimit) -> Duration {
 mod tests {
     use super::*;
 
-    /// How many sessions are begun within `day` by a bot that begins one whenever it may
-    /// and serenity's five seconds have passed.
+    /// How many sessions are begun within `day` by a bot that begins one whenever it may.
     fn begun_within(day: Duration) -> u32 {
         let start = Instant::now();
-        let (mut budget, mut now, mut begun) = (Budget::default(), start, 0);
+        let (mut limiter, mut now, mut begun) = (IdentifyLimiter::default(), start, 0);
         while now < start + day {
-            budget.spend(now);
+            limiter.spend(now);
             begun += 1;
-            now += budget.wait(now).max(Duration::from_secs(5));
+            now = limiter.next_at(now);
         }
         begun
     }
@@ -96,7 +117,7 @@ mod tests {
     fn what_was_spent_is_earned_again() {
         let start = Instant::now();
         let every = Duration::from_secs(100);
-        let mut budget = Budget::new(2, every);
+        let mut limiter = IdentifyLimiter::new(2, every);
         let at = |seconds| start + Duration::from_secs(seconds);
         for (now, spends, wait_s) in [
             (0, 0, 0),
@@ -109,10 +130,10 @@ mod tests {
             (1_000, 1, 100),
         ] {
             for _ in 0..spends {
-                budget.spend(at(now));
+                limiter.spend(at(now));
             }
             assert_eq!(
-                budget.wait(at(now)),
+                limiter.wait(at(now)),
                 Duration::from_secs(wait_s),
                 "at {now}"
             );
@@ -135,7 +156,7 @@ mod tests {
             }))
             .unwrap();
             assert_eq!(
-                pause_before_session(&limit).as_secs(),
+                pause_before_session(limit).as_secs(),
                 expected_s,
                 "{remaining} left"
             );

@@ -1,15 +1,17 @@
-//! Messages and interactions that serenity cannot parse, rebuilt of the few fields that
-//! commands need. Discord adds to users, members and messages all the time: what is new in
-//! one of them must not make a command vanish.
+//! Messages and interactions for poise, in serenity's model.
 //!
-//! Decides nothing: whether a message may run a command is told by its facts.
+//! Discord adds to users, members and messages all the time: what is new in one of them must
+//! not make a command vanish. Where serenity cannot parse one, it is rebuilt of the few fields
+//! that commands need. Decides nothing: whether a message may run a command is told by its
+//! facts.
 
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use serenity::all as theirs;
 
-use super::unreadable::{Unreadable, read};
+use crate::discord::unreadable::{self, Unreadable, read};
 
 /// How Discord numbers interactions.
 const COMMAND: u64 = 2;
@@ -21,8 +23,40 @@ const CHANNEL: u64 = 7;
 const ROLE: u64 = 8;
 const MENTIONABLE: u64 = 9;
 
+/// What was read, and the field for which it had to be rebuilt, if it had to.
+#[derive(Debug)]
+pub struct Readable<T> {
+    /// The message or interaction.
+    pub value: T,
+    /// What serenity could not read.
+    pub odd: Option<Unreadable>,
+}
+
+/// A message with which someone may run a command, of its JSON text.
+pub fn message(text: &str) -> Result<Readable<theirs::Message>, Unreadable> {
+    read_or_rebuild(text, rebuilt_message)
+}
+
+/// Something that someone invoked, of its JSON text.
+pub fn interaction(text: &str) -> Result<Readable<theirs::Interaction>, Unreadable> {
+    read_or_rebuild(text, rebuilt_interaction)
+}
+
+fn read_or_rebuild<T: DeserializeOwned>(
+    text: &str,
+    rebuild: impl FnOnce(&Value) -> Result<T, Unreadable>,
+) -> Result<Readable<T>, Unreadable> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(Readable { value, odd: None });
+    }
+    let odd = unreadable::parse::<T>(text.as_bytes()).err();
+    let raw = unreadable::parse(text.as_bytes())?;
+    let value = rebuild(&raw)?;
+    Ok(Readable { value, odd })
+}
+
 /// A message with which someone may run a command.
-pub fn message(raw: &Value) -> Result<theirs::Message, Unreadable> {
+fn rebuilt_message(raw: &Value) -> Result<theirs::Message, Unreadable> {
     if !raw["content"].is_string() {
         return Err(Unreadable::at("content"));
     }
@@ -30,7 +64,7 @@ pub fn message(raw: &Value) -> Result<theirs::Message, Unreadable> {
 }
 
 /// Something that someone invoked.
-pub fn interaction(raw: &Value) -> Result<theirs::Interaction, Unreadable> {
+fn rebuilt_interaction(raw: &Value) -> Result<theirs::Interaction, Unreadable> {
     let kind = raw["type"].as_u64();
     let mut json = json!({
         "id": needed_id(raw, "id")?,
@@ -286,8 +320,8 @@ fn permissions(raw: &Value) -> Option<Value> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::wire::tests::anything;
-    use super::*;
+    use super::super::tests::anything;
+    use super::{rebuilt_interaction as interaction, rebuilt_message as message, *};
 
     fn raw_user() -> Value {
         json!({

@@ -1,0 +1,120 @@
+//! Where the gateway is, and whether a session may be begun there: what REST is asked
+//! before each first connection. Patient while Discord cannot be reached, since a bot
+//! that is started before its network must not need a second start.
+
+use std::time::Duration;
+
+use anyhow::anyhow;
+use serde::Deserialize;
+use serenity::all::LightMethod;
+use serenity::http::{Request, Route};
+
+use super::identify_limiter::{SessionStartLimit, pause_before_session};
+use super::session::address;
+use crate::backoff::backoff;
+use crate::discord::payload::PartialUser;
+use crate::discord::{Api, CallError, Repeat, Rest, RestError};
+use crate::error::Stop;
+use crate::leveling::UserId;
+
+/// How often Discord is asked while it cannot be reached.
+const RETRY_LEAST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the gateway is.
+#[derive(Debug)]
+pub(super) struct Address {
+    /// A websocket's.
+    pub url: String,
+    /// How long to wait before a session is begun, by Discord's own count of a day's sessions:
+    /// a bot that crashes and is started again all day must not lose its token by it.
+    pub pause: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+struct BotGateway {
+    url: String,
+    shards: u32,
+    session_start_limit: SessionStartLimit,
+}
+
+/// Asks where the gateway is, for as long as it takes Discord to answer.
+pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
+    let what = "asking where the gateway is";
+    let asked = patiently(rest, what, PATIENCE, |http| async move {
+        let request = Request::new(Route::GatewayBot, LightMethod::Get);
+        http.fire::<BotGateway>(request).await
+    });
+    let gateway = asked.await.map_err(|error| stop_for(error, what))?;
+    // The gateway would close with 4011.
+    if gateway.shards > 1 {
+        return Err(Stop::ShardingRequired);
+    }
+    let limit = gateway.session_start_limit;
+    let pause = pause_before_session(limit);
+    if !pause.is_zero() {
+        tracing::warn!(
+            remaining = limit.remaining,
+            wait_s = pause.as_secs(),
+            "many sessions were started today; waiting"
+        );
+    }
+    let odd = || Stop::Other(anyhow!("the gateway has an address that makes no sense"));
+    let url = address(&gateway.url).ok_or_else(odd)?;
+    Ok(Address { url, pause })
+}
+
+/// The bot's own account.
+#[derive(Debug)]
+pub struct Account {
+    /// Its id.
+    pub id: UserId,
+    /// Its name.
+    pub name: String,
+}
+
+/// Whose token it is. Patient while Discord cannot be reached.
+pub async fn who_are_we(rest: &Rest) -> Result<Account, Stop> {
+    let what = "asking Discord who the bot is";
+    let asked = patiently(rest, what, PATIENCE, |http| async move {
+        let request = Request::new(Route::UserMe, LightMethod::Get);
+        http.fire::<PartialUser>(request).await
+    });
+    let user = asked.await.map_err(|error| stop_for(error, what))?;
+    let unreadable = || Stop::Other(anyhow!("Discord did not say who the bot is"));
+    Ok(Account {
+        id: user.id.try_into().map_err(|()| unreadable())?,
+        name: user.username().unwrap_or("without a name").to_owned(),
+    })
+}
+
+/// Makes a call until Discord answers, with a line in the log for each failure.
+pub async fn patiently<T, F>(
+    rest: &Rest,
+    what: &'static str,
+    patience: Duration,
+    call: impl Fn(Api) -> F,
+) -> Result<T, RestError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    for attempt in 0.. {
+        match rest.call(what, Repeat::Safe, patience, &call).await {
+            Err(error) if error.is_away() => {
+                let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
+                tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
+                tokio::time::sleep(pause).await;
+            }
+            answer => return answer,
+        }
+    }
+    unreachable!("attempts are not counted out")
+}
+
+fn stop_for(error: RestError, what: &'static str) -> Stop {
+    match error {
+        RestError::Revoked => Stop::TokenRefused,
+        error => Stop::Other(anyhow::Error::new(error).context(what)),
+    }
+}

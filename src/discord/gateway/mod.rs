@@ -1,0 +1,254 @@
+//! The connection to Discord's gateway, kept alive.
+//!
+//! Hands out events in the order in which Discord sends them, each once, and keeps the session:
+//! a connection that ends is followed by another one that resumes it. Every connection is a
+//! twilight shard of its own, so that this room alone decides when the next one begins, on
+//! which session, and where. Knows nothing of what events say, but for `READY`.
+
+mod bootstrap;
+mod connection;
+mod frame;
+mod identify_limiter;
+mod session;
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::{Instant, sleep_until};
+use twilight_gateway::CloseFrame;
+
+pub use bootstrap::{Account, patiently, who_are_we};
+pub use connection::Deadlines;
+pub use frame::Frame;
+pub use session::Session;
+
+use connection::{Connection, Ended, Next};
+use identify_limiter::IdentifyLimiter;
+
+use super::rest::Rest;
+use crate::backoff::backoff;
+use crate::error::Stop;
+
+/// How far apart attempts to connect grow while they fail.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How often the address for resuming is tried before the usual one is.
+const RESUME_TRIES: u32 = 2;
+/// Discord's own wait after it has called a session invalid is one to five seconds.
+const INVALID_SESSION_WAIT: Duration = Duration::from_secs(1);
+/// The gateway, connected or about to be.
+pub struct Gateway {
+    token: SecretString,
+    rest: Rest,
+    deadlines: Deadlines,
+    connection: Option<Connection>,
+    /// What the next connection resumes.
+    session: Option<Session>,
+    limiter: IdentifyLimiter,
+    /// Attempts that have failed, one after the other: no session began or went on.
+    failures: u32,
+    /// No attempt is made before.
+    not_before: Instant,
+}
+
+impl Gateway {
+    /// A gateway that connects when its first event is waited for.
+    pub fn new(token: SecretString, rest: Rest) -> Self {
+        // The only one there is; another call than the first changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self {
+            token,
+            rest,
+            deadlines: Deadlines::default(),
+            connection: None,
+            session: None,
+            limiter: IdentifyLimiter::default(),
+            failures: 0,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// The same with other deadlines.
+    #[must_use]
+    pub fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// The same, which resumes a session that another connection has left.
+    #[must_use]
+    pub fn resuming(mut self, session: Session) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// The next event. Connects as often as it takes; an error says why that is of no use.
+    pub async fn next(&mut self) -> Result<Frame, Stop> {
+        loop {
+            if self.connection.is_none() {
+                self.connection = Some(self.connect().await?);
+            }
+            let Some(connection) = &mut self.connection else {
+                continue;
+            };
+            match connection.next(self.deadlines).await {
+                Next::Event(frame) => {
+                    self.keep_session(&frame);
+                    return Ok(frame);
+                }
+                Next::Over(why) => self.end(why).await?,
+                Next::Nothing => {}
+            }
+        }
+    }
+
+    /// Closes the connection and ends the session.
+    pub async fn close(&mut self) {
+        self.session = None;
+        if let Some(connection) = self.connection.take() {
+            connection.close(CloseFrame::NORMAL).await;
+        }
+    }
+
+    /// Closes the connection and leaves the session to whoever resumes it; `None` if there is
+    /// none. Its sequence is that of the last event that was handed out.
+    pub async fn hand_over(&mut self) -> Option<Session> {
+        let connection = self.connection.take()?;
+        let is_active = connection.is_active();
+        connection.close(CloseFrame::RESUME).await;
+        self.session.take().filter(|_| is_active)
+    }
+
+    /// Begins a connection that resumes the session, if there is one.
+    async fn connect(&mut self) -> Result<Connection, Stop> {
+        sleep_until(self.not_before).await;
+        let resume_at = self.session.as_ref().and_then(|session| {
+            let tries_left = self.failures < RESUME_TRIES;
+            session.resume_url.clone().filter(|_| tries_left)
+        });
+        let url = match (resume_at, &self.session) {
+            (Some(url), _) => url,
+            (None, Some(_)) => bootstrap::gateway(&self.rest).await?.url,
+            (None, None) => {
+                wait_until(self.limiter.next_at(Instant::now())).await;
+                let gateway = bootstrap::gateway(&self.rest).await?;
+                tokio::time::sleep(gateway.pause).await;
+                self.limiter.spend(Instant::now());
+                gateway.url
+            }
+        };
+        tracing::debug!(
+            resumes = self.session.is_some(),
+            "connecting to Discord's gateway"
+        );
+        let token = self.token.expose_secret().to_owned();
+        Ok(Connection::open(token, url, self.session.as_ref()))
+    }
+
+    fn keep_session(&mut self, frame: &Frame) {
+        let Some(sequence) = frame.sequence() else {
+            return;
+        };
+        if frame.kind() == "READY" {
+            let begun = Session::of_ready(frame.data(), sequence);
+            // One that makes no sense may be anything: what is known is kept.
+            self.session = begun.or(self.session.take());
+        }
+        if let Some(session) = &mut self.session {
+            session.sequence = sequence;
+        }
+    }
+
+    /// Lets go of a connection; what the next one does follows from why it has ended.
+    async fn end(&mut self, why: Ended) -> Result<(), Stop> {
+        let Some(connection) = self.connection.take() else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let mut wait = if connection.is_active() {
+            self.failures = 0;
+            // Nobody is called upon in circles.
+            RETRY_MIN.saturating_sub(connection.age())
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            backoff(self.failures - 1, RETRY_MIN, RETRY_MAX)
+        };
+        match why {
+            Ended::Closed(code) => {
+                if let Some(stop) = code.and_then(stop_for) {
+                    return Err(stop);
+                }
+                if code.is_some_and(ends_session) {
+                    self.session = None;
+                }
+                tracing::info!(
+                    code,
+                    "Discord's gateway closed the connection; connecting again"
+                );
+            }
+            Ended::Reconnect => {
+                connection.close_by_itself().await;
+                tracing::debug!("Discord's gateway asked for another connection");
+            }
+            Ended::InvalidSession { resumable } => {
+                connection.close_by_itself().await;
+                if !resumable {
+                    self.session = None;
+                    wait += INVALID_SESSION_WAIT.mul_f64(1.0 + 4.0 * fastrand::f64());
+                }
+                tracing::info!(resumable, "Discord's gateway called the session invalid");
+            }
+            Ended::NotMade => {
+                tracing::warn!(
+                    next_in_ms = wait.as_millis(),
+                    "connecting to Discord's gateway failed; trying again"
+                );
+            }
+            Ended::TooLate(what) => {
+                tracing::warn!("Discord's gateway did not say {what} in time; connecting again");
+            }
+            Ended::Broken(why) => {
+                tracing::warn!("the connection to Discord's gateway {why}; connecting again");
+            }
+        }
+        self.not_before = now + wait;
+        Ok(())
+    }
+}
+
+/// Waits until the next session may be begun.
+async fn wait_until(next_at: Instant) {
+    let wait = next_at.saturating_duration_since(Instant::now());
+    if wait > RETRY_MAX {
+        tracing::warn!(
+            wait_s = wait.as_secs(),
+            "sessions are ending one after the other; waiting before the next one"
+        );
+    }
+    sleep_until(next_at).await;
+}
+
+/// What it means for the process that Discord closes with this code, if it must not come back.
+/// Source: Discord's documentation, "Gateway Close Event Codes".
+fn stop_for(code: u16) -> Option<Stop> {
+    match code {
+        4_004 => Some(Stop::TokenRefused),
+        4_010 => Some(Stop::ShardRefused),
+        4_011 => Some(Stop::ShardingRequired),
+        4_012 => Some(Stop::VersionRefused),
+        4_013 => Some(Stop::IntentsUnknown),
+        4_014 => Some(Stop::IntentOff),
+        _ => None,
+    }
+}
+
+/// Whether a close code ends the session: an invalid sequence, a session that timed out.
+fn ends_session(code: u16) -> bool {
+    matches!(code, 4_007 | 4_009)
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}

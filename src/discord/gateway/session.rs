@@ -1,0 +1,80 @@
+//! A gateway session: what it takes to resume it, on this connection's successor or in another
+//! process.
+
+use serde::Deserialize;
+
+/// A session that can be resumed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Discord's id.
+    pub id: String,
+    /// Of the last event that was taken.
+    pub sequence: u64,
+    /// Where Discord wants it to be resumed; `None` for the usual address.
+    pub resume_url: Option<String>,
+}
+
+/// What `READY` says of its session.
+#[derive(Deserialize)]
+struct Ready {
+    session_id: String,
+    #[serde(default)]
+    resume_gateway_url: serde_json::Value,
+}
+
+impl Session {
+    /// The session that `READY` begins; `None` if it cannot be resumed.
+    pub(super) fn of_ready(data: &str, sequence: u64) -> Option<Self> {
+        let ready: Ready = serde_json::from_str(data).ok()?;
+        let resume_url = ready.resume_gateway_url.as_str().and_then(address);
+        Some(Self {
+            id: ready.session_id,
+            sequence,
+            resume_url,
+        })
+    }
+}
+
+/// A gateway's address as the library takes it: it panics at one that does not parse.
+pub(super) fn address(text: &str) -> Option<String> {
+    let url = reqwest::Url::parse(text).ok()?;
+    let is_socket = matches!(url.scheme(), "ws" | "wss") && url.host_str().is_some();
+    let is_bare = url.query().is_none() && url.fragment().is_none();
+    (is_socket && is_bare).then(|| url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_socket_has_a_gateways_address() {
+        for (text, expected) in [
+            ("wss://gateway.discord.gg", Some("wss://gateway.discord.gg")),
+            (
+                "wss://gateway-us-east1-b.discord.gg/",
+                Some("wss://gateway-us-east1-b.discord.gg"),
+            ),
+            ("ws://127.0.0.1:8080", Some("ws://127.0.0.1:8080")),
+            ("https://discord.com", None),
+            ("wss://a b", None),
+            ("wss://", None),
+            ("wss://a/?v=9", None),
+            ("", None),
+        ] {
+            assert_eq!(address(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_is_resumed_where_ready_says_or_where_it_began() {
+        let session = |data: &str| Session::of_ready(data, 1);
+        let whole = session(r#"{"session_id":"a","resume_gateway_url":"wss://b.c","v":10}"#);
+        assert_eq!(whole.unwrap().resume_url.as_deref(), Some("wss://b.c"));
+        for odd in ["7", "null", r#""nonsense""#] {
+            let data = format!(r#"{{"session_id":"a","resume_gateway_url":{odd}}}"#);
+            assert_eq!(session(&data).unwrap().resume_url, None, "{odd}");
+        }
+        assert_eq!(session(r#"{"v":"ten"}"#), None);
+    }
+}

@@ -1,0 +1,210 @@
+//! One event of the gateway, parsed once, at the door.
+
+use serde::Deserialize;
+use serenity::model::id::{ApplicationId, GuildId};
+use twilight_gateway::EventType;
+
+use super::{
+    ChannelDeletion, MemberEvent, MemberRemoval, MessageDeletion, PartialGuild, PartialMessage,
+    RoleDeletion, RoleEvent,
+};
+use crate::discord::unreadable::{Unreadable, parse};
+
+/// What has happened, as far as the bot cares.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A session has begun.
+    Ready(Ready),
+    /// A message was written.
+    Message(PartialMessage<'a>),
+    /// Messages were deleted.
+    MessagesDeleted(MessageDeletion),
+    /// A command was invoked, a button pressed, a form sent. Read by
+    /// [`command`](super::command).
+    Interaction,
+    /// Someone joined, or was there already.
+    MemberJoined(MemberEvent),
+    /// Something of a member has changed.
+    MemberChanged(MemberEvent),
+    /// Someone left or was banned.
+    MemberLeft(MemberRemoval),
+    /// The guild is there: at the beginning of a session, after an outage, or since the bot
+    /// was invited.
+    GuildThere(PartialGuild),
+    /// The guild itself has changed.
+    GuildChanged(PartialGuild),
+    /// The guild is gone: for a while (an outage of Discord) or for good.
+    GuildGone(PartialGuild),
+    /// There is a new role.
+    RoleMade(RoleEvent),
+    /// A role has changed.
+    RoleChanged(RoleEvent),
+    /// A role was deleted.
+    RoleDeleted(RoleDeletion),
+    /// A channel was deleted.
+    ChannelDeleted(ChannelDeletion),
+    /// Discord sends it, and the bot does not need it.
+    Other,
+    /// No type that Discord is known to send.
+    Unknown,
+}
+
+/// A session has begun.
+#[derive(Debug, Deserialize)]
+pub struct Ready {
+    /// The guilds that the bot is in.
+    pub guilds: Vec<GuildRef>,
+    /// The bot's application.
+    pub application: ApplicationRef,
+}
+
+/// A guild's id; other fields are ignored.
+#[derive(Debug, Deserialize)]
+pub struct GuildRef {
+    /// Discord's id.
+    pub id: GuildId,
+}
+
+/// An application's id; other fields are ignored.
+#[derive(Debug, Deserialize)]
+pub struct ApplicationRef {
+    /// Discord's id.
+    pub id: ApplicationId,
+}
+
+impl<'a> Event<'a> {
+    /// Reads an event of the type `kind`. The error names the field that makes no sense.
+    pub fn read(kind: &str, data: &'a str) -> Result<Self, Unreadable> {
+        Ok(match kind {
+            "MESSAGE_CREATE" => Self::Message(from_json(data)?),
+            "MESSAGE_DELETE" | "MESSAGE_DELETE_BULK" => Self::MessagesDeleted(from_json(data)?),
+            "INTERACTION_CREATE" => Self::Interaction,
+            "READY" => Self::Ready(from_json(data)?),
+            "GUILD_MEMBER_ADD" => Self::MemberJoined(from_json(data)?),
+            "GUILD_MEMBER_UPDATE" => Self::MemberChanged(from_json(data)?),
+            // A ban is told before the member's leaving.
+            "GUILD_MEMBER_REMOVE" | "GUILD_BAN_ADD" => Self::MemberLeft(from_json(data)?),
+            "GUILD_CREATE" => Self::GuildThere(from_json(data)?),
+            "GUILD_UPDATE" => Self::GuildChanged(from_json(data)?),
+            "GUILD_DELETE" => Self::GuildGone(from_json(data)?),
+            "GUILD_ROLE_CREATE" => Self::RoleMade(from_json(data)?),
+            "GUILD_ROLE_UPDATE" => Self::RoleChanged(from_json(data)?),
+            "GUILD_ROLE_DELETE" => Self::RoleDeleted(from_json(data)?),
+            "CHANNEL_DELETE" => Self::ChannelDeleted(from_json(data)?),
+            _ if EventType::try_from(kind).is_ok() => Self::Other,
+            _ => Self::Unknown,
+        })
+    }
+}
+
+/// Only what cannot be read is read a second time, for the name of the field.
+fn from_json<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Unreadable> {
+    serde_json::from_str(data).or_else(|_| parse(data.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::tests::anything;
+    use super::*;
+
+    const KINDS: [&str; 15] = [
+        "READY",
+        "MESSAGE_CREATE",
+        "MESSAGE_DELETE",
+        "MESSAGE_DELETE_BULK",
+        "GUILD_MEMBER_ADD",
+        "GUILD_MEMBER_UPDATE",
+        "GUILD_MEMBER_REMOVE",
+        "GUILD_BAN_ADD",
+        "GUILD_CREATE",
+        "GUILD_UPDATE",
+        "GUILD_DELETE",
+        "GUILD_ROLE_CREATE",
+        "GUILD_ROLE_UPDATE",
+        "GUILD_ROLE_DELETE",
+        "CHANNEL_DELETE",
+    ];
+
+    #[test]
+    fn the_field_that_makes_no_sense_is_named() {
+        for (kind, data, field) in [
+            ("READY", json!({ "guilds": [] }), "application"),
+            ("READY", json!({ "v": "ten" }), "guilds"),
+            ("MESSAGE_CREATE", json!({ "id": "x" }), "id"),
+            (
+                "MESSAGE_CREATE",
+                json!({ "id": "1", "channel_id": "2" }),
+                "author",
+            ),
+            ("GUILD_CREATE", json!({ "name": "secret" }), "id"),
+            (
+                "GUILD_ROLE_UPDATE",
+                json!({ "guild_id": "1", "role": {} }),
+                "role.id",
+            ),
+            (
+                "GUILD_MEMBER_REMOVE",
+                json!({ "guild_id": "1", "user": 7 }),
+                "user",
+            ),
+        ] {
+            let read = Event::read(kind, &data.to_string()).map(|_| ());
+            assert_eq!(read, Err(Unreadable::at(field)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn types_are_told_apart() {
+        let read = |kind| Event::read(kind, "{}").unwrap();
+        assert!(matches!(read("TYPING_START"), Event::Other));
+        assert!(matches!(read("TEA_IS_READY"), Event::Unknown));
+        assert!(matches!(read("INTERACTION_CREATE"), Event::Interaction));
+    }
+
+    #[test]
+    fn a_guild_is_there_whatever_else_is_said_of_it() {
+        let role = json!({ "id": "5", "name": "Level", "permissions": "8", "position": 1 });
+        let whole = json!({
+            "id": "8", "name": "Guild", "owner_id": "9", "features": ["COMMUNITY"],
+            "roles": [role], "channels": [{ "id": "7", "type": 99 }],
+        });
+        let read = |guild: &Value| match Event::read("GUILD_CREATE", &guild.to_string()) {
+            Ok(Event::GuildThere(guild)) => guild,
+            other => panic!("{other:?}"),
+        };
+        let guild = read(&whole);
+        assert_eq!((guild.id.get(), guild.owner_id.unwrap().get()), (8, 9));
+        assert_eq!(guild.roles().unwrap()[0].permissions, 8);
+        assert_eq!(guild.channels.unwrap()[0].id.get(), 7);
+        for field in [
+            "name",
+            "owner_id",
+            "features",
+            "roles",
+            "channels",
+            "unavailable",
+        ] {
+            for odd in [
+                json!(null),
+                json!([{}]),
+                json!({ "new": 1 }),
+                json!(7),
+                json!("?"),
+            ] {
+                let mut guild = whole.clone();
+                guild[field] = odd;
+                assert_eq!(read(&guild).id.get(), 8, "{field}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_event_breaks_the_reader(odd in anything(), which in 0..KINDS.len()) {
+            let _ = Event::read(KINDS[which], &odd.to_string());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A message, from the gateway or from the history: only what XP and profiles need of it.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
+
+use super::lenient::{lenient, lenient_object};
+use super::member::{PartialMember, PartialUser};
+use crate::leveling::{self, MessageFacts, Sighting, may_earn};
+use crate::xp::Seen;
+
+/// A message; of its fields only the ids must make sense.
+#[derive(Debug, Deserialize)]
+pub struct PartialMessage<'a> {
+    id: MessageId,
+    channel_id: ChannelId,
+    /// `None` in direct messages and in the history.
+    pub guild_id: Option<GuildId>,
+    author: PartialUser,
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    kind: Option<u8>,
+    webhook_id: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "lenient_object")]
+    message_reference: Option<Reference>,
+    #[serde(default, deserialize_with = "lenient_object")]
+    member: Option<PartialMember>,
+    #[serde(borrow, default, deserialize_with = "lenient")]
+    content: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Reference {
+    #[serde(rename = "type", default, deserialize_with = "lenient")]
+    kind: Option<u64>,
+}
+
+impl PartialMessage<'_> {
+    /// What was typed.
+    pub fn content(&self) -> &str {
+        self.content.as_deref().unwrap_or_default()
+    }
+
+    /// What decides whether a human wrote it in their own words.
+    pub fn facts(&self) -> MessageFacts {
+        const FORWARD: u64 = 1;
+        let reference = self.message_reference.as_ref();
+        MessageFacts {
+            kind: self.kind.unwrap_or(u8::MAX),
+            by_bot: self.author.is_bot(),
+            by_system: self.author.is_system(),
+            by_webhook: self.webhook_id.is_some(),
+            forwarded: reference.is_some_and(|reference| reference.kind == Some(FORWARD)),
+        }
+    }
+
+    /// What the engine needs of it; `None` if it earns nothing. `notice` is given its author,
+    /// where the message shows a name, and gives back what goes with the message.
+    pub fn seen(
+        self,
+        notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
+    ) -> Option<Seen> {
+        if !may_earn(&self.facts()) {
+            return None;
+        }
+        let message = leveling::MessageId::try_from(self.id).ok()?;
+        let channel = leveling::ChannelId::try_from(self.channel_id).ok()?;
+        let user = leveling::UserId::try_from(self.author_id()).ok()?;
+        // Messages of the history have no member.
+        let member = self.member.map(PartialMember::of_an_event);
+        let profile = self.author.seen(member);
+        let profile = profile.and_then(|sighting| notice(user, sighting));
+        Some(Seen {
+            message,
+            channel,
+            user,
+            profile: profile.map(Box::new),
+        })
+    }
+
+    fn author_id(&self) -> UserId {
+        self.author.id
+    }
+}
