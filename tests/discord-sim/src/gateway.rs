@@ -139,7 +139,7 @@ pub(crate) enum GuildsShown {
     /// Behind READY.
     #[default]
     AtOnce,
-    /// When [`GatewayControl::show_guilds`] says so, as in an outage.
+    /// When [`crate::GatewayControl::show_guilds`] says so, as in an outage.
     Later,
 }
 
