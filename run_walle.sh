@@ -26,7 +26,7 @@ usage() {
 ./run_walle.sh database COMMAND…  run COMMAND with DATABASE_URL pointing to the bot's database, and Postgres'
                                   own programs on the PATH: psql, pg_dump, pg_restore (see the README)
 ./run_walle.sh test-database COMMAND…   run COMMAND with DATABASE_URL pointing to the tests' database
-./run_walle.sh --help             this text
+./run_walle.sh --help             this text; with a mode before it, what that mode does: ./run_walle.sh bench --help
 
 It needs Rust, a C compiler and Postgres 13 or newer; the tests and the chaos need libfaketime too. Root gets
 all but Rust installed with apt-get; everyone else is told once what to type.
@@ -70,20 +70,120 @@ EOF
 
 main() {
     local mode=${1-}
+    case ${2-} in
+        -h | --help)
+            help_of "$mode"
+            return
+            ;;
+    esac
     case $mode in
         '' | --fixtures | --fixtures=*) run_the_bot "$@" ;;
         deploy) no_arguments "$@" && deploy_the_bot ;;
-        verify-roles) verify_the_roles "${@:2}" ;;
+        verify-roles) parse_verification "${@:2}" && verify_the_roles "${@:2}" ;;
         listen) no_arguments "$@" && listen_only ;;
         sandbox) no_arguments "$@" && run_the_sandbox ;;
         test) run_the_tests "${@:2}" ;;
-        bench) run_the_benchmarks "${@:2}" ;;
-        chaos) run_the_chaos "${@:2}" ;;
+        bench) parse_benchmarks "${@:2}" && run_the_benchmarks "${@:2}" ;;
+        chaos) parse_chaos "${@:2}" && run_the_chaos "${@:2}" ;;
         database) on_the_database "${@:2}" ;;
         test-database) on_the_test_database "${@:2}" ;;
-        -h | --help | help) usage ;;
-        *) fail 2 "There is no mode '$mode': type ./run_walle.sh alone, or with deploy, verify-roles, listen, sandbox, test, bench, chaos or database after it; ./run_walle.sh --help explains them." ;;
+        -h | --help | help) if [[ ${2-} ]]; then help_of "$2"; else usage; fi ;;
+        *) no_such_mode "$mode" ;;
     esac
+}
+
+# What one mode does, from this file alone: nothing is built or started for it.
+help_of() {
+    case $1 in
+        '' | --fixtures | --fixtures=* | help | -h | --help) usage ;;
+        deploy)
+            cat <<'EOF'
+./run_walle.sh deploy
+Builds the bot and starts it while the old one runs. The new bot stands by, asks the old one to end, takes over within
+seconds, and stays in this terminal. The two agree through the database, so it does not matter where the old one runs.
+It takes no options; its settings are the bot's: the environment and .env.
+EOF
+            ;;
+        verify-roles)
+            cat <<'EOF'
+./run_walle.sh verify-roles [--dry-run] [--json]
+Gives every member the level roles that they have earned, and takes those that they have not. For when no bot runs:
+a running bot does this by itself, and on .verify_roles.
+  --dry-run   change nothing; print what would change
+  --json      print it as JSON, for programs
+EOF
+            ;;
+        listen)
+            cat <<'EOF'
+./run_walle.sh listen
+Notes whose name or avatar changes, so that the bot looks them up later. It may run beside the bot, or while it is away.
+It takes no options; its settings are the bot's: the environment and .env.
+EOF
+            ;;
+        sandbox)
+            cat <<'EOF'
+./run_walle.sh sandbox
+Builds the bot and a simulated Discord, and opens a chat with a made-up guild in this terminal: no account, no token.
+!help in it lists what can be typed; exit, quit or Ctrl-D ends it. Without a terminal it plays the conversation in
+fixtures/sandbox/conversation.txt and checks the answers. It takes no options and reads none of your settings.
+EOF
+            ;;
+        test)
+            cat <<'EOF'
+./run_walle.sh test [ARGS]
+Runs all tests against a Postgres of their own. ARGS go to `cargo test`, and then the tests of this script are left out:
+  ./run_walle.sh test -p wall_e --test it -- roles      the integration tests with "roles" in their name
+  RUST_TEST_THREADS=N                                   how many run at a time (otherwise two for each core)
+EOF
+            ;;
+        bench)
+            cat <<'EOF'
+./run_walle.sh bench [--quick] [--floors] [PART…]
+Builds the optimised bot and measures it, each figure beside a reference; ends with 1 if one misses its aim.
+  --quick    smaller sizes and fewer rounds: for trying a change, not for quoting
+  --floors   fail only by figures that no slow or busy machine explains
+The parts, all of them if none is named, and how long each takes on two cores after the build:
+EOF
+            bench_parts | awk -F '\t' '{ printf "  %-10s %s\n", $1, $2 }'
+            ;;
+        chaos)
+            cat <<'EOF'
+./run_walle.sh chaos [--seeds N] [--from SEED] [--seed SEED] [--jobs N]
+Plays a recorded day to the bot while everything around it fails, and compares every row with what the day comes to.
+  --seeds N     in N ways (50)
+  --from SEED   begin with this one (1)
+  --seed SEED   only in this way, and say what goes wrong in it
+  --jobs N      how many are played at a time (2)
+EOF
+            ;;
+        database)
+            cat <<'EOF'
+./run_walle.sh database COMMAND…
+Runs COMMAND where you are, with DATABASE_URL pointing to the bot's database and Postgres' programs on the PATH. The bot
+may be running or not. The README's commands for a backup and for restoring one use it.
+  ./run_walle.sh database psql                               look around
+  ./run_walle.sh database target/release/wall_e check        check that the database is sound
+EOF
+            ;;
+        test-database)
+            cat <<'EOF'
+./run_walle.sh test-database COMMAND…
+Runs COMMAND with DATABASE_URL pointing to the tests' database, which holds nothing of value.
+EOF
+            ;;
+        *) no_such_mode "$1" ;;
+    esac
+}
+
+no_such_mode() {
+    fail 2 "There is no mode '$1': type ./run_walle.sh alone, or with deploy, verify-roles, listen, sandbox, test, bench, chaos or database after it; ./run_walle.sh --help explains them."
+}
+
+# The benchmark's parts with what they measure, a tab between: as they stand in its own source.
+bench_parts() {
+    sed -n '/^enum Section {/,/^}/p' tests/bench/src/main.rs | awk '
+        sub(/^ +\/\/\/ /, "") { text = text ? text " " $0 : $0 }
+        /^ +[A-Z][A-Za-z]*,$/ { gsub(/[ ,]/, ""); print tolower($0) "\t" text; text = "" }'
 }
 
 # --- The modes ---------------------------------------------------------------------------------------
@@ -103,6 +203,7 @@ run_the_bot() {
 make_ready() {
     mkdir -p .walle
     read_settings .env
+    name_unknown_settings
     if [[ ${DATABASE_URL:-} ]]; then need rust; else need rust postgres; fi
     need_token
     need_guild
@@ -145,11 +246,17 @@ run_the_sandbox() {
     build dev -p wall_e -p discord-sim
     create_database wall_e_sandbox afresh
     export DATABASE_URL
-    run "$programs/wall_e" migrate
-    run "$programs/wall_e" import django fixtures/sandbox/levels.json fixtures/sandbox/userpoints.json
-
     rm -rf "$state"
     mkdir -p "$state"
+    { run "$programs/wall_e" migrate &&
+        run "$programs/wall_e" import django fixtures/sandbox/levels.json fixtures/sandbox/userpoints.json; } \
+        >"$state/import.log" 2>&1 || code=$?
+    if ((code)); then
+        show_log "$state/import.log"
+        fail "$code" "The made-up guild's data could not be imported: the last words are above."
+    fi
+    say "The made-up guild's members have their names, levels and XP."
+
     start_simulator "$state"
     sim=$child
     await_simulator "$sim" "$state/env"
@@ -203,7 +310,7 @@ run_the_chaos() {
 
 # For backups, imports and a look inside; the bot may be running or not.
 on_the_database() {
-    (($#)) || fail 2 "Which command? Type ./run_walle.sh database COMMAND…, such as: ./run_walle.sh database psql"
+    [[ ${1--} != -* ]] || fail 2 "Which command? Type ./run_walle.sh database COMMAND…, such as: ./run_walle.sh database psql"
     read_settings .env
     unset WALLE_TOKEN
     need postgres
@@ -234,6 +341,45 @@ on_the_test_database() {
 
 no_arguments() {
     (($# == 1)) || fail 2 "'$1' takes no arguments: type ./run_walle.sh $1"
+}
+
+# What is mistyped is said before anything is built, not by the program that was built.
+parse_verification() {
+    local word
+    for word in "$@"; do
+        case $word in
+            --dry-run | --json) ;;
+            *) fail 2 "verify-roles knows no '$word': type ./run_walle.sh verify-roles [--dry-run] [--json]" ;;
+        esac
+    done
+}
+
+parse_benchmarks() {
+    local word parts
+    mapfile -t parts < <(bench_parts | cut -f 1)
+    for word in "$@"; do
+        [[ " --quick --floors ${parts[*]} " == *" $word "* ]] ||
+            fail 2 "bench knows no '$word': type ./run_walle.sh bench [--quick] [--floors] [PART…]; the parts are $(listed "${parts[@]}")."
+    done
+}
+
+parse_chaos() {
+    local option value usage="type ./run_walle.sh chaos [--seeds N] [--from SEED] [--seed SEED] [--jobs N]"
+    while (($#)); do
+        option=${1%%=*}
+        case $option in
+            --seeds | --from | --seed | --jobs) ;;
+            *) fail 2 "chaos knows no '$1': $usage" ;;
+        esac
+        if [[ $1 == *=* ]]; then
+            value=${1#*=}
+        else
+            value=${2-}
+            (($# == 1)) || shift
+        fi
+        [[ $value =~ ^[0-9]+$ ]] || fail 2 "chaos: $option takes a number: $usage"
+        shift
+    done
 }
 
 # Fills the caller's `fixtures` with the files of DIR.
@@ -288,7 +434,7 @@ read_settings() {
         fi
         case $key in
             WALLE_* | DATABASE_URL | RUST_LOG | RUST_BACKTRACE) [[ -v $key ]] || export "$key=$value" ;;
-            *) say "$file: wall_e has no setting $key; it is ignored." ;;
+            *) say "$file: wall_e has no setting $key; it is ignored.$(nearest_setting "$key")" ;;
         esac
     done <"$file"
 }
@@ -307,18 +453,24 @@ forget_settings() {
 need_token() {
     local missing problem
     if [[ ${WALLE_TOKEN:-} ]]; then
-        tidy_token "$WALLE_TOKEN"
-        [[ ! $token =~ [[:space:]] ]] ||
-            fail 12 "WALLE_TOKEN holds spaces or line breaks, so it is no token: copy it again from https://discord.com/developers/applications (your application, Bot, Reset Token)."
+        take_token "$WALLE_TOKEN" WALLE_TOKEN
         export WALLE_TOKEN=$token
         return
     fi
     if [[ ${WALLE_TOKEN_FILE:-} ]]; then
-        [[ -r $WALLE_TOKEN_FILE && -s $WALLE_TOKEN_FILE ]] && return
         # Its value is not shown: it may be the token itself, put into the wrong variable.
-        fail 12 "The file that WALLE_TOKEN_FILE names is empty or cannot be read; put the bot's token there."
+        [[ -r $WALLE_TOKEN_FILE && -s $WALLE_TOKEN_FILE ]] ||
+            fail 12 "The file that WALLE_TOKEN_FILE names is empty or cannot be read; put the bot's token there."
+        # UTF-16 is left to the bot, which reads it.
+        case $(head -c 2 -- "$WALLE_TOKEN_FILE" | od -An -tx1) in
+            ' ff fe' | ' fe ff') return ;;
+        esac
+        take_token "$(tr -d '\0' <"$WALLE_TOKEN_FILE")" "The file that WALLE_TOKEN_FILE names"
+        # Without what was copied along; the bot prefers it to the file.
+        export WALLE_TOKEN=$token
+        return
     fi
-    missing="There is no bot token: take it from https://discord.com/developers/applications (your application, Bot, Reset Token) and write WALLE_TOKEN=… into $PWD/.env.$(unknown_settings)"
+    missing="There is no bot token: take it from https://discord.com/developers/applications (your application, Bot, Reset Token) and write WALLE_TOKEN=… into $PWD/.env."
     on_a_terminal || fail 12 "$missing"
     echo "The bot's token is at https://discord.com/developers/applications: your application, Bot, Reset Token." >&2
     while read -rsp "Token (not shown): " token || fail 12 "$missing"; do
@@ -331,12 +483,26 @@ need_token() {
     write_setting WALLE_TOKEN "$token"
 }
 
-# Sets `token`, without what people copy along: spaces around it, quotes, `Bot `, as in the header of a request.
+# take_token TEXT SOURCE: sets `token`, or says what is wrong with it without showing it.
+take_token() {
+    local problem
+    tidy_token "$1"
+    problem=$(token_problem)
+    [[ ! $problem ]] ||
+        fail 12 "$2 holds no bot token. $problem Copy it again from https://discord.com/developers/applications (your application, Bot, Reset Token)."
+}
+
+# Sets `token`, without what people copy along, in any order: spaces and quotes around it, a byte order mark, `Bot ` as
+# in the header of a request, `export ` and `WALLE_TOKEN=` as in a shell or in .env.
 tidy_token() {
+    local before=''
     token=$1
-    if [[ $token =~ ^[[:space:]\"\']*([Bb]ot[[:space:]]+)?(.*[^[:space:]\"\'])[[:space:]\"\']*$ ]]; then
-        token=${BASH_REMATCH[2]}
-    fi
+    while [[ $token != "$before" ]]; do
+        before=$token
+        token=${token#$'\xEF\xBB\xBF'}
+        if [[ $token =~ ^[[:space:]\"\'\`]*(([Bb][Oo][Tt]|export)[[:space:]\"\'\`]+|WALLE_TOKEN[[:space:]]*=)?(.*)$ ]]; then token=${BASH_REMATCH[3]}; fi
+        if [[ $token =~ ^(.*[^[:space:]\"\'\`])?[[:space:]\"\'\`]*$ ]]; then token=${BASH_REMATCH[1]}; fi
+    done
 }
 
 # Why `token` cannot be a bot's token, or nothing.
@@ -345,9 +511,11 @@ token_problem() {
         echo "Nothing was pasted."
     elif [[ $token =~ ^[0-9]{17,20}$ ]]; then
         echo "That is an id, not the token, which the page Bot shows once after Reset Token."
+    elif [[ $token =~ [[:space:]] ]]; then
+        echo "A token has no spaces or line breaks in it."
     elif [[ $token =~ [^A-Za-z0-9._=-] ]]; then
         echo "A token has letters, digits, dots, - and _ only."
-    elif [[ $token != *.*.* ]]; then
+    elif [[ ! $token =~ ^[^.]+\.[^.]+\.[^.]+$ ]]; then
         echo "A bot's token has three parts with dots between them; that may be the client secret or the public key."
     fi
 }
@@ -357,9 +525,9 @@ need_guild() {
     [[ ! ${WALLE_GUILD_ID:-} =~ ^[0-9]{17,20}$ ]] || return 0
     [[ -z ${WALLE_GUILD_ID:-} ]] ||
         fail 13 "WALLE_GUILD_ID is not the 17 to 20 digits of a guild's id: $where, and write WALLE_GUILD_ID=… into $PWD/.env."
-    on_a_terminal || fail 13 "WALLE_GUILD_ID is missing: $where, and write WALLE_GUILD_ID=… into $PWD/.env.$(unknown_settings)"
+    on_a_terminal || fail 13 "WALLE_GUILD_ID is missing: $where, and write WALLE_GUILD_ID=… into $PWD/.env."
     echo "The guild's id: $where." >&2
-    while read -rp "Guild id (17 to 20 digits): " WALLE_GUILD_ID || fail 13 "WALLE_GUILD_ID is missing."; do
+    while read -erp "Guild id (17 to 20 digits): " WALLE_GUILD_ID || fail 13 "WALLE_GUILD_ID is missing."; do
         WALLE_GUILD_ID=${WALLE_GUILD_ID//[[:space:]]/}
         [[ ! $WALLE_GUILD_ID =~ ^[0-9]{17,20}$ ]] || break
         echo "That is not an id: it has 17 to 20 digits, and nothing else." >&2
@@ -367,27 +535,78 @@ need_guild() {
     write_setting WALLE_GUILD_ID "$WALLE_GUILD_ID"
 }
 
-# Whether the operator's own Postgres can be reached at all; the bot itself finds out the rest.
+# Whether the operator's own Postgres can be reached and lets the bot in; psql asks it, where there is one.
 reach_database() {
-    local host port
-    [[ $DATABASE_URL =~ ^postgres(ql)?://([^@/]*@)?(\[[^]]*\]|[^:/?,]*)(:([0-9]+))?(/[^?]*)?(\?.*)?$ ]] ||
+    local host port credentials rest answer
+    [[ $DATABASE_URL =~ ^postgres(ql)?://(([^@/]*)@)?(\[[^]]*\]|[^:/?,]*)(:([0-9]+))?(/[^?]*)?(\?.*)?$ ]] ||
         fail 17 "DATABASE_URL is not of the form postgres://USER:PASSWORD@HOST/NAME: correct it in $PWD/.env. (A password with / or @ in it needs %2F or %40 for them.)"
-    host=${BASH_REMATCH[3]} port=${BASH_REMATCH[5]:-5432}
-    # A socket in a directory, or several hosts, is left to the bot.
-    [[ $host && ${BASH_REMATCH[7]-} != *host=* && $host != *%* ]] || return 0
-    host=${host#[}
-    host=${host%]}
-    # shellcheck disable=SC2016  # the inner shell's own
-    timeout 10 bash -c '(exec 3<>"/dev/tcp/$1/$2")' bash "$host" "$port" 2>/dev/null ||
-        fail 17 "The database of DATABASE_URL cannot be reached: nothing answers at $host, port $port. Start that Postgres or correct DATABASE_URL; without it, wall_e makes a private Postgres."
+    credentials=${BASH_REMATCH[3]} host=${BASH_REMATCH[4]} port=${BASH_REMATCH[6]:-5432} rest=${BASH_REMATCH[8]}
+    # A socket in a directory, or several hosts, has no such port.
+    if [[ $host && $rest != *host=* && $host != *%* ]]; then
+        host=${host#[}
+        host=${host%]}
+        # shellcheck disable=SC2016  # the inner shell's own
+        timeout 10 bash -c '(exec 3<>"/dev/tcp/$1/$2")' bash "$host" "$port" 2>/dev/null ||
+            fail 17 "The database of DATABASE_URL cannot be reached: nothing answers at $host, port $port. Start that Postgres or correct DATABASE_URL; without it, wall_e makes a private Postgres."
+    fi
+    answer=$(ask_database "$credentials") || true
+    # Only what Postgres itself refuses counts. What passes by itself, such as a start, the bot waits for.
+    [[ $answer == *FATAL:* && ! $answer =~ (starting up|shutting down|recovery|too many|connection slots) ]] || return 0
+    answer=${answer##*FATAL:}
+    answer=${answer%%$'\n'*}
+    fail 17 "The Postgres of DATABASE_URL does not let the bot in:$answer. Correct the user, the password or the database's name in DATABASE_URL, or create in Postgres what is missing."
 }
 
-# A setting that seems missing may be there under a name with a typing mistake. (wall_e itself names them all.)
-unknown_settings() {
+# What psql says of DATABASE_URL; nothing where there is no psql. `ps` must not show the password.
+ask_database() {
+    local url=$DATABASE_URL psql=psql password=''
+    if [[ $1 == *:* ]]; then
+        password=${1#*:}
+        url=${url/":$password@"/@}
+        password=${password//\\/\\\\}
+        printf -v password %b "${password//%/\\x}"
+    fi
+    if find_postgres ''; then psql=$pg_bin/psql; fi
+    command -v "$psql" >/dev/null || return 0
+    PGPASSWORD=$password PGCONNECT_TIMEOUT=10 timeout 20 "$psql" -XwqAt -c 'select 1' "$url" 2>&1 >/dev/null </dev/null
+}
+
+# Names what is set and looks like a setting, with the one that was probably meant. The bot's log says it too, but nobody
+# reads it where the bot does not come that far.
+name_unknown_settings() {
     local name
     for name in "${!WALLE_@}"; do
-        grep -q "env = \"$name\"" src/config.rs || echo " ($name is set, but wall_e has no such setting.)"
+        settings | grep -qxF -e "$name" || say "$name is set, but wall_e has no such setting.$(nearest_setting "$name")"
     done
+}
+
+settings() { sed -n 's/.*env = "\([A-Z_]*\)".*/\1/p' src/config.rs | sort -u; }
+
+# " Did you mean NAME?", or where the names are if none is near.
+nearest_setting() {
+    local known best='' least=$((4 + ${#1} / 8)) distance
+    while read -r known; do
+        distance=$(edit_distance "$1" "$known")
+        ((distance >= least)) || { least=$distance && best=$known; }
+    done < <(settings)
+    if [[ $best ]]; then echo " Did you mean $best?"; else echo " The README lists all of them."; fi
+}
+
+# How many letters must be changed, added or taken away to make one word of the other.
+edit_distance() {
+    local a=$1 b=$2 i j row=() above diagonal best
+    for ((j = 0; j <= ${#b}; j++)); do row[j]=$j; done
+    for ((i = 1; i <= ${#a}; i++)); do
+        diagonal=${row[0]} row[0]=$i
+        for ((j = 1; j <= ${#b}; j++)); do
+            above=${row[j]} best=$diagonal
+            [[ ${a:i-1:1} == "${b:j-1:1}" ]] || best=$((best + 1))
+            ((above + 1 >= best)) || best=$((above + 1))
+            ((row[j - 1] + 1 >= best)) || best=$((row[j - 1] + 1))
+            row[j]=$best diagonal=$above
+        done
+    done
+    echo "${row[${#b}]}"
 }
 
 # Whether this bot has never run, as far as can be told before anything is built. A database of the operator's own may
@@ -399,6 +618,11 @@ is_first_start() {
 # Which names, and so which roles, the levels get. Only a fresh database is given names, and a dump has its own.
 need_level_names() {
     local answer names=${WALLE_LEVEL_NAMES:-none}
+    if [[ $names != none && $names != computing && $names != /* ]]; then
+        # From where the command was typed, or else from beside .env.
+        if [[ -f $invoked_from/$names ]]; then names=$invoked_from/$names; else names=$PWD/$names; fi
+        export WALLE_LEVEL_NAMES=$names
+    fi
     is_first_start || return 0
     if [[ $names != none && $names != computing && ! (-f $names && -r $names) ]]; then
         fail 2 "WALLE_LEVEL_NAMES is neither none nor computing, and there is no such file to read: correct it, or put the file there."
@@ -411,9 +635,12 @@ Levels can have names, and each name becomes a role in your server. Which ones?
   a file      the path of one with your names, one a line, such as: 5 Missing Semicolon
 EOF
     while :; do
-        read -rp "Level names [none]: " answer || fail 2 "No level names were chosen: start this again."
+        read -erp "Level names [none]: " answer || fail 2 "No level names were chosen: start this again."
         answer=${answer:-none}
-        [[ $answer != none && $answer != computing ]] || break
+        if [[ ${answer,,} =~ ^[[:space:]]*(none|computing)[[:space:]]*$ ]]; then
+            answer=${BASH_REMATCH[1]}
+            break
+        fi
         # shellcheck disable=SC2088  # a tilde as it was typed
         [[ $answer != '~/'* ]] || answer=${HOME:-}/${answer#*/}
         answer=$(cd "$invoked_from" && realpath -m -- "$answer")
@@ -435,7 +662,7 @@ need_timezone() {
     machine=$(timezone_of_machine)
     echo "The time zone of your server; a day of XP begins at midnight there:" >&2
     while :; do
-        read -rp "Time zone [$machine]: " answer || fail 2 "No time zone was chosen: start this again."
+        read -erp "Time zone [$machine]: " answer || fail 2 "No time zone was chosen: start this again."
         # As the list has it, however it was typed.
         zone=$(grep -ixF -m 1 -- "${answer:-$machine}" fixtures/timezones.txt) && break
         echo "There is no time zone of that name: type one such as Europe/Berlin or Canada/Pacific." >&2
@@ -544,7 +771,7 @@ install() {
 
 # Sets `rust_problem`, empty where Rust is as it must be.
 look_for_rust() {
-    local wanted found advice="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh (or see https://rustup.rs)"
+    local wanted found advice="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"$'\n'"Other ways to install it: https://rustup.rs"
     wanted=$(sed -n '/^rust-version = /{s/.*"\(.*\)".*/\1/p;q}' Cargo.toml)
     PATH=$PATH:${CARGO_HOME:-${HOME:-}/.cargo}/bin
     found=$({ cargo --version && rustc --version; } 2>/dev/null | cut -d ' ' -f 2 | sort -V | sed q) || found=

@@ -4,6 +4,8 @@
 set -euo pipefail
 repo=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 guild=123456789012345678
+# Well-formed, and nobody's: whether it answers is left to the bot.
+no_database='postgres:///mine?host=/nowhere'
 
 # --- The tests ---------------------------------------------------------------------------------------
 
@@ -16,15 +18,47 @@ test_a_mistyped_mode_is_told_what_to_type() {
     expect 0 ./run_walle.sh --help
 }
 
+test_every_mode_explains_itself_without_building() {
+    local mode
+    for mode in deploy verify-roles listen sandbox test bench chaos database test-database; do
+        expect 0 ./run_walle.sh $mode --help
+        head -n 1 out | grep -qF "./run_walle.sh $mode"
+        expect 0 ./run_walle.sh $mode -h
+        expect 0 ./run_walle.sh help $mode
+    done
+    expect 0 ./run_walle.sh bench --help
+    grep -q '^  load .*: about [0-9]* min$' out
+    [[ $(grep -c ': about [0-9]* min$' out) == "$(grep -c '^        Section::[A-Z].*=>' "$repo/tests/bench/src/main.rs")" ]]
+    expect 2 ./run_walle.sh sandbax --help
+    [[ ! -e .walle && ! -e target && ! -e calls ]]
+}
+
+test_mistyped_options_are_refused_before_the_build() {
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild
+    expect 2 ./run_walle.sh verify-roles --typo
+    says "verify-roles knows no '--typo': type ./run_walle.sh verify-roles [--dry-run] [--json]"
+    expect 2 ./run_walle.sh bench lod
+    says "bench knows no 'lod'"
+    says "load, award,"
+    expect 2 ./run_walle.sh chaos --seads 3
+    says "chaos knows no '--seads'"
+    expect 2 ./run_walle.sh chaos --seeds
+    says "--seeds takes a number"
+    expect 2 ./run_walle.sh database --typo
+    [[ ! -e .walle && ! -e target && ! -e calls ]]
+}
+
 test_old_or_missing_rust_is_10() {
     RUST=1.60.0 expect 10 ./run_walle.sh sandbox
     says "Rust 1.60.0 is too old: wall_e needs"
     RUST='' expect 10 ./run_walle.sh
-    says "Rust is missing. Type: curl"
+    # What can be pasted is a line of its own.
+    grep -qx ".*Rust is missing. Type: curl .* | sh" out
+    grep -qx "Other ways to install it: https://rustup.rs" out
 }
 
 test_a_full_disk_is_found_before_the_build() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild DATABASE_URL=postgres:///mine BUILD='echo built >>calls'
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild DATABASE_URL=$no_database BUILD='echo built >>calls'
     stand_in bin/df 'echo Avail; echo 12'
     expect 1 ./run_walle.sh
     says "The build needs about 2000 MB of disk, and 12 MB are free here"
@@ -44,7 +78,7 @@ test_all_that_is_missing_is_named_in_one_answer() {
     PATH=$PWD/minimal HOME=$PWD expect 10 ./run_walle.sh test
     says "Missing: a C compiler, curl, to install Rust with, Postgres 13 or newer and libfaketime. Type: sudo apt-get install --no-install-recommends gcc libc6-dev curl ca-certificates postgresql libfaketime"
     says "Rust is missing. Type: curl"
-    PATH=$PWD/bin:$PWD/minimal HOME=$PWD WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 10 ./run_walle.sh
+    PATH=$PWD/bin:$PWD/minimal HOME=$PWD WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild expect 10 ./run_walle.sh
     says "Missing: a C compiler and Postgres 13 or newer (or a DATABASE_URL in .env that names one elsewhere). Type: "
     none_of grep "Rust is missing" out
 }
@@ -55,20 +89,83 @@ test_missing_settings_are_12_and_13() {
     WALLE_TOKEN_FILE=canary.of.a.token expect 12 ./run_walle.sh
     says "The file that WALLE_TOKEN_FILE names"
     none_of grep canary out
-    WALLE_TOKEN=secret expect 13 ./run_walle.sh
+    WALLE_TOKEN=to.ke.n expect 13 ./run_walle.sh
     says "WALLE_GUILD_ID is missing"
     WALLE_TOKN=canary expect 12 ./run_walle.sh
-    says "(WALLE_TOKN is set, but wall_e has no such setting.)"
+    says "WALLE_TOKN is set, but wall_e has no such setting. Did you mean WALLE_TOKEN?"
     none_of grep canary out
-    WALLE_TOKEN=$'secret\ncanary' expect 12 ./run_walle.sh
-    says "WALLE_TOKEN holds spaces or line breaks"
+    WALLE_TOKEN=$'to.ke.n\ncanary' expect 12 ./run_walle.sh
+    says "WALLE_TOKEN holds no bot token. A token has no spaces or line breaks in it."
     none_of grep canary out
-    WALLE_TOKEN=secret WALLE_GUILD_ID=abc expect 13 ./run_walle.sh
+    WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=abc expect 13 ./run_walle.sh
     says "is not the 17 to 20 digits"
 }
 
+test_what_is_no_token_is_refused_before_the_build() {
+    export WALLE_GUILD_ID=$guild DATABASE_URL=$no_database BUILD='echo built >>calls'
+    local wrong
+    for wrong in 123456789012345678 canary-of-a-secret 'canary.of a.token' 'canary..token' 'canary.of.a.token'; do
+        WALLE_TOKEN=$wrong expect 12 ./run_walle.sh
+        says "WALLE_TOKEN holds no bot token. "
+        none_of grep "canary\|$wrong" out
+        echo "WALLE_TOKEN='$wrong'" >.env
+        expect 12 ./run_walle.sh
+        says "WALLE_TOKEN holds no bot token. "
+        rm .env
+        echo "$wrong" >token
+        WALLE_TOKEN_FILE=token expect 12 ./run_walle.sh
+        says "The file that WALLE_TOKEN_FILE names holds no bot token. "
+        none_of grep "canary\|$wrong" out
+    done
+    WALLE_TOKEN=123456789012345678 expect 12 ./run_walle.sh
+    says "That is an id, not the token"
+    [[ ! -e calls ]]
+    printf 'Bot "to.ke.n"\r\n' >token
+    WALLE_TOKEN_FILE=token expect 0 ./run_walle.sh
+    bot_saw WALLE_TOKEN=to.ke.n
+    for wrong in 'WALLE_TOKEN=to.ke.n' 'Bot "to.ke.n"' '"Bot to.ke.n"' "export WALLE_TOKEN = 'bot to.ke.n' "; do
+        rm bot_env
+        WALLE_TOKEN=$wrong expect 0 ./run_walle.sh
+        bot_saw WALLE_TOKEN=to.ke.n
+    done
+}
+
+test_settings_with_a_typing_mistake_are_named_before_the_build() {
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild DATABASE_URL=$no_database BUILD='exit 1'
+    printf '%s\n' DATABASE_UR=canary WALLE_PREFX=canary >.env
+    chmod 600 .env
+    WALLE_MODERATOR_ROLE=canary WALLE_NOTHING_LIKE_IT_AT_ALL=canary expect 1 ./run_walle.sh
+    says ".env: wall_e has no setting DATABASE_UR; it is ignored. Did you mean DATABASE_URL?"
+    says "WALLE_PREFX is set, but wall_e has no such setting. Did you mean WALLE_PREFIX?"
+    says "WALLE_MODERATOR_ROLE is set, but wall_e has no such setting. Did you mean WALLE_MODERATOR_ROLES?"
+    says "WALLE_NOTHING_LIKE_IT_AT_ALL is set, but wall_e has no such setting. The README lists all of them."
+    none_of grep "canary\|WALLE_TOKEN\|WALLE_GUILD_ID" out
+}
+
+test_a_postgres_that_lets_nobody_in_is_17_before_the_build() {
+    # shellcheck disable=SC2016  # the inner shell's own
+    expect 0 ./run_walle.sh test-database bash -c '
+        psql -Xq "$DATABASE_URL" -c "create role me login password '"'se/cret'"'"
+        sed -i "1i local all me scram-sha-256" .walle/test-postgres/data/pg_hba.conf
+        psql -Xq "$DATABASE_URL" -c "select pg_reload_conf()" >/dev/null
+        socket=${DATABASE_URL##*=}
+        export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=123456789012345678 BUILD="echo built >>calls"
+        try() { echo "== $1"; DATABASE_URL="postgres://$2/$3?host=$socket" ./run_walle.sh && echo "== it starts"; }
+        # The reload takes a moment.
+        until ! PGPASSWORD=x psql -Xqw "postgres://me@/postgres?host=$socket" -c "select 1" 2>/dev/null; do sleep 0.1; done
+        try missing wall_e@localhost nowhere
+        try wrong me:canary@localhost postgres
+        try right me:se%2Fcret@localhost postgres || true'
+    says 'does not let the bot in:  database "nowhere" does not exist. Correct'
+    says 'does not let the bot in:  password authentication failed for user "me". Correct'
+    [[ $(grep -c "== it starts" out) == 1 ]]
+    grep -A 99 "== right" out | grep -q "== it starts"
+    none_of grep canary out
+    [[ $(grep -c built calls) == 1 ]]
+}
+
 test_a_database_that_cannot_be_reached_is_17_before_the_build() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild BUILD='echo built >>calls'
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild BUILD='echo built >>calls'
     DATABASE_URL=postgres://me:canary@127.0.0.1:1/wall_e expect 17 ./run_walle.sh
     says "nothing answers at 127.0.0.1, port 1"
     DATABASE_URL=postgres://me:canary/@127.0.0.1/wall_e expect 17 ./run_walle.sh
@@ -83,7 +180,8 @@ test_a_database_that_cannot_be_reached_is_17_before_the_build() {
 test_settings_are_read_not_run() {
     cat >.env <<EOF
 # a comment
-export WALLE_TOKEN = 'Bot a\$(touch_ran)"b'   # another
+export WALLE_TOKEN = 'Bot a.b.c'   # another
+WALLE_COUNCIL_CHANNEL='\$(touch ran)"b'
 WALLE_GUILD_ID=$guild # a third
 WALLE_PREFIX="!"
 RUST_LOG=
@@ -91,64 +189,66 @@ OTHER=1
 EOF
     printf 'WALLE_MODERATOR_ROLES="A, B"\r\nWALLE_TIMEZONE=UTC' >>.env
     chmod 644 .env
-    WALLE_PREFIX="?" DATABASE_URL=postgres:///mine expect 0 ./run_walle.sh
+    WALLE_PREFIX="?" DATABASE_URL=$no_database expect 0 ./run_walle.sh
     says "others on this machine could read .env"
-    says "OTHER is no setting"
+    says ".env: wall_e has no setting OTHER; it is ignored."
     [[ $(stat -c %a .env) == 600 && ! -e ran ]]
-    bot_saw "WALLE_TOKEN=a\$(touch_ran)\"b"
+    bot_saw WALLE_TOKEN=a.b.c
+    bot_saw "WALLE_COUNCIL_CHANNEL=\$(touch ran)\"b"
     bot_saw "WALLE_GUILD_ID=$guild"
     bot_saw 'WALLE_PREFIX=?'
     bot_saw 'WALLE_MODERATOR_ROLES=A, B'
     bot_saw 'WALLE_TIMEZONE=UTC'
-    bot_saw 'DATABASE_URL=postgres:///mine'
-    echo 'WALLE_TOKEN secret' >.env
+    bot_saw "DATABASE_URL=$no_database"
+    echo 'WALLE_TOKEN canary' >.env
     expect 1 ./run_walle.sh
     says "Line 1 of .env is not KEY=VALUE"
-    none_of grep secret out
+    none_of grep canary out
 }
 
 test_settings_may_be_written_on_windows() {
-    printf '\xEF\xBB\xBFWALLE_TOKEN=secret\r\nWALLE_GUILD_ID=%s\r\n' "$guild" >.env
-    DATABASE_URL=postgres:///mine expect 0 ./run_walle.sh
-    bot_saw 'WALLE_TOKEN=secret'
+    printf '\xEF\xBB\xBFWALLE_TOKEN=to.ke.n\r\nWALLE_GUILD_ID=%s\r\n' "$guild" >.env
+    DATABASE_URL=$no_database expect 0 ./run_walle.sh
+    bot_saw 'WALLE_TOKEN=to.ke.n'
     bot_saw "WALLE_GUILD_ID=$guild"
-    printf 'WALLE_TOKEN=secret\n' | iconv -t UTF-16 >.env
+    printf 'WALLE_TOKEN=canary\n' | iconv -t UTF-16 >.env
     expect 1 ./run_walle.sh
     says ".env is UTF-16"
-    none_of grep secret out
+    none_of grep canary out
 }
 
 test_the_terminal_is_asked_and_env_is_written() {
     printf '\xEF\xBB\xBFWALLE_PREFIX="!"\n' >.env
-    printf '%s\n' 'a b' '' "$guild" 'an.unfinished' ' "Bot to-ken_1.x.y" ' 12 " $guild " '' '' |
-        on_a_terminal env TZ=:Europe/Berlin DATABASE_URL=postgres:///mine ./run_walle.sh
+    printf '%s\n' 'a b' '' "$guild" 'an.unfinished' ' Bot "WALLE_TOKEN=to-ken_1.x.y" ' 12 " $guild " '' '' |
+        on_a_terminal env TZ=:Europe/Berlin DATABASE_URL="$no_database" ./run_walle.sh
     printf '%s\n' 'WALLE_PREFIX="!"' WALLE_TOKEN=to-ken_1.x.y "WALLE_GUILD_ID=$guild" WALLE_LEVEL_NAMES=none \
         WALLE_TIMEZONE=Europe/Berlin | cmp - .env
     [[ $(stat -c %a .env) == 600 ]]
     bot_saw 'WALLE_TOKEN=to-ken_1.x.y'
     grep -q 'Copy Server ID' out
     local reason
-    for reason in 'Nothing was pasted' 'That is an id' 'letters, digits' 'three parts' '17 to 20 digits, and nothing else'; do
+    for reason in 'Nothing was pasted' 'That is an id' 'no spaces' 'three parts' '17 to 20 digits, and nothing else'; do
         grep -q "$reason" out
     done
     bot_saw 'WALLE_LEVEL_NAMES=none'
     bot_saw 'WALLE_TIMEZONE=Europe/Berlin'
     # The next start asks nothing.
     rm bot_env
-    on_a_terminal env DATABASE_URL=postgres:///mine ./run_walle.sh </dev/null
+    on_a_terminal env DATABASE_URL="$no_database" ./run_walle.sh </dev/null
     none_of grep 'Token (\|Level names\|Time zone' out
     bot_saw 'WALLE_TIMEZONE=Europe/Berlin'
 }
 
 test_names_and_time_zone_are_asked_at_the_first_start() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild TZ=Nowhere/Land
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild TZ=Nowhere/Land
     mkdir "it is mine"
     echo '5 Five' >"it is mine/names"
-    # No such file, then one; no such zone, then one in small letters.
-    printf '%s\n' nothing "it is mine/names" Mars/Olympus canada/pacific | on_a_terminal ./run_walle.sh
+    # No such file, then one; no such zone, then one in small letters. An arrow key edits, and is no letter.
+    printf '%s\n' nothing "it is mine/name"$'\e[Cs' Mars/Olympus canada/pacific | on_a_terminal ./run_walle.sh
     printf '%s\n' "WALLE_LEVEL_NAMES='$PWD/it is mine/names'" WALLE_TIMEZONE=Canada/Pacific | cmp - .env
     grep -q 'There is no such file' out
     grep -q 'There is no time zone of that name' out
+    none_of grep -F '^[[' out
     bot_saw "WALLE_LEVEL_NAMES=$PWD/it is mine/names"
     stopped postgres
     # There is a database now: what it holds stays.
@@ -156,13 +256,18 @@ test_names_and_time_zone_are_asked_at_the_first_start() {
     on_a_terminal ./run_walle.sh </dev/null
     none_of grep 'Level names\|Time zone' out
     [[ ! -e .env && -e bot_env ]]
+    # The twenty, however they are written.
+    rm -r .walle
+    printf '%s\n' ' Computing' UTC | on_a_terminal ./run_walle.sh
+    bot_saw WALLE_LEVEL_NAMES=computing
+    rm .env
     # What has no effect any more does no harm.
     rm "it is mine/names"
     WALLE_LEVEL_NAMES="it is mine/names" expect 0 ./run_walle.sh
 }
 
 test_nothing_is_asked_without_a_terminal() {
-    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh
+    WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh
     none_of grep '^WALLE_LEVEL_NAMES\|^WALLE_TIMEZONE' bot_env
     [[ ! -e .env ]]
 }
@@ -170,13 +275,13 @@ test_nothing_is_asked_without_a_terminal() {
 test_a_dump_has_names_of_its_own() {
     mkdir dump
     echo '[]' >dump/mine.json
-    printf '%s\n' UTC | WALLE_TOKEN=secret WALLE_GUILD_ID=$guild on_a_terminal ./run_walle.sh --fixtures dump
+    printf '%s\n' UTC | WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild on_a_terminal ./run_walle.sh --fixtures dump
     none_of grep 'Level names' out
     [[ $(cat .env) == WALLE_TIMEZONE=UTC ]]
 }
 
 test_wrong_names_and_zones_are_said_before_the_build() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild BUILD='touch built'
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild BUILD='touch built'
     WALLE_TIMEZONE=Mars/canary expect 2 ./run_walle.sh
     says "WALLE_TIMEZONE is not the name of a time zone"
     WALLE_LEVEL_NAMES=/no/canary expect 2 ./run_walle.sh
@@ -185,10 +290,16 @@ test_wrong_names_and_zones_are_said_before_the_build() {
     [[ ! -e built && ! -e .walle/postgres ]]
     WALLE_LEVEL_NAMES=computing WALLE_TIMEZONE=America/Vancouver expect 0 ./run_walle.sh
     bot_saw WALLE_LEVEL_NAMES=computing
+    # From where the command is typed.
+    rm -r .walle
+    mkdir elsewhere
+    echo '5 Five' >elsewhere/names
+    (cd elsewhere && WALLE_LEVEL_NAMES=names expect 0 ../run_walle.sh)
+    bot_saw "WALLE_LEVEL_NAMES=$PWD/elsewhere/names"
 }
 
 test_invented_users_are_refused() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild
     expect 2 ./run_walle.sh --fixtures fixtures/sandbox
     says "never go"
     ln -s fixtures/sandbox link
@@ -200,18 +311,18 @@ test_invented_users_are_refused() {
     expect 2 ./run_walle.sh --fixtures other
     says "made-up users"
     echo '[]' >other/mine.json
-    (cd other && DATABASE_URL=postgres:///mine expect 0 ../run_walle.sh --fixtures .)
+    (cd other && DATABASE_URL=$no_database expect 0 ../run_walle.sh --fixtures .)
     grep -qF "import django --fresh-only $PWD/other/mine.json" calls
 }
 
 test_the_code_of_the_bot_is_passed_through() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild
     BOT='exit 14' expect 14 ./run_walle.sh
     stopped postgres
 }
 
 test_a_signal_reaches_the_bot_and_its_code_counts() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild
     BOT='trap "sleep 0.3; exit 0" TERM; sleep 30 & wait' ./run_walle.sh >out 2>&1 &
     eventually grep -q "^run" calls
     kill -TERM $!
@@ -220,12 +331,12 @@ test_a_signal_reaches_the_bot_and_its_code_counts() {
 }
 
 test_a_second_start_uses_the_running_cluster_and_leaves_it() {
-    BOT='sleep 30' WALLE_TOKEN=secret WALLE_GUILD_ID=$guild ./run_walle.sh >out 2>&1 &
+    BOT='sleep 30' WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild ./run_walle.sh >out 2>&1 &
     local first=$!
     eventually grep -q "^run" calls
     local server
     server=$(server_of postgres)
-    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh
+    WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh
     [[ $(server_of postgres) == "$server" ]]
     kill -TERM $first
     wait $first || true
@@ -233,7 +344,7 @@ test_a_second_start_uses_the_running_cluster_and_leaves_it() {
 }
 
 test_a_deploy_takes_over_and_leaves_the_old_start_its_postgres() {
-    export WALLE_TOKEN=secret WALLE_GUILD_ID=$guild
+    export WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild
     # shellcheck disable=SC2016  # the stand-ins' own variables
     local stay='sleep 30 & trap "kill $!; exit 143" TERM; wait'
     BOT=$stay ./run_walle.sh >old 2>&1 &
@@ -263,7 +374,7 @@ test_a_deploy_takes_over_and_leaves_the_old_start_its_postgres() {
 }
 
 test_roles_are_verified_with_the_bots_settings() {
-    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh verify-roles --dry-run --json
+    WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh verify-roles --dry-run --json
     grep -qx "migrate" calls
     grep -qx "verify-roles --dry-run --json" calls
     stopped postgres
@@ -271,10 +382,30 @@ test_roles_are_verified_with_the_bots_settings() {
 }
 
 test_listening_uses_the_bots_settings_too() {
-    WALLE_TOKEN=secret WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh listen
+    WALLE_TOKEN=to.ke.n WALLE_GUILD_ID=$guild expect 0 ./run_walle.sh listen
     grep -qx "listen" calls
     stopped postgres
     expect 2 ./run_walle.sh listen closely
+}
+
+test_the_readmes_backup_is_private_and_can_be_restored() {
+    local backup restore
+    backup=$(readme_command pg_dump) restore=$(readme_command pg_restore)
+    umask 022
+    # One from before, which anyone could read.
+    echo old >walle.dump
+    # shellcheck disable=SC2016  # for the inner shell
+    expect 0 ./run_walle.sh database sh -c 'psql "$DATABASE_URL" -Xqc "create table kept ()"'
+    expect 0 bash -c "$backup"
+    [[ $(stat -c %a walle.dump) == 600 && $(echo *.dump*) == walle.dump ]]
+    # A backup that fails leaves the last one.
+    DATABASE_URL=$no_database expect 1 bash -c "$backup"
+    # shellcheck disable=SC2016  # for the inner shell
+    expect 0 ./run_walle.sh database sh -c 'psql "$DATABASE_URL" -Xqc "drop table kept"'
+    expect 0 bash -c "$restore"
+    # shellcheck disable=SC2016  # for the inner shell
+    expect 0 ./run_walle.sh database sh -c 'psql "$DATABASE_URL" -Xqc "select from kept"'
+    stopped postgres
 }
 
 test_a_signal_stops_the_tests_and_their_server() {
@@ -367,6 +498,9 @@ test_the_sandbox_plays_its_script() {
     export WALLE_TOKEN=real WALLE_PREFIX=real DATABASE_URL=postgres://real
     expect 0 ./run_walle.sh sandbox
     grep -q "the transcript" out
+    says "The made-up guild's members have their names, levels and XP."
+    none_of grep "an import's log" out
+    grep -qx "an import's log" .walle/sandbox/import.log
     bot_saw 'WALLE_TOKEN=simulated'
     none_of grep '=real\|//real' bot_env
     [[ $(server_of postgres) == none ]]
@@ -377,6 +511,8 @@ test_the_sandbox_plays_its_script() {
     says "exit code 16"
     SIM_START='exit 1' expect 1 ./run_walle.sh sandbox
     says "did not start"
+    IMPORT='exit 17' expect 17 ./run_walle.sh sandbox
+    says "an import's log"
 }
 
 test_one_sandbox_at_a_time() {
@@ -413,8 +549,9 @@ make_checkout() {
     mkdir -p "$1/bin" "$1/fixtures/sandbox"
     cd "$1"
     cp "$repo/run_walle.sh" "$repo/Cargo.toml" .
-    mkdir src
+    mkdir -p src tests/bench/src
     cp "$repo/src/config.rs" src/
+    cp "$repo/tests/bench/src/main.rs" tests/bench/src/
     echo '[{}]' >fixtures/sandbox/levels.json
     echo '[{"invented": true}]' >fixtures/sandbox/userpoints.json
     cp "$repo/fixtures/timezones.txt" fixtures
@@ -429,6 +566,7 @@ make_checkout() {
     stand_in bin/wall_e '
         echo "$*" >>calls
         if [ "$1" = migrate ]; then eval "${MIGRATE-}"; fi
+        if [ "$1" = import ]; then echo "an import'"'s"' log" >&2; eval "${IMPORT-}"; fi
         [ "$1" = run ] || exit 0
         env >bot_env
         eval "${BOT-}"'
@@ -459,6 +597,9 @@ expect() {
 says() { grep -qF -- "$1" "$scratch/out" || { echo "not said: $1"; return 1; }; }
 
 bot_saw() { grep -qxF -- "$1" bot_env || { echo "the bot did not see $1"; return 1; }; }
+
+# The README's command with this word in it.
+readme_command() { sed -n "/^\`\`\`sh$/,/^\`\`\`$/p" "$repo/README.md" | grep -wF -e "$1"; }
 
 # Runs a command on a terminal of its own; what is on stdin is typed. Needs util-linux' script.
 on_a_terminal() {

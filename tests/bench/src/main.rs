@@ -73,24 +73,24 @@ struct Cli {
     helper: Option<Helper>,
 }
 
-/// A part of the table.
+/// A part of the table. `run_walle.sh` reads names and texts here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// Messages a second through the whole bot, from the socket to the commit
+    /// Messages a second through the whole bot, from the socket to the commit: about 6 min
     Load,
-    /// One award
+    /// One award: about 1 min
     Award,
-    /// Ranks, pages and changes of the board, at 7,000 and 1,000,000 users
+    /// Ranks, pages and changes of the board, at 7,000 and 1,000,000 users: about 1 min
     Board,
-    /// Start and memory with 1,000,000 users
+    /// Start and memory with 1,000,000 users: about 2 min
     Startup,
-    /// Rows a second of the engine's commits
+    /// Rows a second of the engine's commits: about 2 min
     Commits,
-    /// Back after an absence, after another bot's end, after Postgres' return
+    /// Back after an absence, after another bot's end, after Postgres' return: about 3 min
     Recovery,
-    /// Verification of everyone's level roles
+    /// Verification of everyone's level roles: about 1 min
     Roles,
-    /// REST calls of a quiet day, and how long changed names and avatars take
+    /// REST calls of a quiet day, and how long changed names and avatars take: about 3 min
     Profiles,
 }
 
