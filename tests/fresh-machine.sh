@@ -51,7 +51,8 @@ try_as() {
         on_the_machine root chown -R user:user /home/user/before
         refused 10 before ./run_walle.sh test
         said "Missing: a C compiler, curl, to install Rust with, Postgres 13 or newer and libfaketime. Type: sudo apt-get install --no-install-recommends "
-        said "Rust is missing. Type: curl "
+        said "Rust is missing. Type: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"
+        said "Other ways to install it: https://rustup.rs"
         rm -rf "$machine/home/user/before"
     fi
 
@@ -72,7 +73,7 @@ try_as() {
     fi
 
     step "$1: the bot itself, against the simulator instead of Discord"
-    on_the_machine "$1" bash -e -s <<'TYPED'
+    on_the_machine "$1" env "BACKUP=$(command_with pg_dump)" "RESTORE=$(command_with pg_restore)" "DEPLOY=$(command_with deploy)" bash -e -s <<'TYPED'
 cd wall_e
 target/debug/discord-sim serve --state-dir ../sim &
 simulator=$!
@@ -92,15 +93,15 @@ until_said() {
 ./run_walle.sh >../first.log 2>&1 &
 first=$!
 until_said ../first.log "connected\|is ready"
-./run_walle.sh deploy >../second.log 2>&1 &
+bash -c "exec $DEPLOY" >../second.log 2>&1 &
 second=$!
 wait $first
 until_said ../second.log "connected\|is ready"
-./run_walle.sh database sh -c 'umask 077; pg_dump --format=custom --file=walle.dump "$DATABASE_URL"'
+bash -c "$BACKUP"
 [[ $(stat -c %a walle.dump) == 600 && ! $(git status --porcelain) ]]
 kill -TERM $second
 wait $second
-./run_walle.sh database sh -c 'pg_restore --clean --if-exists --no-owner --single-transaction --dbname="$DATABASE_URL" walle.dump'
+bash -c "$RESTORE"
 ./run_walle.sh database target/release/wall_e check
 ls -l target/release/wall_e
 TYPED
@@ -112,6 +113,9 @@ TYPED
 block() {
     awk -v wanted="$1" '/^```sh$/ { n++; inside = 1; next } /^```$/ { inside = 0 } inside && n == wanted' "$repo/README.md"
 }
+
+# The README's command with this word in it.
+command_with() { sed -n "/^\`\`\`sh$/,/^\`\`\`$/p" "$repo/README.md" | grep -wF -e "$1"; }
 
 # on_the_machine PERSON COMMAND…: in a mount and process namespace of its own, so nothing outlives it.
 on_the_machine() {
