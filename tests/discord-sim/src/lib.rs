@@ -313,6 +313,13 @@ impl Sim {
         Some(nick.or(account.global_name).unwrap_or(account.username))
     }
 
+    /// Whether a user is in the guild now.
+    pub fn is_member(&self, user: Id) -> bool {
+        let state = self.lock();
+        let guild = state.guilds.get(&state.main_guild);
+        guild.is_some_and(|guild| guild.member(user).is_some())
+    }
+
     /// Everyone who has a name, in the order of their names.
     pub fn people(&self) -> Vec<String> {
         self.lock().names.keys().cloned().collect()

@@ -244,6 +244,84 @@ async fn answers_are_drawn() {
     );
 }
 
+#[tokio::test]
+async fn text_is_drawn_as_a_client_draws_it() {
+    let sim = simulation().await;
+    let bob = sim.user("bob");
+    sim.nick(bob, Some(r"_b\_o_b"));
+    let draw = |text: &str, embed: Value| {
+        let message = json!({
+            "author": { "id": sim.bot_id().to_string() },
+            "channel_id": sim.channel("general").to_string(),
+            "content": text,
+            "embeds": [embed],
+        });
+        let news = News::Said;
+        chat::draw(&sim, &Heard { message, news })
+    };
+    for (text, shown) in [
+        (
+            r"sana\_the\_3890, \_under\_score\_",
+            "sana_the_3890, _under_score_",
+        ),
+        (
+            r"\*\*bold\*\* \`code\` \\ \[x\](y)",
+            r"**bold** `code` \ [x](y)",
+        ),
+        // A backslash before a letter or a space is one, and so is one in code.
+        (
+            r"C:\temp \ `a\_b` ```c\_d```",
+            r"C:\temp \ `a\_b` ```c\_d```",
+        ),
+        (r"\`a\_b`", "`a_b`"),
+        (r"\<@1> \<t:1:R>", "<@1> <t:1:R>"),
+        ("\u{2068}\u{5d0}\u{2069} 1", "\u{5d0} 1"),
+    ] {
+        let drawn = draw(text, json!({ "description": text }));
+        assert!(drawn.contains(&format!("\n  {shown}\n")), "{drawn}");
+        assert!(drawn.contains(&format!("\u{2502} {shown}\n")), "{drawn}");
+    }
+    // A name that comes with a mention is no markup.
+    let drawn = draw(&format!("<@{bob}>"), Value::Null);
+    assert!(drawn.contains(r"@_b\_o_b"), "{drawn}");
+    let plain = json!({ "author": { "name": r"a\_b" }, "footer": { "text": r"c\_d" } });
+    let drawn = draw("", plain);
+    assert!(
+        drawn.contains(r"a\_b") && drawn.contains(r"c\_d"),
+        "{drawn}"
+    );
+}
+
+#[tokio::test]
+async fn people_are_told_why_they_cannot_speak() {
+    let mut room = Room::new(simulation().await);
+    for (line, why) in [
+        (
+            "Alice: hello",
+            "There is nobody called Alice. Did you mean alice?",
+        ),
+        (
+            "!join dave\n!leave dave\ndave: hello",
+            "dave is not in the guild. Type !join dave first.",
+        ),
+        (
+            "dave: /rank",
+            "dave is not in the guild. Type !join dave first.",
+        ),
+        (
+            "!press dave 1",
+            "dave is not in the guild. Type !join dave first.",
+        ),
+        (".rank", "Type alice: .rank"),
+    ] {
+        let played = chat::play(&mut room, line, &mut Vec::new()).await;
+        let failed = played.expect_err(line).to_string();
+        assert!(failed.contains(why), "{failed}");
+    }
+    let back = chat::play(&mut room, "!join dave\ndave: hello", &mut Vec::new()).await;
+    back.expect("dave is back");
+}
+
 /// Runs the chat without a terminal, types this, and ends the input: what it says, once it ended.
 async fn piped(input: &[u8]) -> String {
     let state = tempfile::tempdir().expect("a directory");
@@ -273,7 +351,7 @@ async fn without_a_terminal_lines_are_read_to_their_end() {
         said.contains("You speak for the people") && said.contains("people: alice"),
         "{said}"
     );
-    let invalid = said.find("That was not UTF-8 text").expect("a sentence");
+    let invalid = said.find("That was not UTF-8").expect("a sentence");
     assert!(said[invalid..].contains("nobody called zoe"), "{said}");
     assert!(!said.contains('\x1b') && !said.contains("> "), "{said}");
     for ending in ["exit", "quit"] {
@@ -342,7 +420,7 @@ fn serving_says_when_it_is_ready() {
 }
 
 #[tokio::test]
-async fn files_that_are_kept_where_nobody_talks_are_shown_once() {
+async fn files_that_are_kept_where_nobody_talks_are_mentioned_once() {
     let sim = simulation().await;
     let (bot, channel) = (sim.bot_id(), sim.channel("general"));
     let mut room = Room::new(sim);
@@ -357,7 +435,7 @@ async fn files_that_are_kept_where_nobody_talks_are_shown_once() {
     }
     let first = shown[0].as_deref().unwrap();
     assert!(
-        first.contains("file avatar.png") && first.contains("not shown"),
+        first == "(The bot keeps files in #general. They are not shown here.)",
         "{first}"
     );
     assert_eq!(shown[1..], [None, None]);

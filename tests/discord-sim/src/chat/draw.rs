@@ -14,8 +14,15 @@ use crate::objects::id_in;
 use crate::rest::interactions::is_ephemeral;
 use crate::rest::validate::items;
 
-static MENTION: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"<(?<sign>@!|@&|@|#)(?<id>\d{1,20})>").expect("a regex"));
+/// What a client does not show as it was typed: code, in which all is literal, a backslash that
+/// makes the next character literal, times, and mentions.
+static MARKED: LazyLock<Regex> = LazyLock::new(|| {
+    let code = r"(?<code>```.*?```|`[^`]+`)";
+    let escape = r"\\(?<literal>[!-/:-@\[-`{-~])";
+    let mention = r"<(?<sign>@!|@&|@|#)(?<id>\d{1,20})>";
+    let all = format!(r"(?s){code}|{escape}|(?<moment><t:[^>\s]+>)|{mention}");
+    Regex::new(&all).expect("a regex")
+});
 
 /// Draws what the bot said: who hears it, what it replies to, text, embeds in a
 /// box, files and components. What was deleted is shown once more.
@@ -93,7 +100,9 @@ fn draw_embed(sim: &Sim, embed: &Value, lines: &mut Vec<String>) {
         }));
     };
     let text = |value: &Value| shown_in_embed(sim, value.as_str().unwrap_or_default());
-    inside(&text(&embed["author"]["name"]));
+    // Clients show these two as they are.
+    let literal = |value: &Value| harmless(value.as_str().unwrap_or_default());
+    inside(&literal(&embed["author"]["name"]));
     inside(&text(&embed["title"]));
     inside(&text(&embed["description"]));
     for field in items(&embed["fields"]) {
@@ -109,7 +118,7 @@ fn draw_embed(sim: &Sim, embed: &Value, lines: &mut Vec<String>) {
         };
         inside(&format!("{name}{apart}{value}"));
     }
-    inside(&text(&embed["footer"]["text"]));
+    inside(&literal(&embed["footer"]["text"]));
     lines.push(format!("  \u{2570}{}", "\u{2500}".repeat(40)));
 }
 
@@ -172,7 +181,13 @@ enum Mention {
 }
 
 fn with_names(sim: &Sim, text: &str, draw: impl Fn(Mention, crate::Id) -> String) -> String {
-    let named = MENTION.replace_all(text, |found: &Captures<'_>| {
+    let named = MARKED.replace_all(text, |found: &Captures<'_>| {
+        if let Some(same) = found.name("code").or(found.name("literal")) {
+            return same.as_str().to_owned();
+        }
+        if let Some(moment) = found.name("moment") {
+            return with_moments(moment.as_str(), sim.now_ms(), &Local);
+        }
         let id = found["id"].parse().unwrap_or_default();
         let mention = match &found["sign"] {
             "#" => Mention::Other(channel_name(sim, id)),
@@ -184,7 +199,7 @@ fn with_names(sim: &Sim, text: &str, draw: impl Fn(Mention, crate::Id) -> String
         };
         draw(mention, id)
     });
-    harmless(&with_moments(&named, sim.now_ms(), &Local))
+    harmless(&named)
 }
 
 fn channel_name(sim: &Sim, id: crate::Id) -> String {
@@ -192,10 +207,14 @@ fn channel_name(sim: &Sim, id: crate::Id) -> String {
     name.map_or_else(|| "direct messages".into(), |name| format!("#{name}"))
 }
 
-/// Without anything that would steer the terminal or turn its text around.
+/// Without anything that would steer the terminal or turn its text around. What holds a name
+/// together that is written from right to left is seen nowhere.
 fn harmless(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
+        if matches!(letter, '\u{2068}' | '\u{2069}') {
+            continue;
+        }
         let steers = letter.is_control() && letter != '\n'
             || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if steers {

@@ -95,6 +95,26 @@ NAME: /command user:bob    NAME invokes a slash command (quote values with space
 !help                      shows this list
 exit, quit                 ends the chat";
 
+/// What can come after an exclamation mark.
+const VERBS: [&str; 16] = [
+    "help",
+    "people",
+    "advance",
+    "join",
+    "leave",
+    "nick",
+    "name",
+    "username",
+    "avatar",
+    "press",
+    "choose",
+    "faults",
+    "drop",
+    "reconnect",
+    "invalid",
+    "wait",
+];
+
 static SPEECH: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(?<who>[^\s:#!/]+)(?:\s+#(?<channel>[^\s:]+))?\s*:\s*(?<text>.*)$")
         .expect("a regex")
@@ -112,7 +132,7 @@ pub(crate) fn parse(line: &str) -> Result<Line, String> {
         return parse_verb(verb).map(Line::World);
     }
     let Some(speech) = SPEECH.captures(line) else {
-        return Err("Type NAME: text, for example alice: hello (or !help).".into());
+        return Err(what_to_type(line));
     };
     let who = speech["who"].to_owned();
     let channel = speech.name("channel").map(|name| name.as_str().to_owned());
@@ -132,6 +152,20 @@ pub(crate) fn parse(line: &str) -> Result<Line, String> {
         command,
         options,
     })
+}
+
+/// What to type instead of a line that nobody is named in.
+fn what_to_type(line: &str) -> String {
+    let first = line.split_whitespace().next().unwrap_or_default();
+    if matches!(line, "help" | "?" | "h" | "/help") {
+        "Type !help for a list of what you can type, or alice: .help to ask the bot.".into()
+    } else if line.starts_with(['.', '/']) {
+        format!("Type alice: {line} (the line begins with the name of who types it).")
+    } else if VERBS.contains(&first) {
+        format!("Type !{line} (with an exclamation mark before it).")
+    } else {
+        "Type NAME: text, for example alice: hello (or !help).".into()
+    }
 }
 
 fn parse_command(text: &str) -> Result<(String, Vec<(String, String)>), String> {
@@ -327,6 +361,33 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn lines_without_a_name_are_told_where_it_goes() {
+        for (line, hint) in [
+            ("help", "Type !help "),
+            ("?", "Type !help "),
+            (".rank", "Type alice: .rank"),
+            (
+                ".give_xp @bob 5 thanks",
+                "Type alice: .give_xp @bob 5 thanks",
+            ),
+            ("/rank user:alice", "Type alice: /rank user:alice"),
+            ("advance 61s", "Type !advance 61s"),
+            ("hello", "alice: hello"),
+        ] {
+            let why = parse(line).expect_err(line);
+            assert!(why.contains(hint), "{line}: {why}");
+        }
+        for verb in VERBS {
+            // There is such a verb, whatever else it needs.
+            let known = parse(&format!("!{verb}"));
+            assert!(
+                !known.is_err_and(|why| why.contains("There is no")),
+                "{verb}"
+            );
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Room {
     }
 
     /// What to show of what was heard. Files that the bot keeps where nobody talks are no
-    /// conversation: of these, the first only.
+    /// conversation: one line says where they are.
     pub fn drawn(&mut self, heard: &Heard) -> Option<String> {
         let is_file = !items(&heard.message["attachments"]).is_empty();
         if !is_file || self.is_answer(heard) {
@@ -121,9 +121,11 @@ impl Room {
         if std::mem::replace(&mut self.has_shown_a_file, true) {
             return None;
         }
+        let channel = id_in(&heard.message["channel_id"]);
+        let channel = channel.and_then(|channel| self.sim.channel_name(channel));
         Some(format!(
-            "{}\n  (More files that it keeps there are not shown.)",
-            draw(&self.sim, heard)
+            "(The bot keeps files in #{}. They are not shown here.)",
+            channel.unwrap_or_default()
         ))
     }
 
@@ -132,7 +134,7 @@ impl Room {
         match line {
             Line::Nothing => {}
             Line::Say { who, channel, text } => {
-                let who = self.person(&who)?;
+                let who = self.member(&who)?;
                 let channel = self.place(channel.as_deref())?;
                 let message = self.sim.say(who, channel, &self.with_mentions(&text));
                 self.said = Some(message);
@@ -143,7 +145,7 @@ impl Room {
                 command,
                 options,
             } => {
-                let id = self.person(&who)?;
+                let id = self.member(&who)?;
                 let channel = self.place(channel.as_deref())?;
                 // A bot that has just come may not have registered any yet.
                 let any = || (!self.sim.commands().is_empty()).then_some(());
@@ -236,7 +238,7 @@ impl Room {
     }
 
     fn press(&self, who: &str, label: &str) -> Result<(), String> {
-        let id = self.person(who)?;
+        let id = self.member(who)?;
         let (message, parts) = self.parts()?;
         let part = named_part(&parts, label).ok_or_else(|| {
             let all: Vec<String> = parts.iter().map(part_name).collect();
@@ -260,7 +262,7 @@ impl Room {
 
     /// Chooses in the first menu that has all these options.
     fn choose(&self, who: &str, labels: &[String]) -> Result<(), String> {
-        let id = self.person(who)?;
+        let id = self.member(who)?;
         let (message, parts) = self.parts()?;
         let chosen = parts.iter().find_map(|menu| {
             let options = items(&menu["options"]);
@@ -310,14 +312,31 @@ impl Room {
     }
 
     fn person(&self, name: &str) -> Result<Id, String> {
-        self.sim
-            .find_user(name.trim_start_matches('@'))
-            .ok_or_else(|| {
-                format!(
+        let name = name.trim_start_matches('@');
+        self.sim.find_user(name).ok_or_else(|| {
+            let people = self.sim.people();
+            let small = name.to_lowercase();
+            match people.iter().find(|known| known.to_lowercase() == small) {
+                Some(known) => format!(
+                    "There is nobody called {name}. Did you mean {known}? Capital letters count."
+                ),
+                None => format!(
                     "There is nobody called {name}. These people are here: {}.",
-                    self.sim.people().join(", ")
-                )
-            })
+                    people.join(", ")
+                ),
+            }
+        })
+    }
+
+    /// Somebody who can act in the guild.
+    fn member(&self, name: &str) -> Result<Id, String> {
+        let id = self.person(name)?;
+        if self.sim.is_member(id) {
+            return Ok(id);
+        }
+        Err(format!(
+            "{name} is not in the guild. Type !join {name} first."
+        ))
     }
 
     fn place(&mut self, channel: Option<&str>) -> Result<Id, String> {
