@@ -27,6 +27,8 @@ const NAMED: [(&str, u64, u64); 3] = [
     ("bob", 1_050, 52),
     ("mod", 250_000, 12_480),
 ];
+/// One in this many lacks the roles of their level: something to do for a verification.
+const ONE_LACKS_IN: u64 = 500;
 const LEVEL_NAMES: [&str; 20] = [
     "Hello World",
     "Missing Semicolon",
@@ -69,7 +71,25 @@ pub fn write(directory: &Path, members: u32) -> anyhow::Result<()> {
 pub fn world(members: u32) -> World {
     let mut world = World::new().members(members);
     world.guild.name = "Sandbox Computing Science Society".into();
+    let above = world.guild.roles.len();
+    for name in LEVEL_NAMES {
+        world = world.role(name, 0);
+    }
+    world.guild.roles.rotate_left(above);
+    world.guild.level_roles = true;
     world
+}
+
+/// Who holds which roles of levels, by name.
+pub(crate) fn held_level_roles(members: u32) -> Vec<(Id, &'static [&'static str])> {
+    let lacks = |user: Id| mix(user ^ 0x0001_ACC5).is_multiple_of(ONE_LACKS_IN);
+    let holders = all_earned(members).filter(|one| !lacks(one.user));
+    holders
+        .map(|one| {
+            let reached = usize::try_from(level_at(one.points) / 5).unwrap_or(0) + 1;
+            (one.user, &LEVEL_NAMES[..reached.min(LEVEL_NAMES.len())])
+        })
+        .collect()
 }
 
 fn guild(members: u32) -> anyhow::Result<String> {
@@ -98,6 +118,15 @@ fn levels() -> String {
 }
 
 fn user_points(members: u32) -> String {
+    let world = world(members);
+    let records = all_earned(members)
+        .zip(1..)
+        .map(|(earned, key)| user_point(&earned, key, &world));
+    lines(records)
+}
+
+/// What everyone has earned.
+fn all_earned(members: u32) -> impl Iterator<Item = Earned> {
     let left = members / ONE_LEFT_IN;
     // Those who left are people whom the guild does not have any more.
     let mut users: Vec<Id> = (0..members)
@@ -108,24 +137,16 @@ fn user_points(members: u32) -> String {
         .take(members as usize - NAMED.len().min(members as usize))
         .collect();
     users.sort_by_key(|&id| mix(id));
-    let world = world(members);
-    let named = NAMED.iter().filter_map(|&(name, points, messages)| {
-        let person = world
-            .guild
-            .people
-            .iter()
-            .find(|person| person.name == name)?;
+    let people = World::new().guild.people;
+    let named = NAMED.iter().filter_map(move |&(name, points, messages)| {
+        let person = people.iter().find(|person| person.name == name)?;
         Some(Earned {
             user: person.id,
             points,
             messages,
         })
     });
-    let records = named
-        .chain(earned(&users))
-        .zip(1..)
-        .map(|(earned, key)| user_point(&earned, key, &world));
-    lines(records)
+    named.chain(earned(users))
 }
 
 /// What one user has earned.
@@ -136,9 +157,9 @@ struct Earned {
 }
 
 /// A long tail: the first user has 45,000 messages, half of them have a handful.
-fn earned(users: &[Id]) -> impl Iterator<Item = Earned> {
+fn earned(users: Vec<Id>) -> impl Iterator<Item = Earned> {
     let mut before = None;
-    users.iter().zip(10u64..).map(move |(&user, place)| {
+    users.into_iter().zip(10u64..).map(move |(user, place)| {
         // 45,000 · (10 / place)^1.5, in whole numbers: powers of fractions
         // are not the same on every machine.
         let messages = 45_000 * 31_620 / (place * (place * 1_000_000).isqrt());
@@ -178,10 +199,7 @@ fn user_point(earned: &Earned, key: u64, world: &World) -> Record {
             (user >> 22) % 6
         ),
     };
-    let level = (0..=100)
-        .rev()
-        .find(|&level| total_for(level) <= points)
-        .unwrap_or(0);
+    let level = level_at(points);
     let earned_ms = LAST_DAY_MS - dice % (400 * DAY_MS);
     // Only who writes a lot had their avatar copied before the data ends.
     let copied = hash.is_some() && messages > 200;
@@ -218,6 +236,12 @@ fn user_point(earned: &Earned, key: u64, world: &World) -> Record {
         pk: key,
         fields,
     }
+}
+
+/// The level that so many points reach.
+fn level_at(points: u64) -> u64 {
+    let reached = |&level: &u64| total_for(level) <= points;
+    (0..=100).rev().find(reached).unwrap_or(0)
 }
 
 /// The points that a level takes (MEE6's published curve).

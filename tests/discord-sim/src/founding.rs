@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::{Id, time_of};
-use crate::members;
 use crate::permissions::{self, Overwrite};
 use crate::state::{Channel, Guild, Manager, Member, Role, State, User};
 use crate::world::{ChannelSpec, GuildSpec, PersonSpec, World};
+use crate::{fixtures, members};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -55,6 +55,9 @@ impl State {
             let mut member = Member::new(joined_at_ms, ids_of(&guild, &person.roles));
             member.nick.clone_from(&person.nick);
             guild.members.insert(person.id, member);
+        }
+        if spec.level_roles {
+            give_level_roles(&mut guild);
         }
         let mut ids_by_name: BTreeMap<&str, Id> = BTreeMap::new();
         for (position, channel) in spec.channels.iter().enumerate() {
@@ -106,6 +109,26 @@ fn roles(spec: &GuildSpec, bot: &User) -> BTreeMap<Id, Role> {
         .chain([of_bot])
         .map(|role| (role.id, role))
         .collect()
+}
+
+/// Those who have earned something hold the roles of their levels.
+fn give_level_roles(guild: &mut Guild) {
+    let ids: BTreeMap<&str, Id> = guild
+        .roles
+        .values()
+        .map(|role| (&*role.name, role.id))
+        .collect();
+    let holders: Vec<(Id, Member)> = fixtures::held_level_roles(guild.generated)
+        .into_iter()
+        .filter_map(|(user, names)| {
+            let mut member = guild.member(user)?;
+            member
+                .roles
+                .extend(names.iter().filter_map(|name| ids.get(name)));
+            Some((user, member))
+        })
+        .collect();
+    guild.members.extend(holders);
 }
 
 /// A channel that only some roles see hides itself from everyone else.

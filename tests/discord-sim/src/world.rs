@@ -56,6 +56,10 @@ pub struct GuildSpec {
     pub channels: Vec<ChannelSpec>,
     /// The people in it who have a name in tests.
     pub people: Vec<PersonSpec>,
+    /// Whether those who have XP in the made-up data hold the roles of their levels already, all
+    /// but a few.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub level_roles: bool,
 }
 
 /// A role.
@@ -266,6 +270,7 @@ impl GuildSpec {
             name: name.into(),
             members: 0,
             owner: "boss".into(),
+            level_roles: false,
             roles: ["Bot_manager", "Moderator", "Minions"]
                 .into_iter()
                 .enumerate()
