@@ -323,3 +323,17 @@ async fn onboarding_is_not_waited_for_where_nothing_is_set() {
     stage.sim.start_onboarding(alice);
     holds(&stage, alice, &["Zero", "One", "Five"]).await;
 }
+
+/// Discord may say so since 2026-05-06.
+#[tokio::test]
+async fn joining_again_without_having_left_changes_nothing() {
+    let stage = verified().await;
+    let bob = bob_is_almost_at_five(&stage).await;
+    holds(&stage, bob, &["Zero", "One"]).await;
+    let before = stage.sim.requests_to(&PUT.0, PUT.1).len();
+    stage.sim.join_again(bob);
+    settled(&stage).await;
+    assert_eq!(stage.sim.requests_to(&PUT.0, PUT.1).len(), before);
+    stage.say("bob", "hello");
+    holds(&stage, bob, &["Zero", "One", "Five"]).await;
+}

@@ -103,3 +103,36 @@ async fn only_what_a_human_typed_runs_commands() {
         );
     }
 }
+
+/// serenity knows components up to type 8.
+#[tokio::test]
+async fn components_of_types_that_no_library_knows_do_no_harm() {
+    let world = World::new();
+    let database = TestDatabase::migrated().await;
+    database.insert_user(person(&world, "alice"), 500, 50).await;
+    let mut stage = Stage::open_on(world, database).await;
+    let (alice, bob) = (stage.sim.user("alice"), stage.sim.user("bob"));
+    let general = stage.sim.channel("general");
+    let shown = Message::new(general, stage.sim.user("beep"), "").components_v2("hello");
+    let shown = stage.sim.post(shown);
+    // A command that answers such a message has it within.
+    let asking = Message::new(general, alice, ".rank").reply_to(shown);
+    stage.sim.reply_to(stage.sim.post(asking)).await;
+    // Someone's own message of such components earns, live and from the history.
+    stage
+        .sim
+        .post(Message::new(general, bob, "").components_v2("hello"));
+    stage.database.wait_for_messages(bob, 1).await;
+    stage.bot.kill().await;
+    stage.rest();
+    stage
+        .sim
+        .post(Message::new(general, bob, "").components_v2("hello again"));
+    stage.start_again().await;
+    stage.database.wait_for_messages(bob, 2).await;
+    assert!(
+        !stage.bot.log().contains("could not be read"),
+        "{}",
+        stage.bot.log()
+    );
+}
