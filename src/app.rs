@@ -55,7 +55,8 @@ use crate::xp::{self, Engine, EngineHandles, LevelNames, XpCache};
 const SHUTDOWN: Duration = Duration::from_secs(9);
 /// What each step of ending may take.
 const CLOSE_GATEWAY: Duration = Duration::from_secs(2);
-const ANSWER_COMMANDS: Duration = Duration::from_secs(2);
+const NOTE_DELETIONS: Duration = Duration::from_millis(500);
+const ANSWER_COMMANDS: Duration = Duration::from_millis(1_500);
 const SAVE_XP: Duration = Duration::from_secs(4);
 const LET_GO: Duration = Duration::from_millis(500);
 
@@ -180,6 +181,7 @@ async fn build(
     let Background {
         tasks: background,
         end_tasks,
+        notes,
         under_way,
         revoked,
     } = background;
@@ -301,6 +303,7 @@ async fn build(
         unparsed: Unparsed::default(),
         tasks: background,
         end: end_tasks,
+        notes,
     };
     let gateway = Gateway::new(token, rest.clone());
     let tasks = Tasks {
@@ -637,6 +640,8 @@ async fn read(
 struct Background {
     tasks: TaskTracker,
     end_tasks: CancellationToken,
+    /// What is noted down of deletions.
+    notes: TaskTracker,
     /// Commands that are being answered.
     under_way: TaskTracker,
     /// Cancelled when Discord refuses the token.
@@ -729,9 +734,12 @@ impl Running {
         let Background {
             tasks,
             end_tasks,
+            notes,
             under_way,
             ..
         } = &self.background;
+        notes.close();
+        let _ = timeout(NOTE_DELETIONS, notes.wait()).await;
         end_tasks.cancel();
         tasks.close();
         under_way.close();

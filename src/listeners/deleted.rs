@@ -18,7 +18,9 @@ pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
         .filter_map(|id| MessageId::try_from(id).ok());
     let messages: Vec<MessageId> = messages.collect();
     let council = listeners.council.clone();
-    listeners.spawn(async move { noted(council.messages_deleted(&messages).await) });
+    listeners
+        .notes
+        .spawn(async move { noted(council.messages_deleted(&messages).await) });
 }
 
 /// A channel is gone.
@@ -28,7 +30,9 @@ pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
     }
     if let Ok(channel) = ChannelId::try_from(event.id) {
         let council = listeners.council.clone();
-        listeners.spawn(async move { noted(council.channel_deleted(channel).await) });
+        listeners
+            .notes
+            .spawn(async move { noted(council.channel_deleted(channel).await) });
     }
 }
 
@@ -36,7 +40,9 @@ pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
 /// was deleted while nobody listened.
 pub(super) fn on_guild(listeners: &Listeners, channels: Vec<ChannelId>) {
     let council = listeners.council.clone();
-    listeners.spawn(async move { noted(council.channels_are(&channels).await) });
+    listeners
+        .notes
+        .spawn(async move { noted(council.channels_are(&channels).await) });
 }
 
 fn is_served(listeners: &Listeners, guild: Option<theirs::GuildId>) -> bool {

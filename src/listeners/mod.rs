@@ -12,6 +12,7 @@ mod ready;
 mod role;
 pub mod unreadable;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -77,12 +78,25 @@ pub struct Listeners {
     pub tasks: TaskTracker,
     /// Ends that work.
     pub end: CancellationToken,
+    /// Holds what is noted down of deletions; waited for at the end.
+    pub notes: TaskTracker,
 }
 
 impl Listeners {
     /// Reacts to an event of the type `kind`; `text` is its JSON. Never waits: what takes time is
-    /// done beside it.
+    /// done beside it. A fault of ours costs this event.
     pub fn on_event(&self, kind: &str, text: &str) {
+        let reacting = AssertUnwindSafe(|| self.react(kind, text));
+        if catch_unwind(reacting).is_err() {
+            tracing::error!(kind, "an event was not handled because of a bug in wall_e");
+            if kind == "MESSAGE_CREATE" {
+                // It is read from the history.
+                self.inbox.open_gap();
+            }
+        }
+    }
+
+    fn react(&self, kind: &str, text: &str) {
         let event = match Event::read(kind, text) {
             Ok(event) => event,
             Err(field) => return unreadable::on_unreadable(self, kind, text, &field),

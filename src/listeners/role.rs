@@ -29,7 +29,7 @@ pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
     }
     match guild.owner_id.map(TryInto::try_into) {
         Some(Ok(owner)) => listeners.known_guild.owner_is(owner),
-        _ => listeners.known_guild.is_in_doubt(),
+        _ => on_unreadable(listeners, Some(guild.id.get())),
     }
     if see_onboarding(listeners, guild) {
         listeners.verifications.soon();

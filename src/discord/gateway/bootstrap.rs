@@ -39,30 +39,50 @@ struct BotGateway {
     session_start_limit: SessionStartLimit,
 }
 
-/// Asks where the gateway is, for as long as it takes Discord to answer.
+impl Address {
+    /// Waits as long as Discord's count of sessions asks for.
+    pub async fn wait(&self) {
+        if !self.pause.is_zero() {
+            tracing::warn!(
+                wait_s = self.pause.as_secs(),
+                "many sessions were started today; waiting"
+            );
+        }
+        tokio::time::sleep(self.pause).await;
+    }
+}
+
+/// Asks where the gateway is, for as long as it takes to get an answer that makes sense: a bot
+/// that runs does not end for one that does not.
 pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
     let what = "asking where the gateway is";
-    let asked = patiently(rest, what, PATIENCE, |http| async move {
-        let request = Request::new(Route::GatewayBot, LightMethod::Get);
-        http.fire::<BotGateway>(request).await
-    });
-    let gateway = asked.await.map_err(|error| stop_for(error, what))?;
-    // The gateway would close with 4011.
-    if gateway.shards > 1 {
-        return Err(Stop::ShardingRequired);
-    }
-    let limit = gateway.session_start_limit;
-    let pause = pause_before_session(limit);
-    if !pause.is_zero() {
+    for attempt in 0.. {
+        let asked = patiently(rest, what, PATIENCE, |http| async move {
+            let request = Request::new(Route::GatewayBot, LightMethod::Get);
+            http.fire::<BotGateway>(request).await
+        });
+        let why = match asked.await {
+            // The gateway would close with 4011.
+            Ok(gateway) if gateway.shards > 1 => return Err(Stop::ShardingRequired),
+            Ok(gateway) => match address(&gateway.url) {
+                Some(url) => {
+                    let pause = pause_before_session(gateway.session_start_limit);
+                    return Ok(Address { url, pause });
+                }
+                None => "the address makes no sense".to_owned(),
+            },
+            Err(RestError::Revoked) => return Err(Stop::TokenRefused),
+            Err(error) => error.to_string(),
+        };
+        let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
         tracing::warn!(
-            remaining = limit.remaining,
-            wait_s = pause.as_secs(),
-            "many sessions were started today; waiting"
+            why,
+            next_in_ms = pause.as_millis(),
+            "Discord does not say where its gateway is; trying again"
         );
+        tokio::time::sleep(pause).await;
     }
-    let odd = || Stop::Other(anyhow!("the gateway has an address that makes no sense"));
-    let url = address(&gateway.url).ok_or_else(odd)?;
-    Ok(Address { url, pause })
+    unreachable!("attempts are not counted out")
 }
 
 /// The bot's own account.

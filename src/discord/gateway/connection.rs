@@ -3,8 +3,9 @@
 //! Says what came, and why the connection is over. Never connects again, and never logs what
 //! was received: the library's errors quote it.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -14,6 +15,7 @@ use twilight_gateway::error::{ReceiveMessageError, ReceiveMessageErrorType};
 use twilight_gateway::queue::Queue;
 use twilight_gateway::{
     CloseFrame, ConfigBuilder, Intents, Message, Session as TheirSession, Shard, ShardId,
+    ShardState,
 };
 
 use super::frame::{Frame, Opcode};
@@ -29,9 +31,6 @@ const INTENTS: Intents = Intents::GUILDS
 
 /// How long a close frame may take to be sent and answered.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often it is looked whether a connection is still in use: the library may replace one that
-/// has broken off by itself, without a word.
-const STATE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long Discord may take to say what comes first.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +52,8 @@ impl Default for Deadlines {
 
 /// One connection.
 pub(super) struct Connection {
-    shard: Shard<OneIdentify>,
-    identify: OneIdentify,
+    shard: Shard<AtOnce>,
+    was_connected: bool,
     stage: Stage,
     began: Instant,
 }
@@ -99,17 +98,16 @@ pub(super) enum Ended {
 impl Connection {
     /// Begins a connection to `url`, which resumes `session` if there is one.
     pub fn open(token: String, url: String, session: Option<&Session>) -> Self {
-        let identify = OneIdentify::default();
         let mut config = ConfigBuilder::new(token, INTENTS)
             .proxy_url(url)
-            .queue(identify.clone());
+            .queue(AtOnce);
         if let Some(session) = session {
             config = config.session(TheirSession::new(session.sequence, session.id.clone()));
         }
         let now = Instant::now();
         Self {
             shard: Shard::with_config(ShardId::ONE, config.build()),
-            identify,
+            was_connected: false,
             stage: Stage::Silent(now),
             began: now,
         }
@@ -120,6 +118,11 @@ impl Connection {
         matches!(self.stage, Stage::Active)
     }
 
+    /// Whether Discord has said `HELLO`.
+    pub fn was_greeted(&self) -> bool {
+        !matches!(self.stage, Stage::Silent(_))
+    }
+
     /// How long ago it began.
     pub fn age(&self) -> Duration {
         self.began.elapsed()
@@ -127,26 +130,40 @@ impl Connection {
 
     /// What comes next on it.
     pub async fn next(&mut self, deadlines: Deadlines) -> Next {
-        let until = Instant::now() + STATE_INTERVAL;
         let deadline = self.stage.deadline(deadlines);
-        let until = deadline.map_or(until, |(at, _)| at.min(until));
         // The library panics at an address for resuming that does not parse.
-        let next = AssertUnwindSafe(self.shard.next()).catch_unwind();
-        let Ok(next) = timeout_at(until, next).await else {
-            return match deadline {
-                Some((at, what)) if at <= Instant::now() => Next::Over(Ended::TooLate(what)),
-                _ => self.look(),
-            };
+        let coming = AssertUnwindSafe(self.coming()).catch_unwind();
+        let came = match deadline {
+            None => coming.await,
+            Some((at, what)) => match timeout_at(at, coming).await {
+                Ok(came) => came,
+                Err(_) => return Next::Over(Ended::TooLate(what)),
+            },
         };
-        match next {
+        match came {
             Ok(Some(Ok(Message::Text(text)))) => self.take(text),
             Ok(Some(Ok(Message::Close(frame)))) => {
                 Next::Over(Ended::Closed(frame.map(|frame| frame.code)))
             }
             Ok(Some(Err(error))) => self.failed(error),
-            Ok(None) => Next::Over(Ended::Closed(None)),
+            Ok(None) => Next::Over(Ended::Broken("broke off")),
             Err(_) => Next::Over(Ended::Broken("had an address that makes no sense")),
         }
+    }
+
+    /// What the library hands out; `None` if the connection has broken off. Then the library
+    /// would begin another one by itself, at once and without a word.
+    async fn coming(&mut self) -> Option<Result<Message, ReceiveMessageError>> {
+        poll_fn(|context| {
+            let came = self.shard.poll_next_unpin(context);
+            let is_connected = !matches!(self.shard.state(), ShardState::Disconnected { .. });
+            if came.is_pending() && self.was_connected && !is_connected {
+                return Poll::Ready(None);
+            }
+            self.was_connected |= is_connected;
+            came
+        })
+        .await
     }
 
     fn take(&mut self, text: String) -> Next {
@@ -154,6 +171,8 @@ impl Connection {
             return Next::Nothing;
         };
         match frame.opcode {
+            // On a line of its own.
+            Opcode::Hello if self.was_greeted() => Next::Over(Ended::Broken("began twice")),
             Opcode::Hello => {
                 self.stage = Stage::Greeted(Instant::now());
                 Next::Nothing
@@ -163,14 +182,16 @@ impl Connection {
                 let resumable = frame.data() == "true";
                 Next::Over(Ended::InvalidSession { resumable })
             }
-            Opcode::Dispatch => {
-                if matches!(frame.kind(), "READY" | "RESUMED") {
-                    self.stage = Stage::Active;
-                }
-                Next::Event(frame)
-            }
+            Opcode::Dispatch => self.event(frame),
             Opcode::Other => Next::Nothing,
         }
+    }
+
+    fn event(&mut self, frame: Frame) -> Next {
+        if matches!(frame.kind(), "READY" | "RESUMED") {
+            self.stage = Stage::Active;
+        }
+        Next::Event(frame)
     }
 
     /// The error quotes what was received: it is never logged.
@@ -180,28 +201,15 @@ impl Connection {
             ReceiveMessageErrorType::Compression => {
                 Next::Over(Ended::Broken("could not be decompressed"))
             }
-            // A `READY` that the library does not understand is one all the same. Of the other
-            // frames that it reads nothing is lost.
+            // An event that the library does not understand is one all the same.
             ReceiveMessageErrorType::Deserializing { event } => match Frame::read(event) {
-                Some(frame) if frame.opcode == Opcode::Dispatch && frame.kind() == "READY" => {
-                    self.stage = Stage::Active;
-                    Next::Event(frame)
+                Some(frame) if frame.opcode == Opcode::Dispatch && !frame.kind().is_empty() => {
+                    self.event(frame)
                 }
                 _ => Next::Nothing,
             },
             _ => Next::Over(Ended::Broken("broke off")),
         }
-    }
-
-    /// Finds out whether the library has begun another connection by itself.
-    fn look(&mut self) -> Next {
-        if self.identify.is_asked_twice() {
-            return Next::Over(Ended::Broken("broke off before the session began"));
-        }
-        if matches!(self.stage, Stage::Active) && !self.shard.state().is_identified() {
-            self.stage = Stage::Silent(Instant::now());
-        }
-        Next::Nothing
     }
 
     /// Says goodbye with this frame, and waits a little for the answer.
@@ -243,39 +251,16 @@ impl Stage {
     }
 }
 
-/// Lets one session be begun on a connection: the one that [`IdentifyLimiter`] was asked about.
-/// The library would begin another one by itself if the connection broke off before `READY`.
-#[derive(Clone, Debug, Default)]
-struct OneIdentify(Arc<Mutex<Asked>>);
+/// Lets the library identify at once: whether a session may be begun is decided before a
+/// connection is, and none begins two.
+#[derive(Debug)]
+struct AtOnce;
 
-#[derive(Debug, Default)]
-struct Asked {
-    once: bool,
-    /// Held, since the library asks in circles for what is dropped.
-    again: Vec<oneshot::Sender<()>>,
-}
-
-impl OneIdentify {
-    fn is_asked_twice(&self) -> bool {
-        !self.asked().again.is_empty()
-    }
-
-    fn asked(&self) -> MutexGuard<'_, Asked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Queue for OneIdentify {
+impl Queue for AtOnce {
     fn enqueue(&self, _: u32) -> oneshot::Receiver<()> {
         let (permit, permitted) = oneshot::channel();
-        let mut asked = self.asked();
-        if asked.once {
-            asked.again.push(permit);
-        } else {
-            asked.once = true;
-            // Nobody waits any more if the connection has just ended.
-            let _ = permit.send(());
-        }
+        // It is waited for.
+        let _ = permit.send(());
         permitted
     }
 }

@@ -22,6 +22,7 @@ pub use connection::Deadlines;
 pub use frame::Frame;
 pub use session::Session;
 
+use bootstrap::Address;
 use connection::{Connection, Ended, Next};
 use identify_limiter::IdentifyLimiter;
 
@@ -34,6 +35,8 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How often the address for resuming is tried before the usual one is.
 const RESUME_TRIES: u32 = 2;
+/// How often it is tried to resume a session when Discord does not answer that.
+const MAX_RESUMES: u32 = 5;
 /// Discord's own wait after it has called a session invalid is one to five seconds.
 const INVALID_SESSION_WAIT: Duration = Duration::from_secs(1);
 /// The gateway, connected or about to be.
@@ -45,8 +48,12 @@ pub struct Gateway {
     /// What the next connection resumes.
     session: Option<Session>,
     limiter: IdentifyLimiter,
+    /// The usual address, once it is known.
+    url: Option<String>,
     /// Attempts that have failed, one after the other: no session began or went on.
     failures: u32,
+    /// Of these, those to resume that Discord has heard of.
+    resumes_in_vain: u32,
     /// No attempt is made before.
     not_before: Instant,
 }
@@ -63,7 +70,9 @@ impl Gateway {
             connection: None,
             session: None,
             limiter: IdentifyLimiter::default(),
+            url: None,
             failures: 0,
+            resumes_in_vain: 0,
             not_before: Instant::now(),
         }
     }
@@ -122,19 +131,15 @@ impl Gateway {
     /// Begins a connection that resumes the session, if there is one.
     async fn connect(&mut self) -> Result<Connection, Stop> {
         sleep_until(self.not_before).await;
-        let resume_at = self.session.as_ref().and_then(|session| {
-            let tries_left = self.failures < RESUME_TRIES;
-            session.resume_url.clone().filter(|_| tries_left)
-        });
-        let url = match (resume_at, &self.session) {
-            (Some(url), _) => url,
-            (None, Some(_)) => bootstrap::gateway(&self.rest).await?.url,
-            (None, None) => {
+        let url = match self.known_address() {
+            Some(url) => url,
+            None if self.session.is_some() => self.ask_for_address().await?.url,
+            None => {
                 wait_until(self.limiter.next_at(Instant::now())).await;
-                let gateway = bootstrap::gateway(&self.rest).await?;
-                tokio::time::sleep(gateway.pause).await;
+                let address = self.ask_for_address().await?;
+                address.wait().await;
                 self.limiter.spend(Instant::now());
-                gateway.url
+                address.url
             }
         };
         tracing::debug!(
@@ -143,6 +148,26 @@ impl Gateway {
         );
         let token = self.token.expose_secret().to_owned();
         Ok(Connection::open(token, url, self.session.as_ref()))
+    }
+
+    /// Where a session is resumed: where Discord wants it to be, and if nobody answers there,
+    /// alternately where sessions begin. None where that is not known, or Discord must be asked
+    /// whether a session may be begun.
+    fn known_address(&self) -> Option<String> {
+        let session = self.session.as_ref()?;
+        let wanted = session.resume_url.as_ref();
+        let is_usuals_turn = self.failures >= RESUME_TRIES && self.failures.is_multiple_of(2);
+        if is_usuals_turn {
+            self.url.clone()
+        } else {
+            wanted.or(self.url.as_ref()).cloned()
+        }
+    }
+
+    async fn ask_for_address(&mut self) -> Result<Address, Stop> {
+        let address = bootstrap::gateway(&self.rest).await?;
+        self.url = Some(address.url.clone());
+        Ok(address)
     }
 
     fn keep_session(&mut self, frame: &Frame) {
@@ -166,11 +191,14 @@ impl Gateway {
         };
         let now = Instant::now();
         let mut wait = if connection.is_active() {
-            self.failures = 0;
+            (self.failures, self.resumes_in_vain) = (0, 0);
             // Nobody is called upon in circles.
             RETRY_MIN.saturating_sub(connection.age())
         } else {
             self.failures = self.failures.saturating_add(1);
+            if self.session.is_some() && connection.was_greeted() {
+                self.resumes_in_vain += 1;
+            }
             backoff(self.failures - 1, RETRY_MIN, RETRY_MAX)
         };
         match why {
@@ -178,7 +206,8 @@ impl Gateway {
                 if let Some(stop) = code.and_then(stop_for) {
                     return Err(stop);
                 }
-                if code.is_some_and(ends_session) {
+                let is_active = connection.is_active();
+                if code.is_some_and(|code| ends_session(code, is_active)) {
                     self.session = None;
                 }
                 tracing::info!(
@@ -211,6 +240,10 @@ impl Gateway {
                 tracing::warn!("the connection to Discord's gateway {why}; connecting again");
             }
         }
+        if self.resumes_in_vain >= MAX_RESUMES {
+            tracing::warn!("the session cannot be resumed; another one is begun");
+            (self.session, self.resumes_in_vain) = (None, 0);
+        }
         self.not_before = now + wait;
         Ok(())
     }
@@ -242,9 +275,10 @@ fn stop_for(code: u16) -> Option<Stop> {
     }
 }
 
-/// Whether a close code ends the session: an invalid sequence, a session that timed out.
-fn ends_session(code: u16) -> bool {
-    matches!(code, 4_007 | 4_009)
+/// Whether a close code ends the session: an invalid sequence, a session that timed out; and
+/// those by which a resume is refused.
+fn ends_session(code: u16, is_active: bool) -> bool {
+    matches!(code, 4_007 | 4_009) || !is_active && matches!(code, 1_000 | 4_003 | 4_006)
 }
 
 impl std::fmt::Debug for Gateway {

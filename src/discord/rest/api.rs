@@ -55,6 +55,8 @@ pub enum CallError {
         /// Discord's words.
         message: String,
     },
+    /// Someone else than Discord said no: the body is none of Discord's.
+    NotDiscord(StatusCode),
     /// Discord said 401 to the bot's token.
     TokenRefused,
     /// Discord asks to wait, for so long if it says, or would if it were called now.
@@ -221,7 +223,11 @@ impl Api {
             if status == StatusCode::UNAUTHORIZED && !lane.is_answer() {
                 return CallError::TokenRefused;
             }
-            return refusal.unwrap_or_default().with(status);
+            return match refusal {
+                Ok(refusal) => refusal.with(status),
+                // Not Discord's word: whatever stands in front of it refuses for a while.
+                Err(_) => CallError::NotDiscord(status),
+            };
         }
         let too_many = too_many(headers, refusal.ok().as_ref());
         let (seen, bucket_wait) = match too_many {

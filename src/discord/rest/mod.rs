@@ -169,7 +169,7 @@ impl Rest {
                 Err(_) => Failure::unanswered("no answer in time"),
             };
             if let Failure::TokenRefused = failure {
-                if self.token_is_refused().await {
+                if self.token_is_refused(deadline).await {
                     return Err(RestError::Revoked);
                 }
                 failure = Failure::unanswered("Discord answered 401, and the token is valid");
@@ -191,12 +191,12 @@ impl Rest {
 
     /// Whether Discord refuses the token also when it is asked once more: a single 401 has come
     /// from trouble of its own before, and would end the bot until somebody starts it again.
-    async fn token_is_refused(&self) -> bool {
+    async fn token_is_refused(&self, deadline: Instant) -> bool {
         let _one_at_a_time = self.confirming.lock().await;
         if self.revoked.is_cancelled() {
             return true;
         }
-        let deadline = Instant::now() + CONFIRM_TIMEOUT;
+        let deadline = deadline.min(Instant::now() + CONFIRM_TIMEOUT);
         let api = self.api.until(deadline);
         let asked = api.send(Request::new(Route::UserMe, LightMethod::Get));
         let answer = timeout_at(deadline, asked).await;
@@ -249,6 +249,10 @@ impl Failure {
                     message,
                 }),
             },
+            CallError::NotDiscord(status) => Self::Unknown(format!(
+                "{} was answered, and not by Discord",
+                status.as_u16()
+            )),
             CallError::TokenRefused => Self::TokenRefused,
             CallError::Limited(Some(wait)) => Self::Limited(wait),
             CallError::OldEdits(wait) => Self::Refused(RestError::Limited {
