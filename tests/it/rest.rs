@@ -82,6 +82,24 @@ async fn an_answer_that_cannot_be_read_is_named_by_its_field() {
     assert!(error.contains("not JSON"), "{error}");
 }
 
+/// So answers what stands in front of Discord: a firewall, a proxy.
+#[tokio::test]
+async fn a_refusal_that_is_not_discords_own_is_no_answer() {
+    let sim = Sim::start(World::new()).await.unwrap();
+    let served = GuildId::new(sim.guild_id()).unwrap();
+    let rest = rest(&sim);
+    for status in [403, 404] {
+        sim.faults()
+            .next(1, Method::GET, ROLES, Fault::Html(status));
+        guild::roles(&rest, served).await.expect("asked once more");
+        sim.faults()
+            .next(20, Method::GET, ROLES, Fault::Html(status));
+        let error = guild::roles(&rest, served).await.unwrap_err();
+        assert!(error.is_away() && !error.is_forbidden(), "{error}");
+        sim.faults().clear();
+    }
+}
+
 #[tokio::test]
 async fn what_was_done_is_done_whatever_is_said_of_it() {
     let sim = Sim::start(World::new()).await.unwrap();
