@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use crate::discord::payload::PartialMessage;
@@ -214,10 +214,17 @@ fn compare<K: Ord, V: PartialEq>(
 }
 
 fn describe(standing: &Standing) -> String {
-    let last = standing.last_awarded_at.map_or(0, Timestamp::millis);
+    let last = standing.last_awarded_at.map(Timestamp::millis);
+    let last = last.map(|millis| match DateTime::from_timestamp_millis(millis) {
+        // To the millisecond: two standings may differ by no more.
+        Some(time) => time.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string(),
+        None => format!("{millis} ms"),
+    });
     format!(
-        "{} points, {} messages, the last at {last} ms",
-        standing.points, standing.message_count
+        "{} points, {} messages, the last {}",
+        Grouped(standing.points),
+        Grouped(standing.message_count),
+        last.map_or("never".to_owned(), |time| format!("on {time}"))
     )
 }
 
@@ -240,5 +247,27 @@ fn report(differences: &[String], stored: &Rows) -> anyhow::Result<()> {
                 ""
             }
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_is_described_as_people_read_it() {
+        let standing = |points, millis| Standing {
+            points: Points::new(points).unwrap(),
+            message_count: 1_234,
+            last_awarded_at: Timestamp::from_millis(millis),
+        };
+        assert_eq!(
+            describe(&standing(20_000, 1_462_015_105_796)),
+            "20,000 points, 1,234 messages, the last on 2016-04-30 11:18:25.796 UTC"
+        );
+        assert_eq!(
+            describe(&standing(0, 0)),
+            "0 points, 1,234 messages, the last never"
+        );
     }
 }

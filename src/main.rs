@@ -18,6 +18,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 use wall_e::app;
 use wall_e::config::{self, Cli, Command, Log, LogFormat, UnknownSetting};
 use wall_e::error::Stop;
+use wall_e::leveling::spell_out;
 
 /// What holds under every filter: why the bot ends is always said, and libraries are kept
 /// quiet that would put people's words or secrets into the log: serenity traces
@@ -156,33 +157,9 @@ impl Visit for OneLineVisitor<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let text = format!("{value:?}");
-        if text.contains(is_unprintable) {
-            let text = escaped(&text);
-            self.0.record_debug(field, &format_args!("{text}"));
-        } else {
-            self.0.record_debug(field, value);
-        }
+        let text = spell_out(&format!("{value:?}"));
+        self.0.record_debug(field, &format_args!("{text}"));
     }
-}
-
-/// Control characters, other line breaks, and what changes the order of the text.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
-}
-
-/// As Rust writes them in a string.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' | '\t' => safe.extend(c.escape_default()),
-            c if is_unprintable(c) => safe.extend(c.escape_unicode()),
-            c => safe.push(c),
-        }
-    }
-    safe
 }
 
 #[cfg(test)]
@@ -226,7 +203,7 @@ mod tests {
         });
         let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(said.lines().count(), 2, "{said:?}");
-        assert!(!said.replace('\n', "").contains(is_unprintable), "{said:?}");
+        assert!(said.lines().all(|line| spell_out(line) == line), "{said:?}");
         let shown = "a\\nERROR forged\\r\\u{1b}[31m\\u{85}\\u{2028}\\u{202e}b";
         assert!(said.contains(&format!("shown={shown}")), "{said}");
         assert!(said.contains("number=5 plain=é 👩‍👧"), "{said}");

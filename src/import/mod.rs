@@ -65,20 +65,15 @@ pub async fn name_levels(
     database: &Database,
     chosen: anyhow::Result<ChosenNames>,
 ) -> Result<(), Stop> {
-    if level_names_choice::is_made(&mut *database.acquire().await?).await? {
-        if let Err(error) = chosen {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "ignored WALLE_LEVEL_NAMES, which has a mistake; this database keeps its level names"
-            );
-        }
+    if let Some(first) = level_names_choice::read(&mut *database.acquire().await?).await? {
+        say_kept(&first, chosen.as_ref());
         return Ok(());
     }
     let ChosenNames { source, names } = chosen?;
     let mut transaction = database.begin().await?;
     // Two processes that start together choose once.
     watermark::lock(&mut transaction).await?;
-    if level_names_choice::is_made(&mut transaction).await? {
+    if level_names_choice::read(&mut transaction).await?.is_some() {
         return Ok(());
     }
     let carries = |level: &Level| level.role_name.is_some() || level.role_id.is_some();
@@ -99,6 +94,22 @@ pub async fn name_levels(
         }
     }
     Ok(store::commit(transaction).await?)
+}
+
+/// Says what has no effect any more in a database whose names came from `first`.
+fn say_kept(first: &str, chosen: Result<&ChosenNames, &anyhow::Error>) {
+    match chosen {
+        // That is the default as well.
+        Ok(chosen) if chosen.source == NamesSource::None || chosen.source.as_str() == first => {}
+        Ok(_) => tracing::info!(
+            "ignored WALLE_LEVEL_NAMES: this database got its level names at its first start; the commands \
+             set_level_name and remove_level_name change them"
+        ),
+        Err(error) => tracing::warn!(
+            error = format!("{error:#}"),
+            "ignored WALLE_LEVEL_NAMES, which has a mistake; this database keeps its level names"
+        ),
+    }
 }
 
 /// Writes a dump into the database, and says what that changed. Dropped at any

@@ -4,6 +4,8 @@
 //! meaning away, and is not shown. Mentions, links and invites are found by patterns that know
 //! no backslash: a zero-width space (U+200B) within one breaks the pattern, and nobody sees it.
 
+use std::fmt;
+
 /// Shown of a name: as long as a role's may be. A person's has 32 at most, imported data
 /// may hold anything.
 const LONGEST: usize = 100;
@@ -111,6 +113,30 @@ pub(super) fn is_blank(name: &str) -> bool {
     name.chars().all(is_invisible)
 }
 
+/// A name in quotes, as a terminal or a log shows it: what a terminal would obey is spelled out.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "\"{}\"", spell_out(self.0))
+    }
+}
+
+/// A text on one line: control characters, line breaks, and what changes the order of the text,
+/// as Rust writes them in a string.
+pub fn spell_out(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => safe.extend(c.escape_default()),
+            c if breaks_line(c) || reorders(c) => safe.extend(c.escape_unicode()),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
 /// Characters that change the order of what is around them.
 fn reorders(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
@@ -169,6 +195,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_terminal_shows_a_name_as_text() {
+        for (name, shown) in [
+            ("Z\u{351}\u{36b}al", "\"Z\u{351}\u{36b}al\""),
+            (
+                "\u{7530}\u{4e2d} O'Brien \\",
+                "\"\u{7530}\u{4e2d} O'Brien \\\"",
+            ),
+            ("a\x1b[2J\nb\u{202e}", r#""a\u{1b}[2J\nb\u{202e}""#),
+        ] {
+            assert_eq!(Quoted(name).to_string(), shown);
+        }
+    }
 
     #[test]
     fn hostile_names_are_only_text() {

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{
-    GuildRole, Height, LevelNumber, Levels, ProtectedRoles, RoleId, may_be_changed, trim_role_name,
+    GuildRole, Height, LevelNumber, Levels, ProtectedRoles, Quoted, RoleId, may_be_changed,
+    trim_role_name,
 };
 
 /// What makes the levels agree with the guild, to be done in this order.
@@ -45,17 +46,24 @@ impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link { level, role, name } => {
-                write!(formatter, "level {level}: link the role {name:?} ({role})")
+                write!(
+                    formatter,
+                    "level {level}: link the role {} ({role})",
+                    Quoted(name)
+                )
             }
             Self::Follow(renamed) => {
                 let renamed = renamed.iter().map(|Renamed { level, role, name }| {
-                    format!("level {level}: the role {role} is called {name:?} now")
+                    format!(
+                        "level {level}: the role {role} is called {} now",
+                        Quoted(name)
+                    )
                 });
                 formatter.write_str(&renamed.collect::<Vec<_>>().join("\n"))
             }
             Self::Seen { level } => write!(formatter, "level {level}: its role is in the guild"),
             Self::Create { level, name } => {
-                write!(formatter, "level {level}: create the role {name:?}")
+                write!(formatter, "level {level}: create the role {}", Quoted(name))
             }
         }
     }

@@ -30,7 +30,7 @@ pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
 pub use earning::{MessageFacts, may_command, may_earn};
-pub use escape::{escape, escape_text};
+pub use escape::{Quoted, escape, escape_text, spell_out};
 pub use grouped::Grouped;
 pub use history_source::HistorySource;
 pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserId};

@@ -67,7 +67,9 @@ fn say_ready(listeners: &Listeners, guild: &str) {
     if listeners.xp.is_empty() {
         tracing::info!(
             "wall_e is ready in {guild}: type {prefix}help there to see its commands; members who write there earn XP from \
-             now on, {prefix}rank shows how much, and {prefix}set_level_name gives a level a name and a role"
+             now on, {prefix}rank shows how much, and {prefix}set_level_name gives a level a name and a role. The bot makes two private channels if they are missing: one \
+             in which it tells moderators of problems, as soon as there is one, and one that keeps copies of avatars, \
+             with the first copy"
         );
     } else {
         tracing::info!("wall_e is ready in {guild}: type {prefix}help there to see its commands");

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::verify::{Difference, Found, Progress, Report, VerifyRoles};
 use crate::discord::time::DiscordTime;
 use crate::leveling::level_roles::{Renamed, Step, Trouble};
-use crate::leveling::{Grouped, RoleId};
+use crate::leveling::{Grouped, Quoted, RoleId};
 use crate::output::print_line;
 
 /// Verifies, or only looks on a `dry_run`; prints what was found or done.
@@ -47,7 +47,7 @@ fn found_as_text(found: &Found) -> String {
     );
     let roles = |roles: &[RoleId]| {
         let named = roles.iter().map(|role| match found.role_names.get(role) {
-            Some(name) => format!("{name:?} ({role})"),
+            Some(name) => format!("{} ({role})", Quoted(name)),
             None => role.to_string(),
         });
         named.collect::<Vec<_>>().join(", ")
@@ -62,7 +62,7 @@ fn found_as_text(found: &Found) -> String {
             .map(|(verb, ids)| format!("{verb} {}", roles(ids)))
             .collect();
         let name = name.as_deref().unwrap_or("no name");
-        lines.push(format!("{name:?} ({user}): {}", changes.join("; ")));
+        lines.push(format!("{} ({user}): {}", Quoted(name), changes.join("; ")));
     }
     if !lines.is_empty() {
         lines.push(String::new());
@@ -105,7 +105,8 @@ fn per_role(found: &Found) -> impl Iterator<Item = String> {
             .get(&role)
             .map_or("no name", String::as_str);
         format!(
-            "{name:?} ({role}): {} would get it, {} would lose it.",
+            "{} ({role}): {} would get it, {} would lose it.",
+            Quoted(name),
             Grouped(given),
             Grouped(taken)
         )
@@ -196,27 +197,42 @@ fn report_as_json(report: &Report) -> String {
 fn word(trouble: &Trouble) -> String {
     match trouble {
         Trouble::Missing { level, name } => {
-            format!("the role {name:?} of level {level} is missing")
+            format!("the role {} of level {level} is missing", Quoted(name))
         }
         Trouble::OutOfReach { level, name, .. } => {
-            format!("the role {name:?} of level {level} is not below the bot's role")
+            format!(
+                "the role {} of level {level} is not below the bot's role",
+                Quoted(name)
+            )
         }
         Trouble::Managed { level, name, .. } => {
-            format!("the role {name:?} of level {level} belongs to an integration")
+            format!(
+                "the role {} of level {level} belongs to an integration",
+                Quoted(name)
+            )
         }
         Trouble::Moderates { level, name, .. } => {
-            format!("the role {name:?} of level {level} has moderation permissions")
+            format!(
+                "the role {} of level {level} has moderation permissions",
+                Quoted(name)
+            )
         }
         Trouble::GivesRights { level, name } => {
-            format!("the role {name:?} of level {level} gives rights")
+            format!("the role {} of level {level} gives rights", Quoted(name))
         }
         Trouble::Several { level, name, count } => {
-            format!("{count} roles are called {name:?}, the name of level {level}")
+            format!(
+                "{count} roles are called {}, the name of level {level}",
+                Quoted(name)
+            )
         }
         Trouble::BelongsTo {
             level, name, other, ..
         } => {
-            format!("the role {name:?} of level {level} belongs to level {other}")
+            format!(
+                "the role {} of level {level} belongs to level {other}",
+                Quoted(name)
+            )
         }
     }
 }

@@ -20,7 +20,8 @@ pub enum NamesSource {
 }
 
 impl NamesSource {
-    fn as_str(self) -> &'static str {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Computing => "computing",
@@ -31,10 +32,10 @@ impl NamesSource {
     }
 }
 
-/// Whether the names have been chosen.
-pub async fn is_made(connection: &mut Connection) -> Result<bool> {
-    let made = sqlx::query!(r#"select exists (select from level_names_choice) as "made!""#);
-    Ok(made.fetch_one(connection).await?.made)
+/// Where the names came from, if they have been chosen.
+pub async fn read(connection: &mut Connection) -> Result<Option<String>> {
+    let source = sqlx::query_scalar!("select source from level_names_choice");
+    Ok(source.fetch_optional(connection).await?)
 }
 
 /// Records where the names came from, unless that is recorded already.

@@ -59,7 +59,7 @@ async fn a_fresh_bot_makes_no_roles_and_says_what_to_try() {
     bot.logged(ready).await;
     let log = bot.log();
     let line = log.lines().find(|line| line.contains(ready)).unwrap();
-    for part in [".help", ".rank", ".set_level_name"] {
+    for part in [".help", ".rank", ".set_level_name", "two private channels"] {
         assert!(line.contains(part), "{part}: {line}");
     }
     // A session later it is not said again, nor is all of it to someone who has users.
@@ -95,6 +95,14 @@ async fn computing_gives_twenty_names_once() {
     let bot = start(&sim, &database, "computing").await;
     assert_eq!(database.number(NAMED).await, 0, "names are given once");
     assert_eq!(made(&sim), 20);
+    let ignored = "ignored WALLE_LEVEL_NAMES: ";
+    assert!(!bot.log().contains(ignored), "{}", bot.log());
+    end(&sim, bot).await;
+    // Another choice comes too late, which is said once.
+    let (_file, path) = file("5 Five\n");
+    let bot = start(&sim, &database, &path).await;
+    assert_eq!(bot.log().matches(ignored).count(), 1, "{}", bot.log());
+    assert_eq!(database.number(NAMED).await, 0);
     end(&sim, bot).await;
     assert_eq!(source(&database).await.as_deref(), Some("computing"));
 }
