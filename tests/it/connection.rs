@@ -276,6 +276,46 @@ async fn where_nobody_answers_at_the_address_for_resuming_the_usual_one_is_taken
     assert_eq!(line.counts(), (1, 2));
 }
 
+/// The library would resume on the same connection, and it panics at an interval of 0.
+#[tokio::test]
+async fn another_hello_leads_to_another_connection() {
+    let mut line = Line::connected().await;
+    for (number, interval) in [(1, 45_000), (2, 0)] {
+        let written = [line.says(), line.says()];
+        let hello = json!({ "op": 10, "d": { "heartbeat_interval": interval } });
+        line.sim.gateway().raw_frame(&hello.to_string());
+        let written = [written[0], written[1], line.says(), line.says()];
+        for message in written {
+            let frame = line.reads("MESSAGE_CREATE").await;
+            let id = format!("\"id\":\"{message}\"");
+            assert!(frame.data().contains(&id), "each once and in order");
+        }
+        line.reads("RESUMED").await;
+        assert_eq!(line.counts(), (1, number), "{interval}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_never_resumed_is_given_up() {
+    let mut line = Line::new().await;
+    line.gateway = line.gateway.with_deadlines(Deadlines {
+        ready: Duration::from_millis(300),
+        ..SHORT
+    });
+    line.reads("GUILD_CREATE").await;
+    let before = line.counts().0;
+    line.sim.gateway().withhold_answers();
+    line.sim.gateway().drop_connections();
+    let Line { sim, gateway } = &mut line;
+    let another = || (sim.gateway().identifies() > before).then_some(());
+    tokio::select! {
+        next = reads(gateway, "READY") => panic!("{next:?} where nothing is answered"),
+        begun = sim.wait_for(Duration::from_mins(1), another) => begun.expect("another session"),
+    }
+    assert_eq!(sim.gateway().resumes(), 0);
+    assert!(sim.gateway().unanswered() >= 4);
+}
+
 /// The library panics at such an address.
 #[tokio::test]
 async fn an_address_for_resuming_that_makes_no_sense_does_no_harm() {

@@ -1,9 +1,15 @@
 //! What is logged in the test's own process, by what the test itself calls.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+
+/// With one subscriber, tracing asks only the subscriber of the thread that reaches a line first
+/// whether the line is wanted, and keeps the answer for all threads. Another test's thread has no
+/// subscriber. With two, it asks both.
+static SECOND_SUBSCRIBER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 /// The lines of this thread's log, from here on to where it is dropped.
 pub struct Heard {
@@ -16,6 +22,7 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 /// Begins to listen. The usual tests run on one thread each.
 pub fn overhear() -> Heard {
+    LazyLock::force(&SECOND_SUBSCRIBER);
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
