@@ -352,3 +352,17 @@ async fn frames_that_are_none_change_nothing() {
     }
     assert_eq!(line.counts(), (1, 0));
 }
+
+#[tokio::test]
+async fn a_session_is_handed_over_between_two_connections_too() {
+    let mut line = Line::connected().await;
+    line.sim.gateway().refuse_connections();
+    line.tries_until(|gateway| gateway.connections() == 0).await;
+    let session = line.gateway.hand_over().await.expect("a session");
+    line.sim.gateway().accept();
+    let missed = line.says();
+    line.gateway = gateway(&line.sim).resuming(session);
+    let read = line.reads("MESSAGE_CREATE").await;
+    assert!(read.data().contains(&missed.to_string()));
+    assert_eq!(line.counts(), (1, 1));
+}

@@ -211,7 +211,7 @@ async fn codes_on_which_nobody_must_come_back() {
 async fn refusals_are_heard_whatever_is_logged() {
     let database = TestDatabase::migrated().await;
     let sim = Sim::start(World::new()).await.unwrap();
-    let mut bot = Bot::launch(&sim, &database.url(), &[("RUST_LOG", "off,serenity=off")]);
+    let mut bot = Bot::launch(&sim, &database.url(), &[("RUST_LOG", "off,sqlx=off")]);
     bot.connected(&sim).await;
     sim.gateway().close(Some(4_011));
     assert_eq!(bot.ended().await.code(), Some(21));

@@ -75,6 +75,8 @@ pub(super) enum Next {
     Event(Frame),
     /// It is over.
     Over(Ended),
+    /// Discord has said `HELLO`: the library identifies or resumes now.
+    Greeted,
     /// Nothing that matters.
     Nothing,
 }
@@ -87,8 +89,8 @@ pub(super) enum Ended {
     Reconnect,
     /// The session is invalid (opcode 9), perhaps for good.
     InvalidSession { resumable: bool },
-    /// Never came about.
-    NotMade,
+    /// Never came about, and why.
+    NotMade(String),
     /// Something was not said in time.
     TooLate(&'static str),
     /// Cannot be read any further.
@@ -100,6 +102,8 @@ impl Connection {
     pub fn open(token: String, url: String, session: Option<&Session>) -> Self {
         let mut config = ConfigBuilder::new(token, INTENTS)
             .proxy_url(url)
+            // Nothing is sent but what keeps the session.
+            .ratelimit_messages(false)
             .queue(AtOnce);
         if let Some(session) = session {
             config = config.session(TheirSession::new(session.sequence, session.id.clone()));
@@ -175,7 +179,7 @@ impl Connection {
             Opcode::Hello if self.was_greeted() => Next::Over(Ended::Broken("began twice")),
             Opcode::Hello => {
                 self.stage = Stage::Greeted(Instant::now());
-                Next::Nothing
+                Next::Greeted
             }
             Opcode::Reconnect => Next::Over(Ended::Reconnect),
             Opcode::InvalidSession => {
@@ -196,8 +200,12 @@ impl Connection {
 
     /// The error quotes what was received: it is never logged.
     fn failed(&mut self, error: ReceiveMessageError) -> Next {
+        if matches!(error.kind(), ReceiveMessageErrorType::Reconnect) {
+            // Of a connection that was not made nothing was received.
+            let why = error.into_source().map(|why| why.to_string());
+            return Next::Over(Ended::NotMade(why.unwrap_or_default()));
+        }
         match error.into_parts().0 {
-            ReceiveMessageErrorType::Reconnect => Next::Over(Ended::NotMade),
             ReceiveMessageErrorType::Compression => {
                 Next::Over(Ended::Broken("could not be decompressed"))
             }

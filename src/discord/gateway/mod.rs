@@ -106,7 +106,9 @@ impl Gateway {
                     return Ok(frame);
                 }
                 Next::Over(why) => self.end(why).await?,
-                Next::Nothing => {}
+                // Attempts that come no further cost nothing.
+                Next::Greeted if self.session.is_none() => self.limiter.spend(Instant::now()),
+                Next::Greeted | Next::Nothing => {}
             }
         }
     }
@@ -122,10 +124,10 @@ impl Gateway {
     /// Closes the connection and leaves the session to whoever resumes it; `None` if there is
     /// none. Its sequence is that of the last event that was handed out.
     pub async fn hand_over(&mut self) -> Option<Session> {
-        let connection = self.connection.take()?;
-        let is_active = connection.is_active();
-        connection.close(CloseFrame::RESUME).await;
-        self.session.take().filter(|_| is_active)
+        if let Some(connection) = self.connection.take() {
+            connection.close(CloseFrame::RESUME).await;
+        }
+        self.session.take()
     }
 
     /// Begins a connection that resumes the session, if there is one.
@@ -138,7 +140,6 @@ impl Gateway {
                 wait_until(self.limiter.next_at(Instant::now())).await;
                 let address = self.ask_for_address().await?;
                 address.wait().await;
-                self.limiter.spend(Instant::now());
                 address.url
             }
         };
@@ -175,7 +176,10 @@ impl Gateway {
             return;
         };
         if frame.kind() == "READY" {
-            let begun = Session::of_ready(frame.data(), sequence);
+            let mut begun = Session::of_ready(frame.data(), sequence);
+            if let (Some(session), Some(usual)) = (&mut begun, &self.url) {
+                session.stay_as_safe_as(usual);
+            }
             // One that makes no sense may be anything: what is known is kept.
             self.session = begun.or(self.session.take());
         }
@@ -201,6 +205,7 @@ impl Gateway {
             }
             backoff(self.failures - 1, RETRY_MIN, RETRY_MAX)
         };
+        let mut says_goodbye = false;
         match why {
             Ended::Closed(code) => {
                 if let Some(stop) = code.and_then(stop_for) {
@@ -216,19 +221,20 @@ impl Gateway {
                 );
             }
             Ended::Reconnect => {
-                connection.close_by_itself().await;
+                says_goodbye = true;
                 tracing::debug!("Discord's gateway asked for another connection");
             }
             Ended::InvalidSession { resumable } => {
-                connection.close_by_itself().await;
+                says_goodbye = true;
                 if !resumable {
                     self.session = None;
                     wait += INVALID_SESSION_WAIT.mul_f64(1.0 + 4.0 * fastrand::f64());
                 }
                 tracing::info!(resumable, "Discord's gateway called the session invalid");
             }
-            Ended::NotMade => {
+            Ended::NotMade(why) => {
                 tracing::warn!(
+                    why,
                     next_in_ms = wait.as_millis(),
                     "connecting to Discord's gateway failed; trying again"
                 );
@@ -245,6 +251,9 @@ impl Gateway {
             (self.session, self.resumes_in_vain) = (None, 0);
         }
         self.not_before = now + wait;
+        if says_goodbye {
+            connection.close_by_itself().await;
+        }
         Ok(())
     }
 }

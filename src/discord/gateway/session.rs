@@ -33,6 +33,12 @@ impl Session {
             resume_url,
         })
     }
+
+    /// Resumes nowhere without TLS where sessions begin with it: the token is sent there.
+    pub(super) fn stay_as_safe_as(&mut self, usual: &str) {
+        let is_safe = |url: &String| url.starts_with("wss:") || !usual.starts_with("wss:");
+        self.resume_url = self.resume_url.take().filter(is_safe);
+    }
 }
 
 /// A gateway's address as the library takes it: it panics at one that does not parse.
@@ -63,6 +69,25 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(address(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_session_is_resumed_less_safely_than_it_began() {
+        let resumed_at = |usual: &str, wanted: &str| {
+            let ready = format!(r#"{{"session_id":"a","resume_gateway_url":"{wanted}"}}"#);
+            let mut session = Session::of_ready(&ready, 1).unwrap();
+            session.stay_as_safe_as(usual);
+            session.resume_url
+        };
+        for (usual, wanted, is_kept) in [
+            ("wss://a", "wss://b", true),
+            ("wss://a", "ws://b", false),
+            ("ws://127.0.0.1:1", "ws://127.0.0.1:2", true),
+            ("ws://127.0.0.1:1", "wss://b", true),
+        ] {
+            let resumed_at = resumed_at(usual, wanted);
+            assert_eq!(resumed_at.is_some(), is_kept, "{usual} {wanted}");
         }
     }
 
