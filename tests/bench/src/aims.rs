@@ -11,8 +11,13 @@ use crate::table::Unit;
 pub const LOAD_KNOWN: Aim = LOAD;
 /// Messages of users whom the bot does not know.
 pub const LOAD_NEW: Aim = LOAD;
-/// The same, beside a client with the gateway that the bot had before.
-pub const LOAD_KNOWN_BESIDE_SERENITY: Aim = LOAD;
+/// The same, beside a client that counts with serenity, whose gateway the bot had before: then it
+/// was 0.99 of that client's rate.
+pub const LOAD_KNOWN_BESIDE_SERENITY: Aim = Aim {
+    bound: Bound::AtLeast(1.5),
+    floor: Some(Bound::AtLeast(0.3)),
+    ..LOAD
+};
 /// From another bot's end to a session of our own.
 pub const TAKEOVER: Aim = Aim {
     figure: Figure::Ours(Unit::Seconds),
@@ -26,12 +31,12 @@ pub const BYTES_A_USER: Aim = Aim {
     floor: None,
 };
 
-/// Of the rate of a client that only counts. The floor is where a defect is certain: a scan of
-/// all users for each message has made it 0.16 with 20,000 messages, and 0.04 with 100,000.
+/// Of the rate of a client that only counts, with the same gateway. The floor is where a defect is
+/// certain: a scan of all users for each message costs more than nine tenths of the rate.
 const LOAD: Aim = Aim {
     figure: Figure::BestRatio,
-    bound: Bound::AtLeast(0.8),
-    floor: Some(Bound::AtLeast(0.2)),
+    bound: Bound::AtLeast(0.4),
+    floor: Some(Bound::AtLeast(0.1)),
 };
 
 /// One of them.
@@ -124,10 +129,10 @@ mod tests {
 
     #[test]
     fn an_aim_that_is_missed_says_by_how_much() {
-        assert_eq!(LOAD_KNOWN.to_string(), "≥ 0.80");
-        assert_eq!(LOAD_KNOWN.missed(&load(0.8), Judge::Aims), None);
-        let missed = LOAD_KNOWN.missed(&load(0.46), Judge::Aims);
-        assert_eq!(missed.as_deref(), Some("0.46, not ≥ 0.80"));
+        assert_eq!(LOAD_KNOWN.to_string(), "≥ 0.40");
+        assert_eq!(LOAD_KNOWN.missed(&load(0.4), Judge::Aims), None);
+        let missed = LOAD_KNOWN.missed(&load(0.26), Judge::Aims);
+        assert_eq!(missed.as_deref(), Some("0.26, not ≥ 0.40"));
         let slow = Pair {
             ours: 5.5,
             ..load(1.0)
@@ -138,9 +143,9 @@ mod tests {
 
     #[test]
     fn only_a_defect_falls_below_a_floor() {
-        assert_eq!(LOAD_KNOWN.missed(&load(0.3), Judge::Floors), None);
+        assert_eq!(LOAD_KNOWN.missed(&load(0.15), Judge::Floors), None);
         let missed = LOAD_KNOWN.missed(&load(0.04), Judge::Floors);
-        assert_eq!(missed.as_deref(), Some("0.04, not ≥ 0.20"));
+        assert_eq!(missed.as_deref(), Some("0.04, not ≥ 0.10"));
         let slow = Pair {
             ours: 99.0,
             ..load(1.0)
