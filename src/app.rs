@@ -656,7 +656,7 @@ struct Running {
     /// Once started; emptied when its end has been seen.
     engine: Option<JoinHandle<Result<(), Lost>>>,
     end_engine: CancellationToken,
-    /// The gateway's reader, likewise.
+    /// The gateway's reader, once started; emptied when its end has been seen.
     reading: Option<JoinHandle<Result<(), Stop>>>,
     end_reading: CancellationToken,
     background: Background,

@@ -127,9 +127,9 @@
 //! - A level-up gives the roles between the level before and the one reached, without asking
 //!   what the member holds: one call. Whoever earns for the first time gets the lowest level's
 //!   role through the same table as those who come back.
-//! - Whoever posts in a channel waits for its turn there, and hands it on afterwards: a queue
-//!   without a task of its own, of which nothing is left when nobody waits. The limiter
-//!   alone serves whoever came first, however much they ask for.
+//! - A caller that posts in a channel waits for its turn there, and hands it on afterwards. The
+//!   queue has no task of its own and takes no memory when nobody waits. The limiter alone
+//!   would serve one busy author before all others.
 //! - An answer that is not given in time is deferred by the conversation itself, and not by each
 //!   command: how far it has come is known in one place.
 //! - All role calls pass one gate in the order in which they came, instead of a worker with a

@@ -304,7 +304,7 @@ pub async fn take_buttons_off(
     .await
 }
 
-/// Suggests something to whoever types in a command.
+/// Suggests something to a member who is typing a command.
 pub async fn suggest(
     rest: &Rest,
     typed: &CommandInteraction,

@@ -2,15 +2,13 @@
 //!
 //! Only notes it down; nothing is posted before somebody looks for problems again.
 
-use serenity::all as theirs;
-
 use super::Listeners;
 use crate::discord::payload::{ChannelDeletion, MessageDeletion};
-use crate::leveling::{ChannelId, GuildId, MessageId};
+use crate::leveling::{ChannelId, MessageId};
 
 /// Messages are gone, one or many.
 pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
-    if !is_served(listeners, event.guild_id) {
+    if !event.guild_id.is_some_and(|guild| listeners.serves(guild)) {
         return;
     }
     let messages = event
@@ -25,7 +23,7 @@ pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
 
 /// A channel is gone.
 pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
-    if !is_served(listeners, event.guild_id) {
+    if !event.guild_id.is_some_and(|guild| listeners.serves(guild)) {
         return;
     }
     if let Ok(channel) = ChannelId::try_from(event.id) {
@@ -43,10 +41,6 @@ pub(super) fn on_guild(listeners: &Listeners, channels: Vec<ChannelId>) {
     listeners
         .notes
         .spawn(async move { noted(council.channels_are(&channels).await) });
-}
-
-fn is_served(listeners: &Listeners, guild: Option<theirs::GuildId>) -> bool {
-    guild.and_then(|guild| GuildId::try_from(guild).ok()) == Some(listeners.guild)
 }
 
 fn noted(result: anyhow::Result<()>) {

@@ -28,7 +28,7 @@ pub(super) fn on_create(listeners: &Listeners, guild: &PartialGuild) {
 
 /// A guild is gone: for a while (an outage of Discord) or for good.
 pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
-    if !is_served(listeners, guild) {
+    if !listeners.serves(guild.id) {
         return;
     }
     listeners.known_guild.is_in_doubt();
@@ -43,7 +43,7 @@ pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
 /// Takes note that the guild served is there, if it is. Before anything is awaited: what is
 /// sent after this event waits for the history.
 fn came(listeners: &Listeners, guild: &PartialGuild) -> bool {
-    if !is_served(listeners, guild) {
+    if !listeners.serves(guild.id) {
         return false;
     }
     if guild.is_unavailable() {
@@ -81,8 +81,4 @@ fn say_outage(listeners: &Listeners) {
         guild = %listeners.guild,
         "Discord reports an outage of the guild; messages missed meanwhile are read when it is back"
     );
-}
-
-fn is_served(listeners: &Listeners, guild: &PartialGuild) -> bool {
-    guild.id.get() == listeners.guild.get()
 }

@@ -2,7 +2,7 @@
 //!
 //! Only says whose roles are to be looked at, and what was seen of them; gives nobody any.
 
-use serenity::all::{GuildId, UserId as TheirUserId};
+use serenity::all::UserId as TheirUserId;
 
 use super::{Listeners, role};
 use crate::discord::member_states::Seen;
@@ -11,10 +11,7 @@ use crate::leveling::UserId;
 
 /// Someone joined. It may also be said of a member who was there already.
 pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
-    if let Some(user) = event
-        .user()
-        .filter(|_| is_served(listeners, event.guild_id))
-    {
+    if let Some(user) = event.user().filter(|_| listeners.serves(event.guild_id)) {
         listeners.states.is_back(user);
     }
     observe(listeners, event, Seen::Joining);
@@ -31,7 +28,7 @@ pub(super) fn on_update(listeners: &Listeners, event: MemberEvent) {
 
 /// Someone left, or was made to.
 pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
-    if is_served(listeners, event.guild_id)
+    if listeners.serves(event.guild_id)
         && let Ok(user) = UserId::try_from(event.user.id)
     {
         // Of those who never earned anything nothing is said anyway.
@@ -44,7 +41,7 @@ pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
 }
 
 fn observe(listeners: &Listeners, event: MemberEvent, how: Seen) {
-    if is_served(listeners, event.guild_id)
+    if listeners.serves(event.guild_id)
         && let Some(user) = event.user()
     {
         let screening = event.screening();
@@ -53,8 +50,4 @@ fn observe(listeners: &Listeners, event: MemberEvent, how: Seen) {
         }
         listeners.states.observe(user, screening, how);
     }
-}
-
-fn is_served(listeners: &Listeners, guild: GuildId) -> bool {
-    guild == GuildId::from(listeners.guild)
 }

@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use serenity::all as theirs;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -138,6 +139,11 @@ impl Listeners {
             self.time.hear(id);
         }
         self.commands.start_interaction(read.value);
+    }
+
+    /// Whether it is the guild served.
+    fn serves(&self, guild: theirs::GuildId) -> bool {
+        guild == theirs::GuildId::from(self.guild)
     }
 
     /// Counts an event that had to be rebuilt.

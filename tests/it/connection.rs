@@ -16,6 +16,21 @@ const SHORT: Deadlines = Deadlines {
     ready: Duration::from_secs(2),
 };
 
+/// Texts that are no frame of the gateway, or say nothing.
+pub const NO_FRAMES: [&str; 11] = [
+    "no JSON at all",
+    "",
+    "null",
+    "[]",
+    "{}",
+    r#"{"op":"zero"}"#,
+    r#"{"op":99,"d":null}"#,
+    r#"{"op":0,"d":{}}"#,
+    r#"{"op":0,"t":null,"s":null,"d":null}"#,
+    r#"{"op":9,"d":{}}"#,
+    r#"{"op":10,"d":null}"#,
+];
+
 /// What Discord does to connections.
 type Happening = fn(&GatewayControl<'_>);
 
@@ -334,19 +349,7 @@ async fn an_address_for_resuming_that_makes_no_sense_does_no_harm() {
 #[tokio::test]
 async fn frames_that_are_none_change_nothing() {
     let mut line = Line::connected().await;
-    for frame in [
-        "no JSON at all",
-        "",
-        "null",
-        "[]",
-        "{}",
-        r#"{"op":"zero"}"#,
-        r#"{"op":99,"d":null}"#,
-        r#"{"op":0,"d":{}}"#,
-        r#"{"op":0,"t":null,"s":null,"d":null}"#,
-        r#"{"op":9,"d":{}}"#,
-        r#"{"op":10,"d":null}"#,
-    ] {
+    for frame in NO_FRAMES {
         line.sim.gateway().raw_frame(frame);
         line.delivers().await;
     }

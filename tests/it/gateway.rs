@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use discord_sim::{Fault, Method, Sim, World};
 
+use crate::connection::NO_FRAMES;
 use crate::support::{Bot, Ledger, Stage, TestDatabase};
 
 /// Somebody writes what the bot does not hear, then something happens to the
@@ -151,18 +152,7 @@ async fn sessions_whose_ready_never_parses() {
 #[tokio::test]
 async fn frames_that_say_nothing() {
     let (stage, ledger) = Stage::under_way(World::new()).await;
-    for frame in [
-        "no JSON at all",
-        "",
-        "null",
-        "[]",
-        "{}",
-        r#"{"op":"zero"}"#,
-        r#"{"op":99,"d":null}"#,
-        r#"{"op":0,"d":{}}"#,
-        r#"{"op":0,"t":null,"s":null,"d":null}"#,
-        r#"{"op":10,"d":null}"#,
-    ] {
+    for frame in NO_FRAMES {
         stage.sim.gateway().raw_frame(frame);
     }
     let identifies = stage.sim.gateway().identifies();

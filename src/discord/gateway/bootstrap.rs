@@ -57,7 +57,7 @@ impl Address {
 pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
     let what = "asking where the gateway is";
     for attempt in 0.. {
-        let asked = patiently(rest, what, PATIENCE, |http| async move {
+        let asked = rest.call(what, Repeat::Safe, PATIENCE, |http| async move {
             let request = Request::new(Route::GatewayBot, LightMethod::Get);
             http.fire::<BotGateway>(request).await
         });

@@ -121,8 +121,8 @@ impl Gateway {
         }
     }
 
-    /// Closes the connection and leaves the session to whoever resumes it; `None` if there is
-    /// none. Its sequence is that of the last event that was handed out.
+    /// Closes the connection and returns the session, which another connection may resume; `None`
+    /// without a session. Its sequence is the number of the last event that was handed out.
     pub async fn hand_over(&mut self) -> Option<Session> {
         if let Some(connection) = self.connection.take() {
             connection.close(CloseFrame::RESUME).await;

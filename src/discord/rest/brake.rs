@@ -72,8 +72,8 @@ impl Brake {
         }
     }
 
-    /// Lets a call be made now; `None` while the brake is on. While it is on, the first to come
-    /// after the pause is let through, and everyone else waits for what comes of that.
+    /// Admits a call now; `None` while the brake is on. After the pause one call is admitted to
+    /// try, and all others wait for its outcome.
     pub fn admit(&self) -> Option<Admitted> {
         let ticket = self.state().admit(Instant::now())?;
         Some(self.admitted(ticket))

@@ -1,9 +1,9 @@
 //! One queue for each channel that the bot posts in: one message at a time, in fair turns.
 //!
-//! The limiter serves calls in the order in which they came, whoever made them. So whoever posts
-//! asks for the channel's turn, and sends while they hold it. No task runs for a queue: a turn
-//! that ends is handed on by whoever held it, also when they were cut off. A channel that nobody
-//! posts in takes no memory. Who is next is decided in `turns`.
+//! The limiter alone serves calls in the order in which they came, for every author alike. So a
+//! caller asks for the channel's turn before it posts, and posts while it holds the turn. No task
+//! runs for a queue: a caller hands its turn on when it ends, also when it is cut off. A channel
+//! without posts takes no memory. `turns` decides who is next.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

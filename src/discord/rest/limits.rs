@@ -316,7 +316,7 @@ fn learnt(
             reset_at: now + wait,
         }),
         // A route without a limit, or one whose limits a proxy keeps: it must not wait in one
-        // queue with all the others of which nothing is known.
+        // queue with all routes whose limits are unknown.
         None if said.is_none() && status.is_success() => Some(RateLimitHeaders {
             bucket: own_name().into_bytes(),
             limit: u16::MAX,

@@ -1,5 +1,5 @@
-//! Where connections to the gateway come in: its two addresses, what becomes of those who knock, and
-//! the handshake.
+//! Accepts the gateway's connections at its two addresses: lets them in or leaves them unanswered,
+//! and shakes hands. Speaks no gateway protocol.
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
