@@ -15,7 +15,6 @@ use serenity::http::{Request, Route};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::gateway;
 use super::rest::{Api, CallError, Repeat, Rest, RestError};
 use crate::backoff::backoff;
 use crate::error::Stop;
@@ -153,7 +152,7 @@ impl DiscordTime {
     pub async fn find(&self, rest: &Rest) -> Result<(), Stop> {
         let began = self.steady();
         let call = |http| self.call(http);
-        match gateway::patiently(rest, WHAT, PATIENCE, call).await {
+        match rest.call_until_answered(WHAT, PATIENCE, call).await {
             Err(RestError::Revoked) => Err(Stop::TokenRefused),
             answer => {
                 self.found(began, answer);

@@ -13,7 +13,7 @@ use super::identify_limiter::{SessionStartLimit, pause_before_session};
 use super::session::address;
 use crate::backoff::backoff;
 use crate::discord::payload::PartialUser;
-use crate::discord::{Api, CallError, Repeat, Rest, RestError};
+use crate::discord::{Repeat, Rest, RestError};
 use crate::error::Stop;
 use crate::leveling::UserId;
 
@@ -97,7 +97,7 @@ pub struct Account {
 /// Whose token it is. Patient while Discord cannot be reached.
 pub async fn who_are_we(rest: &Rest) -> Result<Account, Stop> {
     let what = "asking Discord who the bot is";
-    let asked = patiently(rest, what, PATIENCE, |http| async move {
+    let asked = rest.call_until_answered(what, PATIENCE, |http| async move {
         let request = Request::new(Route::UserMe, LightMethod::Get);
         http.fire::<PartialUser>(request).await
     });
@@ -107,29 +107,6 @@ pub async fn who_are_we(rest: &Rest) -> Result<Account, Stop> {
         id: user.id.try_into().map_err(|()| unreadable())?,
         name: user.username().unwrap_or("without a name").to_owned(),
     })
-}
-
-/// Makes a call until Discord answers, with a line in the log for each failure.
-pub async fn patiently<T, F>(
-    rest: &Rest,
-    what: &'static str,
-    patience: Duration,
-    call: impl Fn(Api) -> F,
-) -> Result<T, RestError>
-where
-    F: Future<Output = Result<T, CallError>>,
-{
-    for attempt in 0.. {
-        match rest.call(what, Repeat::Safe, patience, &call).await {
-            Err(error) if error.is_away() => {
-                let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
-                tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
-                tokio::time::sleep(pause).await;
-            }
-            answer => return answer,
-        }
-    }
-    unreachable!("attempts are not counted out")
 }
 
 fn stop_for(error: RestError, what: &'static str) -> Stop {

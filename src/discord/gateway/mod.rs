@@ -17,8 +17,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, sleep_until};
 use twilight_gateway::CloseFrame;
 
-pub use bootstrap::{Account, patiently, who_are_we};
-pub use connection::Deadlines;
+pub use bootstrap::{Account, who_are_we};
+pub use connection::{Deadlines, INTENTS};
 pub use frame::Frame;
 pub use session::Session;
 
@@ -135,7 +135,13 @@ impl Gateway {
         sleep_until(self.not_before).await;
         let url = match self.known_address() {
             Some(url) => url,
-            None if self.session.is_some() => self.ask_for_address().await?.url,
+            None if self.session.is_some() => {
+                let usual = self.ask_for_address().await?.url;
+                if let Some(session) = &mut self.session {
+                    session.stay_as_safe_as(&usual);
+                }
+                self.known_address().unwrap_or(usual)
+            }
             None => {
                 wait_until(self.limiter.next_at(Instant::now())).await;
                 let address = self.ask_for_address().await?;
@@ -152,17 +158,13 @@ impl Gateway {
     }
 
     /// Where a session is resumed: where Discord wants it to be, and if nobody answers there,
-    /// alternately where sessions begin. None where that is not known, or Discord must be asked
-    /// whether a session may be begun.
+    /// alternately where sessions begin. None where Discord must be asked: whether a session may
+    /// be begun, or, for a session of another process, where sessions begin today.
     fn known_address(&self) -> Option<String> {
-        let session = self.session.as_ref()?;
-        let wanted = session.resume_url.as_ref();
+        let (session, usual) = (self.session.as_ref()?, self.url.as_ref()?);
         let is_usuals_turn = self.failures >= RESUME_TRIES && self.failures.is_multiple_of(2);
-        if is_usuals_turn {
-            self.url.clone()
-        } else {
-            wanted.or(self.url.as_ref()).cloned()
-        }
+        let wanted = session.resume_url.as_ref().filter(|_| !is_usuals_turn);
+        Some(wanted.unwrap_or(usual).clone())
     }
 
     async fn ask_for_address(&mut self) -> Result<Address, Stop> {

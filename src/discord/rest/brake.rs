@@ -93,6 +93,8 @@ impl Brake {
                 "Discord has refused thousands of calls within ten minutes, and bans addresses for \
                  that; nothing is called for a while. The lines before this one say what it refused"
             );
+            // Those who wait see for themselves how long it takes now.
+            self.0.released.notify_waiters();
         }
     }
 

@@ -33,6 +33,9 @@ use channel_queue::{ChannelQueues, LeftOut};
 const ATTEMPTS: u32 = 5;
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// How far apart the tries of a call grow that is made until Discord answers.
+const AWAY_MIN: Duration = Duration::from_secs(1);
+const AWAY_MAX: Duration = Duration::from_secs(30);
 /// How long Discord is asked whether it meant a refusal of the token.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// How soon an edit of an old message is admitted again where Discord does not say.
@@ -44,8 +47,9 @@ const OLD_EDIT_WAIT: Duration = Duration::from_mins(5);
 pub struct Rest {
     api: Api,
     revoked: CancellationToken,
-    /// Held while Discord is asked whether it meant a refusal of the token.
-    confirming: Arc<Mutex<()>>,
+    /// Held while Discord is asked whether it meant a refusal of the token: when it last said that
+    /// it did not.
+    confirming: Arc<Mutex<Option<Instant>>>,
     queues: ChannelQueues,
 }
 
@@ -189,12 +193,41 @@ impl Rest {
         unreachable!("attempts are bounded")
     }
 
+    /// Makes a safe call for as long as it takes Discord to answer, with a line in the log for each
+    /// `patience` in which it does not.
+    pub async fn call_until_answered<T, F>(
+        &self,
+        what: &'static str,
+        patience: Duration,
+        call: impl Fn(Api) -> F,
+    ) -> Result<T, RestError>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        for attempt in 0.. {
+            match self.call(what, Repeat::Safe, patience, &call).await {
+                Err(error) if error.is_away() => {
+                    let pause = backoff(attempt, AWAY_MIN, AWAY_MAX);
+                    tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
+                    tokio::time::sleep(pause).await;
+                }
+                answer => return answer,
+            }
+        }
+        unreachable!("attempts are not counted out")
+    }
+
     /// Whether Discord refuses the token also when it is asked once more: a single 401 has come
     /// from trouble of its own before, and would end the bot until somebody starts it again.
     async fn token_is_refused(&self, deadline: Instant) -> bool {
-        let _one_at_a_time = self.confirming.lock().await;
+        let refused_at = Instant::now();
+        let mut last_valid = self.confirming.lock().await;
         if self.revoked.is_cancelled() {
             return true;
+        }
+        // Asked by another call, after this one was refused.
+        if last_valid.is_some_and(|at| at >= refused_at) {
+            return false;
         }
         let deadline = deadline.min(Instant::now() + CONFIRM_TIMEOUT);
         let api = self.api.until(deadline);
@@ -205,6 +238,7 @@ impl Rest {
             self.revoked.cancel();
         } else {
             tracing::warn!("Discord answered 401 once, and does not refuse the token");
+            *last_valid = Some(Instant::now());
         }
         is_refused
     }
