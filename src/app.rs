@@ -2,12 +2,14 @@
 //!
 //! Nothing is decided in here but what depends on what, and who ends before whom.
 
+mod hand_over;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use secrecy::SecretString;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,7 @@ use crate::discord::Rest;
 use crate::discord::avatar_channel::AvatarChannel;
 use crate::discord::cdn::Cdn;
 use crate::discord::council::Council;
-use crate::discord::gateway::Gateway;
+use crate::discord::gateway::{Gateway, Session};
 use crate::discord::history::ReadingMemory;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::member_states::MemberStates;
@@ -40,24 +42,27 @@ use crate::listeners::onlooker::Onlooker;
 use crate::listeners::unreadable::Unparsed;
 use crate::profiles::{self, Actives, Copies, CopyState, Links, Lurkers, Sightings};
 use crate::roles::{self, Members, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
-use crate::store::lease::{self, Lease, Standby};
+use crate::store::gateway_session::{LeftSession, SessionTerms};
+use crate::store::lease::{self, Claimed, Lease, Standby};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
-use crate::tasks::Tasks;
 use crate::tasks::catch_up::CatchUp;
 use crate::tasks::close_buttons::CloseButtons;
 use crate::tasks::late_history::{self, CountLateHistory};
 use crate::tasks::level_ups::LevelUps;
 use crate::tasks::right_roles::WatchRightRoles;
-use crate::xp::{self, Engine, EngineHandles, LevelNames, XpCache};
+use crate::tasks::{Registers, Tasks};
+use crate::xp::{self, Engine, EngineEnd, EngineHandles, LevelNames, XpCache};
+use hand_over::HandOver;
 
 /// Everything ends within this, or is left behind: service managers kill after 10 s.
 const SHUTDOWN: Duration = Duration::from_secs(9);
 /// What each step of ending may take.
-const CLOSE_GATEWAY: Duration = Duration::from_secs(2);
+const CLOSE_GATEWAY: Duration = Duration::from_millis(1_500);
 const NOTE_DELETIONS: Duration = Duration::from_millis(500);
 const ANSWER_COMMANDS: Duration = Duration::from_millis(1_500);
-const SAVE_XP: Duration = Duration::from_secs(4);
+const SAVE_XP: Duration = Duration::from_millis(3_500);
+const WRITE_DOWN: Duration = Duration::from_millis(500);
 const LET_GO: Duration = Duration::from_millis(500);
 
 /// How far apart new starts grow after a database that lost commits, and how long one
@@ -127,16 +132,23 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
         Standby::Wait
     };
     let claimed = lease::claim_when_free(&database, cancel, standby).await?;
-    let Some((lease, watermark)) = claimed else {
+    let Some(claimed) = claimed else {
         return Ok(());
     };
+    let Claimed {
+        lease,
+        watermark,
+        session,
+    } = claimed;
     // Its end has two reasons: a signal, or a successor.
     let cancel = &cancel.child_token();
     let lease = lease.cancel_when_asked_to_end(cancel.clone());
     // Beats from here on: whatever follows may take long, and is not a sign of death.
     let mut running = Running::start(database.clone(), lease);
     let background = running.background.clone();
-    let starting = build(&database, background, watermark, guild, token, settings);
+    let starting = build(
+        &database, background, watermark, session, guild, token, settings,
+    );
     let ready = tokio::select! {
         ready = starting => ready.map(Some),
         stop = running.failed() => Err(stop),
@@ -148,7 +160,11 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
         Err(stop) => Err(stop),
     };
     tracing::info!("shutting down");
-    let ended = timeout(SHUTDOWN, running.end()).await;
+    let goodbye = match result {
+        Ok(()) => Goodbye::HandOver,
+        Err(_) => Goodbye::EndSession,
+    };
+    let ended = timeout(SHUTDOWN, running.end(goodbye)).await;
     result.and(ended.unwrap_or_else(|_| {
         Err(Stop::Other(anyhow!(
             "shutdown took too long and was cut short"
@@ -162,6 +178,7 @@ struct Ready {
     tasks: Tasks,
     gateway: Gateway,
     listeners: Listeners,
+    hand_over: HandOver,
     stops: mpsc::Receiver<Stop>,
 }
 
@@ -174,6 +191,7 @@ async fn build(
     database: &Database,
     background: Background,
     watermark: Watermark,
+    left: Option<LeftSession>,
     guild: GuildId,
     token: SecretString,
     settings: config::Run,
@@ -184,6 +202,7 @@ async fn build(
         notes,
         under_way,
         revoked,
+        ..
     } = background;
     let rest = client::rest(&settings.discord, &token, revoked.clone())?;
     let bot = gateway::who_are_we(&rest).await?;
@@ -305,7 +324,17 @@ async fn build(
         end: end_tasks,
         notes,
     };
+    let hand_over = HandOver {
+        terms: SessionTerms {
+            bot: bot.id,
+            guild,
+            intents: gateway::INTENTS.bits(),
+        },
+        known_guild: known_guild.clone(),
+        gate: gate.clone(),
+    };
     let gateway = Gateway::new(token, rest.clone());
+    let gateway = hand_over.take(left, &listeners, gateway).await;
     let tasks = Tasks {
         time: time.clone(),
         time_keeper: TimeKeeper {
@@ -423,6 +452,7 @@ async fn build(
         tasks,
         gateway,
         listeners,
+        hand_over,
         stops,
     })
 }
@@ -499,7 +529,7 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
         // A bot that runs has the same to do, and would not see what levels carry now. XP is
         // read after its end: until then it may change.
         let claimed = lease::claim_if_free(&database).await?;
-        let (lease, _) = claimed.ok_or_else(|| {
+        let Claimed { lease, .. } = claimed.ok_or_else(|| {
             Stop::Other(anyhow!(
                 "a bot is running: type /verify_roles in Discord, or stop it first"
             ))
@@ -546,19 +576,18 @@ pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Resu
     };
     let rest = client::rest(&settings.discord, &token, revoked.clone())?;
     let gateway = Gateway::new(token, rest);
-    let registering = tokio::spawn(async move { register.run(&mut seen).await });
-    let end_reading = CancellationToken::new();
+    let for_ever = CancellationToken::new();
+    let registering = tokio::spawn(async move { register.run(&mut seen, &for_ever).await });
+    let (end_reading, goodbye) = oneshot::channel();
     let on_event = move |kind: &str, text: &str| listener.on_event(kind, text);
-    let mut reading = tokio::spawn(read(gateway, on_event, end_reading.clone()));
+    let mut reading = tokio::spawn(read(gateway, on_event, goodbye));
     let result = tokio::select! {
         () = cancel.cancelled() => Ok(()),
-        ended = &mut reading => ended.unwrap_or_else(|error| {
-            Err(Stop::Other(anyhow::Error::new(error).context("the gateway's reader has died")))
-        }),
+        ended = &mut reading => Err(why_reading_ended(ended)),
         Some(stop) = stops.recv() => Err(stop),
         () = revoked.cancelled() => Err(Stop::TokenRefused),
     };
-    end_reading.cancel();
+    let _ = end_reading.send(Goodbye::EndSession);
     if !reading.is_finished() {
         // With the reader goes the last who could tell anything: then all is written.
         let _ = timeout(CLOSE_GATEWAY, &mut reading).await;
@@ -614,12 +643,23 @@ async fn open_database(settings: &config::DatabaseUrl) -> Result<Database, Stop>
     Ok(database)
 }
 
+/// How a connection to the gateway is ended.
+#[derive(Clone, Copy, Debug)]
+enum Goodbye {
+    /// The session ends with it.
+    EndSession,
+    /// Another process may resume the session.
+    HandOver,
+}
+
 /// Hands on events, one after the other, until `end` or until the connection cannot come back.
+/// What comes back is the session that another process may resume; all its events up to its
+/// sequence have been handed on.
 async fn read(
     mut gateway: Gateway,
     on_event: impl Fn(&str, &str),
-    end: CancellationToken,
-) -> Result<(), Stop> {
+    end: oneshot::Receiver<Goodbye>,
+) -> Result<Option<Session>, Stop> {
     let reading = async {
         loop {
             match gateway.next().await {
@@ -628,11 +668,31 @@ async fn read(
             }
         }
     };
-    if let Some(stop) = end.run_until_cancelled(reading).await {
-        return Err(stop);
+    // Between two events: none is taken from the connection and not handed on.
+    let goodbye = tokio::select! {
+        stop = reading => return Err(stop),
+        goodbye = end => goodbye,
+    };
+    match goodbye {
+        Ok(Goodbye::HandOver) => Ok(gateway.hand_over().await),
+        Ok(Goodbye::EndSession) | Err(_) => {
+            gateway.close().await;
+            Ok(None)
+        }
     }
-    gateway.close().await;
-    Ok(())
+}
+
+/// What it means that the gateway's reader has ended although nobody asked it to.
+fn why_reading_ended(ended: Result<Result<Option<Session>, Stop>, JoinError>) -> Stop {
+    match ended {
+        Ok(Err(stop)) => stop,
+        Ok(Ok(_)) => Stop::Other(anyhow!(
+            "the gateway was closed although nobody asked for it"
+        )),
+        Err(error) => {
+            Stop::Other(anyhow::Error::new(error).context("the gateway's reader has died"))
+        }
+    }
 }
 
 /// What tasks live by. Cheap to clone; all clones are one.
@@ -640,6 +700,7 @@ async fn read(
 struct Background {
     tasks: TaskTracker,
     end_tasks: CancellationToken,
+    registers: Registers,
     /// What is noted down of deletions.
     notes: TaskTracker,
     /// Commands that are being answered.
@@ -654,11 +715,12 @@ struct Running {
     lease: JoinHandle<Option<Lost>>,
     end_lease: CancellationToken,
     /// Once started; emptied when its end has been seen.
-    engine: Option<JoinHandle<Result<(), Lost>>>,
+    engine: Option<JoinHandle<Result<EngineEnd, Lost>>>,
     end_engine: CancellationToken,
     /// The gateway's reader, once started; emptied when its end has been seen.
-    reading: Option<JoinHandle<Result<(), Stop>>>,
-    end_reading: CancellationToken,
+    reading: Option<JoinHandle<Result<Option<Session>, Stop>>>,
+    end_reading: Option<oneshot::Sender<Goodbye>>,
+    hand_over: Option<HandOver>,
     background: Background,
 }
 
@@ -672,7 +734,8 @@ impl Running {
             engine: None,
             end_engine: CancellationToken::new(),
             reading: None,
-            end_reading: CancellationToken::new(),
+            end_reading: None,
+            hand_over: None,
             background: Background::default(),
         }
     }
@@ -684,18 +747,22 @@ impl Running {
             tasks,
             gateway,
             listeners,
+            hand_over,
             mut stops,
         } = ready;
+        self.hand_over = Some(hand_over);
         let Background {
             tasks: tracker,
             end_tasks,
+            registers,
             ..
         } = &self.background;
         self.engine = Some(tokio::spawn(engine.run(self.end_engine.clone())));
-        tasks.spawn(tracker, end_tasks);
+        tasks.spawn(tracker, end_tasks, registers);
         let on_event = move |kind: &str, text: &str| listeners.on_event(kind, text);
-        let reading = read(gateway, on_event, self.end_reading.clone());
-        self.reading = Some(tokio::spawn(reading));
+        let (end_reading, goodbye) = oneshot::channel();
+        self.end_reading = Some(end_reading);
+        self.reading = Some(tokio::spawn(read(gateway, on_event, goodbye)));
         tokio::select! {
             () = cancel.cancelled() => Ok(()),
             Some(stop) = stops.recv() => Err(stop),
@@ -708,14 +775,10 @@ impl Running {
         tokio::select! {
             ended = ended(&mut self.engine) => match ended {
                 Ok(Err(lost)) => lost.into(),
-                Ok(Ok(())) => Stop::Other(anyhow!("the engine has ended although nobody asked it to")),
+                Ok(Ok(_)) => Stop::Other(anyhow!("the engine has ended although nobody asked it to")),
                 Err(error) => Stop::Other(anyhow::Error::new(error).context("the engine has died")),
             },
-            ended = ended(&mut self.reading) => match ended {
-                Ok(Err(stop)) => stop,
-                Ok(Ok(())) => Stop::Other(anyhow!("the gateway was closed although nobody asked for it")),
-                Err(error) => Stop::Other(anyhow::Error::new(error).context("the gateway's reader has died")),
-            },
+            ended = ended(&mut self.reading) => why_reading_ended(ended),
             ended = &mut self.lease => match ended {
                 Ok(Some(lost)) => lost.into(),
                 Ok(None) => Stop::Other(anyhow!("the lease was given back although nobody asked for it")),
@@ -725,46 +788,61 @@ impl Running {
         }
     }
 
-    /// Takes nothing more, answers who waits, saves what is in hand, lets go.
-    async fn end(mut self) -> Result<(), Stop> {
-        self.end_reading.cancel();
-        if let Some(reading) = &mut self.reading {
-            let _ = timeout(CLOSE_GATEWAY, reading).await;
-        }
+    /// Takes nothing more, answers who waits, saves what is in hand, and lets go.
+    async fn end(mut self, goodbye: Goodbye) -> Result<(), Stop> {
+        let session = self.end_reading(goodbye).await;
         let Background {
             tasks,
             end_tasks,
+            registers,
             notes,
             under_way,
             ..
         } = &self.background;
         notes.close();
-        let _ = timeout(NOTE_DELETIONS, notes.wait()).await;
+        let are_noted = timeout(NOTE_DELETIONS, notes.wait()).await.is_ok();
         end_tasks.cancel();
         tasks.close();
         under_way.close();
         let _ = timeout(ANSWER_COMMANDS, under_way.wait()).await;
         self.end_engine.cancel();
         let saved = match &mut self.engine {
-            Some(engine) => timeout(SAVE_XP, engine).await,
-            None => Ok(Ok(Ok(()))),
+            Some(engine) => Some(timeout(SAVE_XP, engine).await),
+            None => None,
         };
         tasks.wait().await;
+        // After the engine, which leaves them those who earned nothing.
+        let are_written_down = registers.finish(WRITE_DOWN).await;
+        if let (Some(session), Some(Ok(Ok(Ok(engine)))), Some(hand_over)) =
+            (session, &saved, &self.hand_over)
+            && are_noted
+            && are_written_down
+        {
+            let leaving = hand_over.leave(session, *engine, &self.database);
+            let _ = timeout(LET_GO, leaving).await;
+        }
         self.end_lease.cancel();
         if !self.lease.is_finished() {
             let _ = timeout(LET_GO, &mut self.lease).await;
         }
         let _ = timeout(LET_GO, self.database.close()).await;
         match saved {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(lost))) => Err(lost.into()),
-            Ok(Err(error)) => Err(Stop::Other(
+            None | Some(Ok(Ok(Ok(_)))) => Ok(()),
+            Some(Ok(Ok(Err(lost)))) => Err(lost.into()),
+            Some(Ok(Err(error))) => Err(Stop::Other(
                 anyhow::Error::new(error).context("the engine has died"),
             )),
-            Err(_) => Err(Stop::Database(anyhow!(
+            Some(Err(_)) => Err(Stop::Database(anyhow!(
                 "the last messages could not be saved, and are read again at the next start"
             ))),
         }
+    }
+
+    /// Reads no more events; returns the session that the next bot may resume.
+    async fn end_reading(&mut self, goodbye: Goodbye) -> Option<Session> {
+        let _ = self.end_reading.take()?.send(goodbye);
+        let ended = timeout(CLOSE_GATEWAY, self.reading.as_mut()?).await;
+        ended.ok()?.ok()?.ok()?
     }
 }
 

@@ -28,6 +28,10 @@
 //! id with what came live meanwhile, and applied in batches of bounded size, each of which moves
 //! the frontier; the level-up lines of all of them come at the end, one for each member.
 //!
+//! A bot that ends in order leaves its gateway session in the database, after everything that it
+//! has read is committed ([`store::gateway_session`]). The next one takes it together with the
+//! lease and resumes it: no gap is opened, since Discord sends again what came in between.
+//!
 //! A channel or a list of threads that fails while Discord answers otherwise is set aside: the
 //! transaction that moves the frontier past it says from where to where it is missing, and what
 //! was counted meanwhile. `tasks/late_history` tries it until it answers, and the engine adds
@@ -60,6 +64,8 @@
 //!   left (a failover, a restore) makes the bot start over from it, in the same process.
 //! - **One sick channel is that channel's.** What could not be read of a gap is missing in the
 //!   database until it is counted, to the same sum as if it had been read in time.
+//! - **A session is left only when all of it is saved**, and taken once: who dies leaves none,
+//!   and who takes one and dies has used it up.
 //! - **One writer.** Only the engine writes XP, and only while the watermark holds its
 //!   epoch. A bot that was replaced is refused by the database, however late it writes.
 //! - **Commit first, show after.** The cache, the board and Discord learn of XP only when
@@ -97,6 +103,11 @@
 //!   identifies where it could resume, and has no time limit for a connection.
 //! - Every connection is a shard of its own ([`discord::gateway`]): twilight reconnects by
 //!   itself with pauses that cannot be set, and waits for `HELLO` and `READY` for ever.
+//! - The session that a deploy hands on is stored in a transaction right after the last commit and
+//!   not with it. It may be left only when all else is saved, which three tasks do and not the
+//!   engine alone; and the same condition on the watermark fences both.
+//! - A bot that goes on with a session asks for the guild and its own application, and for no
+//!   channels or threads: nothing is kept of them that could be missing.
 //! - An event is parsed once, into our own types of the few fields that are needed
 //!   ([`discord::payload`]). Only what poise must see becomes serenity's model, and is rebuilt of
 //!   the few fields that commands need where serenity cannot parse it.

@@ -8,7 +8,7 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
 use super::codes::UNKNOWN_USER;
-use super::payload::{PartialMember, PartialRole, PartialScreening, PartialUser};
+use super::payload::{PartialGuild, PartialMember, PartialRole, PartialScreening, PartialUser};
 use super::rest::{Api, CallError, Repeat, Rest, RestError, with_reason};
 use crate::leveling::{self, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId};
 
@@ -50,6 +50,17 @@ pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestEr
         .into_iter()
         .filter_map(|role: PartialRole| role.read())
         .collect())
+}
+
+/// The guild as `GUILD_CREATE` shows it, without its channels.
+pub async fn shown(rest: &Rest, guild: GuildId) -> Result<PartialGuild, RestError> {
+    let asked = rest.call("asking for the guild", Repeat::Safe, PATIENCE, |http| {
+        let route = Route::Guild {
+            guild_id: guild.into(),
+        };
+        async move { http.fire(Request::new(route, LightMethod::Get)).await }
+    });
+    asked.await
 }
 
 /// Who owns the guild, and all its roles, in no order; Discord has `timeout` to say it. An

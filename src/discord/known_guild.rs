@@ -95,6 +95,11 @@ impl KnownGuild {
         !matches!(self.known().source, Source::NotConnected)
     }
 
+    /// Whether events keep the facts current.
+    pub fn is_kept_by_events(&self) -> bool {
+        matches!(self.known().source, Source::Events)
+    }
+
     /// The whole guild was shown.
     pub fn is_shown(&self, facts: GuildFacts) {
         let mut known = self.known();

@@ -71,6 +71,11 @@ impl MessageGate {
         let _ = timeout(patience, count.wait_for(|count| *count == 0)).await;
     }
 
+    /// Whether every message that was offered has been handed on.
+    pub fn is_clear(&self) -> bool {
+        self.held().is_empty()
+    }
+
     /// Decides on what is held. Works until it is given up.
     pub async fn run(&self) {
         let mut count = self.count.subscribe();

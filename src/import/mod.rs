@@ -121,12 +121,12 @@ pub async fn save(database: &Database, dump: Dump, fresh_only: bool) -> anyhow::
         say_not_fresh();
         return Ok(());
     }
-    let Some((lease, watermark)) = lease::claim_if_free(database).await? else {
+    let Some(claimed) = lease::claim_if_free(database).await? else {
         bail!("another wall_e is using this database; stop it, then import again");
     };
     let end_lease = CancellationToken::new();
-    let keeping = tokio::spawn(lease.keep(end_lease.clone()));
-    let saved = save_owned(database, dump, fresh_only, watermark.owner_epoch).await;
+    let keeping = tokio::spawn(claimed.lease.keep(end_lease.clone()));
+    let saved = save_owned(database, dump, fresh_only, claimed.watermark.owner_epoch).await;
     end_lease.cancel();
     let _ = keeping.await;
     saved

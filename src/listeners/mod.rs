@@ -9,6 +9,7 @@ mod member;
 mod message;
 pub mod onlooker;
 mod ready;
+mod resumed;
 mod role;
 pub mod unreadable;
 
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::commands::Commands;
-use crate::discord::Rest;
 use crate::discord::council::Council;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::member_states::MemberStates;
@@ -30,6 +30,7 @@ use crate::discord::message_gate::MessageGate;
 use crate::discord::payload::{Event, command};
 use crate::discord::time::DiscordTime;
 use crate::discord::unreadable::Unreadable;
+use crate::discord::{Rest, RestError};
 use crate::error::Stop;
 use crate::leveling::{GuildId, MessageId, UserId};
 use crate::profiles::Sightings;
@@ -97,6 +98,12 @@ impl Listeners {
         }
     }
 
+    /// Prepares for the events of a session that another process has begun. An error says why
+    /// it should not be resumed.
+    pub async fn take_up_session(&self) -> Result<(), RestError> {
+        resumed::take_up(self).await
+    }
+
     fn react(&self, kind: &str, text: &str) {
         let event = match Event::read(kind, text) {
             Ok(event) => event,
@@ -106,6 +113,7 @@ impl Listeners {
             Event::Message(event) => message::on_message(self, event, text),
             Event::Interaction => self.on_interaction(text),
             Event::Ready(event) => ready::on_ready(self, &event),
+            Event::Resumed => resumed::on_resumed(self),
             Event::MemberJoined(event) => member::on_join(self, event),
             Event::MemberChanged(event) => member::on_update(self, event),
             Event::MemberLeft(event) => member::on_leave(self, &event),

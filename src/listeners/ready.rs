@@ -30,7 +30,12 @@ pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
     listeners.inbox.open_gap();
     listeners.verifications.soon();
     tracing::info!(guild = %listeners.guild, "connected");
-    let (registering, application) = (listeners.clone(), ready.application.id);
+    register_commands_of(listeners, ready.application.id);
+}
+
+/// Has the slash commands registered for this application.
+pub(super) fn register_commands_of(listeners: &Listeners, application: ApplicationId) {
+    let registering = listeners.clone();
     listeners.spawn(async move { register_commands(&registering, application).await });
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::unclear::Unclear;
 use crate::backoff::backoff;
@@ -115,10 +116,26 @@ pub struct Register {
 }
 
 impl Register {
-    /// Works until nobody observes anything any more. A database that is away is waited for.
-    pub async fn run(&self, users: &mut mpsc::UnboundedReceiver<UserId>) {
+    /// Works until `close` or until nobody observes anything any more, then writes down what was
+    /// told before and ends. A database that is away is waited for.
+    pub async fn run(
+        &self,
+        users: &mut mpsc::UnboundedReceiver<UserId>,
+        close: &CancellationToken,
+    ) {
         let mut told = Vec::new();
-        while users.recv_many(&mut told, AT_ONCE).await > 0 {
+        loop {
+            let count = tokio::select! {
+                biased;
+                () = close.cancelled(), if !users.is_closed() => {
+                    users.close();
+                    continue;
+                }
+                count = users.recv_many(&mut told, AT_ONCE) => count,
+            };
+            if count == 0 {
+                return;
+            }
             // Sorted, and each user once.
             let unsaved: BTreeMap<UserId, Observed> = told
                 .drain(..)

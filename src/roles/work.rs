@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use super::book::RoleBook;
 use super::verifications::Verifications;
@@ -76,9 +77,19 @@ pub struct Register {
 }
 
 impl Register {
-    /// Works until nobody tells anything any more. A database that is away is waited for.
-    pub async fn run(&self, news: &mut mpsc::Receiver<UserId>) {
-        while let Some(user) = news.recv().await {
+    /// Works until `close`, then writes down what was told before and ends. A database that is
+    /// away is waited for.
+    pub async fn run(&self, news: &mut mpsc::Receiver<UserId>, close: &CancellationToken) {
+        loop {
+            let told = tokio::select! {
+                biased;
+                () = close.cancelled(), if !news.is_closed() => {
+                    news.close();
+                    continue;
+                }
+                told = news.recv() => told,
+            };
+            let Some(user) = told else { return };
             if self
                 .xp
                 .get(user)

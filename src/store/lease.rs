@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 
+use super::gateway_session::{self, LeftSession};
 use super::watermark::{self, Lost, Watermark, frontier};
 use super::{ANSWER_TIMEOUT, Connection, Database, Result, begin, commit, within};
 use crate::backoff::backoff;
@@ -43,6 +44,18 @@ pub struct Lease {
     heartbeat: i64,
     /// Cancelled when a bot that stands by asks for the database.
     asked_to_end: CancellationToken,
+}
+
+/// What comes with the database.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The right to write.
+    pub lease: Lease,
+    /// Up to where messages have been applied.
+    pub watermark: Watermark,
+    /// The session with Discord's gateway that the owner before has left. It is in the database
+    /// no more: who drops it begins another one.
+    pub session: Option<LeftSession>,
 }
 
 /// What a standby does while another bot owns the database.
@@ -81,7 +94,7 @@ impl Holder {
 }
 
 /// Takes the database if nobody has it; `None` if a living bot does.
-pub async fn claim_if_free(database: &Database) -> Result<Option<(Lease, Watermark)>> {
+pub async fn claim_if_free(database: &Database) -> Result<Option<Claimed>> {
     let mut session = database.connect_apart().await?;
     let first = look(&mut session).await?;
     let mut started = Instant::now();
@@ -104,14 +117,14 @@ pub async fn claim_when_free(
     database: &Database,
     cancel: &CancellationToken,
     standby: Standby,
-) -> Result<Option<(Lease, Watermark)>> {
+) -> Result<Option<Claimed>> {
     let claimed = cancel.run_until_cancelled(watch(database, standby)).await;
     claimed.transpose()
 }
 
 /// Watches until the database is ours. A Postgres that is away is waited for: its
 /// return is not the moment to be without a bot.
-async fn watch(database: &Database, standby: Standby) -> Result<(Lease, Watermark)> {
+async fn watch(database: &Database, standby: Standby) -> Result<Claimed> {
     let mut session = database.connect_apart().await?;
     let mut last: Option<(Holder, Instant)> = None;
     let mut owner_asked: Option<AskedOwner> = None;
@@ -357,7 +370,7 @@ async fn claim(
     database: &Database,
     mut session: Connection,
     seen: Holder,
-) -> Result<Option<(Lease, Watermark)>> {
+) -> Result<Option<Claimed>> {
     let claiming = async {
         let mut transaction = begin(&mut session).await?;
         // A batch of the old owner that is being saved holds this row: it is waited for, and
@@ -395,12 +408,13 @@ async fn claim(
         let Some(row) = taken.fetch_optional(&mut *transaction).await? else {
             return Ok(None);
         };
+        let left = gateway_session::take(&mut transaction, seen.owner_epoch).await?;
         commit(transaction).await?;
-        Ok(Some((watermark, row.heartbeat)))
+        Ok(Some((watermark, row.heartbeat, left)))
     };
     // Its session ends with it, unless it is ours now.
     let claimed = within(CLAIM_TIMEOUT, claiming).await?;
-    Ok(claimed.map(|(watermark, heartbeat)| {
+    Ok(claimed.map(|(watermark, heartbeat, left)| {
         let lease = Lease {
             database: database.clone(),
             session,
@@ -408,6 +422,10 @@ async fn claim(
             heartbeat,
             asked_to_end: CancellationToken::new(),
         };
-        (lease, watermark)
+        Claimed {
+            lease,
+            watermark,
+            session: left,
+        }
     }))
 }

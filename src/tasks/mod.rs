@@ -16,6 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use tokio::sync::{Mutex, Notify, mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -115,12 +116,13 @@ pub struct Tasks {
 
 impl Tasks {
     /// Starts all of them. Each ends at `cancel`, wherever it is: all of them can be
-    /// taken up again from what the database and Discord hold.
+    /// taken up again from what the database and Discord hold. The registers go on, and end by
+    /// themselves once they are closed.
     #[expect(
         clippy::too_many_lines,
         reason = "one visible table: some lines for each task"
     )]
-    pub fn spawn(self, tracker: &TaskTracker, cancel: &CancellationToken) {
+    pub fn spawn(self, tracker: &TaskTracker, cancel: &CancellationToken, registers: &Registers) {
         let Self {
             time,
             time_keeper,
@@ -226,19 +228,53 @@ impl Tasks {
             async move { verifications.lock().await.run().await }
         });
         let register = Arc::new((register, Mutex::new(members)));
-        spawn(tracker, cancel, "register", move || {
+        registers.spawn("register", move |close| {
             let register = Arc::clone(&register);
-            async move { register.0.run(&mut *register.1.lock().await).await }
+            async move { register.0.run(&mut *register.1.lock().await, &close).await }
         });
         let profile_register = Arc::new((profile_register, Mutex::new(sightings)));
-        spawn(tracker, cancel, "profile-register", move || {
+        registers.spawn("profile-register", move |close| {
             let register = Arc::clone(&profile_register);
-            async move { register.0.run(&mut *register.1.lock().await).await }
+            async move { register.0.run(&mut *register.1.lock().await, &close).await }
         });
         let catch_up = Arc::new(catch_up);
         spawn(tracker, cancel, "catch-up", move || {
             let (catch_up, gaps) = (Arc::clone(&catch_up), gaps.clone());
             async move { Box::pin(catch_up.run(gaps)).await }
+        });
+    }
+}
+
+/// What writes down what events have told of members: the last to end, so that nothing of it is
+/// lost. Cheap to clone; all clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Registers {
+    tracker: TaskTracker,
+    close: CancellationToken,
+    give_up: CancellationToken,
+}
+
+impl Registers {
+    /// Has them write down what they were told before, for so long; whether they have.
+    pub async fn finish(&self, patience: Duration) -> bool {
+        self.close.cancel();
+        self.tracker.close();
+        let finished = timeout(patience, self.tracker.wait()).await.is_ok();
+        self.give_up.cancel();
+        self.tracker.wait().await;
+        finished
+    }
+
+    fn spawn<F>(
+        &self,
+        name: &'static str,
+        register: impl Fn(CancellationToken) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let close = self.close.clone();
+        spawn(&self.tracker, &self.give_up, name, move || {
+            register(close.clone())
         });
     }
 }

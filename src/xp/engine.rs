@@ -296,6 +296,15 @@ enum Committed {
     TooSlow,
 }
 
+/// How an engine has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineEnd {
+    /// The row as it left it.
+    pub watermark: Watermark,
+    /// Whether everything that was offered is applied. Otherwise the next start reads it.
+    pub is_complete: bool,
+}
+
 /// What the engine and the rest of the bot have of each other.
 #[derive(Debug)]
 pub struct EngineHandles {
@@ -361,7 +370,7 @@ impl Engine {
     /// Works until `cancel`, then takes nothing more, commits what it has and ends.
     /// What waits for a history then, or is left of one, is left to the next start, which
     /// reads it; on a new database the next start would read nothing, so there it is counted.
-    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), Lost> {
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<EngineEnd, Lost> {
         while let Some(messages) = self.next_batch(&cancel).await {
             // Whatever came after a gap came after its mark: looked at only now, the
             // mark cannot be missed.
@@ -389,6 +398,7 @@ impl Engine {
                 self.settling.retain(|settle| !settle.done.is_closed());
             }
         }
+        let has_gap = self.catch_up.is_some() || self.gap_mark.take();
         if self.applied.is_none()
             && let Some(CatchUp {
                 mut waiting,
@@ -403,7 +413,11 @@ impl Engine {
         if self.applied > self.watermark.frontier {
             self.follow().await?;
         }
-        Ok(())
+        let is_saved = self.in_doubt.is_none() && self.applied == self.watermark.frontier;
+        Ok(EngineEnd {
+            watermark: self.watermark,
+            is_complete: is_saved && !has_gap,
+        })
     }
 
     /// Collects for a window of time. `None` when the inbox is closed and empty.

@@ -15,7 +15,7 @@ mod unsaved;
 pub use batch::{recompute, recompute_from};
 pub use cache::{Card, ListStart, Origin, Row, XpCache};
 pub use change::{Account, Change, ChangeError, ChangeRequest, Changed};
-pub use engine::{CommitLimits, Engine, EngineHandles, Gap};
+pub use engine::{CommitLimits, Engine, EngineEnd, EngineHandles, Gap};
 pub use inbox::{History, Inbox, LateHistory, MissingHistory, NotCounted, Seen};
 pub use level_names::{Alone, LevelNames};
 pub use mend::{Clocks, mend};

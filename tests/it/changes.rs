@@ -17,7 +17,7 @@ use wall_e::store::watermark::Lost;
 use wall_e::store::xp_change::{self, XpChange};
 use wall_e::store::{Database, open_buttons, user_point};
 use wall_e::xp::{
-    Change, ChangeError, ChangeRequest, Changed, EngineHandles, Gap, History, Inbox,
+    Change, ChangeError, ChangeRequest, Changed, EngineEnd, EngineHandles, Gap, History, Inbox,
     MissingHistory, Seen, XpCache, recompute,
 };
 
@@ -33,7 +33,7 @@ struct Lab {
     gaps: watch::Receiver<Option<Gap>>,
     cache: std::sync::Arc<XpCache>,
     end: CancellationToken,
-    running: JoinHandle<Result<(), Lost>>,
+    running: JoinHandle<Result<EngineEnd, Lost>>,
     gate: Gate,
     /// Past the gate.
     store: Database,
@@ -107,7 +107,7 @@ impl Lab {
 
     async fn ends_well(self) {
         self.end.cancel();
-        assert_eq!(self.running.await.unwrap(), Ok(()));
+        self.running.await.unwrap().expect("the engine ends well");
     }
 }
 
@@ -272,7 +272,7 @@ async fn a_request_that_comes_twice_changes_once_and_after_a_restart_as_well() {
     // Nothing of a repeat is left over for what comes after it.
     assert!(lab.change(give(2, 5, 1)).await.is_ok());
     lab.end.cancel();
-    assert_eq!(lab.running.await.unwrap(), Ok(()));
+    lab.running.await.unwrap().expect("the engine ends well");
     let lab = Lab::open_on(lab.database).await;
     assert_eq!(lab.change(set(1, 6, 100)).await, Err(ChangeError::Repeated));
     assert_eq!(lab.points(user(5)).await, Some(101));
@@ -511,7 +511,7 @@ async fn at_the_end_what_is_in_the_inbox_is_carried_out_and_nothing_after_it() {
     let lab = Lab::open().await;
     let (in_time, ()) = tokio::join!(lab.change(give(1, 5, 9)), async { lab.end.cancel() });
     assert!(in_time.is_ok());
-    assert_eq!(lab.running.await.unwrap(), Ok(()));
+    lab.running.await.unwrap().expect("the engine ends well");
     let late = lab.inbox.change(give(2, 5, 9), PATIENCE).await;
     assert_eq!(late, Err(ChangeError::NotSaved));
 

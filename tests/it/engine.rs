@@ -79,7 +79,7 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
         .collect();
     assert_eq!(standings(&store).await, expected);
     end.cancel();
-    assert_eq!(running.await.unwrap(), Ok(()));
+    running.await.unwrap().expect("the engine ends well");
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
         .collect();
     assert_eq!(standings(&store).await, expected);
     end.cancel();
-    assert_eq!(running.await.unwrap(), Ok(()));
+    running.await.unwrap().expect("the engine ends well");
 }
 
 /// So small that a catch-up of a thousand messages takes many batches.
@@ -285,7 +285,7 @@ async fn a_long_catch_up_is_saved_in_parts_and_brings_each_member_one_line() {
     assert_counted(&store, messages).await;
     assert_one_line_each(&store).await;
     end.cancel();
-    assert_eq!(running.await.unwrap(), Ok(()));
+    running.await.unwrap().expect("the engine ends well");
 }
 
 #[tokio::test]
@@ -404,7 +404,7 @@ async fn a_batch_that_takes_postgres_too_long_is_split_until_it_gets_in() {
                 "each once"
             );
             end.cancel();
-            assert_eq!(running.await.unwrap(), Ok(()));
+            running.await.unwrap().expect("the engine ends well");
         }
     }
 }

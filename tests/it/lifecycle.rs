@@ -296,7 +296,7 @@ async fn an_owner_that_does_not_end_when_asked_is_reported_and_waited_for() {
     // Holds the database as the bot of an older version would, which knows no request.
     stage.bot.terminate().await;
     let store = stage.database.store().await;
-    let (lease, _) = lease::claim_if_free(&store).await.unwrap().unwrap();
+    let lease = lease::claim_if_free(&store).await.unwrap().unwrap().lease;
     let end = CancellationToken::new();
     let owner = tokio::spawn(lease.keep(end.clone()));
     let mut new = Bot::launch_with(&stage.sim, &stage.database.url(), &[], &["--take-over"]);
@@ -345,7 +345,8 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
     for (stopped, in_a_transaction) in [(false, false), (true, false), (true, true)] {
         let database = TestDatabase::migrated().await;
         let store = database.store().await;
-        let (lease, from) = lease::claim_if_free(&store).await.unwrap().unwrap();
+        let claimed = lease::claim_if_free(&store).await.unwrap().unwrap();
+        let (lease, from) = (claimed.lease, claimed.watermark);
         // A bot that is stopped keeps its sessions, and says nothing any more; those of
         // one that is killed end.
         let lease = stopped.then_some(lease);
@@ -359,7 +360,7 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
         let started = Instant::now();
         let claimed =
             lease::claim_when_free(&store, &CancellationToken::new(), lease::Standby::Wait).await;
-        let (_, taken) = claimed.unwrap().expect("nobody cancelled");
+        let taken = claimed.unwrap().expect("nobody cancelled").watermark;
         let took = started.elapsed();
         assert!(
             took < Duration::from_secs(10),
@@ -452,8 +453,8 @@ async fn a_bot_of_before_the_lease_keeps_the_database_until_it_ends() {
             sqlx::raw_sql(RELEASE).execute(&mut old).await.unwrap();
         }
         drop(old);
-        let (_lease, watermark) = taking.await.unwrap().unwrap().unwrap();
-        assert!(watermark.owner_epoch > epoch);
+        let taken = taking.await.unwrap().unwrap().unwrap();
+        assert!(taken.watermark.owner_epoch > epoch);
         let agreed = "select count(*) from lease join watermark using (owner_epoch)";
         assert_eq!(database.number(agreed).await, 1);
     }
@@ -463,7 +464,7 @@ async fn a_bot_of_before_the_lease_keeps_the_database_until_it_ends() {
 async fn a_bot_of_before_the_lease_sees_the_beat_and_can_take_over() {
     let database = TestDatabase::migrated().await;
     let store = database.store().await;
-    let (lease, _) = lease::claim_if_free(&store).await.unwrap().unwrap();
+    let lease = lease::claim_if_free(&store).await.unwrap().unwrap().lease;
     let keeping = tokio::spawn(lease.keep(CancellationToken::new()));
     let beats = "select heartbeat from watermark where owner_pid is not null";
     let before = database.number(beats).await;

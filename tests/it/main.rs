@@ -11,6 +11,7 @@ mod check;
 mod chosen_names;
 mod connection;
 mod council;
+mod deploy;
 mod engine;
 mod future_ids;
 mod gateway;

@@ -53,10 +53,8 @@ impl Running {
         };
         let end = CancellationToken::new();
         tokio::spawn(engine.run(end.clone()));
-        let until = end.clone();
-        tokio::spawn(async move {
-            until.run_until_cancelled(register.run(&mut told)).await;
-        });
+        let close = end.clone();
+        tokio::spawn(async move { register.run(&mut told, &close).await });
         Self {
             database,
             xp,

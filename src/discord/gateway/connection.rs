@@ -23,14 +23,14 @@ use super::session::Session;
 
 /// Guilds for the guild's own data, members for who comes and goes, moderation for bans (which
 /// are told before the member's leaving), messages for XP, content for text commands.
-const INTENTS: Intents = Intents::GUILDS
+pub const INTENTS: Intents = Intents::GUILDS
     .union(Intents::GUILD_MEMBERS)
     .union(Intents::GUILD_MODERATION)
     .union(Intents::GUILD_MESSAGES)
     .union(Intents::MESSAGE_CONTENT);
 
 /// How long a close frame may take to be sent and answered.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long Discord may take to say what comes first.
 #[derive(Clone, Copy, Debug)]

@@ -15,6 +15,8 @@ use crate::discord::unreadable::{Unreadable, parse};
 pub enum Event<'a> {
     /// A session has begun.
     Ready(Ready),
+    /// The session goes on; what came meanwhile has been sent.
+    Resumed,
     /// A message was written.
     Message(PartialMessage<'a>),
     /// Messages were deleted.
@@ -80,6 +82,7 @@ impl<'a> Event<'a> {
             "MESSAGE_DELETE" | "MESSAGE_DELETE_BULK" => Self::MessagesDeleted(from_json(data)?),
             "INTERACTION_CREATE" => Self::Interaction,
             "READY" => Self::Ready(from_json(data)?),
+            "RESUMED" => Self::Resumed,
             "GUILD_MEMBER_ADD" => Self::MemberJoined(from_json(data)?),
             "GUILD_MEMBER_UPDATE" => Self::MemberChanged(from_json(data)?),
             // A ban is told before the member's leaving.

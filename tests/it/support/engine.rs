@@ -14,7 +14,7 @@ pub const ZONE: Tz = Tz::UTC;
 
 /// An engine that owns the database and does not run yet, and the cache that it fills.
 pub async fn engine(store: &Database) -> (Engine, EngineHandles, Arc<XpCache>) {
-    let (_lease, watermark) = lease::claim_if_free(store)
+    let claimed = lease::claim_if_free(store)
         .await
         .unwrap()
         .expect("nobody holds it");
@@ -24,7 +24,7 @@ pub async fn engine(store: &Database) -> (Engine, EngineHandles, Arc<XpCache>) {
         store.clone(),
         Arc::clone(&cache),
         ZONE,
-        watermark,
+        claimed.watermark,
         Arc::new(Notify::new()),
     );
     (engine, handles, cache)

@@ -55,14 +55,16 @@ impl Stage {
         Self { bot, database, sim }
     }
 
-    /// Ends the bot well, and starts another.
+    /// Ends the bot well, and starts another later than its session could be resumed.
     pub async fn restart(&mut self) {
         self.bot.terminate().await;
         self.start_again().await;
     }
 
-    /// Starts another bot, in the place of one that has ended.
+    /// Starts another bot, in the place of one that has ended too long ago for its session to be
+    /// resumed.
     pub async fn start_again(&mut self) {
+        self.database.execute("delete from gateway_session").await;
         // Else the old connection would pass for the new bot's.
         let gone = || (!self.sim.is_connected()).then_some(());
         self.sim.wait("the old connection to end", gone).await;
