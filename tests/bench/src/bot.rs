@@ -31,6 +31,15 @@ pub struct Client {
 impl Client {
     /// The real bot, as it is built beside this program.
     pub fn wall_e(sim: &Sim, database_url: &str) -> anyhow::Result<Self> {
+        Self::wall_e_with(&[], sim, database_url)
+    }
+
+    /// The same, in the place of one that runs.
+    pub fn wall_e_taking_over(sim: &Sim, database_url: &str) -> anyhow::Result<Self> {
+        Self::wall_e_with(&["--take-over"], sim, database_url)
+    }
+
+    fn wall_e_with(flags: &[&str], sim: &Sim, database_url: &str) -> anyhow::Result<Self> {
         let binary = std::env::current_exe()?.with_file_name("wall_e");
         if !binary.exists() {
             bail!(
@@ -41,6 +50,7 @@ impl Client {
         let mut command = Command::new(binary);
         command
             .arg("run")
+            .args(flags)
             .env("WALLE_GUILD_ID", sim.guild_id().to_string())
             .env("DATABASE_URL", database_url);
         Self::start(command, sim)
@@ -141,6 +151,11 @@ impl Client {
     /// that is not what is measured.
     pub async fn end(mut self) -> anyhow::Result<()> {
         self.signal(Signal::TERM)?;
+        self.ended().await
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
         tokio::time::timeout(PATIENCE, self.child.wait())
             .await
             .context("the client does not end")??;

@@ -39,7 +39,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
     let mut database = Scratch::make().await?;
     database.introduce(count).await?;
     let store = database.store().await?;
-    let Some((held, watermark)) = lease::claim_if_free(&store).await? else {
+    let Some(claimed) = lease::claim_if_free(&store).await? else {
         bail!("another program has claimed the bench's database");
     };
     let levels = level::load(&mut *store.acquire().await?).await?;
@@ -49,7 +49,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
         store.clone(),
         cache,
         zone,
-        watermark,
+        claimed.watermark,
         Arc::new(Notify::new()),
     );
     let end = CancellationToken::new();
@@ -76,7 +76,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
 
     end.cancel();
     let _ = running.await?;
-    held.release().await?;
+    claimed.lease.release().await?;
     store.close().await;
     drop(plain);
     database.remove().await?;

@@ -114,10 +114,16 @@ impl Scratch {
     /// Nobody has earned anything, and no bot holds the database.
     pub async fn forget_everyone(&mut self) -> anyhow::Result<()> {
         self.execute(
-            "truncate user_point, updated_user, xp_day, outbox, role_work;
+            "truncate user_point, updated_user, xp_day, outbox, role_work, gateway_session;
              update watermark set message_id = 0, owner_pid = null; update lease set owner_pid = null",
         )
         .await
+    }
+
+    /// The session that a bot has left is resumed by nobody: as if the next one were started much
+    /// later, or is on another simulator.
+    pub async fn forget_session(&mut self) -> anyhow::Result<()> {
+        self.execute("truncate gateway_session").await
     }
 
     /// Stores this many of the simulator's members, each with room to earn a few times

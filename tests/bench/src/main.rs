@@ -35,6 +35,7 @@ mod cpu;
 mod database;
 mod load;
 mod measure;
+mod memory;
 mod profiles;
 mod recovery;
 mod roles;
@@ -84,6 +85,8 @@ enum Section {
     Board,
     /// Start and memory with 1,000,000 users: about 2 min
     Startup,
+    /// Memory in guilds of 7,000 and 1,000,000 members: about 2 min
+    Memory,
     /// Rows a second of the engine's commits: about 2 min
     Commits,
     /// Back after an absence, after another bot's end, after Postgres' return: about 3 min
@@ -168,6 +171,7 @@ async fn measure_section(section: Section, effort: Effort) -> anyhow::Result<Vec
         Section::Award => Ok(award::measure(effort)),
         Section::Board => Ok(board::measure(effort)),
         Section::Startup => startup::measure(effort).await,
+        Section::Memory => memory::measure(effort).await,
         Section::Commits => commits::measure(effort).await,
         Section::Recovery => recovery::measure(effort).await,
         Section::Roles => roles::measure(effort).await,

@@ -24,10 +24,12 @@ const PEOPLE: u32 = 500;
 const LOOK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// Measures all three.
+/// Measures all of it.
 pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
     let mut database = Scratch::make().await?;
     let mut rows = catch_up(&mut database, effort.pick(100_000, 10_000)).await?;
+    rows.extend(deploy(&mut database, effort.pick(3, 1)).await?);
+    rows.extend(lost_connection(&mut database, effort.pick(5, 2)).await?);
     rows.extend(takeover(&mut database, effort.pick(3, 1)).await?);
     rows.push(postgres(&mut database, effort.pick(3, 1)).await?);
     database.remove().await?;
@@ -43,6 +45,7 @@ async fn catch_up(database: &mut Scratch, missed: u32) -> anyhow::Result<Vec<Row
     let first = sim.say(sim.user("alice"), sim.channel("general"), "hello");
     frontier_at(database, first).await?;
     client.end().await?;
+    database.forget_session().await?;
 
     progress(&format!("recovery: {missed} messages are missed"));
     let mut last = first;
@@ -120,6 +123,138 @@ async fn plain_reading(sim: &Sim, first: u64) -> anyhow::Result<usize> {
         }
     }
     Ok(read)
+}
+
+/// What it took until a message was counted again.
+struct Back {
+    time: Duration,
+    /// REST calls.
+    calls: usize,
+    /// Those of them that read history.
+    readings: usize,
+}
+
+/// A bot takes over from one that runs, on its session; beside it a bot that is started when the
+/// other has ended, on a session of its own.
+async fn deploy(database: &mut Scratch, rounds: u32) -> anyhow::Result<Vec<Row>> {
+    let mut measured = Vec::new();
+    for round in 1..=rounds {
+        progress(&format!("recovery: a deploy, round {round} of {rounds}"));
+        database.forget_everyone().await?;
+        let sim = quiet_sim().await?;
+        let mut first = Client::wall_e(&sim, &database.url()?)?;
+        first.settled(&sim).await?;
+        first.counts(&sim, database).await?;
+        let taken = back(&sim, database, async |database| {
+            let second = Client::wall_e_taking_over(&sim, &database.url()?)?;
+            first.ended().await?;
+            Ok(second)
+        });
+        let (second, deployed) = taken.await?;
+        let started = back(&sim, database, async |database| {
+            second.end().await?;
+            database.forget_session().await?;
+            Client::wall_e(&sim, &database.url()?)
+        });
+        let (third, restarted) = started.await?;
+        third.end().await?;
+        measured.push((deployed, restarted));
+    }
+    Ok(back_rows(
+        "recovery, deploy",
+        &measured,
+        "a stop and a start, which begins a session",
+    ))
+}
+
+/// A connection is lost and the session goes on; beside it one whose session Discord ends too.
+async fn lost_connection(database: &mut Scratch, rounds: u32) -> anyhow::Result<Vec<Row>> {
+    database.forget_everyone().await?;
+    let sim = quiet_sim().await?;
+    let mut client = Client::wall_e(&sim, &database.url()?)?;
+    client.settled(&sim).await?;
+    client.counts(&sim, database).await?;
+    let mut measured = Vec::new();
+    for round in 1..=rounds {
+        progress(&format!(
+            "recovery: a lost connection, round {round} of {rounds}"
+        ));
+        let (goes_on, begins);
+        (client, goes_on) = lose(client, &sim, database, false).await?;
+        (client, begins) = lose(client, &sim, database, true).await?;
+        measured.push((goes_on, begins));
+    }
+    client.end().await?;
+    Ok(back_rows(
+        "recovery, lost connection that is resumed",
+        &measured,
+        "one whose session Discord ends, with a wait of one to five seconds",
+    ))
+}
+
+async fn lose(
+    client: Client,
+    sim: &Sim,
+    database: &mut Scratch,
+    ends_session: bool,
+) -> anyhow::Result<(Client, Back)> {
+    // A connection that has lasted is replaced at once.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let resumes = sim.gateway().resumes();
+    let lost = back(sim, database, async |_| {
+        if ends_session {
+            sim.gateway().invalid_session(false);
+        } else {
+            sim.gateway().drop_connections();
+        }
+        Ok(client)
+    });
+    let (client, back) = lost.await?;
+    if ends_session == (sim.gateway().resumes() > resumes) {
+        bail!("the session was not lost as it should have been");
+    }
+    Ok((client, back))
+}
+
+/// Measures from `begin` until a message counts that is written after it.
+async fn back(
+    sim: &Sim,
+    database: &mut Scratch,
+    begin: impl AsyncFnOnce(&mut Scratch) -> anyhow::Result<Client>,
+) -> anyhow::Result<(Client, Back)> {
+    sim.clear_requests();
+    sim.advance(Duration::from_secs(61));
+    let started = Instant::now();
+    let mut client = begin(database).await?;
+    client.counts(sim, database).await?;
+    let time = started.elapsed();
+    let back = Back {
+        time,
+        calls: sim.requests().len(),
+        readings: sim.requests_to(&Method::GET, "/channels/{}/messages").len(),
+    };
+    Ok((client, back))
+}
+
+fn back_rows(what: &str, measured: &[(Back, Back)], reference_is: &str) -> Vec<Row> {
+    let row = |name: &str, unit, figure: fn(&Back) -> f64| {
+        let rounds = measured
+            .iter()
+            .map(|(ours, reference)| (figure(ours), figure(reference)));
+        let pair = Pair::of(&rounds.collect::<Vec<_>>());
+        Row::new(format!("{what}, {name}"), unit, pair, reference_is)
+    };
+    vec![
+        row("until a message is counted", Unit::Seconds, |back| {
+            back.time.as_secs_f64()
+        }),
+        row("REST calls until then", Unit::Times, |back| {
+            float(back.calls)
+        }),
+        row("of these, pages of history", Unit::Times, |back| {
+            float(back.readings)
+        }),
+    ]
 }
 
 /// A second bot waits; the first is killed, or hangs.

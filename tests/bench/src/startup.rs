@@ -94,6 +94,7 @@ async fn start_bot(database: &mut Scratch) -> anyhow::Result<(Duration, usize)> 
     let took = started.elapsed();
     let resident = client.resident_bytes()?;
     client.end().await?;
+    database.forget_session().await?;
     forget(database, author).await?;
     Ok((took, resident))
 }

@@ -31,6 +31,8 @@ pub enum Unit {
     Seconds,
     /// Bytes.
     Bytes,
+    /// Bytes, shown in millions.
+    Megabytes,
     /// How often something is done.
     Times,
 }
@@ -44,6 +46,7 @@ impl Unit {
             Self::Nanoseconds => format!("{} ns", thousands(value)),
             Self::Seconds => format!("{value:.2} s"),
             Self::Bytes => format!("{value:.0} B"),
+            Self::Megabytes => format!("{:.1} MB", value / 1e6),
             Self::Times => thousands(value),
         }
     }
