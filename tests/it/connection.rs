@@ -291,6 +291,18 @@ async fn where_nobody_answers_at_the_address_for_resuming_the_usual_one_is_taken
     assert_eq!(line.counts(), (1, 2));
 }
 
+#[tokio::test]
+async fn a_session_of_another_process_is_soon_given_up_if_nobody_answers() {
+    let mut line = Line::connected().await;
+    let session = line.gateway.hand_over().await.expect("a session");
+    line.sim.gateway().withhold_answers();
+    line.gateway = gateway(&line.sim).with_deadlines(SHORT).resuming(session);
+    line.tries_until(|control| control.unanswered() >= 2).await;
+    line.sim.gateway().accept();
+    line.reads("READY").await;
+    assert_eq!(line.counts().0, 2);
+}
+
 /// The library would resume on the same connection, and it panics at an interval of 0.
 #[tokio::test]
 async fn another_hello_leads_to_another_connection() {

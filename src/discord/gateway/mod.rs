@@ -37,6 +37,10 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 const RESUME_TRIES: u32 = 2;
 /// How often it is tried to resume a session when Discord does not answer that.
 const MAX_RESUMES: u32 = 5;
+/// The same for the session of another process, and how long Discord may take to answer: nobody
+/// is served before.
+const MAX_RESUMES_INHERITED: u32 = 2;
+const RESUMED_TIMEOUT_INHERITED: Duration = Duration::from_secs(10);
 /// Discord's own wait after it has called a session invalid is one to five seconds.
 const INVALID_SESSION_WAIT: Duration = Duration::from_secs(1);
 /// The gateway, connected or about to be.
@@ -54,6 +58,8 @@ pub struct Gateway {
     failures: u32,
     /// Of these, those to resume that Discord has heard of.
     resumes_in_vain: u32,
+    /// Whether the session is another process's and has not gone on here yet.
+    is_inherited: bool,
     /// No attempt is made before.
     not_before: Instant,
 }
@@ -73,6 +79,7 @@ impl Gateway {
             url: None,
             failures: 0,
             resumes_in_vain: 0,
+            is_inherited: false,
             not_before: Instant::now(),
         }
     }
@@ -88,6 +95,7 @@ impl Gateway {
     #[must_use]
     pub fn resuming(mut self, session: Session) -> Self {
         self.session = Some(session);
+        self.is_inherited = true;
         self
     }
 
@@ -100,7 +108,11 @@ impl Gateway {
             let Some(connection) = &mut self.connection else {
                 continue;
             };
-            match connection.next(self.deadlines).await {
+            let mut deadlines = self.deadlines;
+            if self.is_inherited {
+                deadlines.ready = deadlines.ready.min(RESUMED_TIMEOUT_INHERITED);
+            }
+            match connection.next(deadlines).await {
                 Next::Event(frame) => {
                     self.keep_session(&frame);
                     return Ok(frame);
@@ -138,7 +150,7 @@ impl Gateway {
             None if self.session.is_some() => {
                 let usual = self.ask_for_address().await?.url;
                 if let Some(session) = &mut self.session {
-                    session.stay_as_safe_as(&usual);
+                    session.stay_near(&usual);
                 }
                 self.known_address().unwrap_or(usual)
             }
@@ -177,6 +189,9 @@ impl Gateway {
         let Some(sequence) = frame.sequence() else {
             return;
         };
+        if matches!(frame.kind(), "READY" | "RESUMED") {
+            self.is_inherited = false;
+        }
         if frame.kind() == "READY" {
             let mut begun = Session::of_ready(frame.data(), sequence);
             if let (Some(session), Some(usual)) = (&mut begun, &self.url) {
@@ -248,7 +263,12 @@ impl Gateway {
                 tracing::warn!("the connection to Discord's gateway {why}; connecting again");
             }
         }
-        if self.resumes_in_vain >= MAX_RESUMES {
+        let max_resumes = if self.is_inherited {
+            MAX_RESUMES_INHERITED
+        } else {
+            MAX_RESUMES
+        };
+        if self.resumes_in_vain >= max_resumes {
             tracing::warn!("the session cannot be resumed; another one is begun");
             (self.session, self.resumes_in_vain) = (None, 0);
         }

@@ -1,6 +1,7 @@
 //! A gateway session: what it takes to resume it, on this connection's successor or in another
 //! process.
 
+use reqwest::Url;
 use serde::Deserialize;
 
 /// A session that can be resumed.
@@ -34,6 +35,15 @@ impl Session {
         })
     }
 
+    /// The same for an address that another process has stored: whoever can write to the database
+    /// must not learn the token by it.
+    pub(super) fn stay_near(&mut self, usual: &str) {
+        self.stay_as_safe_as(usual);
+        let stored = self.resume_url.take();
+        let near = stored.filter(|url| are_near(url, usual));
+        self.resume_url = near.and_then(|url| address(&url));
+    }
+
     /// Resumes nowhere without TLS where sessions begin with it: the token is sent there.
     pub(super) fn stay_as_safe_as(&mut self, usual: &str) {
         let is_safe = |url: &String| url.starts_with("wss:") || !usual.starts_with("wss:");
@@ -41,9 +51,21 @@ impl Session {
     }
 }
 
+/// Whether two addresses have the same host, or hosts of one domain.
+fn are_near(one: &str, other: &str) -> bool {
+    let (Ok(one), Ok(other)) = (Url::parse(one), Url::parse(other)) else {
+        return false;
+    };
+    let domain = |url: &Url| {
+        let labels = url.domain()?.rsplit('.').take(2);
+        Some(labels.map(str::to_owned).collect::<Vec<_>>())
+    };
+    one.host_str() == other.host_str() || (domain(&one).is_some() && domain(&one) == domain(&other))
+}
+
 /// A gateway's address as the library takes it: it panics at one that does not parse.
 pub(super) fn address(text: &str) -> Option<String> {
-    let url = reqwest::Url::parse(text).ok()?;
+    let url = Url::parse(text).ok()?;
     let is_socket = matches!(url.scheme(), "ws" | "wss") && url.host_str().is_some();
     let is_bare = url.query().is_none() && url.fragment().is_none();
     (is_socket && is_bare).then(|| url.as_str().trim_end_matches('/').to_owned())
@@ -88,6 +110,42 @@ mod tests {
         ] {
             let resumed_at = resumed_at(usual, wanted);
             assert_eq!(resumed_at.is_some(), is_kept, "{usual} {wanted}");
+        }
+    }
+
+    #[test]
+    fn a_stored_session_is_resumed_near_where_sessions_begin_and_nowhere_else() {
+        for (usual, stored, is_kept) in [
+            (
+                "wss://gateway.discord.gg",
+                "wss://gateway-us-east1-b.discord.gg",
+                true,
+            ),
+            (
+                "wss://gateway.discord.gg",
+                "wss://discord.gg.evil.example",
+                false,
+            ),
+            ("wss://gateway.discord.gg", "wss://evildiscord.gg", false),
+            ("wss://gateway.discord.gg", "ws://gateway.discord.gg", false),
+            ("wss://gateway.discord.gg", "nonsense", false),
+            (
+                "wss://gateway.discord.gg",
+                "wss://gateway.discord.gg/?v=9",
+                false,
+            ),
+            ("ws://127.0.0.1:1", "ws://127.0.0.1:2", true),
+            ("ws://127.0.0.1:1", "ws://127.0.0.2:1", false),
+            ("ws://localhost:1", "ws://localhost:2", true),
+        ] {
+            let mut session = Session {
+                id: "a".to_owned(),
+                sequence: 1,
+                resume_url: Some(stored.to_owned()),
+            };
+            session.stay_near(usual);
+            let expected = is_kept.then_some(stored);
+            assert_eq!(session.resume_url.as_deref(), expected, "{usual} {stored}");
         }
     }
 
