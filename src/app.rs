@@ -4,7 +4,7 @@
 
 mod hand_over;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -25,34 +25,28 @@ use crate::discord::avatar_channel::AvatarChannel;
 use crate::discord::cdn::Cdn;
 use crate::discord::council::Council;
 use crate::discord::gateway::{Gateway, Session};
-use crate::discord::history::ReadingMemory;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::member_states::MemberStates;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::right_roles::RightRoles;
-use crate::discord::role_calls::RoleCalls;
-use crate::discord::time::{DiscordTime, TimeKeeper};
+use crate::discord::time::DiscordTime;
 use crate::discord::{client, gateway};
+use crate::environment::Environment;
 use crate::error::Stop;
 use crate::import;
 use crate::import::level_names::ChosenNames;
+use crate::jobs::{self, Registers, Runner};
 use crate::leveling::{GuildId, UserId};
 use crate::listeners::Listeners;
 use crate::listeners::onlooker::Onlooker;
 use crate::listeners::unreadable::Unparsed;
-use crate::profiles::{self, Actives, Copies, CopyState, Links, Lurkers, Sightings};
-use crate::roles::{self, Members, Register, RoleBook, RoleWork, Verifications, VerifyRoles};
-use crate::store::gateway_session::{LeftSession, SessionTerms};
+use crate::profiles::{self, Sightings};
+use crate::roles::{self, Members, VerifyRoles};
+use crate::store::gateway_session::LeftSession;
 use crate::store::lease::{self, Claimed, Lease, Standby};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
-use crate::tasks::catch_up::CatchUp;
-use crate::tasks::close_buttons::CloseButtons;
-use crate::tasks::late_history::{self, CountLateHistory};
-use crate::tasks::level_ups::LevelUps;
-use crate::tasks::right_roles::WatchRightRoles;
-use crate::tasks::{Registers, Tasks};
-use crate::xp::{self, Engine, EngineEnd, EngineHandles, LevelNames, XpCache};
+use crate::xp::{self, Engine, EngineEnd, EngineHandles, XpCache};
 use hand_over::HandOver;
 
 /// Everything ends within this, or is left behind: service managers kill after 10 s.
@@ -61,7 +55,7 @@ const SHUTDOWN: Duration = Duration::from_secs(9);
 const CLOSE_GATEWAY: Duration = Duration::from_millis(1_500);
 const NOTE_DELETIONS: Duration = Duration::from_millis(500);
 const ANSWER_COMMANDS: Duration = Duration::from_millis(1_500);
-const SAVE_XP: Duration = Duration::from_millis(3_500);
+const SAVE_XP: Duration = Duration::from_secs(3);
 const WRITE_DOWN: Duration = Duration::from_millis(500);
 const LET_GO: Duration = Duration::from_millis(500);
 
@@ -135,6 +129,7 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
     let Some(claimed) = claimed else {
         return Ok(());
     };
+    let claimed_at = Instant::now();
     let Claimed {
         lease,
         watermark,
@@ -146,9 +141,8 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
     // Beats from here on: whatever follows may take long, and is not a sign of death.
     let mut running = Running::start(database.clone(), lease);
     let background = running.background.clone();
-    let starting = build(
-        &database, background, watermark, session, guild, token, settings,
-    );
+    let from = (watermark, session.map(|session| (session, claimed_at)));
+    let starting = build(&database, background, from, guild, token, settings);
     let ready = tokio::select! {
         ready = starting => ready.map(Some),
         stop = running.failed() => Err(stop),
@@ -175,7 +169,8 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
 /// Everything that is built and not yet started.
 struct Ready {
     engine: Engine,
-    tasks: Tasks,
+    env: Environment,
+    jobs: jobs::Parts,
     gateway: Gateway,
     listeners: Listeners,
     hand_over: HandOver,
@@ -190,266 +185,119 @@ struct Ready {
 async fn build(
     database: &Database,
     background: Background,
-    watermark: Watermark,
-    left: Option<LeftSession>,
+    (watermark, left): (Watermark, Option<(LeftSession, Instant)>),
     guild: GuildId,
     token: SecretString,
     settings: config::Run,
 ) -> Result<Ready, Stop> {
-    let Background {
-        tasks: background,
-        end_tasks,
-        notes,
-        under_way,
-        revoked,
-        ..
-    } = background;
-    let rest = client::rest(&settings.discord, &token, revoked.clone())?;
+    let rest = client::rest(&settings.discord, &token, background.revoked.clone())?;
     let bot = gateway::who_are_we(&rest).await?;
     tracing::info!(name = bot.name, "Discord knows the bot");
     // Before anything is told by a time.
     let time = DiscordTime::default();
     time.find(&rest).await?;
-    let watermark = match time.clocks() {
-        Some(clocks) => {
-            let (hours, zone) = (settings.catch_up_hours, settings.zone);
-            xp::mend(database, watermark, clocks, hours, zone).await??
-        }
-        None => watermark,
-    };
+    let mended = mend(database, watermark, &time, &settings).await?;
 
-    let started = Instant::now();
-    let xp = Arc::new(load(database).await?);
-    tracing::info!(
-        users = xp.len(),
-        in_ms = started.elapsed().as_millis(),
-        "XP is loaded"
-    );
+    let known_guild = KnownGuild::new(rest.clone(), guild);
+    let rights = RightRoles::load(
+        settings.rights.clone(),
+        known_guild.clone(),
+        database.clone(),
+    )
+    .await?;
+    let (news, waiting_members) = roles::waiting_members();
+    let env = Environment {
+        guild,
+        database: database.clone(),
+        xp: Arc::new(load(database).await?),
+        council: council(&rest, database, guild, &settings, rights.clone()).await?,
+        members: member_states(database, &settings.joining, news.clone()).await?,
+        rest,
+        time,
+    };
 
     let outbox_filled = Arc::new(Notify::new());
     let (engine, EngineHandles { inbox, gaps }) = Engine::new(
         database.clone(),
-        Arc::clone(&xp),
+        Arc::clone(&env.xp),
         settings.zone,
-        watermark,
+        mended,
         Arc::clone(&outbox_filled),
     );
-    let gate = MessageGate::new(time.clone(), inbox.clone());
-    let (stop, stops) = mpsc::channel(4);
-    let known_guild = KnownGuild::new(rest.clone(), guild);
-    let right_roles =
-        RightRoles::load(settings.rights, known_guild.clone(), database.clone()).await?;
-    let (reading_memory, history_set_aside) = <(Arc<ReadingMemory>, Arc<Notify>)>::default();
-    let council = Arc::new(Council::new(
-        rest.clone(),
-        database.clone(),
-        guild,
-        settings.council,
-        Some(right_roles.clone()),
-    ));
-    council.load().await?;
-    let (sightings, seen) = Sightings::new(Arc::clone(&xp));
-    let (news, members) = roles::waiting_members();
-    let states = member_states(database, &settings.joining, news.clone()).await?;
-    let verify = VerifyRoles {
-        council: Some(Arc::clone(&council)),
-        sightings: Some(sightings.clone()),
-        ..verifier(
-            database,
-            &xp,
-            rest.clone(),
-            guild,
-            &right_roles,
-            states.clone(),
-        )
-    };
+    let gate = MessageGate::new(env.time.clone(), inbox.clone());
+    let (sightings, observed) = Sightings::new(Arc::clone(&env.xp));
     let unclear = sightings.unclear();
-    let profiles_changed = Arc::new(Notify::new());
-    let avatars = AvatarChannel::new(rest.clone(), database.clone(), guild, settings.avatars);
-    let avatars = Arc::new(avatars);
-    let cdn = Cdn::new(&settings.cdn, &settings.discord)?;
-    let (names, book, calls) = (
-        verify.names.clone(),
-        verify.book.clone(),
-        verify.calls.clone(),
-    );
-    let (verifications, verifications_task) = Verifications::new(
-        verify,
-        inbox.clone(),
-        time.clone(),
-        settings.verify_at,
-        settings.zone,
-    );
-    let look_at_members = Members::new(news, verifications.clone());
-    let role_work_filled = Arc::new(Notify::new());
+    let verify = VerifyRoles::new(&env, rights.clone(), Some(sightings.clone()));
+    let (roles, verifications) = verify.at_every(settings.verify_at, settings.zone, inbox.clone());
     let commands = Commands::new(Setting {
         guild,
         bot: bot.id,
-        prefix: settings.prefix.clone(),
+        prefix: settings.prefix,
         known_guild: known_guild.clone(),
-        rights: Rights::new(right_roles.clone()),
-        xp: Arc::clone(&xp),
-        names,
-        book: book.clone(),
-        verifications: verifications.clone(),
-        members: look_at_members,
+        rights: Rights::new(rights.clone()),
+        xp: Arc::clone(&env.xp),
+        names: roles.names.clone(),
+        book: roles.book.clone(),
+        verifications: roles.verifications.clone(),
+        members: Members::new(news, roles.verifications.clone()),
         inbox: inbox.clone(),
         gate: gate.clone(),
         database: database.clone(),
-        time: time.clone(),
-        rest: rest.clone(),
-        under_way,
+        time: env.time.clone(),
+        rest: env.rest.clone(),
+        under_way: background.under_way,
     })
     .await?;
+    let (stop, stops) = mpsc::channel(4);
     let listeners = Listeners {
-        guild,
+        env: env.clone(),
         bot: bot.id,
-        xp: Arc::clone(&xp),
         inbox: inbox.clone(),
         gate: gate.clone(),
-        time: time.clone(),
-        states: states.clone(),
         sightings,
-        verifications: verifications.clone(),
-        book: book.clone(),
+        roles: roles.clone(),
         known_guild: known_guild.clone(),
         commands,
-        council: Arc::clone(&council),
-        rest: rest.clone(),
         looked_for_old_commands: Arc::default(),
         said_ready: Arc::default(),
+        takes_up: Arc::default(),
         stop,
         unparsed: Unparsed::default(),
-        tasks: background,
-        end: end_tasks,
-        notes,
+        tasks: background.tasks,
+        end: background.end_tasks,
+        notes: background.notes,
     };
-    let hand_over = HandOver {
-        terms: SessionTerms {
-            bot: bot.id,
-            guild,
-            intents: gateway::INTENTS.bits(),
-        },
-        known_guild: known_guild.clone(),
-        gate: gate.clone(),
-    };
-    let gateway = Gateway::new(token, rest.clone());
+    let hand_over = HandOver::new(&env, bot.id, known_guild.clone(), gate.clone());
+    let gateway = Gateway::new(token, env.rest.clone());
+    // History that is to be read again is read where a session begins.
+    let left = left.filter(|_| mended == watermark);
     let gateway = hand_over.take(left, &listeners, gateway).await;
-    let tasks = Tasks {
-        time: time.clone(),
-        time_keeper: TimeKeeper {
-            time: time.clone(),
-            rest: rest.clone(),
-        },
+    let avatars = AvatarChannel::new(
+        env.rest.clone(),
+        env.database.clone(),
+        guild,
+        settings.avatars,
+    );
+    let jobs = jobs::Parts {
+        roles,
+        verifications,
+        right_roles: rights,
+        known_guild,
         gate,
-        level_ups: LevelUps {
-            database: database.clone(),
-            xp: Arc::clone(&xp),
-            rest: rest.clone(),
-            book: book.clone(),
-            calls: calls.clone(),
-            guild,
-            members: states.clone(),
-            verifications: verifications.clone(),
-            posted: Mutex::default(),
-        },
-        outbox_filled,
-        close_buttons: CloseButtons {
-            database: database.clone(),
-            rest: rest.clone(),
-        },
-        right_roles: WatchRightRoles {
-            guild: known_guild,
-            roles: right_roles,
-            council: Arc::clone(&council),
-            logged: Mutex::default(),
-        },
-        council: Arc::clone(&council),
-        verifications: verifications_task,
-        register: Register {
-            database: database.clone(),
-            xp: Arc::clone(&xp),
-            filled: Arc::clone(&role_work_filled),
-            time: time.clone(),
-        },
-        members,
-        profile_register: profiles::Register {
-            database: database.clone(),
-            xp: Arc::clone(&xp),
-            filled: Arc::clone(&profiles_changed),
-        },
-        sightings: seen,
-        actives: Actives {
-            database: database.clone(),
-            copies: Arc::new(Copies {
-                database: database.clone(),
-                xp: Arc::clone(&xp),
-                rest: rest.clone(),
-                guild,
-                members: states.clone(),
-                cdn,
-                channel: Arc::clone(&avatars),
-                council: Arc::clone(&council),
-                state: CopyState::default(),
-            }),
-        },
-        profiles_changed,
-        links: Links {
-            database: database.clone(),
-            channel: avatars,
-            council: Arc::clone(&council),
-            state: Mutex::default(),
-        },
-        lurkers: Lurkers {
-            database: database.clone(),
-            xp: Arc::clone(&xp),
-            rest: rest.clone(),
-            guild,
-            unclear,
-            members: states.clone(),
-            idle_until: Mutex::default(),
-            filled: Mutex::default(),
-        },
-        role_work: RoleWork {
-            database: database.clone(),
-            xp: Arc::clone(&xp),
-            rest: rest.clone(),
-            guild,
-            book,
-            calls,
-            members: states,
-            verifications,
-        },
-        role_work_filled,
-        late_history: CountLateHistory {
-            database: database.clone(),
-            rest: rest.clone(),
-            xp: Arc::clone(&xp),
-            time: time.clone(),
-            guild,
-            memory: Arc::clone(&reading_memory),
-            council: Arc::clone(&council),
-            inbox: inbox.clone(),
-            state: late_history::State::default(),
-        },
-        history_set_aside: Arc::clone(&history_set_aside),
-        catch_up: CatchUp {
-            rest,
-            xp,
-            time,
-            guild,
-            hours: settings.catch_up_hours,
-            council,
-            inbox,
-            memory: reading_memory,
-            set_aside: history_set_aside,
-            said: Mutex::default(),
-        },
+        inbox,
         gaps,
+        outbox_filled,
+        catch_up_hours: settings.catch_up_hours,
+        members: waiting_members,
+        observed,
+        unclear,
+        cdn: Cdn::new(&settings.cdn, &settings.discord)?,
+        avatars: Arc::new(avatars),
     };
     Ok(Ready {
         engine,
-        tasks,
+        env,
+        jobs,
         gateway,
         listeners,
         hand_over,
@@ -457,28 +305,32 @@ async fn build(
     })
 }
 
-/// What a verification works with.
-fn verifier(
+/// Corrects ids from the future in the database, where Discord says what time it is.
+async fn mend(
     database: &Database,
-    xp: &Arc<XpCache>,
-    rest: Rest,
+    watermark: Watermark,
+    time: &DiscordTime,
+    settings: &config::Run,
+) -> Result<Watermark, Stop> {
+    let Some(clocks) = time.clocks() else {
+        return Ok(watermark);
+    };
+    let (hours, zone) = (settings.catch_up_hours, settings.zone);
+    Ok(xp::mend(database, watermark, clocks, hours, zone).await??)
+}
+
+/// The council as an earlier run has left it.
+async fn council(
+    rest: &Rest,
+    database: &Database,
     guild: GuildId,
-    rights: &RightRoles,
-    members: MemberStates,
-) -> VerifyRoles {
-    VerifyRoles {
-        database: database.clone(),
-        xp: Arc::clone(xp),
-        names: LevelNames::new(database.clone(), Arc::clone(xp)),
-        book: RoleBook::new(rest.clone(), guild, Arc::clone(xp), rights.clone()),
-        calls: RoleCalls::new(rest.clone(), guild),
-        rest,
-        guild,
-        rights: rights.clone(),
-        members,
-        council: None,
-        sightings: None,
-    }
+    settings: &config::Run,
+    seen_by: RightRoles,
+) -> Result<Arc<Council>, Stop> {
+    let (rest, name) = (rest.clone(), settings.council.clone());
+    let council = Council::new(rest, database.clone(), guild, name, Some(seen_by));
+    council.load().await?;
+    Ok(Arc::new(council))
 }
 
 /// What is known of members, with what an earlier run has stored.
@@ -496,8 +348,15 @@ async fn member_states(
 }
 
 async fn load(database: &Database) -> Result<XpCache, Stop> {
+    let started = Instant::now();
     let levels = store::level::load(&mut *database.acquire().await?).await?;
-    Ok(XpCache::load(database, levels).await?)
+    let xp = XpCache::load(database, levels).await?;
+    tracing::info!(
+        users = xp.len(),
+        in_ms = started.elapsed().as_millis(),
+        "XP is loaded"
+    );
+    Ok(xp)
 }
 
 /// Brings the schema up to date and fills a fresh database with the levels.
@@ -515,10 +374,20 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let known_guild = KnownGuild::new(rest.clone(), guild);
     let rights = RightRoles::load(settings.rights, known_guild, database.clone()).await?;
     let verifying = async {
-        let xp = Arc::new(load(&database).await?);
         let (nobody_is_told, _) = roles::waiting_members();
-        let states = member_states(&database, &settings.joining, nobody_is_told).await?;
-        let verify = verifier(&database, &xp, rest, guild, &rights, states);
+        let members = member_states(&database, &settings.joining, nobody_is_told).await?;
+        // The council is left to the bot.
+        let council = Council::new(rest.clone(), database.clone(), guild, String::new(), None);
+        let env = Environment {
+            guild,
+            xp: Arc::new(load(&database).await?),
+            database: database.clone(),
+            rest,
+            time: DiscordTime::default(),
+            council: Arc::new(council),
+            members,
+        };
+        let verify = VerifyRoles::new(&env, rights, None);
         let done = roles::by_hand(&verify, settings.dry_run, settings.json).await;
         done.map_err(Stop::Other)
     };
@@ -569,11 +438,7 @@ pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Resu
         stop,
         unparsed: Unparsed::default(),
     };
-    let register = profiles::Register {
-        database: database.clone(),
-        xp,
-        filled: Arc::default(),
-    };
+    let register = profiles::Register::new(database.clone(), xp, Arc::default());
     let rest = client::rest(&settings.discord, &token, revoked.clone())?;
     let gateway = Gateway::new(token, rest);
     let for_ever = CancellationToken::new();
@@ -744,21 +609,20 @@ impl Running {
     async fn connect(&mut self, ready: Ready, cancel: &CancellationToken) -> Result<(), Stop> {
         let Ready {
             engine,
-            tasks,
+            env,
+            jobs,
             gateway,
             listeners,
             hand_over,
             mut stops,
         } = ready;
         self.hand_over = Some(hand_over);
-        let Background {
-            tasks: tracker,
-            end_tasks,
-            registers,
-            ..
-        } = &self.background;
         self.engine = Some(tokio::spawn(engine.run(self.end_engine.clone())));
-        tasks.spawn(tracker, end_tasks, registers);
+        let Background {
+            tasks, end_tasks, ..
+        } = self.background.clone();
+        let runner = Runner::new(tasks, end_tasks, env.time.clone());
+        jobs::spawn_all(&env, jobs, &runner, &self.background.registers);
         let on_event = move |kind: &str, text: &str| listeners.on_event(kind, text);
         let (end_reading, goodbye) = oneshot::channel();
         self.end_reading = Some(end_reading);
@@ -805,17 +669,19 @@ impl Running {
         tasks.close();
         under_way.close();
         let _ = timeout(ANSWER_COMMANDS, under_way.wait()).await;
+        // Some of them may still hand messages to the engine.
+        let have_ended = timeout(LET_GO, tasks.wait()).await.is_ok();
         self.end_engine.cancel();
         let saved = match &mut self.engine {
             Some(engine) => Some(timeout(SAVE_XP, engine).await),
             None => None,
         };
-        tasks.wait().await;
         // After the engine, which leaves them those who earned nothing.
         let are_written_down = registers.finish(WRITE_DOWN).await;
         if let (Some(session), Some(Ok(Ok(Ok(engine)))), Some(hand_over)) =
             (session, &saved, &self.hand_over)
             && are_noted
+            && have_ended
             && are_written_down
         {
             let leaving = hand_over.leave(session, *engine, &self.database);

@@ -28,6 +28,7 @@ mod verify_roles;
 mod xp;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use poise::serenity_prelude as serenity;
 use poise::{FrameworkContext, FrameworkOptions, PrefixFrameworkOptions};
@@ -50,6 +51,11 @@ use rights::{Right, Rights};
 /// Said once to a member who runs more commands than that.
 const TOO_MANY: &str =
     "You can run five commands at once, then one every four seconds. Please wait a little.";
+
+/// Said to a member whose text command came so long after it was typed.
+const TOO_LATE: &str =
+    "I was away when you typed this, and did nothing. Please type it again if you still want it.";
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// How a command fails: with a sentence for the person, or with a cause for the log.
 type Error = anyhow::Error;
@@ -274,7 +280,17 @@ async fn check(ctx: Context<'_>) -> Result<bool, Error> {
             }
         }
     }
+    if came_late(ctx) {
+        return Err(UserError(TOO_LATE.to_owned()).into());
+    }
     rights::check(ctx).await
+}
+
+/// Whether a text command was typed while the bot was away: who typed it has given it up by now,
+/// or typed it again. Discord itself refuses answers to other commands that come late.
+fn came_late(ctx: Context<'_>) -> bool {
+    let age = MessageId::new(ctx.id()).and_then(|id| ctx.data().setting.time.age(id));
+    matches!(ctx, Context::Prefix(_)) && age.is_some_and(|age| age > MAX_AGE)
 }
 
 fn locked(allowance: &Mutex<Allowance>) -> MutexGuard<'_, Allowance> {

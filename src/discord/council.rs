@@ -71,6 +71,8 @@ struct Messages {
     shown: BTreeMap<MessageId, ChannelId>,
     /// Those of them that are gone.
     gone: BTreeSet<MessageId>,
+    /// Whether the database has not been told yet which are gone.
+    is_unsaved: bool,
     /// What was deleted while one is being posted.
     meanwhile: Option<Deleted>,
 }
@@ -303,14 +305,24 @@ impl Council {
         Ok(())
     }
 
+    /// Whether this process alone knows of a deletion.
+    pub fn has_unsaved_deletions(&self) -> bool {
+        self.messages().is_unsaved
+    }
+
     /// Notes in the database what is gone, so that a restart knows it too. Called once for each
     /// message at most; until it succeeds this process knows it alone.
     async fn save_gone(&self) -> anyhow::Result<()> {
+        self.messages().is_unsaved = true;
         // After what is being told, which may be about to save one of them.
         let _turn = self.turn.lock().await;
         let gone: Vec<MessageId> = self.messages().gone.iter().copied().collect();
         let mut session = self.database.acquire().await?;
-        Ok(council_notice::doubt(&mut session, &gone).await?)
+        council_notice::doubt(&mut session, &gone).await?;
+        let mut messages = self.messages();
+        let are_all = messages.gone.iter().all(|message| gone.contains(message));
+        messages.is_unsaved &= !are_all;
+        Ok(())
     }
 
     async fn show(

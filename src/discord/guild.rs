@@ -8,9 +8,13 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
 use super::codes::UNKNOWN_USER;
-use super::payload::{PartialGuild, PartialMember, PartialRole, PartialScreening, PartialUser};
+use super::payload::{
+    ChannelRef, PartialGuild, PartialMember, PartialRole, PartialScreening, PartialUser,
+};
 use super::rest::{Api, CallError, Repeat, Rest, RestError, with_reason};
-use crate::leveling::{self, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId};
+use crate::leveling::{
+    self, ChannelId, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId,
+};
 
 /// How long a person waits for one of these calls.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,6 +65,21 @@ pub async fn shown(rest: &Rest, guild: GuildId) -> Result<PartialGuild, RestErro
         async move { http.fire(Request::new(route, LightMethod::Get)).await }
     });
     asked.await
+}
+
+/// The guild's channels, without threads, in no order.
+pub async fn channels(rest: &Rest, guild: GuildId) -> Result<Vec<ChannelId>, RestError> {
+    let listed = rest.call("listing the channels", Repeat::Safe, PATIENCE, |http| {
+        let route = Route::GuildChannels {
+            guild_id: guild.into(),
+        };
+        async move {
+            http.fire::<Vec<ChannelRef>>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    let listed = listed.await?.into_iter();
+    Ok(listed.filter_map(|one| one.id.try_into().ok()).collect())
 }
 
 /// Who owns the guild, and all its roles, in no order; Discord has `timeout` to say it. An

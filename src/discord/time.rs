@@ -101,6 +101,13 @@ impl DiscordTime {
         self.is_known() && !self.believes(id) && (fresh || not_by_the_machine())
     }
 
+    /// How long ago an id was given; `None` as long as Discord has told no time.
+    pub fn age(&self, id: MessageId) -> Option<Duration> {
+        let age_ms = self.timestamp().millis() - id.sent_at().millis();
+        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or_default());
+        self.is_known().then_some(age)
+    }
+
     /// What time it is by Discord and by the machine; `None` as long as Discord has told nothing.
     pub fn clocks(&self) -> Option<Clocks> {
         self.is_known().then(|| Clocks {
@@ -219,13 +226,16 @@ impl DiscordTime {
 /// Keeps the estimate fresh, and tells the operator when the machine's clock is wrong.
 #[derive(Debug)]
 pub struct TimeKeeper {
-    /// What is kept.
-    pub time: DiscordTime,
-    /// Asks Discord.
-    pub rest: Rest,
+    time: DiscordTime,
+    rest: Rest,
 }
 
 impl TimeKeeper {
+    /// Keeps this time, by asking Discord.
+    pub fn new(time: DiscordTime, rest: Rest) -> Self {
+        Self { time, rest }
+    }
+
     /// Works until it is given up.
     pub async fn run(&self) {
         let mut told_ms = None;

@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::backoff::backoff;
-use crate::discord::council::Council;
+use crate::discord::RestError;
 use crate::discord::history::{Missed, Reader, ReadingMemory, Unread};
-use crate::discord::time::DiscordTime;
-use crate::discord::{Rest, RestError};
-use crate::leveling::{GuildId, HistorySource, MessageId, Timestamp};
-use crate::xp::{Gap, History, Inbox, MissingHistory, XpCache};
+use crate::environment::Environment;
+use crate::leveling::{HistorySource, MessageId, Timestamp};
+use crate::xp::{Gap, History, Inbox, MissingHistory};
 
 const RETRY_LEAST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_secs(30);
@@ -25,34 +24,27 @@ const TIME_PATIENCE: Duration = Duration::from_secs(30);
 /// Nobody is in a hurry to read it.
 const TELL_MOST: Duration = Duration::from_mins(5);
 
-/// What the task works with.
+/// Fills gaps.
 #[derive(Debug)]
 pub struct CatchUp {
-    /// Reads the history.
-    pub rest: Rest,
-    /// Knows whose names are stored.
-    pub xp: Arc<XpCache>,
-    /// Tells what is from the future.
-    pub time: DiscordTime,
-    /// The guild served.
-    pub guild: GuildId,
+    env: Environment,
     /// How far back missed messages are read, in hours.
-    pub hours: u32,
-    /// Where moderators are told of problems.
-    pub council: Arc<Council>,
+    hours: u32,
     /// The way to the engine.
-    pub inbox: Inbox,
+    inbox: Inbox,
+    /// The gap that is open now.
+    gaps: watch::Receiver<Option<Gap>>,
     /// What is remembered from one reading to the next.
-    pub memory: Arc<ReadingMemory>,
+    memory: Arc<ReadingMemory>,
     /// Notified when something was set aside.
-    pub set_aside: Arc<Notify>,
+    set_aside: Arc<Notify>,
     /// What was said, and what has yet to be.
-    pub said: Mutex<Said>,
+    said: Mutex<Said>,
 }
 
 /// What people were told, and what they have yet to be told. It outlives a gap.
 #[derive(Debug, Default)]
-pub struct Said {
+struct Said {
     /// Channels that may not be read and of which it was said, by id.
     hidden: BTreeSet<u64>,
     /// What was set aside and of which it was said, until it is read.
@@ -69,18 +61,38 @@ struct Word {
 }
 
 impl CatchUp {
+    /// Reads up to `hours` back, and notifies `set_aside` of what could not be read.
+    pub fn new(
+        env: &Environment,
+        hours: u32,
+        (inbox, gaps): (Inbox, watch::Receiver<Option<Gap>>),
+        memory: Arc<ReadingMemory>,
+        set_aside: Arc<Notify>,
+    ) -> Self {
+        Self {
+            env: env.clone(),
+            hours,
+            inbox,
+            gaps,
+            memory,
+            set_aside,
+            said: Mutex::default(),
+        }
+    }
+
     /// Fills each gap that the engine finds, until the engine has ended. Beside it the
     /// council is told what it must know, however long that takes: neither XP nor the
     /// next gap waits for it.
-    pub async fn run(&self, gaps: watch::Receiver<Option<Gap>>) {
+    pub async fn run(&self) {
         let news = Notify::new();
         tokio::select! {
-            () = self.fill_each(gaps, &news) => {}
+            () = self.fill_each(&news) => {}
             () = self.tell_council(&news) => {}
         }
     }
 
-    async fn fill_each(&self, mut gaps: watch::Receiver<Option<Gap>>, news: &Notify) {
+    async fn fill_each(&self, news: &Notify) {
+        let mut gaps = self.gaps.clone();
         let mut gap = *gaps.borrow_and_update();
         loop {
             let filling = async {
@@ -101,16 +113,16 @@ impl CatchUp {
         let started = Instant::now();
         for attempt in 0.. {
             // A machine that has slept would take what was written meanwhile for the future.
-            let fresh = self.time.ask(TIME_PATIENCE).await;
+            let fresh = self.env.time.ask(TIME_PATIENCE).await;
             let after = gap
                 .after
                 .map(|after| self.not_from_the_future(after, fresh));
             let reader = Reader::new(
-                &self.rest,
-                &self.xp,
+                &self.env.rest,
+                &self.env.xp,
                 &self.memory,
-                (&self.time, fresh),
-                self.guild,
+                (&self.env.time, fresh),
+                self.env.guild,
                 self.hours,
             );
             match reader.read(after).await {
@@ -157,7 +169,7 @@ impl CatchUp {
 
     /// From where to read: as far back as is allowed, where the frontier is from the future.
     fn not_from_the_future(&self, after: MessageId, fresh: bool) -> MessageId {
-        if !self.time.rules_out(after, fresh) {
+        if !self.env.time.rules_out(after, fresh) {
             return after;
         }
         tracing::error!(
@@ -165,7 +177,7 @@ impl CatchUp {
             "the position up to which messages are counted is in the future; restart the bot to correct it; until \
              then each catch-up reads back as far as WALLE_CATCH_UP_HOURS allows"
         );
-        let now = self.time.timestamp().millis();
+        let now = self.env.time.timestamp().millis();
         let start = Timestamp::from_millis(now - i64::from(self.hours) * 3_600_000);
         start.and_then(MessageId::first_at).unwrap_or(after)
     }
@@ -226,7 +238,7 @@ impl CatchUp {
                 news.notified().await;
                 continue;
             };
-            match self.council.say(&word.key, &word.sentence).await {
+            match self.env.council.say(&word.key, &word.sentence).await {
                 Ok(()) => {
                     if attempt > 0 {
                         tracing::info!("the council has been told");

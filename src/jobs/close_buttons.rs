@@ -4,13 +4,15 @@
 //! presses one that is late is told so by `commands/pressed`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::discord::{Rest, RestError, interaction, reply};
+use crate::discord::{RestError, interaction, reply};
+use crate::environment::Environment;
+use crate::job::Job;
 use crate::leveling::MessageId;
-use crate::store::open_buttons::{AnsweredInteraction, WithButtons};
-use crate::store::{Database, open_buttons};
+use crate::store::open_buttons::{self, AnsweredInteraction, WithButtons};
 
 /// Messages taken at a time.
 const PAGE: u16 = 50;
@@ -19,21 +21,37 @@ const POSTPONED: TimeDelta = TimeDelta::minutes(5);
 /// The same while an interaction's token is about to expire.
 const POSTPONED_WITH_TOKEN: TimeDelta = TimeDelta::seconds(15);
 
-/// What the task works with.
+/// Takes buttons off.
 #[derive(Debug)]
 pub struct CloseButtons {
-    /// Where they are remembered.
-    pub database: Database,
-    /// Edits the messages.
-    pub rest: Rest,
+    env: Environment,
+}
+
+impl Job for CloseButtons {
+    const NAME: &'static str = "close-buttons";
+    const CADENCE: Duration = Duration::from_secs(5);
+
+    async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        // By the machine's clock alone they could go at once: whoever presses one that is late is
+        // told so all the same.
+        if self.env.time.is_known() {
+            self.close(now).await?;
+        }
+        Ok(())
+    }
 }
 
 impl CloseButtons {
-    /// Takes off everything that is due at `now`.
-    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+    /// The job.
+    pub fn new(env: &Environment) -> Self {
+        Self { env: env.clone() }
+    }
+
+    async fn close(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let (mut failed, mut failing_channels) = (None, BTreeSet::new());
         loop {
-            let due = open_buttons::due(&mut *self.database.acquire().await?, now, PAGE).await?;
+            let due =
+                open_buttons::due(&mut *self.env.database.acquire().await?, now, PAGE).await?;
             if due.is_empty() {
                 break;
             }
@@ -49,13 +67,16 @@ impl CloseButtons {
                 };
                 match by_token {
                     ByToken::Done => {
-                        open_buttons::close(&mut *self.database.acquire().await?, message).await?;
+                        open_buttons::close(&mut *self.env.database.acquire().await?, message)
+                            .await?;
                         continue;
                     }
                     ByToken::NotNow(error) => {
                         failed = failed.or(Some(error));
-                        let (mut session, next) =
-                            (self.database.acquire().await?, now + POSTPONED_WITH_TOKEN);
+                        let (mut session, next) = (
+                            self.env.database.acquire().await?,
+                            now + POSTPONED_WITH_TOKEN,
+                        );
                         open_buttons::postpone(&mut session, message, next).await?;
                         continue;
                     }
@@ -66,7 +87,10 @@ impl CloseButtons {
                 let outcome = if failing_channels.contains(&channel) {
                     None
                 } else {
-                    Some(reply::take_buttons_off(&self.rest, channel.into(), message.into()).await)
+                    Some(
+                        reply::take_buttons_off(&self.env.rest, channel.into(), message.into())
+                            .await,
+                    )
                 };
                 match outcome {
                     Some(Ok(())) => {}
@@ -77,19 +101,19 @@ impl CloseButtons {
                     unanswered => {
                         failing_channels.insert(channel);
                         failed = failed.or(unanswered.and_then(Result::err));
-                        let mut session = self.database.acquire().await?;
+                        let mut session = self.env.database.acquire().await?;
                         open_buttons::postpone(&mut session, message, now + POSTPONED).await?;
                         continue;
                     }
                 }
-                open_buttons::close(&mut *self.database.acquire().await?, message).await?;
+                open_buttons::close(&mut *self.env.database.acquire().await?, message).await?;
             }
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     async fn by_token(&self, interaction: &AnsweredInteraction, message: MessageId) -> ByToken {
-        match interaction::take_buttons_off(&self.rest, interaction, message.into()).await {
+        match interaction::take_buttons_off(&self.env.rest, interaction, message.into()).await {
             Ok(()) => ByToken::Done,
             Err(RestError::Refused { .. }) => ByToken::Expired,
             Err(error) => ByToken::NotNow(error),

@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
+use tokio::sync::Notify;
 
 use crate::backoff::backoff;
-use crate::discord::council::{Council, Notice};
+use crate::discord::RestError;
+use crate::discord::council::Notice;
 use crate::discord::history::{IntervalRead, Layout, NotRead, Reader, ReadingMemory};
-use crate::discord::time::DiscordTime;
-use crate::discord::{Rest, RestError};
-use crate::leveling::{GuildId, HistorySource, escape};
-use crate::store::Database;
+use crate::environment::Environment;
+use crate::job::Job;
+use crate::leveling::{HistorySource, escape};
 use crate::store::history_interval::{self, HistoryInterval, UnreadSource};
-use crate::xp::{Inbox, LateHistory, NotCounted, XpCache};
+use crate::xp::{Inbox, LateHistory, NotCounted};
 
 /// Of the council's notices.
 const SCOPE: &str = "history";
@@ -33,32 +34,22 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_secs(4);
 const BACKOFF_MAX: Duration = Duration::from_hours(1);
 
-/// What the task works with.
+/// Tries what was set aside.
 #[derive(Debug)]
 pub struct CountLateHistory {
-    /// Where it stands what is missing.
-    pub database: Database,
-    /// Reads the history.
-    pub rest: Rest,
-    /// Knows whose names are stored.
-    pub xp: Arc<XpCache>,
-    /// Tells ids from the future.
-    pub time: DiscordTime,
-    /// The guild served.
-    pub guild: GuildId,
-    /// What is remembered from one reading to the next.
-    pub memory: Arc<ReadingMemory>,
-    /// Where moderators are told.
-    pub council: Arc<Council>,
+    env: Environment,
     /// The way to the engine.
-    pub inbox: Inbox,
-    /// What is kept from one round to the next.
-    pub state: State,
+    inbox: Inbox,
+    /// What is remembered from one reading to the next.
+    memory: Arc<ReadingMemory>,
+    /// Notified when something was set aside.
+    set_aside: Arc<Notify>,
+    state: State,
 }
 
-/// What the task keeps from one round to the next.
+/// What is kept from one round to the next.
 #[derive(Debug)]
-pub struct State {
+struct State {
     /// Whether everything was tried once, whenever it is due: whoever starts the bot again
     /// may have mended something.
     has_tried_all: AtomicBool,
@@ -89,9 +80,38 @@ impl Default for State {
     }
 }
 
+impl Job for CountLateHistory {
+    const NAME: &'static str = "late-history";
+    const CADENCE: Duration = Duration::from_secs(2);
+
+    fn wakes(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.set_aside))
+    }
+
+    async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        Box::pin(self.count_what_is_due(now)).await
+    }
+}
+
 impl CountLateHistory {
+    /// The job. `set_aside` is notified when there is something to try.
+    pub fn new(
+        env: &Environment,
+        inbox: Inbox,
+        memory: Arc<ReadingMemory>,
+        set_aside: Arc<Notify>,
+    ) -> Self {
+        Self {
+            env: env.clone(),
+            inbox,
+            memory,
+            set_aside,
+            state: State::default(),
+        }
+    }
+
     /// Tries everything that is due at `now`, and tells the council what is missing.
-    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn count_what_is_due(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let missing = self.missing().await?;
         // The council must not hold up what can be counted, and the other way round.
         let (counted, ()) = tokio::join!(self.try_due(&missing, now), self.tell_council(&missing));
@@ -103,7 +123,7 @@ impl CountLateHistory {
     }
 
     async fn missing(&self) -> anyhow::Result<Vec<HistoryInterval>> {
-        Ok(history_interval::all(&mut *self.database.acquire().await?).await?)
+        Ok(history_interval::all(&mut *self.env.database.acquire().await?).await?)
     }
 
     async fn try_due(&self, missing: &[HistoryInterval], now: DateTime<Utc>) -> anyhow::Result<()> {
@@ -128,8 +148,15 @@ impl CountLateHistory {
             return Ok(());
         }
         self.state.has_tried_all.store(true, Ordering::Relaxed);
-        let time = (&self.time, false);
-        let reader = Reader::new(&self.rest, &self.xp, &self.memory, time, self.guild, 0);
+        let time = (&self.env.time, false);
+        let reader = Reader::new(
+            &self.env.rest,
+            &self.env.xp,
+            &self.memory,
+            time,
+            self.env.guild,
+            0,
+        );
         let layout = match reader.layout().await {
             // Nothing is asked any more.
             Err(RestError::Revoked) => return Ok(()),
@@ -255,7 +282,7 @@ impl CountLateHistory {
             _ => Duration::ZERO,
         };
         let pause = backoff(interval.attempts, BACKOFF_MIN, BACKOFF_MAX).max(wait);
-        let mut session = self.database.acquire().await?;
+        let mut session = self.env.database.acquire().await?;
         Ok(history_interval::postpone(&mut session, *source, now + pause).await?)
     }
 
@@ -289,7 +316,7 @@ impl CountLateHistory {
                 losses.untold.first().filter(|_| is_due).cloned()
             };
             let Some((key, text)) = next else { return };
-            match self.council.say(&key, &text).await {
+            match self.env.council.say(&key, &text).await {
                 Ok(()) => {
                     self.losses().untold.remove(0);
                 }
@@ -318,7 +345,7 @@ impl CountLateHistory {
             return;
         }
         *self.told() = Some(texts);
-        if let Err(error) = self.council.tell(SCOPE, &notices).await {
+        if let Err(error) = self.env.council.tell(SCOPE, &notices).await {
             let error = format!("{error:#}");
             tracing::warn!(
                 error,

@@ -12,17 +12,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
+use tokio::sync::Notify;
 
 use crate::backoff::backoff;
 use crate::discord::announce::LateLevelUp;
-use crate::discord::member_states::MemberStates;
 use crate::discord::role_calls::RoleCalls;
-use crate::discord::{Rest, RestError, announce, guild};
-use crate::leveling::{ChannelId, GuildId, MessageId, RolePlan, Timestamp, UserId};
-use crate::roles::{RoleBook, Verifications, note_refusals};
+use crate::discord::{RestError, announce, guild};
+use crate::environment::Environment;
+use crate::job::Job;
+use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
+use crate::roles::{RoleBook, Roles, Verifications, note_refusals};
 use crate::store::outbox::{self, Age, LevelUp, Pending};
-use crate::store::{self, Database, role_work, user_point};
-use crate::xp::XpCache;
+use crate::store::{self, role_work, user_point};
 
 const REASON: &str = "a level was reached";
 /// How often a line waits for its role.
@@ -43,32 +44,25 @@ const MOST_ATTEMPTS: u32 = 20;
 /// Whoever wrote a message that was found later than this may have left unheard since.
 const HEARD_LATE: TimeDelta = TimeDelta::minutes(1);
 
-/// What the task works with.
+/// Delivers the outbox.
 #[derive(Debug)]
 pub struct LevelUps {
-    /// Where the outbox is.
-    pub database: Database,
-    /// Knows who is hidden.
-    pub xp: Arc<XpCache>,
-    /// Posts the lines.
-    pub rest: Rest,
+    env: Environment,
     /// What level roles there are.
-    pub book: RoleBook,
+    book: RoleBook,
     /// Gives them.
-    pub calls: RoleCalls,
-    /// The guild served.
-    pub guild: GuildId,
-    /// Knows who must wait for roles, and who has left.
-    pub members: MemberStates,
+    calls: RoleCalls,
     /// Has levels looked at when a role turns out to be out of reach.
-    pub verifications: Verifications,
+    verifications: Verifications,
+    /// Notified after each commit that brought a level.
+    outbox_filled: Arc<Notify>,
     /// Lines that are posted although their rows could not be removed yet: a database
     /// that is away for longer than Discord remembers a nonce must not repeat them.
-    pub posted: Mutex<BTreeSet<(MessageId, UserId)>>,
+    posted: Mutex<BTreeSet<(MessageId, UserId)>>,
 }
 
 /// What became of the roles of a level-up.
-enum Roles {
+enum RolesGiven {
     /// They are given, as far as they can be; the name of the one that the line speaks of.
     Given(Option<String>),
     /// The user is no member any more.
@@ -95,9 +89,34 @@ enum Outcome {
     Again,
 }
 
+impl Job for LevelUps {
+    const NAME: &'static str = "level-ups";
+    const CADENCE: Duration = Duration::from_secs(5);
+
+    fn wakes(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.outbox_filled))
+    }
+
+    async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        self.deliver_all(now).await
+    }
+}
+
 impl LevelUps {
-    /// Delivers everything that is due at `now`, what has just happened first.
-    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+    /// The job. `outbox_filled` is notified after each commit that brought a level.
+    pub fn new(env: &Environment, roles: &Roles, outbox_filled: Arc<Notify>) -> Self {
+        Self {
+            env: env.clone(),
+            book: roles.book.clone(),
+            calls: roles.calls.clone(),
+            verifications: roles.verifications.clone(),
+            outbox_filled,
+            posted: Mutex::default(),
+        }
+    }
+
+    /// What has just happened comes first.
+    async fn deliver_all(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let late = Timestamp::from_millis((now - LATE).timestamp_millis());
         let late = late.and_then(MessageId::first_at);
         loop {
@@ -121,7 +140,7 @@ impl LevelUps {
     }
 
     async fn due(&self, now: DateTime<Utc>, age: Age, limit: u16) -> store::Result<Vec<Pending>> {
-        outbox::due(&mut *self.database.acquire().await?, now, age, limit).await
+        outbox::due(&mut *self.env.database.acquire().await?, now, age, limit).await
     }
 
     async fn deliver(&self, pending: Pending, now: DateTime<Utc>) -> anyhow::Result<()> {
@@ -134,12 +153,18 @@ impl LevelUps {
         match outcome {
             Outcome::Done => {
                 self.posted().insert((message, user));
-                outbox::remove(&mut *self.database.acquire().await?, message, user).await?;
+                outbox::remove(&mut *self.env.database.acquire().await?, message, user).await?;
                 self.posted().remove(&(message, user));
             }
             Outcome::Again => {
                 let next = now + backoff(pending.attempts, RETRY_LEAST, RETRY_MOST);
-                outbox::postpone(&mut *self.database.acquire().await?, message, user, next).await?;
+                outbox::postpone(
+                    &mut *self.env.database.acquire().await?,
+                    message,
+                    user,
+                    next,
+                )
+                .await?;
             }
         }
         Ok(())
@@ -153,24 +178,24 @@ impl LevelUps {
     ) -> anyhow::Result<BeforeLine> {
         let user = pending.level_up.user;
         let roles = match self.is_gone(pending, now).await {
-            Ok(true) => Roles::Gone,
+            Ok(true) => RolesGiven::Gone,
             Ok(false) => self.give_roles(pending).await?,
-            Err(error) => Roles::Unanswered(error),
+            Err(error) => RolesGiven::Unanswered(error),
         };
         Ok(match roles {
-            Roles::Given(name) => BeforeLine::Tell(name),
-            Roles::Gone => {
+            RolesGiven::Given(name) => BeforeLine::Tell(name),
+            RolesGiven::Gone => {
                 tracing::debug!(%user, "no level-up message for someone who left");
                 BeforeLine::Drop
             }
-            Roles::Unanswered(error) if pending.attempts < ROLE_ATTEMPTS => {
+            RolesGiven::Unanswered(error) if pending.attempts < ROLE_ATTEMPTS => {
                 if pending.attempts == 0 {
                     tracing::warn!(%error, %user, "a level's role could not be given; trying again");
                 }
                 BeforeLine::Wait
             }
             // The line need not wait for longer.
-            Roles::Unanswered(_) => {
+            RolesGiven::Unanswered(_) => {
                 self.give_later(user).await?;
                 BeforeLine::Tell(None)
             }
@@ -213,7 +238,7 @@ impl LevelUps {
     /// Which levels are told in one message, which is written down before it is posted: the
     /// channel, the message's key, and the levels.
     async fn grouped(&self, told: Vec<(Pending, Option<String>)>) -> anyhow::Result<Vec<Group>> {
-        let mut session = self.database.acquire().await?;
+        let mut session = self.env.database.acquire().await?;
         let users: Vec<UserId> = told.iter().map(|(row, _)| row.level_up.user).collect();
         let profiles = user_point::profiles_of(&mut session, &users).await?;
         let mut together: BTreeMap<_, Vec<(Pending, LateLevelUp)>> = BTreeMap::new();
@@ -259,7 +284,7 @@ impl LevelUps {
         levels: &[LateLevelUp],
     ) -> Outcome {
         let (count, attempts) = (rows.len(), attempts(rows));
-        match announce::late_level_ups(&self.rest, channel, key, levels).await {
+        match announce::late_level_ups(&self.env.rest, channel, key, levels).await {
             Ok(()) => Outcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, count, %channel, "the bot is not allowed to post late level-up messages; \
@@ -283,13 +308,13 @@ impl LevelUps {
     /// Whether there is no line to post: there is one, or there must be none.
     fn is_untold(&self, message: MessageId, user: UserId) -> bool {
         self.posted().contains(&(message, user))
-            || self.xp.get(user).is_some_and(|user| user.hidden)
+            || self.env.xp.get(user).is_some_and(|user| user.hidden)
     }
 
     async fn remove_all(&self, rows: &[Pending]) -> anyhow::Result<()> {
         if !rows.is_empty() {
             let keys = keys(rows);
-            outbox::remove_all(&mut *self.database.acquire().await?, &keys).await?;
+            outbox::remove_all(&mut *self.env.database.acquire().await?, &keys).await?;
             let mut posted = self.posted();
             for key in keys {
                 posted.remove(&key);
@@ -301,7 +326,7 @@ impl LevelUps {
     async fn postpone_all(&self, rows: &[Pending], now: DateTime<Utc>) -> anyhow::Result<()> {
         if !rows.is_empty() {
             let next = now + backoff(attempts(rows), RETRY_LEAST, RETRY_MOST);
-            let mut session = self.database.acquire().await?;
+            let mut session = self.env.database.acquire().await?;
             outbox::postpone_all(&mut session, &keys(rows), next).await?;
         }
         Ok(())
@@ -312,12 +337,12 @@ impl LevelUps {
     async fn is_gone(&self, pending: &Pending, now: DateTime<Utc>) -> Result<bool, RestError> {
         let LevelUp { message, user, .. } = pending.level_up;
         let heard_late = message.sent_at().millis() < (now - HEARD_LATE).timestamp_millis();
-        if !heard_late && !self.members.may_be_gone(user) {
+        if !heard_late && !self.env.members.may_be_gone(user) {
             return Ok(false);
         }
-        match guild::member(&self.rest, self.guild, user).await {
+        match guild::member(&self.env.rest, self.env.guild, user).await {
             Ok(Some(_)) => {
-                self.members.is_back(user);
+                self.env.members.is_back(user);
                 Ok(false)
             }
             Ok(None) => Ok(true),
@@ -329,13 +354,13 @@ impl LevelUps {
 
     /// Has the user's roles looked at until they are right.
     async fn give_later(&self, user: UserId) -> anyhow::Result<()> {
-        role_work::ask_for_all(&mut *self.database.acquire().await?, &[user]).await?;
+        role_work::ask_for_all(&mut *self.env.database.acquire().await?, &[user]).await?;
         Ok(())
     }
 
     /// Gives the roles of a level-up, once. A role that Discord refuses is remembered, and does
     /// not hold up the line.
-    async fn give_roles(&self, pending: &Pending) -> anyhow::Result<Roles> {
+    async fn give_roles(&self, pending: &Pending) -> anyhow::Result<RolesGiven> {
         let LevelUp {
             message,
             user,
@@ -348,24 +373,24 @@ impl LevelUps {
             // The line is worth more than a list of roles that cannot be read.
             Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => {
                 self.give_later(user).await?;
-                return Ok(Roles::Given(None));
+                return Ok(RolesGiven::Given(None));
             }
-            Err(error) => return Ok(Roles::Unanswered(error)),
+            Err(error) => return Ok(RolesGiven::Unanswered(error)),
         };
         // They would pass the screening by it; passing it is an event of its own.
-        if self.members.waits(user) {
-            return Ok(Roles::Given(None));
+        if self.env.members.waits(user) {
+            return Ok(RolesGiven::Given(None));
         }
         // By now a moderator may have taken XP away.
-        let standing = self.xp.get(user).map(|user| user.standing);
+        let standing = self.env.xp.get(user).map(|user| user.standing);
         let deserved = level_roles.plan(&[], standing.as_ref()).add;
         let mut gained = level_roles.gained(from, level);
         gained.retain(|role| deserved.contains(role) && !self.book.is_refused(*role));
-        let levels = self.xp.levels();
+        let levels = self.env.xp.levels();
         let newest = gained.last().and_then(|role| levels.carrying(*role));
         let name = newest.and_then(|level| level.role_name.clone());
         if pending.roles_given || gained.is_empty() {
-            return Ok(Roles::Given(name));
+            return Ok(RolesGiven::Given(name));
         }
         let plan = RolePlan {
             add: gained,
@@ -373,21 +398,21 @@ impl LevelUps {
         };
         let applied = match self.calls.apply(user, &plan, REASON).await {
             Ok(applied) => applied,
-            Err(error) => return Ok(Roles::Unanswered(error)),
+            Err(error) => return Ok(RolesGiven::Unanswered(error)),
         };
         if applied.gone {
-            return Ok(Roles::Gone);
+            return Ok(RolesGiven::Gone);
         }
         note_refusals(&applied, &self.book, &self.verifications);
         if applied.refused > 0 {
             self.give_later(user).await?;
         } else {
-            let mut session = self.database.acquire().await?;
+            let mut session = self.env.database.acquire().await?;
             outbox::roles_given(&mut session, message, user).await?;
         }
         let newest = plan.add.last();
         let has_it = newest.is_some_and(|role| applied.given.contains(role));
-        Ok(Roles::Given(name.filter(|_| has_it)))
+        Ok(RolesGiven::Given(name.filter(|_| has_it)))
     }
 
     async fn post(&self, pending: &Pending, role: Option<&str>) -> Outcome {
@@ -401,11 +426,11 @@ impl LevelUps {
         if self.posted().contains(&(message, user)) {
             return Outcome::Done;
         }
-        if self.xp.get(user).is_some_and(|user| user.hidden) {
+        if self.env.xp.get(user).is_some_and(|user| user.hidden) {
             tracing::debug!(%user, %level, "no level-up message for a hidden user");
             return Outcome::Done;
         }
-        match announce::level_up(&self.rest, channel, message, user, level, role).await {
+        match announce::level_up(&self.env.rest, channel, message, user, level, role).await {
             Ok(()) => Outcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, %user, %level, %channel, "the bot is not allowed to post a level-up message; \

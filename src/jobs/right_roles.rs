@@ -3,32 +3,58 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 
 use crate::discord::council::{Council, Notice};
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::right_roles::{FoundRoles, RightRoles};
+use crate::environment::Environment;
+use crate::job::Job;
 use crate::leveling::{RoleEntry, RoleId, RoleProblem, escape};
 
 const SCOPE: &str = "right-roles";
 /// Ids in a notice at most.
 const MAX_IDS: usize = 5;
 
-/// Whoever looks.
+/// Compares the settings with the guild's roles.
 #[derive(Debug)]
 pub struct WatchRightRoles {
-    /// The guild; its changes wake this task.
-    pub guild: KnownGuild,
+    council: Arc<Council>,
+    guild: KnownGuild,
     /// What the settings mean in it.
-    pub roles: RightRoles,
-    /// Who is told.
-    pub council: Arc<Council>,
+    roles: RightRoles,
     /// What the log was told: each problem is said there once.
-    pub logged: Mutex<BTreeSet<String>>,
+    logged: Mutex<BTreeSet<String>>,
+}
+
+impl Job for WatchRightRoles {
+    const NAME: &'static str = "right-roles";
+    const CADENCE: Duration = Duration::from_mins(1);
+
+    fn wakes(&self) -> Option<Arc<Notify>> {
+        Some(self.guild.changes())
+    }
+
+    async fn run_once(&self, _: DateTime<Utc>) -> anyhow::Result<()> {
+        self.look().await
+    }
 }
 
 impl WatchRightRoles {
-    /// Looks once.
-    pub async fn run_once(&self) -> anyhow::Result<()> {
+    /// The job.
+    pub fn new(env: &Environment, guild: KnownGuild, roles: RightRoles) -> Self {
+        Self {
+            council: Arc::clone(&env.council),
+            guild,
+            roles,
+            logged: Mutex::default(),
+        }
+    }
+
+    async fn look(&self) -> anyhow::Result<()> {
         if !self.guild.is_connected() {
             return Ok(());
         }

@@ -15,7 +15,7 @@ pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
         .messages()
         .filter_map(|id| MessageId::try_from(id).ok());
     let messages: Vec<MessageId> = messages.collect();
-    let council = listeners.council.clone();
+    let council = listeners.env.council.clone();
     listeners
         .notes
         .spawn(async move { noted(council.messages_deleted(&messages).await) });
@@ -27,7 +27,7 @@ pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
         return;
     }
     if let Ok(channel) = ChannelId::try_from(event.id) {
-        let council = listeners.council.clone();
+        let council = listeners.env.council.clone();
         listeners
             .notes
             .spawn(async move { noted(council.channel_deleted(channel).await) });
@@ -37,7 +37,7 @@ pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
 /// The guild has these channels, as at the beginning of a session: one that is not among them
 /// was deleted while nobody listened.
 pub(super) fn on_guild(listeners: &Listeners, channels: Vec<ChannelId>) {
-    let council = listeners.council.clone();
+    let council = listeners.env.council.clone();
     listeners
         .notes
         .spawn(async move { noted(council.channels_are(&channels).await) });

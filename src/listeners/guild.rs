@@ -36,7 +36,9 @@ pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
         say_outage(listeners);
     } else {
         // Whoever receives this ends the process; a second one changes nothing.
-        let _ = listeners.stop.try_send(Stop::NotInGuild(listeners.guild));
+        let _ = listeners
+            .stop
+            .try_send(Stop::NotInGuild(listeners.env.guild));
     }
 }
 
@@ -52,9 +54,9 @@ fn came(listeners: &Listeners, guild: &PartialGuild) -> bool {
     }
     listeners.inbox.open_gap();
     // Whatever became of roles meanwhile was not heard of.
-    listeners.book.forget();
-    listeners.verifications.soon();
-    tracing::info!(guild = %listeners.guild, "the guild is there");
+    listeners.roles.book.forget();
+    listeners.roles.verifications.soon();
+    tracing::info!(guild = %listeners.env.guild, "the guild is there");
     true
 }
 
@@ -64,7 +66,7 @@ fn say_ready(listeners: &Listeners, guild: &str) {
         return;
     }
     let prefix = listeners.commands.prefix();
-    if listeners.xp.is_empty() {
+    if listeners.env.xp.is_empty() {
         tracing::info!(
             "wall_e is ready in {guild}: type {prefix}help there to see its commands; members who write there earn XP from \
              now on, {prefix}rank shows how much, and {prefix}set_level_name gives a level a name and a role. The bot makes two private channels if they are missing: one \
@@ -78,7 +80,7 @@ fn say_ready(listeners: &Listeners, guild: &str) {
 
 fn say_outage(listeners: &Listeners) {
     tracing::warn!(
-        guild = %listeners.guild,
+        guild = %listeners.env.guild,
         "Discord reports an outage of the guild; messages missed meanwhile are read when it is back"
     );
 }

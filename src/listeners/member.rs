@@ -12,7 +12,7 @@ use crate::leveling::UserId;
 /// Someone joined. It may also be said of a member who was there already.
 pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
     if let Some(user) = event.user().filter(|_| listeners.serves(event.guild_id)) {
-        listeners.states.is_back(user);
+        listeners.env.members.is_back(user);
     }
     observe(listeners, event, Seen::Joining);
 }
@@ -32,10 +32,10 @@ pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
         && let Ok(user) = UserId::try_from(event.user.id)
     {
         // Of those who never earned anything nothing is said anyway.
-        if listeners.xp.get(user).is_some() {
-            listeners.states.has_left(user);
+        if listeners.env.xp.get(user).is_some() {
+            listeners.env.members.has_left(user);
         } else {
-            listeners.states.waits_no_more(user);
+            listeners.env.members.waits_no_more(user);
         }
     }
 }
@@ -48,6 +48,6 @@ fn observe(listeners: &Listeners, event: MemberEvent, how: Seen) {
         if let Some(seen) = event.seen() {
             listeners.sightings.heard(user, seen);
         }
-        listeners.states.observe(user, screening, how);
+        listeners.env.members.observe(user, screening, how);
     }
 }

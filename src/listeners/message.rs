@@ -11,7 +11,7 @@ use crate::leveling::{Sighting, UserId, may_command};
 pub(super) fn on_message(listeners: &Listeners, message: PartialMessage<'_>, text: &str) {
     let runs_command =
         listeners.commands.begins_one(message.content()) && may_command(&message.facts());
-    if message.guild_id == Some(listeners.guild.into())
+    if message.guild_id == Some(listeners.env.guild.into())
         && let Some(seen) = message.seen(|user, seen| notice(listeners, user, seen))
     {
         listeners.gate.offer(seen);

@@ -23,55 +23,43 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::commands::Commands;
-use crate::discord::council::Council;
+use crate::discord::RestError;
 use crate::discord::known_guild::KnownGuild;
-use crate::discord::member_states::MemberStates;
 use crate::discord::message_gate::MessageGate;
 use crate::discord::payload::{Event, command};
-use crate::discord::time::DiscordTime;
 use crate::discord::unreadable::Unreadable;
-use crate::discord::{Rest, RestError};
+use crate::environment::Environment;
 use crate::error::Stop;
-use crate::leveling::{GuildId, MessageId, UserId};
+use crate::leveling::{MessageId, UserId};
 use crate::profiles::Sightings;
-use crate::roles::{RoleBook, Verifications};
-use crate::xp::{Inbox, XpCache};
+use crate::roles::Roles;
+use crate::xp::Inbox;
 
 /// Everything that a listener may use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Listeners {
-    /// The guild served; events of others are passed over.
-    pub guild: GuildId,
+    /// What everything works with; events of other guilds are passed over.
+    pub env: Environment,
     /// The bot itself.
     pub bot: UserId,
-    /// Whom we know.
-    pub xp: Arc<XpCache>,
     /// The way to the engine.
     pub inbox: Inbox,
     /// The same for messages.
     pub gate: MessageGate,
-    /// Hears ids, which tell the time.
-    pub time: DiscordTime,
-    /// What events show of members; has those looked at whose roles may be wrong.
-    pub states: MemberStates,
     /// Takes what is seen of users.
     pub sightings: Sightings,
-    /// Has roles verified.
-    pub verifications: Verifications,
-    /// Forgets level roles when something about roles changes.
-    pub book: RoleBook,
+    /// Forgets level roles, and has them verified, when something about roles changes.
+    pub roles: Roles,
     /// The guild's roles and its owner, kept current.
     pub known_guild: KnownGuild,
     /// Whoever runs commands.
     pub commands: Arc<Commands>,
-    /// What moderators were told.
-    pub council: Arc<Council>,
-    /// Calls to Discord.
-    pub rest: Rest,
     /// Whether commands of an earlier bot have been looked for.
     pub looked_for_old_commands: Arc<AtomicBool>,
     /// Whether it was said that the bot is ready.
     pub said_ready: Arc<AtomicBool>,
+    /// Whether the session of the bot before is to be resumed, and was not yet.
+    pub takes_up: Arc<AtomicBool>,
     /// What makes going on pointless.
     pub stop: mpsc::Sender<Stop>,
     /// Events that were not understood, by type.
@@ -144,14 +132,14 @@ impl Listeners {
         };
         self.note_odd("INTERACTION_CREATE", read.odd.as_ref());
         if let Some(id) = MessageId::new(read.value.id().get()) {
-            self.time.hear(id);
+            self.env.time.hear(id);
         }
         self.commands.start_interaction(read.value);
     }
 
     /// Whether it is the guild served.
     fn serves(&self, guild: theirs::GuildId) -> bool {
-        guild == theirs::GuildId::from(self.guild)
+        guild == theirs::GuildId::from(self.env.guild)
     }
 
     /// Counts an event that had to be rebuilt.

@@ -19,17 +19,20 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Checks that the guild is there, and has the slash commands registered in it.
 pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
-    let guild = GuildId::from(listeners.guild);
+    let guild = GuildId::from(listeners.env.guild);
     if !ready.guilds.iter().any(|there| there.id == guild) {
         // Whoever receives this ends the process; a second one changes nothing.
-        let _ = listeners.stop.try_send(Stop::NotInGuild(listeners.guild));
+        let _ = listeners
+            .stop
+            .try_send(Stop::NotInGuild(listeners.env.guild));
         return;
     }
+    listeners.takes_up.store(false, Ordering::Relaxed);
     listeners.known_guild.is_in_doubt();
     // What comes after this event waits for the history.
     listeners.inbox.open_gap();
-    listeners.verifications.soon();
-    tracing::info!(guild = %listeners.guild, "connected");
+    listeners.roles.verifications.soon();
+    tracing::info!(guild = %listeners.env.guild, "connected");
     register_commands_of(listeners, ready.application.id);
 }
 
@@ -42,15 +45,16 @@ pub(super) fn register_commands_of(listeners: &Listeners, application: Applicati
 /// What is known of the session that has begun: nothing. Events come all the same, and what came
 /// before them was missed.
 pub(super) fn on_unreadable(listeners: &Listeners) {
+    listeners.takes_up.store(false, Ordering::Relaxed);
     listeners.known_guild.is_in_doubt();
     listeners.inbox.open_gap();
-    listeners.verifications.soon();
+    listeners.roles.verifications.soon();
     tracing::error!("a session has started, but Discord's description of it was not understood");
 }
 
 async fn register_commands(listeners: &Listeners, application: ApplicationId) {
-    let rest = &listeners.rest;
-    let guild = GuildId::from(listeners.guild);
+    let rest = &listeners.env.rest;
+    let guild = GuildId::from(listeners.env.guild);
     let commands: Vec<CreateCommand> =
         poise::builtins::create_application_commands(&commands::all());
     let Ok(body) = serde_json::to_vec(&commands) else {
@@ -92,7 +96,7 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         .into_iter()
         .map(|command| command.name.into_owned())
         .collect();
-    let old = match old_commands::clear(&listeners.rest, application, &ours).await {
+    let old = match old_commands::clear(&listeners.env.rest, application, &ours).await {
         Ok(old) => old,
         Err(error) => {
             tracing::warn!(
@@ -140,7 +144,7 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
             buttons: None,
         });
     }
-    if let Err(error) = listeners.council.tell("old-commands", &notices).await {
+    if let Err(error) = listeners.env.council.tell("old-commands", &notices).await {
         let error = format!("{error:#}");
         tracing::warn!(
             error,

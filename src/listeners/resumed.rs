@@ -10,35 +10,41 @@ use std::time::Duration;
 use serenity::all::{ApplicationId, LightMethod};
 use serenity::http::{Request, Route};
 
-use super::{Listeners, ready, role};
+use super::{Listeners, deleted, ready, role};
 use crate::discord::payload::event::ApplicationRef;
 use crate::discord::{Repeat, RestError, guild};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks for what the beginning of a session tells, before its events are handled. Of channels and
-/// threads nothing is kept that could be missing.
+/// Asks for what the beginning of a session tells, before its events are handled. Nothing is kept
+/// of threads that could be missing.
 pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
-    let guild = guild::shown(&listeners.rest, listeners.guild);
-    let (guild, application) = tokio::try_join!(guild, own_application(listeners))?;
+    let (rest, id) = (&listeners.env.rest, listeners.env.guild);
+    let (guild, channels, application) = tokio::try_join!(
+        guild::shown(rest, id),
+        guild::channels(rest, id),
+        own_application(listeners)
+    )?;
     role::on_guild(listeners, &guild);
+    deleted::on_guild(listeners, channels);
     if !listeners.known_guild.is_kept_by_events() {
         let what = "the guild was not understood".to_owned();
         return Err(RestError::NotUnderstood(what));
     }
     // This version may have other commands than the one before.
     ready::register_commands_of(listeners, application);
-    // What was to be looked at when the bot before ended is not known.
-    listeners.verifications.soon();
+    listeners.takes_up.store(true, Ordering::Relaxed);
     Ok(())
 }
 
 /// Discord has sent all that came meanwhile.
 pub(super) fn on_resumed(listeners: &Listeners) {
-    // The first time it is the session of the bot before.
-    if !listeners.said_ready.swap(true, Ordering::Relaxed) {
+    if listeners.takes_up.swap(false, Ordering::Relaxed) {
+        // What was to be looked at when the bot before ended is not known.
+        listeners.roles.verifications.soon();
+        listeners.said_ready.store(true, Ordering::Relaxed);
         tracing::info!(
-            guild = %listeners.guild,
+            guild = %listeners.env.guild,
             "wall_e is ready: it goes on where the bot before it ended, and has missed nothing"
         );
     }
@@ -47,6 +53,7 @@ pub(super) fn on_resumed(listeners: &Listeners) {
 async fn own_application(listeners: &Listeners) -> Result<ApplicationId, RestError> {
     let what = "asking which application the bot is";
     let asked = listeners
+        .env
         .rest
         .call(what, Repeat::Safe, PATIENCE, |http| async move {
             let request = Request::new(Route::Oauth2ApplicationCurrent, LightMethod::Get);

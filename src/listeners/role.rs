@@ -24,7 +24,7 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
 /// The guild has another name, another owner, or something else: two-factor authentication may
 /// be demanded no more, and there may be another onboarding.
 pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
-    if guild.id.get() != listeners.guild.get() {
+    if guild.id.get() != listeners.env.guild.get() {
         return;
     }
     match guild.owner_id.map(TryInto::try_into) {
@@ -32,16 +32,16 @@ pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
         _ => on_unreadable(listeners, Some(guild.id.get())),
     }
     if see_onboarding(listeners, guild) {
-        listeners.verifications.soon();
+        listeners.roles.verifications.soon();
     }
-    if listeners.book.has_refusals() {
+    if listeners.roles.book.has_refusals() {
         look_again(listeners);
     }
 }
 
 /// There is a new role.
 pub(super) fn on_create(listeners: &Listeners, event: &RoleEvent) {
-    listeners.book.forget();
+    listeners.roles.book.forget();
     note(listeners, event);
 }
 
@@ -51,13 +51,13 @@ pub(super) fn on_update(listeners: &Listeners, event: &RoleEvent) {
     note(listeners, event);
     match event.role.read() {
         Some(role) => changed(listeners, role.id.into()),
-        None => listeners.book.forget(),
+        None => listeners.roles.book.forget(),
     }
 }
 
 /// A role is gone. If a level carries it, moderators are asked what is to become of that.
 pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
-    let is_served = event.guild_id == listeners.guild.get();
+    let is_served = event.guild_id == listeners.env.guild.get();
     if let (true, Ok(role)) = (is_served, event.role_id.try_into()) {
         listeners.known_guild.role_is_gone(role);
     }
@@ -67,9 +67,9 @@ pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
 /// Something of a guild's roles, or of the guild itself, has changed in a way that cannot be
 /// read. It is all asked for again, unless it is certainly another guild.
 pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
-    if guild.is_none_or(|guild| guild == listeners.guild.get()) {
+    if guild.is_none_or(|guild| guild == listeners.env.guild.get()) {
         listeners.known_guild.is_in_doubt();
-        listeners.book.forget();
+        listeners.roles.book.forget();
         look_again(listeners);
     }
 }
@@ -77,8 +77,8 @@ pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
 /// What the bot can give and take may have changed: it is looked at again, and moderators are
 /// told if something is lost. Events come in bursts, and are looked at together.
 pub(super) fn look_again(listeners: &Listeners) {
-    listeners.book.reach_may_have_changed();
-    listeners.verifications.levels_soon();
+    listeners.roles.book.reach_may_have_changed();
+    listeners.roles.verifications.levels_soon();
 }
 
 /// Notes whether the guild has an onboarding; returns whether that is news that matters.
@@ -87,22 +87,25 @@ fn see_onboarding(listeners: &Listeners, guild: &PartialGuild) -> bool {
         return false;
     };
     let has_onboarding = features.iter().any(|feature| feature == ONBOARDING);
-    let now = listeners.time.timestamp();
-    listeners.states.guild_has_onboarding(has_onboarding, now)
+    let now = listeners.env.time.timestamp();
+    listeners
+        .env
+        .members
+        .guild_has_onboarding(has_onboarding, now)
 }
 
 fn changed(listeners: &Listeners, role: theirs::RoleId) {
-    listeners.book.forget();
+    listeners.roles.book.forget();
     if role
         .try_into()
-        .is_ok_and(|role| listeners.book.is_about_reach(role))
+        .is_ok_and(|role| listeners.roles.book.is_about_reach(role))
     {
         look_again(listeners);
     }
 }
 
 fn note(listeners: &Listeners, event: &RoleEvent) {
-    if event.guild_id != listeners.guild.get() {
+    if event.guild_id != listeners.env.guild.get() {
         return;
     }
     match event.role.read() {

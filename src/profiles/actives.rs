@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::breaker::Admits;
 use super::clock::Clock;
 use super::copies::Copies;
+use crate::environment::Environment;
+use crate::job::Job;
 use crate::leveling::{CopyPlan, Picture, UserId, copy_plan};
 use crate::store::updated_user::{self, Seen, Ticket, Unfinished, Wanted};
 use crate::store::user_point::profiles::{self, NewProfile, Shown};
@@ -27,13 +30,35 @@ const TOGETHER: u16 = 4;
 /// How soon others are looked for while pictures are copied.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the task works with.
+/// Works off the queue of changed profiles.
 #[derive(Debug)]
 pub struct Actives {
-    /// Where the queue is.
-    pub database: Database,
+    database: Database,
     /// Makes the pictures' copies.
-    pub copies: Arc<Copies>,
+    copies: Arc<Copies>,
+    /// Notified when the queue has been filled.
+    filled: Arc<Notify>,
+}
+
+impl Job for Actives {
+    const NAME: &'static str = "actives";
+    const CADENCE: Duration = Duration::from_secs(2);
+
+    fn wakes(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.filled))
+    }
+
+    /// Stores all names that wait at `now`, and copies all pictures that are due then; and
+    /// those that come while it is at it.
+    async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let mut under_way = UnderWay::default();
+        let mut worked = self.work(&mut under_way, Clock::set(now)).await;
+        // Others are not to be cut off by one's trouble.
+        while let Some(copied) = under_way.ended().await {
+            worked = worked.and(copied);
+        }
+        worked
+    }
 }
 
 /// Copies that are being made, each in a task of its own: it goes on while something else is
@@ -66,16 +91,13 @@ impl UnderWay {
 }
 
 impl Actives {
-    /// Stores all names that wait at `now`, and copies all pictures that are due then; and
-    /// those that come while it is at it.
-    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let mut under_way = UnderWay::default();
-        let mut worked = self.work(&mut under_way, Clock::set(now)).await;
-        // Others are not to be cut off by one's trouble.
-        while let Some(copied) = under_way.ended().await {
-            worked = worked.and(copied);
+    /// The job. `filled` is notified when the queue has been filled.
+    pub fn new(env: &Environment, copies: Copies, filled: Arc<Notify>) -> Self {
+        Self {
+            database: env.database.clone(),
+            copies: Arc::new(copies),
+            filled,
         }
-        worked
     }
 
     async fn work(&self, under_way: &mut UnderWay, clock: Clock) -> anyhow::Result<()> {

@@ -15,18 +15,17 @@ use super::failure::{About, of_fetch, of_post};
 use super::look_up::{Found, look_up};
 use super::tell::tell;
 use crate::backoff::backoff;
+use crate::discord::RestError;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
 use crate::discord::cdn::{Cdn, NoImage};
-use crate::discord::council::{Council, Notice};
-use crate::discord::member_states::MemberStates;
-use crate::discord::{Rest, RestError};
+use crate::discord::council::Notice;
+use crate::environment::Environment;
 use crate::leveling::{
-    AvatarHash, CopyPlan, Field, GuildId, MessageId, Picture, Sighting, UserId, copy_plan,
+    AvatarHash, CopyPlan, Field, MessageId, Picture, Sighting, UserId, copy_plan,
 };
+use crate::store;
 use crate::store::updated_user::{self, Ticket, Wanted};
 use crate::store::user_point::profiles::{self, NewCopy, NewProfile};
-use crate::store::{self, Database};
-use crate::xp::XpCache;
 
 /// A picture that has failed so often waits for a person.
 pub const MOST_ATTEMPTS: u32 = 15;
@@ -42,32 +41,21 @@ const REST_LEAST: Duration = Duration::from_secs(5);
 /// By which the council's notices about avatars are known.
 const SCOPE: &str = "avatars";
 
-/// What copies are made with.
+/// Makes copies.
 #[derive(Debug)]
 pub struct Copies {
-    /// Where everything is remembered.
-    pub database: Database,
-    /// Told whom to look at anew.
-    pub xp: Arc<XpCache>,
-    /// Asked what is true when the CDN has not what was seen.
-    pub rest: Rest,
-    /// The guild served.
-    pub guild: GuildId,
-    /// Shown the members who are looked up.
-    pub members: MemberStates,
+    env: Environment,
     /// Where images come from.
-    pub cdn: Cdn,
+    cdn: Cdn,
     /// Where they go.
-    pub channel: Arc<AvatarChannel>,
-    /// Told when the CDN or the channel cannot be used.
-    pub council: Arc<Council>,
+    channel: Arc<AvatarChannel>,
     /// How it stands with the CDN and the channel.
-    pub state: CopyState,
+    state: CopyState,
 }
 
 /// How it stands with what all copies need. `Default` knows nothing yet.
 #[derive(Debug, Default)]
-pub struct CopyState {
+struct CopyState {
     breakers: Mutex<Breakers>,
     /// Held while the council is told: what it is told last must be what is true last.
     telling: tokio::sync::Mutex<()>,
@@ -89,6 +77,16 @@ enum Part {
 }
 
 impl Copies {
+    /// Fetches from `cdn` and posts in `channel`.
+    pub fn new(env: &Environment, cdn: Cdn, channel: Arc<AvatarChannel>) -> Self {
+        Self {
+            env: env.clone(),
+            cdn,
+            channel,
+            state: CopyState::default(),
+        }
+    }
+
     /// How many copies may be made at `now`.
     pub(super) fn admits(&self, now: DateTime<Utc>) -> Admits {
         let breakers = self.breakers();
@@ -98,7 +96,7 @@ impl Copies {
     /// Has the cache compare with what is stored now.
     pub(super) fn stored(&self, stored: &[NewProfile]) {
         for NewProfile { user, profile, .. } in stored {
-            self.xp.profile_is_stored(*user, profile.fingerprint());
+            self.env.xp.profile_is_stored(*user, profile.fingerprint());
         }
     }
 
@@ -110,7 +108,7 @@ impl Copies {
         but: &[UserId],
         limit: u16,
     ) -> store::Result<Vec<Wanted>> {
-        let mut session = self.database.acquire().await?;
+        let mut session = self.env.database.acquire().await?;
         let due = updated_user::pictures(&mut session, now, MOST_ATTEMPTS, but, limit).await?;
         if !due.is_empty() {
             let taken: Vec<Ticket> = due.iter().map(|wanted| wanted.ticket).collect();
@@ -130,7 +128,7 @@ impl Copies {
         } = wanted;
         match copy_plan(profile, copied.as_deref(), copy.is_some()) {
             CopyPlan::Keep => {
-                let mut session = self.database.acquire().await?;
+                let mut session = self.env.database.acquire().await?;
                 updated_user::finish(&mut session, &[*ticket]).await?;
                 Ok(())
             }
@@ -145,7 +143,7 @@ impl Copies {
 
     async fn make(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
-        let image = match self.cdn.fetch(&picture.path(user, self.guild)).await {
+        let image = match self.cdn.fetch(&picture.path(user, self.env.guild)).await {
             Ok(image) => image,
             Err(error) => return self.not_fetched(wanted, picture, &error, clock).await,
         };
@@ -238,13 +236,13 @@ impl Copies {
     /// known.
     async fn put_off(&self, wanted: &Wanted, why: &str, clock: Clock) -> store::Result<()> {
         let next = clock.now() + backoff(0, PUT_OFF, PUT_OFF);
-        let mut session = self.database.acquire().await?;
+        let mut session = self.env.database.acquire().await?;
         updated_user::postpone(&mut session, wanted.ticket, next, why).await
     }
 
     /// In one transaction: what the copy is, and that nothing is left to do.
     async fn remember(&self, wanted: &Wanted, copy: Option<&NewCopy>) -> store::Result<()> {
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.env.database.begin().await?;
         profiles::set_copy(&mut transaction, wanted.ticket.user, copy).await?;
         updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
         store::commit(transaction).await
@@ -262,8 +260,8 @@ impl Copies {
     /// The CDN has not what was seen: has it changed since, or is the account gone?
     async fn ask(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
-        let known = self.xp.seen(user);
-        let found = match look_up(&self.rest, self.guild, &self.members, user).await {
+        let known = self.env.xp.seen(user);
+        let found = match look_up(&self.env, user).await {
             Ok(found) => found,
             // That says nothing of the image.
             Err(error @ RestError::Refused { .. }) => {
@@ -271,22 +269,22 @@ impl Copies {
             }
             Err(error) => return Err(error.into()),
         };
-        if self.xp.seen(user) != known {
+        if self.env.xp.seen(user) != known {
             // Heard of meanwhile: what was asked for may be older.
             return Ok(());
         }
         match with_no_guild_avatar(found, picture) {
             Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
-                let mut transaction = self.database.begin().await?;
+                let mut transaction = self.env.database.begin().await?;
                 // Whoever saves something newer has done so by now, or waits for this.
                 profiles::hold(&mut transaction, &[user]).await?;
                 updated_user::mark(&mut transaction, &[(user, seen.clone())]).await?;
-                if self.xp.seen(user) != known {
+                if self.env.xp.seen(user) != known {
                     return Ok(store::roll_back(transaction).await?);
                 }
                 store::commit(transaction).await?;
                 // Else a change back to what was seen before would be no news.
-                self.xp.note_looked_up(user, known, &seen);
+                self.env.xp.note_looked_up(user, known, &seen);
                 Ok(())
             }
             Found::There(_) => {
@@ -294,11 +292,11 @@ impl Copies {
                     .await
             }
             Found::Gone => {
-                let mut transaction = self.database.begin().await?;
+                let mut transaction = self.env.database.begin().await?;
                 profiles::mark_gone(&mut transaction, user, clock.now()).await?;
                 updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
                 store::commit(transaction).await?;
-                self.xp.forget_profile(user);
+                self.env.xp.forget_profile(user);
                 tracing::info!(%user, "an account is no more; its last name and avatar are kept");
                 Ok(())
             }
@@ -308,7 +306,7 @@ impl Copies {
     async fn failed(&self, wanted: &Wanted, why: &str, clock: Clock) -> anyhow::Result<()> {
         let Ticket { user, version } = wanted.ticket;
         let next = clock.now() + backoff(wanted.attempts, RETRY_LEAST, RETRY_MOST);
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.env.database.begin().await?;
         let counted = profiles::count_attempt(&mut transaction, user, version).await?;
         updated_user::postpone(&mut transaction, wanted.ticket, next, why).await?;
         store::commit(transaction).await?;
@@ -363,7 +361,7 @@ impl Copies {
     async fn tell(&self) -> bool {
         let _telling = self.state.telling.lock().await;
         let notices = self.breakers().notices();
-        tell(&self.council, SCOPE, &notices).await
+        tell(&self.env.council, SCOPE, &notices).await
     }
 
     fn breakers(&self) -> MutexGuard<'_, Breakers> {

@@ -5,15 +5,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::tell::tell;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError, Kept};
-use crate::discord::council::{Council, Notice};
+use crate::discord::council::Notice;
+use crate::environment::Environment;
+use crate::job::Job;
 use crate::leveling::{MessageId, UserId};
 use crate::store::user_point::profiles::{self, Link};
-use crate::store::{self, Database, updated_user};
+use crate::store::{self, updated_user};
 
 /// How long before it expires a link is renewed, where it lives long enough.
 const BEFORE: TimeDelta = TimeDelta::hours(6);
@@ -31,22 +34,18 @@ const YOUNG: TimeDelta = TimeDelta::minutes(15);
 /// By which the council's notices about it are known.
 const SCOPE: &str = "avatar-links";
 
-/// What the task works with.
+/// Renews links.
 #[derive(Debug)]
 pub struct Links {
-    /// Where links are kept.
-    pub database: Database,
+    env: Environment,
     /// What is read.
-    pub channel: Arc<AvatarChannel>,
-    /// Told when it cannot be read.
-    pub council: Arc<Council>,
-    /// What is known of readings.
-    pub state: Mutex<Readings>,
+    channel: Arc<AvatarChannel>,
+    state: Mutex<Readings>,
 }
 
 /// What is known of the readings of this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Readings {
+struct Readings {
     /// When the last one began.
     last: Option<DateTime<Utc>>,
     /// How long a fresh link lived then.
@@ -70,15 +69,33 @@ struct Found {
     missing: BTreeSet<MessageId>,
 }
 
+impl Job for Links {
+    const NAME: &'static str = "links";
+    const CADENCE: Duration = Duration::from_mins(1);
+
+    async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        self.read_if_due(now).await
+    }
+}
+
 impl Links {
+    /// The job.
+    pub fn new(env: &Environment, channel: Arc<AvatarChannel>) -> Self {
+        Self {
+            env: env.clone(),
+            channel,
+            state: Mutex::default(),
+        }
+    }
+
     /// Reads the channel if a link is about to expire at `now`, or if it has not been read for
     /// a day.
-    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn read_if_due(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let readings = self.readings();
         if readings.rest(now) {
             return Ok(());
         }
-        let mut session = self.database.acquire().await?;
+        let mut session = self.env.database.acquire().await?;
         let first = profiles::first_expiry(&mut session).await?;
         // A channel is made when there is something to put into it.
         if !readings.is_due(first, now) || !profiles::any_copy(&mut session).await? {
@@ -89,7 +106,7 @@ impl Links {
             Ok(()) => {
                 // The first time, what an earlier bot has told may be out of date.
                 if readings.last.is_none() || readings.troubled {
-                    tell(&self.council, SCOPE, &[]).await;
+                    tell(&self.env.council, SCOPE, &[]).await;
                 }
                 return Ok(());
             }
@@ -108,7 +125,7 @@ impl Links {
                 );
                 let key = "avatar-channel-unread".to_owned();
                 let buttons = None;
-                tell(&self.council, SCOPE, &[Notice { key, text, buttons }]).await;
+                tell(&self.env.council, SCOPE, &[Notice { key, text, buttons }]).await;
                 anyhow::anyhow!("the avatar channel cannot be read: {error}")
             }
         })
@@ -166,7 +183,7 @@ impl Links {
         found: &mut Found,
     ) -> store::Result<()> {
         let ids: Vec<MessageId> = page.iter().map(|kept| kept.message).collect();
-        let mut session = self.database.acquire().await?;
+        let mut session = self.env.database.acquire().await?;
         let copies = profiles::copies_among(&mut session, &ids).await?;
         let copies: BTreeSet<MessageId> = copies.into_iter().collect();
         let is_copy = |kept: &&Kept| copies.contains(&kept.message);
@@ -217,15 +234,15 @@ impl Links {
         if orphans.len() <= FEW {
             return Ok(orphans.iter().map(|(message, _)| *message).collect());
         }
-        profiles::out_of_date(&mut *self.database.acquire().await?, orphans).await
+        profiles::out_of_date(&mut *self.env.database.acquire().await?, orphans).await
     }
 
     async fn relied_upon(&self) -> store::Result<BTreeSet<MessageId>> {
-        profiles::relied_upon(&mut *self.database.acquire().await?).await
+        profiles::relied_upon(&mut *self.env.database.acquire().await?).await
     }
 
     async fn want_new_copies(&self, missing: &BTreeSet<MessageId>) -> store::Result<Vec<UserId>> {
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.env.database.begin().await?;
         let users = profiles::distrust(&mut transaction, missing).await?;
         updated_user::want_pictures_of(&mut transaction, &users).await?;
         store::commit(transaction).await?;

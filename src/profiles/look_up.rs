@@ -1,8 +1,9 @@
 //! Looks one user up: as a member, else as an account, else not at all.
 
-use crate::discord::member_states::{MemberStates, Seen};
-use crate::discord::{Rest, RestError, guild};
-use crate::leveling::{GuildId, Sighting, UserId};
+use crate::discord::member_states::Seen;
+use crate::discord::{RestError, guild};
+use crate::environment::Environment;
+use crate::leveling::{Sighting, UserId};
 
 /// What Discord says of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,20 +14,15 @@ pub(super) enum Found {
     Gone,
 }
 
-/// One call for a member, of whom `states` learns too; two for anybody else. Who is in the guild
+/// One call for a member, of whose state is taken note; two for anybody else. Who is in the guild
 /// is there, whatever they are called.
-pub(super) async fn look_up(
-    rest: &Rest,
-    guild: GuildId,
-    states: &MemberStates,
-    user: UserId,
-) -> Result<Found, RestError> {
-    if let Some(member) = guild::member(rest, guild, user).await? {
-        states.observe(user, member.screening, Seen::There);
+pub(super) async fn look_up(env: &Environment, user: UserId) -> Result<Found, RestError> {
+    if let Some(member) = guild::member(&env.rest, env.guild, user).await? {
+        env.members.observe(user, member.screening, Seen::There);
         let nameless = RestError::NotUnderstood("a member has no name".to_owned());
         return member.seen.map(Found::There).ok_or(nameless);
     }
-    Ok(match guild::account(rest, user).await? {
+    Ok(match guild::account(&env.rest, user).await? {
         Some(seen) if !seen.looks_deleted() => Found::There(seen),
         _ => Found::Gone,
     })

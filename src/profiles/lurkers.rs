@@ -5,21 +5,23 @@
 //! it those are asked for of whom an event left open what they still have.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
 use super::look_up::{Found, look_up};
 use super::unclear::Unclear;
-use crate::discord::member_states::MemberStates;
-use crate::discord::{Rest, RestError};
+use crate::discord::RestError;
+use crate::environment::Environment;
+use crate::job::Job;
+use crate::leveling::UserId;
 use crate::leveling::buckets::{BucketNumber, LASTS, assign, next_look};
-use crate::leveling::{GuildId, UserId};
 use crate::store::profile_bucket::{self, Round};
 use crate::store::user_point::profiles;
-use crate::store::{self, Database, updated_user};
-use crate::xp::{Origin, XpCache};
+use crate::store::{self, updated_user};
+use crate::xp::Origin;
 
 /// Users put into buckets at a time.
 const AT_ONCE: u16 = 1_000;
@@ -28,26 +30,17 @@ const LOOK: TimeDelta = TimeDelta::minutes(1);
 /// How soon a user is tried again of whom Discord told nothing.
 const RETRY: TimeDelta = TimeDelta::seconds(30);
 
-/// What the task works with.
+/// Looks everyone up in turn.
 #[derive(Debug)]
 pub struct Lurkers {
-    /// Where buckets are.
-    pub database: Database,
-    /// Knows what was seen last.
-    pub xp: Arc<XpCache>,
-    /// Asked for users.
-    pub rest: Rest,
-    /// The guild served.
-    pub guild: GuildId,
+    env: Environment,
     /// Of whom an event left open what they still have.
-    pub unclear: Unclear,
-    /// Shown the members who are looked up.
-    pub members: MemberStates,
+    unclear: Unclear,
     /// Nothing is due before that, and after so much more the clock was set back.
-    pub idle_until: Mutex<Option<DateTime<Utc>>>,
+    idle_until: Mutex<Option<DateTime<Utc>>>,
     /// How many users each bucket has. Counted once, since it takes reading all users, and again
     /// where many have no bucket, as after an import.
-    pub filled: Mutex<Option<Filled>>,
+    filled: Mutex<Option<Filled>>,
 }
 
 /// How many users each bucket has; empty ones are left out.
@@ -64,10 +57,13 @@ enum Next {
     Wait(DateTime<Utc>),
 }
 
-impl Lurkers {
+impl Job for Lurkers {
+    const NAME: &'static str = "lurkers";
+    const CADENCE: Duration = Duration::from_secs(1);
+
     /// Puts whoever has no bucket into one, and looks up who is due at `now`: one user at
     /// most, and one of whom something is unclear.
-    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         if let Some(user) = self.unclear.next(Instant::now()) {
             self.clear_up(user).await?;
         }
@@ -78,7 +74,7 @@ impl Lurkers {
         let mut filled = None;
         while self.spread(&mut filled).await? {}
         loop {
-            let mut session = self.database.acquire().await?;
+            let mut session = self.env.database.acquire().await?;
             let round = profile_bucket::load(&mut session).await?;
             let began = began(&round, now);
             let next = profiles::next_of(&mut session, round.bucket, round.last_user).await?;
@@ -116,11 +112,23 @@ impl Lurkers {
             }
         }
     }
+}
+
+impl Lurkers {
+    /// The job.
+    pub fn new(env: &Environment, unclear: Unclear) -> Self {
+        Self {
+            env: env.clone(),
+            unclear,
+            idle_until: Mutex::default(),
+            filled: Mutex::default(),
+        }
+    }
 
     /// Spreads a page of users who have no bucket; whether there were any. `filled` is counted
     /// for the first page and kept for the others.
     async fn spread(&self, filled: &mut Option<Filled>) -> store::Result<bool> {
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.env.database.begin().await?;
         let users = profiles::without_bucket(&mut transaction, AT_ONCE).await?;
         if users.is_empty() {
             return Ok(false);
@@ -146,8 +154,8 @@ impl Lurkers {
 
     /// Looks a user up, and remembers in the same transaction what was found and that it was.
     async fn look(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let known = self.xp.seen(user);
-        let found = match look_up(&self.rest, self.guild, &self.members, user).await {
+        let known = self.env.xp.seen(user);
+        let found = match look_up(&self.env, user).await {
             Ok(found) => Some(found),
             // Not now, and not by trying again either.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
@@ -160,13 +168,13 @@ impl Lurkers {
             }
         };
         // Heard of meanwhile: what was asked for may be older.
-        let found = found.filter(|_| self.xp.seen(user) == known);
+        let found = found.filter(|_| self.env.xp.seen(user) == known);
         let seen = match &found {
             Some(Found::There(seen)) => seen.news(known).is_some().then_some(seen),
             _ => None,
         };
         let gone = found == Some(Found::Gone);
-        let mut transaction = self.database.begin().await?;
+        let mut transaction = self.env.database.begin().await?;
         if seen.is_some() || gone {
             // Whoever saves something newer has done so by now, or waits for this.
             profiles::hold(&mut transaction, &[user]).await?;
@@ -178,16 +186,16 @@ impl Lurkers {
             profiles::mark_gone(&mut transaction, user, now).await?;
         }
         profile_bucket::save(&mut transaction, done).await?;
-        if (seen.is_some() || gone) && self.xp.seen(user) != known {
+        if (seen.is_some() || gone) && self.env.xp.seen(user) != known {
             // Heard of just now, and perhaps waiting for the row: it is looked up again.
             return Ok(store::roll_back(transaction).await?);
         }
         store::commit(transaction).await?;
         if let Some(seen) = seen {
-            self.xp.note_looked_up(user, known, seen);
+            self.env.xp.note_looked_up(user, known, seen);
         }
         if gone {
-            self.xp.forget_profile(user);
+            self.env.xp.forget_profile(user);
             tracing::info!(%user, "an account is no more; its last name and avatar are kept");
         }
         Ok(())
@@ -195,8 +203,8 @@ impl Lurkers {
 
     /// Asks what a user still has of whom an event left that open.
     async fn clear_up(&self, user: UserId) -> Result<(), RestError> {
-        let known = self.xp.seen(user);
-        let found = match look_up(&self.rest, self.guild, &self.members, user).await {
+        let known = self.env.xp.seen(user);
+        let found = match look_up(&self.env, user).await {
             Ok(found) => found,
             // Asking again would not help; the next list of members shows them.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
@@ -209,14 +217,14 @@ impl Lurkers {
                 return Err(error);
             }
         };
-        if self.xp.seen(user) != known {
+        if self.env.xp.seen(user) != known {
             // Heard of meanwhile: the answer may be older.
             self.unclear.ask(user, Instant::now());
             return Ok(());
         }
         match found {
             Found::There(seen) if seen.news(known).is_some() => {
-                self.xp.observe(user, seen, Origin::Answer(known));
+                self.env.xp.observe(user, seen, Origin::Answer(known));
             }
             // The round finds out who is gone.
             Found::There(_) | Found::Gone => self.unclear.rest(user, Instant::now()),

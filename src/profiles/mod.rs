@@ -18,7 +18,7 @@ mod tell;
 mod unclear;
 
 pub use actives::Actives;
-pub use copies::{Copies, CopyState, MOST_ATTEMPTS};
+pub use copies::{Copies, MOST_ATTEMPTS};
 pub use links::Links;
 pub use lurkers::Lurkers;
 pub use sightings::{Register, Sightings};

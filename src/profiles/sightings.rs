@@ -107,15 +107,23 @@ impl Sightings {
 /// Writes down what is news and not saved with anybody's XP.
 #[derive(Debug)]
 pub struct Register {
-    /// Where it is written.
-    pub database: Database,
+    database: Database,
     /// Knows what is not saved yet.
-    pub xp: Arc<XpCache>,
+    xp: Arc<XpCache>,
     /// Notified when there is something to store.
-    pub filled: Arc<Notify>,
+    filled: Arc<Notify>,
 }
 
 impl Register {
+    /// Notifies `filled` when there is something to store.
+    pub fn new(database: Database, xp: Arc<XpCache>, filled: Arc<Notify>) -> Self {
+        Self {
+            database,
+            xp,
+            filled,
+        }
+    }
+
     /// Works until `close` or until nobody observes anything any more, then writes down what was
     /// told before and ends. A database that is away is waited for.
     pub async fn run(

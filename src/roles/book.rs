@@ -8,16 +8,14 @@ use tokio::time::Instant;
 
 use super::refusals::Refusals;
 use crate::discord::right_roles::RightRoles;
-use crate::discord::{Rest, RestError, guild};
-use crate::leveling::{GuildId, GuildRole, Height, LevelRoles, RoleId, reach};
-use crate::xp::XpCache;
+use crate::discord::{RestError, guild};
+use crate::environment::Environment;
+use crate::leveling::{GuildRole, Height, LevelRoles, RoleId, reach};
 
 /// The level roles. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RoleBook {
-    rest: Rest,
-    guild: GuildId,
-    xp: Arc<XpCache>,
+    env: Environment,
     rights: RightRoles,
     known: Arc<Mutex<Known>>,
 }
@@ -39,11 +37,9 @@ struct Known {
 impl RoleBook {
     /// A book with nothing in it. `rights` are the roles that give rights, which nobody gets
     /// by talking.
-    pub fn new(rest: Rest, guild: GuildId, xp: Arc<XpCache>, rights: RightRoles) -> Self {
+    pub fn new(env: &Environment, rights: RightRoles) -> Self {
         Self {
-            rest,
-            guild,
-            xp,
+            env: env.clone(),
             rights,
             known: Arc::default(),
         }
@@ -51,7 +47,12 @@ impl RoleBook {
 
     /// The level roles among these.
     pub(super) fn level_roles_of(&self, roles: &[GuildRole], reach: Height) -> LevelRoles {
-        LevelRoles::new(&self.xp.levels(), roles, reach, &self.rights.protected())
+        LevelRoles::new(
+            &self.env.xp.levels(),
+            roles,
+            reach,
+            &self.rights.protected(),
+        )
     }
 
     /// The level roles; read from Discord where they are not known.
@@ -74,10 +75,10 @@ impl RoleBook {
 
     /// The guild's roles and how high the bot stands among them, as Discord says now.
     pub async fn read(&self) -> Result<(Vec<GuildRole>, Height), RestError> {
-        let bot = guild::own_id(&self.rest).await?;
-        let roles = guild::roles(&self.rest, self.guild).await?;
-        let own = guild::roles_of(&self.rest, self.guild, bot).await?;
-        let reach = reach(&own, guild::everyone(self.guild), &roles);
+        let bot = guild::own_id(&self.env.rest).await?;
+        let roles = guild::roles(&self.env.rest, self.env.guild).await?;
+        let own = guild::roles_of(&self.env.rest, self.env.guild, bot).await?;
+        let reach = reach(&own, guild::everyone(self.env.guild), &roles);
         self.known().own = Some(own.into_iter().collect());
         Ok((roles, reach))
     }
@@ -105,8 +106,8 @@ impl RoleBook {
             known.own.as_ref().is_none_or(|own| own.contains(&role))
         };
         is_own
-            || Some(role) == guild::everyone(self.guild)
-            || self.xp.levels().carrying(role).is_some()
+            || Some(role) == guild::everyone(self.env.guild)
+            || self.env.xp.levels().carrying(role).is_some()
     }
 
     /// Discord has refused a role; whether that is news.

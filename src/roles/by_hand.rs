@@ -8,15 +8,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::verify::{Difference, Found, Progress, Report, VerifyRoles};
-use crate::discord::time::DiscordTime;
 use crate::leveling::level_roles::{Renamed, Step, Trouble};
 use crate::leveling::{Grouped, Quoted, RoleId};
 use crate::output::print_line;
 
 /// Verifies, or only looks on a `dry_run`; prints what was found or done.
 pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyhow::Result<()> {
-    let time = DiscordTime::default();
-    time.look(&verify.rest).await;
+    let time = &verify.env.time;
+    time.look(&verify.env.rest).await;
     let answer = if dry_run {
         let found = verify.look(time.timestamp()).await?;
         if as_json {

@@ -17,3 +17,20 @@ pub use by_hand::by_hand;
 pub use verifications::{Verifications, VerificationsTask};
 pub use verify::{ALLOWED_FOR, Difference, Found, Progress, Report, VerifyRoles};
 pub use work::{Members, Register, RoleWork, note_refusals, waiting_members};
+
+use crate::discord::role_calls::RoleCalls;
+use crate::xp::LevelNames;
+
+/// What whoever gives, takes or renames level roles works with. Cheap to clone; all clones are
+/// one.
+#[derive(Clone, Debug)]
+pub struct Roles {
+    /// What levels carry.
+    pub names: LevelNames,
+    /// What level roles there are.
+    pub book: RoleBook,
+    /// Gives and takes.
+    pub calls: RoleCalls,
+    /// Has roles verified.
+    pub verifications: Verifications,
+}

@@ -14,10 +14,10 @@ use chrono_tz::Tz;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::Roles;
 use super::asks::{Asker, Asks, Wanted, asks};
 use super::verify::{Progress, Report, VerifyRoles};
 use crate::backoff::backoff;
-use crate::discord::time::DiscordTime;
 use crate::leveling::schedule::is_due;
 use crate::store::verification;
 use crate::xp::Inbox;
@@ -50,37 +50,37 @@ pub struct Verifications {
 pub struct VerificationsTask {
     verify: VerifyRoles,
     inbox: Inbox,
-    time: DiscordTime,
     at: NaiveTime,
     zone: Tz,
     wanted: Asks,
     progress: watch::Sender<Progress>,
 }
 
-impl Verifications {
-    /// A task that verifies every day at `at` in `zone`, by Discord's time, and the way to ask
-    /// it. What stands in `inbox` is waited for.
-    pub fn new(
-        verify: VerifyRoles,
-        inbox: Inbox,
-        time: DiscordTime,
-        at: NaiveTime,
-        zone: Tz,
-    ) -> (Self, VerificationsTask) {
+impl VerifyRoles {
+    /// A task that verifies every day at `at` in `zone`, by Discord's time, and whenever it is
+    /// told to. What stands in `inbox` is waited for.
+    pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, VerificationsTask) {
         let (asker, wanted) = asks();
         let (tells, progress) = watch::channel(Progress::default());
+        let roles = Roles {
+            names: self.names.clone(),
+            book: self.book.clone(),
+            calls: self.calls.clone(),
+            verifications: Verifications { asker, progress },
+        };
         let task = VerificationsTask {
-            verify,
+            verify: self,
             inbox,
-            time,
             at,
             zone,
             wanted,
             progress: tells,
         };
-        (Self { asker, progress }, task)
+        (roles, task)
     }
+}
 
+impl Verifications {
     /// Has one made soon. Never waits.
     pub fn soon(&self) {
         self.asker.everyone_soon();
@@ -164,7 +164,7 @@ impl VerificationsTask {
                     Some(wanted) => self.take(&mut agenda, wanted),
                     None => is_closed = true,
                 },
-                () = self.verify.members.missed() => self.take(&mut agenda, Wanted::Everyone(None)),
+                () = self.verify.env.members.missed() => self.take(&mut agenda, Wanted::Everyone(None)),
                 () = until(agenda.levels.at) => self.look_at_levels(&mut agenda).await,
                 () = until(agenda.everyone.at), if waits_for_everyone => {
                     self.wait_for_what_was_missed(&mut agenda);
@@ -182,7 +182,7 @@ impl VerificationsTask {
                 () = tokio::time::sleep(LOOK) => {
                     // One that has failed is tried again at its own time.
                     let may_be_due = agenda.is_connected && agenda.everyone.at.is_none();
-                    if may_be_due && self.is_due(&mut agenda.last, self.time.now()).await {
+                    if may_be_due && self.is_due(&mut agenda.last, self.verify.env.time.now()).await {
                         agenda.everyone.is_due_by(Instant::now());
                     }
                 }
@@ -220,7 +220,11 @@ impl VerificationsTask {
     /// Compares levels with the guild's roles. What can be given again is given to everyone.
     async fn look_at_levels(&self, agenda: &mut Agenda) {
         agenda.levels.at = None;
-        match self.verify.put_levels_right(self.time.now()).await {
+        match self
+            .verify
+            .put_levels_right(self.verify.env.time.now())
+            .await
+        {
             Ok(levels) if levels.is_told => agenda.levels.failures = 0,
             Ok(_) => {
                 agenda.levels.has_failed();
@@ -255,7 +259,7 @@ impl VerificationsTask {
             (agenda.catching_up, agenda.say_waiting) = (None, None);
         }
         self.progress.send_replace(Progress::default());
-        let now = self.time.now();
+        let now = self.verify.env.time.now();
         let outcome = self.verify(now, caught_up).await;
         match &outcome {
             Ok(report) => {
@@ -285,7 +289,7 @@ impl VerificationsTask {
     async fn is_due(&self, last: &mut Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
         if last.is_none() {
             let read =
-                async { verification::last(&mut *self.verify.database.acquire().await?).await };
+                async { verification::last(&mut *self.verify.env.database.acquire().await?).await };
             match read.await {
                 Ok(read) => *last = read,
                 // A database that does not tell would not let roles be verified either.

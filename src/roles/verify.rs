@@ -15,19 +15,20 @@ use tokio::sync::watch;
 use super::book::RoleBook;
 use super::troubles::{self, Withheld};
 use crate::discord::codes::TOO_MANY_ROLES;
-use crate::discord::council::{Council, Notice};
-use crate::discord::member_states::{MemberStates, Seen};
+use crate::discord::council::Notice;
+use crate::discord::member_states::Seen;
 use crate::discord::right_roles::RightRoles;
 use crate::discord::role_calls::RoleCalls;
-use crate::discord::{Rest, RestError, guild};
+use crate::discord::{RestError, guild};
+use crate::environment::Environment;
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{
-    GuildId, GuildRole, Height, LevelRoles, NOWHERE, RoleId, RolePlan, Standing, Timestamp, UserId,
+    GuildRole, Height, LevelRoles, NOWHERE, RoleId, RolePlan, Standing, Timestamp, UserId,
     may_be_changed, out_of_reach,
 };
 use crate::profiles::Sightings;
-use crate::store::{self, Database, verification};
-use crate::xp::{LevelNames, XpCache};
+use crate::store::{self, verification};
+use crate::xp::LevelNames;
 
 /// A plan that takes roles from more members than this, and from more than one in a hundred,
 /// waits for a moderator: a wrong database must not strip a guild.
@@ -40,31 +41,21 @@ const PASSES: u32 = 3;
 pub const ALLOWED_FOR: TimeDelta = TimeDelta::hours(1);
 const REASON: &str = "level roles follow XP";
 
-/// What a verification works with.
+/// Verifies levels and members.
 #[derive(Clone, Debug)]
 pub struct VerifyRoles {
-    /// Where levels, and the time of the last verification, are.
-    pub database: Database,
-    /// Everyone's points.
-    pub xp: Arc<XpCache>,
+    pub(super) env: Environment,
     /// What levels carry.
-    pub names: LevelNames,
-    /// Reads roles and members.
-    pub rest: Rest,
+    pub(super) names: LevelNames,
     /// What level roles there are.
-    pub book: RoleBook,
+    pub(super) book: RoleBook,
     /// Gives and takes.
-    pub calls: RoleCalls,
-    /// The guild served.
-    pub guild: GuildId,
+    pub(super) calls: RoleCalls,
     /// The roles that give rights, which no level may carry.
-    pub rights: RightRoles,
-    /// Who is told of what a person must do; nobody but the log without it.
-    pub council: Option<Arc<Council>>,
-    /// Shown everyone who is read: who must wait for roles.
-    pub members: MemberStates,
-    /// Shown everyone who is read: their names and avatars come with their roles.
-    pub sightings: Option<Sightings>,
+    rights: RightRoles,
+    /// Shown everyone who is read, since their names and avatars come with their roles. `None` at
+    /// a terminal, where the council is not told of problems either.
+    bot: Option<Sightings>,
 }
 
 /// How far a verification is.
@@ -163,13 +154,25 @@ struct Members {
 }
 
 impl VerifyRoles {
+    /// For a bot that runs if there are `sightings`, else for a person at a terminal.
+    pub fn new(env: &Environment, rights: RightRoles, sightings: Option<Sightings>) -> Self {
+        Self {
+            names: LevelNames::new(env.database.clone(), Arc::clone(&env.xp)),
+            book: RoleBook::new(env, rights.clone()),
+            calls: RoleCalls::new(env.rest.clone(), env.guild),
+            env: env.clone(),
+            rights,
+            bot: sightings,
+        }
+    }
+
     /// What a verification would do at `now`, without doing any of it.
     pub async fn look(&self, now: Timestamp) -> anyhow::Result<Found> {
         self.see_onboarding(now).await?;
         let (roles, reach) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&roles, reach).await?;
         // As they will be: an imported level carries no role yet.
-        let levels = after(&self.xp.levels(), &steps);
+        let levels = after(&self.env.xp.levels(), &steps);
         let level_roles = LevelRoles::new(&levels, &roles, reach, &self.rights.protected());
         let beyond = out_of_reach(&levels, &roles, reach);
         let members = self.read_members(&level_roles, &beyond, |_| {}).await?;
@@ -219,7 +222,7 @@ impl VerifyRoles {
             is_told,
         } = levels;
         let mut refused = BTreeMap::new();
-        let allowed = verification::allowed(&mut *self.database.acquire().await?, now).await?;
+        let allowed = verification::allowed(&mut *self.env.database.acquire().await?, now).await?;
         let mut report = Report {
             untold: !is_told,
             ..Report::default()
@@ -271,7 +274,7 @@ impl VerifyRoles {
         // is solved is said after that.
         let is_solved = caught_up && !self.book.is_unverified();
         report.untold |= !self.tell_of_levels(is_solved, &notices, &of_refused).await;
-        let mut session = self.database.acquire().await?;
+        let mut session = self.env.database.acquire().await?;
         verification::finished(&mut session, now).await?;
         if allowed.is_some() && caught_up && report.withheld == 0 {
             verification::use_up(&mut session).await?;
@@ -302,11 +305,12 @@ impl VerifyRoles {
                     self.book.forget();
                 }
                 Step::Seen { level } => {
-                    store::level::mark_seen(&mut *self.database.acquire().await?, level).await?;
+                    store::level::mark_seen(&mut *self.env.database.acquire().await?, level)
+                        .await?;
                 }
                 Step::Create { level, name } if may_make => {
                     let reason = format!("the role of level {level}");
-                    match guild::create_role(&self.rest, self.guild, &name, &reason).await {
+                    match guild::create_role(&self.env.rest, self.env.guild, &name, &reason).await {
                         Ok(role) => {
                             alone.save(level, Some(role.id), Some(&role.name)).await?;
                             self.book.forget();
@@ -351,7 +355,7 @@ impl VerifyRoles {
         let is_told = self.tell_of_levels(is_solved, &notices, &of_refused).await;
         Ok(LevelsRight {
             level_roles,
-            out_of_reach: out_of_reach(&self.xp.levels(), &roles, reach),
+            out_of_reach: out_of_reach(&self.env.xp.levels(), &roles, reach),
             why_out_of_reach,
             notices,
             is_told,
@@ -361,11 +365,11 @@ impl VerifyRoles {
     /// Asks whether joiners have an onboarding to pass before they get roles. Returns whether
     /// members may have to wait no more.
     async fn see_onboarding(&self, now: Timestamp) -> anyhow::Result<bool> {
-        if !self.members.awaits_onboarding() {
+        if !self.env.members.awaits_onboarding() {
             return Ok(false);
         }
-        let has = guild::has_onboarding(&self.rest, self.guild).await?;
-        Ok(self.members.guild_has_onboarding(has, now) && !has)
+        let has = guild::has_onboarding(&self.env.rest, self.env.guild).await?;
+        Ok(self.env.members.guild_has_onboarding(has, now) && !has)
     }
 
     /// Stores since when there is an onboarding to pass. Members who joined before that are not
@@ -375,8 +379,8 @@ impl VerifyRoles {
         if self.see_onboarding(now).await? {
             self.book.set_unverified();
         }
-        let since = self.members.onboarding_since();
-        verification::set_onboarding_since(&mut *self.database.acquire().await?, since).await?;
+        let since = self.env.members.onboarding_since();
+        verification::set_onboarding_since(&mut *self.env.database.acquire().await?, since).await?;
         Ok(())
     }
 
@@ -385,9 +389,9 @@ impl VerifyRoles {
         roles: &[GuildRole],
         reach: Height,
     ) -> anyhow::Result<(Vec<Step>, Vec<Trouble>)> {
-        let unseen = store::level::unseen(&mut *self.database.acquire().await?).await?;
+        let unseen = store::level::unseen(&mut *self.env.database.acquire().await?).await?;
         Ok(reconcile(
-            &self.xp.levels(),
+            &self.env.xp.levels(),
             &unseen,
             roles,
             reach,
@@ -404,15 +408,15 @@ impl VerifyRoles {
         mut seen: impl FnMut(Progress),
     ) -> anyhow::Result<Members> {
         let mut members = Members::default();
-        let started = self.sightings.as_ref().map(Sightings::list_starts);
-        guild::each_member(&self.rest, self.guild, |member| {
+        let started = self.bot.as_ref().map(Sightings::list_starts);
+        guild::each_member(&self.env.rest, self.env.guild, |member| {
             members.count += 1;
             let name = member
                 .seen
                 .as_ref()
                 .map(|seen| seen.shown_name().to_owned());
             if let (Some(sightings), Some(started), Some(seen), false) =
-                (&self.sightings, started, member.seen, member.bot)
+                (&self.bot, started, member.seen, member.bot)
             {
                 sightings.listed(member.user, seen, started);
             }
@@ -421,6 +425,7 @@ impl VerifyRoles {
             }
             // Who has not passed the screening yet would pass it by getting a role.
             let waits = self
+                .env
                 .members
                 .observe(member.user, member.screening, Seen::There);
             if !waits {
@@ -524,7 +529,7 @@ impl VerifyRoles {
             read = self.book.read().await?;
             (&*read.0, read.1)
         };
-        let levels = self.xp.levels();
+        let levels = self.env.xp.levels();
         let unexplained = roles.iter().filter_map(|role| {
             let code = *refused.get(&role.id)?;
             let level = levels.carrying(role.id)?;
@@ -551,21 +556,21 @@ impl VerifyRoles {
     }
 
     fn standing(&self, user: UserId) -> Option<Standing> {
-        self.xp.get(user).map(|user| user.standing)
+        self.env.xp.get(user).map(|user| user.standing)
     }
 
     /// All problems of a scope; whether the council could be told.
     async fn tell(&self, scope: &'static str, notices: &[Notice]) -> bool {
-        match &self.council {
-            Some(council) => is_told(&council.tell(scope, notices).await),
+        match self.bot {
+            Some(_) => is_told(&self.env.council.tell(scope, notices).await),
             None => true,
         }
     }
 
     /// Problems of a scope, of which none is marked as solved; whether the council could be told.
     async fn add(&self, scope: &'static str, notices: &[Notice]) -> bool {
-        match &self.council {
-            Some(council) => is_told(&council.add(scope, notices).await),
+        match self.bot {
+            Some(_) => is_told(&self.env.council.add(scope, notices).await),
             None => true,
         }
     }

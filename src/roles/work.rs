@@ -12,16 +12,17 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::Roles;
 use super::book::RoleBook;
 use super::verifications::Verifications;
 use crate::backoff::backoff;
-use crate::discord::member_states::{MemberStates, Seen};
+use crate::discord::member_states::Seen;
 use crate::discord::role_calls::{Applied, RoleCalls};
-use crate::discord::time::DiscordTime;
-use crate::discord::{Rest, RestError, guild};
-use crate::leveling::{GuildId, UserId};
-use crate::store::{self, Database, role_work};
-use crate::xp::XpCache;
+use crate::discord::{RestError, guild};
+use crate::environment::Environment;
+use crate::job::Job;
+use crate::leveling::UserId;
+use crate::store::{self, role_work};
 
 /// Members who may wait to be written down, while the database is away.
 const MAX_WAITING: usize = 10_000;
@@ -66,17 +67,20 @@ impl Members {
 /// Writes down whose roles are to be looked at.
 #[derive(Debug)]
 pub struct Register {
-    /// Where it is written.
-    pub database: Database,
-    /// Who has never earned anything has no level role to get.
-    pub xp: Arc<XpCache>,
+    env: Environment,
     /// Notified when there is something to do.
-    pub filled: Arc<Notify>,
-    /// When it was asked for.
-    pub time: DiscordTime,
+    filled: Arc<Notify>,
 }
 
 impl Register {
+    /// Notifies `filled` when there is something to do.
+    pub fn new(env: &Environment, filled: Arc<Notify>) -> Self {
+        Self {
+            env: env.clone(),
+            filled,
+        }
+    }
+
     /// Works until `close`, then writes down what was told before and ends. A database that is
     /// away is waited for.
     pub async fn run(&self, news: &mut mpsc::Receiver<UserId>, close: &CancellationToken) {
@@ -91,6 +95,7 @@ impl Register {
             };
             let Some(user) = told else { return };
             if self
+                .env
                 .xp
                 .get(user)
                 .is_none_or(|user| !user.standing.is_tracked())
@@ -111,51 +116,68 @@ impl Register {
     }
 
     async fn write(&self, user: UserId) -> store::Result<()> {
-        let now = self.time.now();
-        role_work::ask(&mut *self.database.acquire().await?, user, now).await
+        let now = self.env.time.now();
+        role_work::ask(&mut *self.env.database.acquire().await?, user, now).await
     }
 }
 
-/// What the task works with.
+/// Puts right whoever is written down.
 #[derive(Debug)]
 pub struct RoleWork {
-    /// Where it is written who is to be looked at.
-    pub database: Database,
-    /// Everyone's points.
-    pub xp: Arc<XpCache>,
-    /// Looks at members.
-    pub rest: Rest,
-    /// The guild served.
-    pub guild: GuildId,
+    env: Environment,
     /// What level roles there are.
-    pub book: RoleBook,
+    book: RoleBook,
     /// Gives and takes.
-    pub calls: RoleCalls,
-    /// Shown everyone who is looked at: who must wait for roles.
-    pub members: MemberStates,
+    calls: RoleCalls,
     /// Has levels looked at when a role turns out to be out of reach.
-    pub verifications: Verifications,
+    verifications: Verifications,
+    /// Notified when somebody is written down.
+    filled: Arc<Notify>,
+}
+
+impl Job for RoleWork {
+    const NAME: &'static str = "role-work";
+    const CADENCE: Duration = Duration::from_secs(5);
+
+    fn wakes(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.filled))
+    }
+
+    async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        self.put_all_right(now).await
+    }
 }
 
 impl RoleWork {
+    /// The job. `filled` is notified when somebody is written down.
+    pub fn new(env: &Environment, roles: &Roles, filled: Arc<Notify>) -> Self {
+        Self {
+            env: env.clone(),
+            book: roles.book.clone(),
+            calls: roles.calls.clone(),
+            verifications: roles.verifications.clone(),
+            filled,
+        }
+    }
+
     /// Looks at everyone who is due at `now`.
-    pub async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn put_all_right(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         loop {
-            let due = role_work::due(&mut *self.database.acquire().await?, now, PAGE).await?;
+            let due = role_work::due(&mut *self.env.database.acquire().await?, now, PAGE).await?;
             if due.is_empty() {
                 return Ok(());
             }
             for (user, attempts, asked_at) in due {
                 match self.put_right(user).await {
                     Ok(true) => {
-                        role_work::drop(&mut *self.database.acquire().await?, user, asked_at)
+                        role_work::drop(&mut *self.env.database.acquire().await?, user, asked_at)
                             .await?;
                     }
                     Err(RestError::Revoked) => return Err(RestError::Revoked.into()),
                     unfinished if attempts + 1 >= MOST_ATTEMPTS => {
                         let why = why(&unfinished);
                         tracing::error!(%user, why, "a member's level roles could not be given back for an hour; the next verification does it");
-                        role_work::drop(&mut *self.database.acquire().await?, user, asked_at)
+                        role_work::drop(&mut *self.env.database.acquire().await?, user, asked_at)
                             .await?;
                     }
                     unfinished => {
@@ -166,7 +188,7 @@ impl RoleWork {
                                                         again");
                         }
                         let next = now + backoff(attempts, RETRY_LEAST, RETRY_MOST);
-                        let mut session = self.database.acquire().await?;
+                        let mut session = self.env.database.acquire().await?;
                         role_work::postpone(&mut session, user, asked_at, next).await?;
                         if away {
                             // The others would only wait for as long.
@@ -180,15 +202,20 @@ impl RoleWork {
 
     /// Gives a member what they should hold; whether nothing is left to do.
     async fn put_right(&self, user: UserId) -> Result<bool, RestError> {
-        let Some(member) = guild::member(&self.rest, self.guild, user).await? else {
+        let Some(member) = guild::member(&self.env.rest, self.env.guild, user).await? else {
             return Ok(true);
         };
         // Who has not passed the screening would pass it by getting a role; passing it is an
         // event of its own.
-        if member.bot || self.members.observe(user, member.screening, Seen::There) {
+        if member.bot
+            || self
+                .env
+                .members
+                .observe(user, member.screening, Seen::There)
+        {
             return Ok(true);
         }
-        let standing = self.xp.get(user).map(|user| user.standing);
+        let standing = self.env.xp.get(user).map(|user| user.standing);
         let level_roles = self.book.level_roles().await?;
         let mut plan = level_roles.plan(&member.roles, standing.as_ref());
         // Whoever came, or earned for the first time, lacks roles; what they hold too much is

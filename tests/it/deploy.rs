@@ -1,6 +1,8 @@
 //! One bot ends and the next one goes on with its gateway session: nothing is missed, and no
 //! history is read. Where that cannot be, another session is begun, and the history is read.
 
+use std::time::Duration;
+
 use discord_sim::clock::first_id_at;
 use discord_sim::{Fault, Message, Method, World};
 use fault_lab::{Position, Signal};
@@ -8,7 +10,7 @@ use serde_json::json;
 use sqlx::Executor as _;
 
 use crate::roles::{holds, level_roles, verified};
-use crate::support::{Bot, Ledger, Stage, wait};
+use crate::support::{Bot, Ledger, Stage, said, wait};
 
 const LEFT: &str = "select count(*) from gateway_session";
 
@@ -333,4 +335,42 @@ async fn a_message_whose_time_has_not_come_is_not_handed_on() {
     stage.bot.logged("whose id is from the future").await;
     stage.bot.terminate().await;
     assert!(!stage.leaves_a_session().await);
+}
+
+#[tokio::test]
+async fn history_that_must_be_read_again_is_read_all_the_same() {
+    let (mut stage, mut ledger) = Stage::under_way(World::new()).await;
+    stage.bot.terminate().await;
+    stage.is_disconnected().await;
+    assert!(stage.leaves_a_session().await);
+    // As an impossible id leaves it, which was counted while nobody told the time.
+    let a_day_ahead = "update watermark set message_id = message_id + (86400000::bigint << 22)";
+    stage.database.execute(a_day_ahead).await;
+    stage.rest();
+    ledger.write(&stage, "alice", "general", false);
+    stage.deploy().await;
+    ledger.comes_true(&stage).await;
+    assert_eq!(stage.sim.gateway().identifies(), 2);
+}
+
+#[tokio::test]
+async fn a_text_command_is_run_a_little_late_but_not_much_later() {
+    let mut stage = verified().await;
+    stage.bot.terminate().await;
+    stage.is_disconnected().await;
+    let hidden = stage.say("alice", ".hide_xp");
+    // Longer than anybody waits.
+    stage.sim.advance(Duration::from_secs(30));
+    let asked = stage.say("bob", ".rank");
+    stage.deploy().await;
+    let answer = said(&stage.sim.reply_to(asked).await);
+    assert!(answer.contains("Level"), "{answer}");
+    let answer = said(&stage.sim.reply_to(hidden).await);
+    assert!(
+        answer.starts_with("I was away when you typed this"),
+        "{answer}"
+    );
+    let shown = stage.database.user(stage.sim.user("alice")).await;
+    assert_eq!(shown["hidden"], json!(false));
+    assert_eq!(stage.sim.gateway().identifies(), 1);
 }

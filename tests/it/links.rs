@@ -12,6 +12,7 @@ use discord_sim::permissions::READ_MESSAGE_HISTORY;
 use discord_sim::{ChannelKind, Fault, Message, Method, Sim, World};
 use serde_json::{Value, json};
 use sqlx::Row as _;
+use wall_e::job::Job as _;
 use wall_e::leveling::expires_at;
 
 use crate::profiles::{CHANNEL, OTHER};

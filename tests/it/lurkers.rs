@@ -11,6 +11,7 @@ use discord_sim::members::{self, Generated, generated};
 use discord_sim::{ChannelKind, Fault, Message, Method, Sim, World};
 use serde_json::{Value, json};
 use sqlx::Row as _;
+use wall_e::job::Job as _;
 use wall_e::leveling::{Field, Profile, Sighting, UserId};
 use wall_e::profiles::Sightings;
 use wall_e::xp::{Origin, Saver};

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use sqlx::Row as _;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{ChannelId, Field, MessageId, Sighting, Timestamp, UserId};
 use wall_e::profiles::{Register, Sightings};
@@ -46,11 +45,7 @@ impl Running {
         let store = database.store().await;
         let (engine, handles, xp) = engine(&store).await;
         let (sightings, mut told) = Sightings::new(Arc::clone(&xp));
-        let register = Register {
-            database: store,
-            xp: Arc::clone(&xp),
-            filled: Arc::new(Notify::new()),
-        };
+        let register = Register::new(store, Arc::clone(&xp), Arc::default());
         let end = CancellationToken::new();
         tokio::spawn(engine.run(end.clone()));
         let close = end.clone();

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the inside out: each may use itself and those before it.
-const LAYERS: [&[&str]; 10] = [
-    &["leveling", "backoff", "text_file", "output"],
+const LAYERS: [&[&str]; 11] = [
+    &["leveling", "backoff", "job", "text_file", "output"],
     &["store"],
     &["error", "xp"],
     &["config"],
     &["discord", "import"],
+    &["environment"],
     &["profiles"],
     &["roles"],
     &["commands", "check"],
-    &["listeners", "tasks"],
+    &["listeners", "jobs"],
     &["app"],
 ];
 

@@ -3,7 +3,7 @@
 //! The quiet day is played to the tasks with a clock of its own; what has changed is found and
 //! worked off by the real bot after an absence.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -16,7 +16,10 @@ use wall_e::config::{Cli, Command};
 use wall_e::discord::avatar_channel::AvatarChannel;
 use wall_e::discord::council::Council;
 use wall_e::discord::member_states::MemberStates;
+use wall_e::discord::time::DiscordTime;
 use wall_e::discord::{Rest, client};
+use wall_e::environment::Environment;
+use wall_e::job::Job as _;
 use wall_e::leveling::GuildId;
 use wall_e::profiles::{Links, Lurkers, Unclear};
 use wall_e::store::level;
@@ -121,22 +124,17 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         "council".to_owned(),
         None,
     );
-    let links = Links {
-        database: store.clone(),
-        channel: Arc::new(channel),
-        council: Arc::new(council),
-        state: Mutex::default(),
-    };
-    let lurkers = Lurkers {
-        database: store.clone(),
-        xp: Arc::new(XpCache::load(&store, levels).await?),
-        rest,
+    let env = Environment {
         guild,
-        unclear: Unclear::default(),
+        xp: Arc::new(XpCache::load(&store, levels).await?),
+        database: store.clone(),
+        rest,
+        time: DiscordTime::default(),
+        council: Arc::new(council),
         members: MemberStates::new(false, None, mpsc::channel(1).0),
-        idle_until: Mutex::default(),
-        filled: Mutex::default(),
     };
+    let links = Links::new(&env, Arc::new(channel));
+    let lurkers = Lurkers::new(&env, Unclear::default());
     let now = || {
         let millis = i64::try_from(sim.now_ms())?;
         DateTime::<Utc>::from_timestamp_millis(millis).context("a time")

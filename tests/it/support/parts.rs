@@ -1,6 +1,6 @@
 //! The parts that keep profiles and avatars, without a bot around them.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use discord_sim::Sim;
@@ -8,8 +8,10 @@ use tokio::sync::mpsc;
 use wall_e::discord::avatar_channel::AvatarChannel;
 use wall_e::discord::council::Council;
 use wall_e::discord::member_states::MemberStates;
+use wall_e::discord::time::DiscordTime;
+use wall_e::environment::Environment;
 use wall_e::leveling::GuildId;
-use wall_e::profiles::{Actives, Copies, CopyState, Links, Lurkers, Unclear};
+use wall_e::profiles::{Actives, Copies, Links, Lurkers, Unclear};
 use wall_e::store::Database;
 use wall_e::xp::XpCache;
 
@@ -26,55 +28,40 @@ pub struct Parts {
 impl Parts {
     /// All of them, which keep copies in the channel of this name.
     pub async fn build(sim: &Sim, database: &Database, channel: &str) -> Self {
-        let guild = GuildId::new(sim.guild_id()).expect("an id");
-        let rest = rest(sim);
-        let xp = XpCache::load(database, levels(database).await).await;
-        let xp = Arc::new(xp.expect("user_point can be read"));
-        let channel = AvatarChannel::new(rest.clone(), database.clone(), guild, channel.to_owned());
+        let env = environment(sim, database).await;
+        let (rest, guild) = (env.rest.clone(), env.guild);
+        let channel = AvatarChannel::new(rest, database.clone(), guild, channel.to_owned());
         let channel = Arc::new(channel);
-        let council = Council::new(
+        let copies = Copies::new(&env, cdn(sim), Arc::clone(&channel));
+        Self {
+            actives: Actives::new(&env, copies, Arc::default()),
+            links: Links::new(&env, channel),
+            lurkers: Lurkers::new(&env, Unclear::default()),
+            xp: env.xp,
+        }
+    }
+}
+
+/// What jobs work with, where no bot runs.
+async fn environment(sim: &Sim, database: &Database) -> Environment {
+    let guild = GuildId::new(sim.guild_id()).expect("an id");
+    let (rest, name) = (rest(sim), "council".to_owned());
+    let xp = XpCache::load(database, levels(database).await).await;
+    let (nobody_is_told, _) = mpsc::channel(1);
+    Environment {
+        guild,
+        database: database.clone(),
+        xp: Arc::new(xp.expect("user_point can be read")),
+        council: Arc::new(Council::new(
             rest.clone(),
             database.clone(),
             guild,
-            "council".to_owned(),
+            name,
             None,
-        );
-        let council = Arc::new(council);
-        let (nobody_is_told, _) = mpsc::channel(1);
-        let members = MemberStates::new(false, None, nobody_is_told);
-        Self {
-            actives: Actives {
-                database: database.clone(),
-                copies: Arc::new(Copies {
-                    database: database.clone(),
-                    xp: Arc::clone(&xp),
-                    rest: rest.clone(),
-                    guild,
-                    members: members.clone(),
-                    cdn: cdn(sim),
-                    channel: Arc::clone(&channel),
-                    council: Arc::clone(&council),
-                    state: CopyState::default(),
-                }),
-            },
-            links: Links {
-                database: database.clone(),
-                channel,
-                council,
-                state: Mutex::default(),
-            },
-            lurkers: Lurkers {
-                database: database.clone(),
-                xp: Arc::clone(&xp),
-                rest,
-                guild,
-                unclear: Unclear::default(),
-                members,
-                idle_until: Mutex::default(),
-                filled: Mutex::default(),
-            },
-            xp,
-        }
+        )),
+        rest,
+        time: DiscordTime::default(),
+        members: MemberStates::new(false, None, nobody_is_told),
     }
 }
 
