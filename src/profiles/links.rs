@@ -194,7 +194,9 @@ impl Links {
             .collect();
         found.messages += page.len() as u64;
         found.renewed += profiles::renew(&mut session, &fresh).await?;
-        found.missing.retain(|copy| !copies.contains(copy));
+        for copy in &copies {
+            found.missing.remove(copy);
+        }
         let lives = fresh.iter().filter_map(|(_, link)| life(link, now));
         found.life = found.life.into_iter().chain(lives).min();
         let old = |kept: &&Kept| sent_at(kept.message).is_some_and(|at| at + YOUNG <= now);
