@@ -113,7 +113,7 @@ pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result
 async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(), Stop> {
     let guild = settings.guild.id()?;
     let token = settings.discord.token()?;
-    let names = ChosenNames::read(&settings.level_names, &import::curve()?);
+    let names = ChosenNames::read(&settings.level_names);
     let opening = cancel
         .run_until_cancelled(open_and_name(&settings.database, names))
         .await;

@@ -1,8 +1,8 @@
-//! Reads what Django's `dumpdata` writes of the Python wall_e's models.
+//! Reads a dump of the Python wall_e's models, as Django's `dumpdata` writes it.
 //!
-//! Only reads and checks: whoever holds a [`Dump`] holds one that can be saved.
-//! A record that cannot be is refused by its file, its number and its field, and what it
-//! holds is not repeated; fields and models that we do not know are passed over.
+//! Saves nothing. Every [`Dump`] that comes from here can be saved: a record that could not be is
+//! an error, which names the file, the record and the field, and never repeats the value, since a
+//! dump may hold anything. Unknown fields and models are skipped.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use crate::text_file::{self, Encoding, TextFile, json_error};
 const LEVEL: &str = "wall_e_models.level";
 const USER_POINT: &str = "wall_e_models.userpoint";
 
-/// The last second of the year 9999, beyond which no clock was right.
+/// The last second of the year 9999. A later time in a dump is a mistake.
 const LATEST_SECOND: f64 = 253_402_300_799.0;
 
 /// Reads and checks the files.
@@ -46,12 +46,12 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Dump> {
     )
 }
 
-/// Checks the texts of named files.
+/// Reads and checks the texts of files, each with its name.
 pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Dump> {
     let mut levels = Vec::new();
     let mut users = Vec::new();
     let mut first_seen: HashMap<UserId, String> = HashMap::new();
-    let mut passed_over = 0;
+    let mut skipped = 0;
     for (file, text) in files {
         let records: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
             let why = json_error(&error);
@@ -70,21 +70,18 @@ pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow:
                 let user = user(&fields).with_context(place)?;
                 let id = user.0.user;
                 if let Some(first) = first_seen.insert(id, place()) {
-                    bail!(
-                        "{}: user_id: {id} is there twice, first in {first}",
-                        place()
-                    );
+                    bail!("{}: user_id: {id} appears twice, first in {first}", place());
                 }
                 users.push(user);
             } else {
-                passed_over += 1;
+                skipped += 1;
             }
         }
     }
     Ok(Dump {
         levels: checked(levels)?,
         users,
-        passed_over,
+        skipped,
     })
 }
 
@@ -111,7 +108,7 @@ fn level(fields: &Fields) -> anyhow::Result<Level> {
     })
 }
 
-/// Checks the levels as a whole; `None` if the dump holds none.
+/// Checks that the levels fit together; `None` if the dump holds no levels.
 fn checked(levels: Vec<(String, Level)>) -> anyhow::Result<Option<Levels>> {
     if levels.is_empty() {
         return Ok(None);
@@ -162,7 +159,7 @@ fn checked(levels: Vec<(String, Level)>) -> anyhow::Result<Option<Levels>> {
     Ok(Some(levels))
 }
 
-/// The user, and the level that the dump claims for them.
+/// The user, and the level number that the dump stores for them.
 fn user(fields: &Fields) -> anyhow::Result<(ImportedUser, Option<u64>)> {
     let user = fields
         .optional_id("user_id", UserId::new)?
@@ -201,8 +198,8 @@ fn user(fields: &Fields) -> anyhow::Result<(ImportedUser, Option<u64>)> {
     Ok((imported, fields.optional_whole("level_number")?))
 }
 
-/// The hash in `https://cdn.discordapp.com/avatars/USER/HASH.png?size=…`; `None` for
-/// a default avatar and for one of a single guild.
+/// The hash in `https://cdn.discordapp.com/avatars/USER/HASH.png?size=…`; `None` for a default
+/// avatar and for a guild avatar.
 fn avatar_hash(url: &str) -> Option<&str> {
     let (user, file) = url.split_once("/avatars/")?.1.split_once('/')?;
     let hash = file.split(['.', '?']).next()?;
@@ -212,7 +209,7 @@ fn avatar_hash(url: &str) -> Option<&str> {
     (of_an_account && is_hash).then_some(hash)
 }
 
-/// A record's fields, read by name. An error says the field and what it may hold.
+/// A record's fields, read by name. An error names the field and says what it may hold.
 struct Fields<'a>(&'a Map<String, Value>);
 
 impl Fields<'_> {
@@ -231,7 +228,7 @@ impl Fields<'_> {
         };
         let whole = value
             .as_u64()
-            .ok_or_else(|| anyhow!("{name}: must be a whole number from 0 on"))?;
+            .ok_or_else(|| anyhow!("{name}: must be a whole number, 0 or more"))?;
         Ok(Some(whole))
     }
 
@@ -249,7 +246,7 @@ impl Fields<'_> {
         Ok(Some(id))
     }
 
-    /// An empty text is Django's other way to say that there is none.
+    /// `None` for null and for an empty text: Django writes both for a missing value.
     fn text(&self, name: &str) -> anyhow::Result<Option<String>> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -272,7 +269,7 @@ impl Fields<'_> {
             .ok_or_else(|| anyhow!("{name}: must be true or false"))
     }
 
-    /// Seconds since 1970, whole or not; 0 is Django's default and means never.
+    /// Seconds since 1970, with or without a fraction; 0 is Django's default and means never.
     fn epoch(&self, name: &str) -> anyhow::Result<Option<Timestamp>> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -349,7 +346,7 @@ mod tests {
             &json!([user_record(&json!({})), { "model": "auth.user", "pk": 1, "fields": {} }]),
         )
         .unwrap();
-        assert_eq!((dump.levels, dump.passed_over), (None, 1));
+        assert_eq!((dump.levels, dump.skipped), (None, 1));
         let (user, claimed) = &dump.users[0];
         assert_eq!(*claimed, Some(3));
         assert_eq!(user.standing.points.get(), 475);
@@ -415,7 +412,7 @@ mod tests {
             ),
             (
                 level_records(|records| records.push(records[1].clone())),
-                "level 1 is there twice",
+                "level 1 appears twice",
             ),
             (
                 level_records(field(1, "number", json!(-1))),

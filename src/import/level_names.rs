@@ -1,8 +1,7 @@
-//! The level names that the operator chooses for a fresh database: none, the twenty of the
+//! Reads the level names that the operator chose for a fresh database: none, the twenty of the
 //! original guild, or those of a file.
 //!
-//! Reads and checks, and saves nothing. A line that is wrong is refused by its file, its number
-//! and the reason.
+//! Saves nothing. An error names the file, the line and the reason.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,53 +9,37 @@ use std::path::Path;
 use anyhow::{anyhow, bail};
 
 use crate::config::LevelNames;
-use crate::leveling::{LevelNumber, Levels, RoleName};
+use crate::leveling::{COMPUTING_NAMES, LevelNumber, RoleName, TOP_LEVEL};
 use crate::store::level_names_choice::NamesSource;
 use crate::text_file;
 
-/// What the levels of a fresh database are called.
+/// The names for the levels of a fresh database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChosenNames {
-    /// Where that comes from.
+    /// Where the names come from.
     pub source: NamesSource,
-    /// The names; a level that is not here has none.
+    /// By level. The other levels get no name.
     pub names: BTreeMap<LevelNumber, RoleName>,
 }
 
 impl ChosenNames {
-    /// No names at all.
-    pub fn none() -> Self {
-        Self {
-            source: NamesSource::None,
-            names: BTreeMap::new(),
-        }
-    }
-
-    /// The names that a setting asks for; levels beyond those of `curve` are refused.
-    pub fn read(setting: &LevelNames, curve: &Levels) -> anyhow::Result<Self> {
-        match setting {
-            LevelNames::None => Ok(Self::none()),
-            LevelNames::Computing => Ok(Self {
-                source: NamesSource::Computing,
-                names: names_of(&super::seed()?),
-            }),
-            LevelNames::File(path) => Ok(Self {
-                source: NamesSource::File,
-                names: read_file(path, curve)?,
-            }),
-        }
+    /// The names that a setting asks for.
+    pub fn read(setting: &LevelNames) -> anyhow::Result<Self> {
+        let (source, names) = match setting {
+            LevelNames::None => (NamesSource::None, BTreeMap::new()),
+            LevelNames::Computing => (NamesSource::Computing, computing()),
+            LevelNames::File(path) => (NamesSource::File, read_file(path)?),
+        };
+        Ok(Self { source, names })
     }
 }
 
-fn names_of(levels: &Levels) -> BTreeMap<LevelNumber, RoleName> {
-    let named = levels.rows().iter().filter_map(|level| {
-        let name = RoleName::of_level(level.role_name.as_deref()?);
-        Some((level.number, name))
-    });
-    named.collect()
+fn computing() -> BTreeMap<LevelNumber, RoleName> {
+    let names = COMPUTING_NAMES.map(|(level, name)| (level, RoleName::of_level(name)));
+    names.into()
 }
 
-fn read_file(path: &Path, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber, RoleName>> {
+fn read_file(path: &Path) -> anyhow::Result<BTreeMap<LevelNumber, RoleName>> {
     let file = path.display();
     let read = text_file::read(path).map_err(|error| {
         anyhow!(
@@ -64,12 +47,12 @@ fn read_file(path: &Path, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber
              such as: 5 Missing Semicolon"
         )
     })?;
-    parse(&read.text, curve)
+    parse(&read.text)
         .map_err(|error| anyhow!("WALLE_LEVEL_NAMES (or --level-names): {file}, {error}"))
 }
 
-/// Lines `LEVEL NAME`; empty ones, and those that begin with `#`, are passed over.
-fn parse(text: &str, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber, RoleName>> {
+/// Reads lines `LEVEL NAME`. Skips empty lines and lines that begin with `#`.
+fn parse(text: &str) -> anyhow::Result<BTreeMap<LevelNumber, RoleName>> {
     let mut names = BTreeMap::new();
     let mut lines: BTreeMap<LevelNumber, usize> = BTreeMap::new();
     for (line, text) in (1..).zip(text.lines()) {
@@ -84,10 +67,9 @@ fn parse(text: &str, curve: &Levels) -> anyhow::Result<BTreeMap<LevelNumber, Rol
                 "line {line}: expected a level's number and its name, such as: 5 Missing Semicolon"
             );
         }
-        let level = number.parse().ok().and_then(|number| curve.find(number));
-        let Some(level) = level.map(|level| level.number) else {
-            let top = curve.rows().len() - 1;
-            bail!("line {line}: there is no level {number}; levels go from 0 to {top}");
+        let level = number.parse().ok().map(LevelNumber);
+        let Some(level) = level.filter(|level| *level <= TOP_LEVEL) else {
+            bail!("line {line}: there is no level {number}; levels go from 0 to {TOP_LEVEL}");
         };
         let name = RoleName::parse(name).map_err(|error| anyhow!("line {line}: {error}"))?;
         if let Some(first) = lines.insert(level, line) {
@@ -111,14 +93,10 @@ mod tests {
 
     use super::*;
 
-    fn curve() -> Levels {
-        crate::import::curve().unwrap()
-    }
-
     #[test]
     fn a_file_names_levels_line_by_line() {
         let text = "# ours\r\n\r\n0 Hello World\r\n  5\t\"Missing  Semicolon\"\n100 # the last";
-        let names = parse(text, &curve()).unwrap();
+        let names = parse(text).unwrap();
         let found: Vec<_> = names
             .iter()
             .map(|(level, name)| (level.0, name.as_str()))
@@ -161,7 +139,7 @@ mod tests {
             ),
             ("# nothing\n", "the file names no level"),
         ] {
-            let error = parse(text, &curve()).unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(
                 error.starts_with(said) || error.contains(said),
                 "{text:?}: {error}"
@@ -171,11 +149,9 @@ mod tests {
 
     #[test]
     fn the_two_words_are_no_names_and_twenty() {
-        let curve = curve();
-        assert!(curve.rows().iter().all(|level| level.role_name.is_none()));
-        let none = ChosenNames::read(&LevelNames::None, &curve).unwrap();
-        assert_eq!(none, ChosenNames::none());
-        let computing = ChosenNames::read(&LevelNames::Computing, &curve).unwrap();
+        let none = ChosenNames::read(&LevelNames::None).unwrap();
+        assert_eq!(none.names.len(), 0);
+        let computing = ChosenNames::read(&LevelNames::Computing).unwrap();
         assert_eq!(computing.names.len(), 20);
         assert_eq!(
             computing.names[&LevelNumber(5)].as_str(),
@@ -186,7 +162,7 @@ mod tests {
     #[test]
     fn a_file_that_is_missing_is_named() {
         let file = LevelNames::File("/no/such/names".into());
-        let error = ChosenNames::read(&file, &curve()).unwrap_err().to_string();
+        let error = ChosenNames::read(&file).unwrap_err().to_string();
         assert!(
             error.contains("WALLE_LEVEL_NAMES") && error.contains("/no/such/names cannot be read"),
             "{error}"
@@ -196,7 +172,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_in_a_file_breaks_the_reader(text in "(\\PC{0,20}|[0-9]{1,3} [a-z]{0,5}|\n){0,20}") {
-            let _ = parse(&text, &curve());
+            let _ = parse(&text);
         }
     }
 }

@@ -402,7 +402,7 @@ mod tests {
     use proptest::sample::subsequence;
 
     use super::*;
-    use crate::leveling::{Level, Points, RoleEntry, mee6_points_to_next, mee6_total};
+    use crate::leveling::RoleEntry;
 
     const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
 
@@ -418,18 +418,6 @@ mod tests {
             position: 3,
             managed: false,
         }
-    }
-
-    /// Levels with these ids and names of roles, from level 0 on.
-    fn levels<'a>(carried: impl IntoIterator<Item = (Option<u64>, Option<&'a str>)>) -> Levels {
-        let rows = (0_u16..).zip(carried).map(|(number, (id, name))| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: id.and_then(RoleId::new),
-            role_name: name.map(str::to_owned),
-        });
-        Levels::new(rows.collect()).unwrap()
     }
 
     /// The Minions, by that name and as the role 88.
@@ -560,7 +548,7 @@ mod tests {
             ((Some(99), None), false, "", "0 misses 99"),
         ] {
             let unseen: &[u16] = if unseen { &[0] } else { &[] };
-            let (steps, troubles) = told(&levels([carried]), unseen, &roles);
+            let (steps, troubles) = told(&Levels::with_roles([carried]), unseen, &roles);
             let found = (steps.join(", "), troubles.join(", "));
             assert_eq!(found, (step.to_owned(), trouble.to_owned()), "{carried:?}");
         }
@@ -568,7 +556,7 @@ mod tests {
 
     #[test]
     fn new_roles_are_made_from_the_highest_level_down() {
-        let levels = levels([
+        let levels = Levels::with_roles([
             (None, Some("Zero")),
             (None, None),
             (None, Some("Two")),
@@ -584,7 +572,7 @@ mod tests {
 
     #[test]
     fn names_that_differ_in_white_space_are_one_name() {
-        let levels = levels([(None, Some("Kernel")), (None, Some("Kernel "))]);
+        let levels = Levels::with_roles([(None, Some("Kernel")), (None, Some("Kernel "))]);
         let made = (vec!["0 creates Kernel".to_owned()], vec![]);
         assert_eq!(told(&levels, &[], &[]), made);
         let (steps, troubles) = told(&levels, &[], &[role(11, "Kernel")]);
@@ -598,7 +586,7 @@ mod tests {
     #[test]
     fn a_name_is_one_levels_only() {
         // Levels 0 and 1 carry roles 10 and 11, 2 has only a name.
-        let levels = levels([
+        let levels = Levels::with_roles([
             (Some(10), Some("A")),
             (Some(11), Some("B")),
             (None, Some("C")),
@@ -653,7 +641,8 @@ mod tests {
     fn names_that_were_exchanged_by_hand_are_followed_at_once() {
         // Levels 0 to 4 carry roles 10 to 14, called A to E; these are their names now.
         let names = ["A", "B", "C", "D", "E"];
-        let carried = levels((10..).zip(names).map(|(id, name)| (Some(id), Some(name))));
+        let carried =
+            Levels::with_roles((10..).zip(names).map(|(id, name)| (Some(id), Some(name))));
         for (now, steps, troubles) in [
             (
                 "B A C D E",
@@ -745,7 +734,7 @@ mod tests {
         fn reconcile(&self) -> (Vec<Step>, Vec<Trouble>) {
             let carried = self.carried.iter().map(|(id, name)| (*id, name.as_deref()));
             reconcile(
-                &levels(carried),
+                &Levels::with_roles(carried),
                 &self.unseen,
                 &self.roles,
                 self.reach,

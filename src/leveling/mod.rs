@@ -8,6 +8,7 @@ mod avatar;
 mod award;
 mod board;
 pub mod buckets;
+mod curve;
 pub mod discord_time;
 mod earning;
 mod escape;
@@ -29,14 +30,13 @@ mod screening;
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, COOLDOWN_MS, Standing, award};
 pub use board::{Board, Place};
+pub use curve::{COMPUTING_NAMES, TOP_LEVEL, mee6_points_to_next, mee6_total};
 pub use earning::{MessageFacts, may_command, may_earn};
 pub use escape::{Quoted, escape, escape_text, spell_out};
 pub use grouped::Grouped;
 pub use history_source::HistorySource;
 pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserId};
-pub use levels::{
-    Level, LevelNumber, Levels, LevelsError, Points, Progress, mee6_points_to_next, mee6_total,
-};
+pub use levels::{Level, LevelNumber, Levels, LevelsError, Points, Progress};
 pub use name_removal::{NameRemoval, RoleStays, may_be_deleted};
 pub use naming::{
     GuildRole, Height, Naming, NotARoleName, Refusal, RoleArgument, RoleName, carry_role,

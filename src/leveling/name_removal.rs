@@ -75,7 +75,7 @@ mod tests {
     use std::cmp::Reverse;
 
     use super::*;
-    use crate::leveling::{Points, RoleEntry, mee6_points_to_next, mee6_total};
+    use crate::leveling::RoleEntry;
 
     fn id(role: u64) -> RoleId {
         RoleId::new(role).unwrap()
@@ -92,14 +92,7 @@ mod tests {
     }
 
     fn levels(carried: &[(Option<u64>, Option<&str>)]) -> Levels {
-        let rows = (0_u16..).zip(carried).map(|(number, (id, name))| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: id.and_then(RoleId::new),
-            role_name: name.map(str::to_owned),
-        });
-        Levels::new(rows.collect()).unwrap()
+        Levels::with_roles(carried.iter().copied())
     }
 
     #[test]

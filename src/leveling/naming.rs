@@ -358,10 +358,12 @@ pub fn may_be_changed(role: &GuildRole, reach: Height) -> Result<(), Refusal<'_>
 
 #[cfg(test)]
 mod tests {
+    use std::iter::repeat_n;
+
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leveling::{Points, RoleEntry, mee6_points_to_next, mee6_total};
+    use crate::leveling::RoleEntry;
 
     const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
 
@@ -377,21 +379,12 @@ mod tests {
 
     /// Levels 0 to 9; 1 carries role 11 "One", 2 the missing role 22 "Two".
     fn levels() -> Levels {
-        let row = |number: u16| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: [(1, 11), (2, 22)]
-                .iter()
-                .find(|(level, _)| *level == number)
-                .and_then(|(_, role)| RoleId::new(*role)),
-            role_name: match number {
-                1 => Some("One".to_owned()),
-                2 => Some("Two".to_owned()),
-                _ => None,
-            },
-        };
-        Levels::new((0..10).map(row).collect()).unwrap()
+        let roles = [
+            (None, None),
+            (Some(11), Some("One")),
+            (Some(22), Some("Two")),
+        ];
+        Levels::with_roles(roles.into_iter().chain(repeat_n((None, None), 7)))
     }
 
     #[test]

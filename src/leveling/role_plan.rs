@@ -134,7 +134,7 @@ mod tests {
     use proptest::sample::subsequence;
 
     use super::*;
-    use crate::leveling::{Level, Timestamp, mee6_points_to_next, mee6_total};
+    use crate::leveling::{Timestamp, mee6_total};
 
     const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
     /// Levels that carry a role, whose id is the level's number and 100.
@@ -148,14 +148,12 @@ mod tests {
     }
 
     fn levels() -> Levels {
-        let row = |number: u16| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: CARRY.contains(&number).then(|| id(100 + u64::from(number))),
-            role_name: CARRY.contains(&number).then(|| format!("Level {number}")),
-        };
-        Levels::new((0..=10).map(row).collect()).unwrap()
+        let names: Vec<_> = (0..=10).map(|number| format!("Level {number}")).collect();
+        Levels::with_roles((0..).zip(&names).map(|(number, name)| {
+            let carries = CARRY.contains(&number);
+            let role = carries.then(|| 100 + u64::from(number));
+            (role, carries.then_some(name.as_str()))
+        }))
     }
 
     /// The level roles and a few others.

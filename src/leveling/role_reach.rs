@@ -35,7 +35,6 @@ pub fn out_of_reach(levels: &Levels, roles: &[GuildRole], reach: Height) -> BTre
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leveling::{Level, LevelNumber, Points, mee6_points_to_next, mee6_total};
 
     const EVERYONE: u64 = 1;
     const BOT: u64 = 2;
@@ -59,14 +58,7 @@ mod tests {
     }
 
     fn levels() -> Levels {
-        let row = |(number, role)| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: Some(id(role)),
-            role_name: Some(role.to_string()),
-        };
-        Levels::new([(0, LOW), (1, HIGH)].map(row).to_vec()).unwrap()
+        Levels::with_roles([(Some(LOW), Some("Low")), (Some(HIGH), Some("High"))])
     }
 
     #[test]

@@ -310,23 +310,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leveling::{
-        Account, ChannelId, Field, Level, LevelNumber, Membership, Points, mee6_points_to_next,
-        mee6_total,
-    };
+    use crate::leveling::{Account, ChannelId, Field, LevelNumber, Membership, Points};
 
     const T: i64 = 1_700_000_000_000;
-
-    fn levels() -> Levels {
-        let row = |number| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: None,
-            role_name: None,
-        };
-        Levels::new((0..=100).map(row).collect()).unwrap()
-    }
 
     fn seen(user: u64, after_ms: i64) -> Seen {
         let first = MessageId::first_at(Timestamp::from_millis(T + after_ms).unwrap()).unwrap();
@@ -344,7 +330,14 @@ mod tests {
     fn plan_new(mut messages: Vec<Seen>) -> Batch {
         messages.sort_by_key(|seen| seen.message);
         let zone = Tz::Canada__Pacific;
-        plan(&messages, &levels(), zone, Lines::All, |_| None, |_| None)
+        plan(
+            &messages,
+            &Levels::mee6(),
+            zone,
+            Lines::All,
+            |_| None,
+            |_| None,
+        )
     }
 
     #[test]
@@ -380,7 +373,14 @@ mod tests {
         };
         let known = |_| Some(cooling);
         let message = [seen(1, 10)];
-        let batch = plan(&message, &levels(), Tz::UTC, Lines::All, known, |_| None);
+        let batch = plan(
+            &message,
+            &Levels::mee6(),
+            Tz::UTC,
+            Lines::All,
+            known,
+            |_| None,
+        );
         assert_eq!(
             batch,
             Batch {
@@ -389,7 +389,14 @@ mod tests {
             }
         );
         let observed = |_| Some(observed("al", Some(3)));
-        let batch = plan(&message, &levels(), Tz::UTC, Lines::All, known, observed);
+        let batch = plan(
+            &message,
+            &Levels::mee6(),
+            Tz::UTC,
+            Lines::All,
+            known,
+            observed,
+        );
         assert_eq!(batch.observed_only, [cooling.user]);
         assert_eq!((batch.users, batch.observed), (Vec::new(), Vec::new()));
     }
@@ -409,7 +416,7 @@ mod tests {
     fn what_was_heard_live_goes_before_what_the_history_shows() {
         let heard = |user: UserId| (user.get() == 1).then(|| observed("al", Some(3)));
         let messages = vec![seen(1, 0), seen(2, 0)];
-        let levels = levels();
+        let levels = Levels::mee6();
         let batch = plan(&messages, &levels, Tz::UTC, Lines::All, |_| None, heard);
         let profiles: Vec<_> = batch
             .observed
@@ -507,7 +514,7 @@ mod tests {
         };
         let batch = plan(
             &[seen(1, 0), seen(1, 60_000)],
-            &levels(),
+            &Levels::mee6(),
             Tz::UTC,
             Lines::All,
             |_| Some(almost),
@@ -543,7 +550,8 @@ mod tests {
                 seen: None,
             })
         };
-        let play = |lines| plan(&messages, &levels(), Tz::UTC, lines, known, |_| None).level_ups;
+        let play =
+            |lines| plan(&messages, &Levels::mee6(), Tz::UTC, lines, known, |_| None).level_ups;
         let (all, one) = (play(Lines::All), play(Lines::OnePerUser));
         assert!(all.len() > 4 && all.is_sorted_by_key(|level_up| level_up.message));
         assert_eq!(one.len(), 2);
@@ -647,7 +655,7 @@ mod tests {
                 let mut users: BTreeMap<UserId, CachedUser> = BTreeMap::new();
                 let mut points_by_day = BTreeMap::new();
                 for part in messages.chunks(size) {
-                    let batch = plan(part, &levels(), Tz::UTC, Lines::All, |user| users.get(&user).copied(), |_| None);
+                    let batch = plan(part, &Levels::mee6(), Tz::UTC, Lines::All, |user| users.get(&user).copied(), |_| None);
                     for SavedUser { user, standing, .. } in batch.users {
                         users.insert(user, CachedUser { user, standing, hidden: false, named: true, seen: None });
                     }

@@ -379,17 +379,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leveling::{Field, Level, Profile, mee6_points_to_next, mee6_total};
+    use crate::leveling::{Field, Profile};
 
     fn levels(named: &str) -> Levels {
-        let row = |number| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: None,
-            role_name: (number == 1).then(|| named.to_owned()),
-        };
-        Levels::new((0..=10).map(row).collect()).unwrap()
+        Levels::with_roles([(None, None), (None, Some(named)), (None, None)])
     }
 
     fn empty() -> XpCache {

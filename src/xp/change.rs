@@ -175,20 +175,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leveling::{Level, Timestamp, mee6_points_to_next, mee6_total};
+    use crate::leveling::Timestamp;
 
     const MOST: u64 = i64::MAX as u64;
-
-    fn levels() -> Levels {
-        let row = |number| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: None,
-            role_name: None,
-        };
-        Levels::new((0..=100).map(row).collect()).unwrap()
-    }
 
     fn asked(change: Change) -> ChangeRequest {
         ChangeRequest {
@@ -216,7 +205,7 @@ mod tests {
     }
 
     fn after(before: u64, change: Change) -> u64 {
-        let planned = plan_change(Some(known(before, false)), &asked(change), &levels());
+        let planned = plan_change(Some(known(before, false)), &asked(change), &Levels::mee6());
         planned.changed.after.points.get()
     }
 
@@ -247,16 +236,16 @@ mod tests {
     #[test]
     fn a_level_is_announced_where_it_was_asked_for_and_only_on_the_way_up() {
         let give = asked(Change::Give { amount: 400 });
-        let line = plan_change(None, &give, &levels()).level_up.unwrap();
+        let line = plan_change(None, &give, &Levels::mee6()).level_up.unwrap();
         assert_eq!((line.message.get(), line.level), (900, LevelNumber(2)));
         assert_eq!(line.from, None, "nothing was earned yet");
-        let next = plan_change(Some(known(150, false)), &give, &levels());
+        let next = plan_change(Some(known(150, false)), &give, &Levels::mee6());
         assert_eq!(next.level_up.unwrap().from, Some(LevelNumber(1)));
         let quietly = ChangeRequest {
             announce_in: None,
             ..give
         };
-        assert_eq!(plan_change(None, &quietly, &levels()).level_up, None);
+        assert_eq!(plan_change(None, &quietly, &Levels::mee6()).level_up, None);
         for change in [
             Change::Give { amount: 10 },
             Change::Give { amount: -400 },
@@ -265,7 +254,7 @@ mod tests {
             },
             Change::Hide { hidden: true },
         ] {
-            let planned = plan_change(Some(known(400, false)), &asked(change), &levels());
+            let planned = plan_change(Some(known(400, false)), &asked(change), &Levels::mee6());
             assert_eq!(planned.level_up, None, "{change:?}");
         }
     }
@@ -273,7 +262,7 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_recorded_for_points_and_not_for_privacy() {
         let change = Change::Give { amount: -5 };
-        let planned = plan_change(None, &asked(change), &levels());
+        let planned = plan_change(None, &asked(change), &Levels::mee6());
         assert_eq!(
             (planned.user, planned.changed.is_different()),
             (None, false)
@@ -281,16 +270,23 @@ mod tests {
         assert!(planned.record.is_some(), "it was asked for");
         for hidden in [true, false] {
             let change = asked(Change::Hide { hidden });
-            let already = plan_change(Some(known(5, hidden)), &change, &levels());
+            let already = plan_change(Some(known(5, hidden)), &change, &Levels::mee6());
             assert!(already.is_empty() && !already.changed.is_different());
-            let new = plan_change(Some(known(5, !hidden)), &change, &levels());
+            let new = plan_change(Some(known(5, !hidden)), &change, &Levels::mee6());
             assert_eq!(
                 (new.hidden, new.user, new.record),
                 (Some((change.user, hidden)), None, None)
             );
             assert!(new.changed.is_different());
         }
-        assert!(plan_change(None, &asked(Change::Hide { hidden: false }), &levels()).is_empty());
+        assert!(
+            plan_change(
+                None,
+                &asked(Change::Hide { hidden: false }),
+                &Levels::mee6()
+            )
+            .is_empty()
+        );
     }
 
     #[test]
@@ -306,7 +302,7 @@ mod tests {
                 reason: reason.map(str::to_owned),
                 ..asked(Change::Give { amount: 1 })
             };
-            let record = plan_change(None, &asked, &levels()).record.unwrap();
+            let record = plan_change(None, &asked, &Levels::mee6()).record.unwrap();
             assert_eq!(record.reason.as_deref(), kept);
         }
     }
@@ -327,7 +323,7 @@ mod tests {
             before in proptest::option::of((prop_oneof![0..=MOST, 0_u64..3_000], any::<bool>())),
             changes in proptest::collection::vec(any_change(), 1..30),
         ) {
-            let levels = levels();
+            let levels = Levels::mee6();
             let mut user = before.map(|(points, hidden)| known(points, hidden));
             let start = user.map_or(0, |user| user.standing.points.get());
             let mut deltas = 0_i128;

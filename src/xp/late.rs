@@ -453,23 +453,10 @@ mod tests {
 
     use super::super::batch::{Lines, plan, recompute};
     use super::*;
-    use crate::leveling::{
-        ChannelId, HistorySource, Level, LevelNumber, Points, mee6_points_to_next, mee6_total,
-    };
+    use crate::leveling::{ChannelId, HistorySource};
 
     const T: i64 = 1_700_000_000_000;
     const ZONE: Tz = Tz::UTC;
-
-    fn levels() -> Levels {
-        let row = |number| Level {
-            number: LevelNumber(number),
-            total_points_required: Points::new(mee6_total(number)).unwrap(),
-            points_to_next_level: Points::new(mee6_points_to_next(number)).unwrap(),
-            role_id: None,
-            role_name: None,
-        };
-        Levels::new((0..=100).map(row).collect()).unwrap()
-    }
 
     fn at(millis: i64) -> MessageId {
         MessageId::first_at(Timestamp::from_millis(T + millis).unwrap()).unwrap()
@@ -570,7 +557,9 @@ mod tests {
                     seen: None,
                 })
             };
-            let mut batch = plan(&messages, &levels(), ZONE, Lines::All, known, |_| None);
+            let mut batch = plan(&messages, &Levels::mee6(), ZONE, Lines::All, known, |_| {
+                None
+            });
             if let Some(after) = self.applied
                 && !missing.is_empty()
             {
@@ -625,7 +614,7 @@ mod tests {
             };
             let counted = self.counted.iter().copied().collect();
             let intervals = self.intervals.clone();
-            let batch = plan_interval(&late, intervals, counted, &levels(), ZONE, known);
+            let batch = plan_interval(&late, intervals, counted, &Levels::mee6(), ZONE, known);
             let (batch, recorder) = batch.expect("it is missing");
             self.save(batch);
             self.recorder = recorder.unwrap_or(self.recorder.clone());
@@ -639,7 +628,7 @@ mod tests {
         }
 
         fn is_what_all_come_to(&self, all: &[Seen]) -> Result<(), TestCaseError> {
-            let (users, days) = recompute(all.to_vec(), &levels(), ZONE);
+            let (users, days) = recompute(all.to_vec(), &Levels::mee6(), ZONE);
             let users: BTreeMap<_, _> = users
                 .into_iter()
                 .map(|row| (row.user, row.standing))

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::{Value, json};
+use wall_e::leveling::{Level, Levels};
 
 use crate::support::{Stage, TestDatabase, command};
 
@@ -26,6 +27,35 @@ fn sandbox() -> Vec<PathBuf> {
     ["levels.json", "userpoints.json"]
         .map(|file| directory.join(file))
         .to_vec()
+}
+
+#[test]
+fn the_levels_fixture_is_what_the_curve_and_the_names_give() {
+    let rows = Levels::mee6_computing();
+    let records: Vec<_> = rows.rows().iter().map(level_record).collect();
+    let expected = format!("[\n{}\n]\n", records.join(",\n"));
+    let committed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/levels.json");
+    if std::fs::read_to_string(&committed).unwrap() != expected {
+        let new = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("levels.json");
+        std::fs::write(&new, expected).unwrap();
+        panic!(
+            "the fixture is out of date: type cp {} {}",
+            new.display(),
+            committed.display()
+        );
+    }
+}
+
+/// As `manage.py dumpdata` writes it, one record a line.
+fn level_record(level: &Level) -> String {
+    let number = level.number.0;
+    format!(
+        r#"{{"model": "wall_e_models.level", "pk": {}, "fields": {{"number": {number}, "total_points_required": {}, "xp_needed_to_level_up_to_next_level": {}, "role_id": null, "role_name": {}}}}}"#,
+        number + 1,
+        level.total_points_required,
+        level.points_to_next_level,
+        json!(level.role_name),
+    )
 }
 
 fn user(id: u64, points: u64, level: u64) -> Value {

@@ -53,8 +53,7 @@ impl TestDatabase {
     pub async fn named() -> Self {
         let database = Self::migrated().await;
         let store = database.store().await;
-        let curve = wall_e::import::curve().expect("the levels are sound");
-        let names = ChosenNames::read(&LevelNames::Computing, &curve);
+        let names = ChosenNames::read(&LevelNames::Computing);
         let done = wall_e::import::name_levels(&store, names).await;
         done.expect("the levels are named");
         store.close().await;
