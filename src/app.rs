@@ -316,7 +316,7 @@ async fn mend(
         return Ok(watermark);
     };
     let (hours, zone) = (settings.catch_up_hours, settings.zone);
-    Ok(xp::mend(database, watermark, clocks, hours, zone).await??)
+    Ok(xp::repair_future_ids(database, watermark, clocks, hours, zone).await??)
 }
 
 /// The council as an earlier run has left it.

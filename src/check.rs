@@ -21,7 +21,7 @@ use crate::store::xp_change;
 use crate::store::xp_day::{self, DayTotal};
 use crate::store::{self, Connection, Database};
 use crate::text_file::{self, TextFile};
-use crate::xp::{Seen, recompute_from};
+use crate::xp::{EligibleMessage, recompute_from};
 
 /// Rows printed at most; the rest is only counted.
 const SHOWN: usize = 50;
@@ -76,7 +76,7 @@ impl Rows {
     }
 
     fn replayed(
-        log: Vec<Seen>,
+        log: Vec<EligibleMessage>,
         mut users: BTreeMap<UserId, Standing>,
         by_moderators: &BTreeMap<UserId, i64>,
         levels: &Levels,
@@ -154,7 +154,7 @@ fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
 
 /// The messages of a log that may earn XP: none from the future, which the bot refuses. There
 /// is no Discord to ask what time it is: it is no earlier than the bot's frontier.
-fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen>> {
+fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<EligibleMessage>> {
     let TextFile { text, encoding } =
         text_file::read(path).map_err(|error| anyhow!("{} {error}", path.display()))?;
     let mut messages =
@@ -174,7 +174,7 @@ fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<Seen
     Ok(messages)
 }
 
-fn parse(text: &str) -> anyhow::Result<Vec<Seen>> {
+fn parse(text: &str) -> anyhow::Result<Vec<EligibleMessage>> {
     let mut messages = Vec::new();
     for (number, line) in (1..)
         .zip(text.lines())

@@ -19,7 +19,7 @@ use crate::leveling::{
     Grouped, GuildRole, Height, Level, LevelNumber, Levels, NOWHERE, Naming, Refusal, RoleId,
     RoleName, RoleStays, UserId, carry_role, escape, may_be_deleted, name_level, take_role,
 };
-use crate::xp::Alone;
+use crate::xp::LevelNamesLock;
 
 const GONE: &str = "That role is no longer in the guild.";
 /// Who does something, and with what.
@@ -108,7 +108,7 @@ pub(super) async fn carry(
 ) -> Result<Carried, Error> {
     let data = scene.data;
     // Two moderators at one level: the second works on what the first has made of it.
-    let alone = data.setting.names.alone().await?;
+    let alone = data.setting.names.lock().await?;
     let (roles, reach) = roles_and_reach(scene).await?;
     let levels = data.setting.xp.levels();
     let rights = data.setting.rights.protected();
@@ -166,7 +166,7 @@ pub(super) async fn take_off(
     roles: &[GuildRole],
 ) -> Result<Reply, Error> {
     let data = scene.data;
-    let mut alone = data.setting.names.alone().await?;
+    let mut alone = data.setting.names.lock().await?;
     let levels = data.setting.xp.levels();
     let Some(level) = levels.find(number.value) else {
         return Err(no_level(&levels, &number.typed).into());
@@ -258,7 +258,7 @@ pub(super) async fn offer_delete(scene: &Scene<'_>, role: RoleId) -> Result<Repl
 /// Deletes a role that no level carries.
 pub(super) async fn delete(scene: &Scene<'_>, role: RoleId) -> Result<Reply, Error> {
     let data = scene.data;
-    let _alone = data.setting.names.alone().await?;
+    let _alone = data.setting.names.lock().await?;
     let role = deletable(scene, role).await?;
     let reason = scene.reason("no longer a level role");
     let deleted = guild::delete_role(&data.rest, data.setting.guild, role.id, &reason).await;
@@ -311,7 +311,7 @@ pub(super) async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>
 /// The name is saved first: a role that is made and not linked any more is found by it.
 async fn create(
     scene: &Scene<'_>,
-    mut alone: Alone<'_>,
+    mut alone: LevelNamesLock<'_>,
     level: &Level,
     name: &RoleName,
 ) -> Result<Done, Error> {
@@ -355,7 +355,7 @@ async fn made(scene: &Scene<'_>, name: &RoleName) -> Option<GuildRole> {
 /// followed.
 async fn rename(
     scene: &Scene<'_>,
-    mut alone: Alone<'_>,
+    mut alone: LevelNamesLock<'_>,
     level: &Level,
     role: &GuildRole,
     name: &RoleName,
@@ -379,7 +379,7 @@ async fn rename(
 }
 
 async fn take(
-    mut alone: Alone<'_>,
+    mut alone: LevelNamesLock<'_>,
     level: &Level,
     before: Option<&GuildRole>,
     role: &GuildRole,

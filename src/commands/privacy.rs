@@ -8,7 +8,7 @@ use super::{Context, Error, Manual, answer};
 use crate::discord::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::escape;
-use crate::xp::{Change, ChangeRequest};
+use crate::xp::{Adjustment, AdjustmentRequest};
 
 /// Hide your XP from everyone else
 #[poise::command(
@@ -46,11 +46,11 @@ async fn set(ctx: Context<'_>, target: Target, hidden: bool) -> Result<(), Error
     if person.is_bot() {
         return Err(UserError("Bots do not earn any XP.".to_owned()).into());
     }
-    let hide = ChangeRequest {
+    let hide = AdjustmentRequest {
         request: request_id(ctx).await?,
         user: person.id,
         asker: caller,
-        change: Change::Hide { hidden },
+        adjustment: Adjustment::Hide { hidden },
         reason: None,
         announce_in: None,
     };

@@ -13,7 +13,7 @@ use crate::discord::buttons::{self, List};
 use crate::discord::reply::{INFO, Reply};
 use crate::error::UserError;
 use crate::leveling::{Grouped, UserId};
-use crate::xp::{Row, XpCache};
+use crate::xp::{BoardRow, XpCache};
 
 /// Rows on a page.
 pub(super) const ROWS: usize = 10;
@@ -96,8 +96,8 @@ async fn standing_of(ctx: Context<'_>, target: Target) -> Result<Result<usize, S
     Ok(xp.rank_of(person.id).ok_or_else(|| person.has_none()))
 }
 
-fn line(row: &Row, names: &Names, caller: UserId) -> String {
-    let Row {
+fn line(row: &BoardRow, names: &Names, caller: UserId) -> String {
+    let BoardRow {
         rank,
         user,
         standing,

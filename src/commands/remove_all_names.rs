@@ -58,7 +58,7 @@ pub(super) async fn carry_out(
 ) -> Result<Reply, Error> {
     let data = scene.data;
     // Nobody names a level meanwhile.
-    let mut alone = data.setting.names.alone().await?;
+    let mut alone = data.setting.names.lock().await?;
     let (roles, reach) = if agreed.delete {
         roles_and_reach(scene).await?
     } else {
@@ -301,7 +301,7 @@ async fn delete(scene: &Scene<'_>, role: &GuildRole, reach: Height) -> Result<De
     let data = scene.data;
     loop {
         // For one role at a time: moderators may give levels names between two.
-        let alone = data.setting.names.alone().await?;
+        let alone = data.setting.names.lock().await?;
         let rights = data.setting.rights.protected();
         if let Err(stays) = may_be_deleted(&data.setting.xp.levels(), reach, &rights, role) {
             return Ok(Deleted::staying(&stays));

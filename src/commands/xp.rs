@@ -16,7 +16,7 @@ use crate::discord::reply::{INFO, Reply, fitting_lines};
 use crate::error::UserError;
 use crate::leveling::{ChannelId, Grouped, Points, RequestId, UserId, escape, escape_text};
 use crate::store::{self, xp_change::XpChange};
-use crate::xp::{Change, ChangeError, ChangeRequest, Changed};
+use crate::xp::{Adjusted, Adjustment, AdjustmentError, AdjustmentRequest};
 
 /// How long a change may take; with what the engine adds to it, it fits into the 3 s that
 /// Discord gives a slash command.
@@ -72,7 +72,7 @@ pub(super) async fn give_xp(
         );
         return Err(UserError(sentence).into());
     }
-    carry_out(ctx, user, Change::Give { amount }, announce, reason).await
+    carry_out(ctx, user, Adjustment::Give { amount }, announce, reason).await
 }
 
 /// Set how much XP someone has
@@ -108,7 +108,7 @@ pub(super) async fn set_xp(
         let sentence = format!("The amount must be a number from 0 to {}.", Grouped(MOST));
         return Err(UserError(sentence).into());
     };
-    carry_out(ctx, user, Change::Set { amount }, announce, reason).await
+    carry_out(ctx, user, Adjustment::Set { amount }, announce, reason).await
 }
 
 /// Show what moderators have changed of someone's XP
@@ -160,18 +160,21 @@ pub(super) async fn xp_log(
 }
 
 /// Hands a change to the engine. What is said of a failure is what is known of it.
-pub(super) async fn change(ctx: Context<'_>, request: ChangeRequest) -> Result<Changed, Error> {
-    let about_points = !matches!(request.change, Change::Hide { .. });
+pub(super) async fn change(
+    ctx: Context<'_>,
+    request: AdjustmentRequest,
+) -> Result<Adjusted, Error> {
+    let about_points = !matches!(request.adjustment, Adjustment::Hide { .. });
     let started = Instant::now();
     let changed = loop {
         let changed = ctx
             .data()
             .setting
             .inbox
-            .change(request.clone(), PATIENCE)
+            .adjust(request.clone(), PATIENCE)
             .await;
         match changed {
-            Err(ChangeError::CatchingUp) if started.elapsed() < CATCHING_UP => {
+            Err(AdjustmentError::CatchingUp) if started.elapsed() < CATCHING_UP => {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
             changed => break changed,
@@ -179,19 +182,19 @@ pub(super) async fn change(ctx: Context<'_>, request: ChangeRequest) -> Result<C
     };
     changed.map_err(|error| {
         let sentence = match error {
-            ChangeError::NotSaved => AWAY.to_owned(),
-            ChangeError::Unknown if about_points => {
+            AdjustmentError::NotSaved => AWAY.to_owned(),
+            AdjustmentError::Unknown if about_points => {
                 "The database is not responding, so I don't know whether this was saved. `xp_log` shows it when the \
                  database is back.".to_owned()
             }
-            ChangeError::Unknown => {
+            AdjustmentError::Unknown => {
                 "The database is not responding, so I don't know whether this was saved. Look again when the \
                  database is back.".to_owned()
             }
-            ChangeError::CatchingUp => {
+            AdjustmentError::CatchingUp => {
                 "I am still counting messages from while I was away. Please try again shortly.".to_owned()
             }
-            ChangeError::Repeated => "This has been done already.".to_owned(),
+            AdjustmentError::Repeated => "This has been done already.".to_owned(),
         };
         UserError(sentence).into()
     })
@@ -218,7 +221,7 @@ pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
 async fn carry_out(
     ctx: Context<'_>,
     user: Someone,
-    wanted: Change,
+    wanted: Adjustment,
     announce: bool,
     reason: String,
 ) -> Result<(), Error> {
@@ -234,11 +237,11 @@ async fn carry_out(
         return Err(UserError("Bots do not earn any XP.".to_owned()).into());
     }
     let caller = caller_id(ctx)?;
-    let request = ChangeRequest {
+    let request = AdjustmentRequest {
         request: request_id(ctx).await?,
         user: person.id,
         asker: caller,
-        change: wanted,
+        adjustment: wanted,
         reason: Some(reason.to_owned()),
         announce_in: ChannelId::new(ctx.channel_id().get()).filter(|_| announce),
     };
@@ -255,9 +258,9 @@ async fn carry_out(
 }
 
 /// Who hides is not given away by it: a text command is answered in public.
-fn say(person: &Person, changed: &Changed) -> Reply {
+fn say(person: &Person, changed: &Adjusted) -> Reply {
     let name = escape(&person.name);
-    let Changed { before, after } = changed;
+    let Adjusted { before, after } = changed;
     if after.hidden {
         let sentence = format!("{name}'s XP was changed. They keep it hidden; `/xp_log` shows it.");
         return Reply::text(sentence).private();

@@ -31,7 +31,7 @@ use super::time::DiscordTime;
 use crate::backoff::backoff;
 use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
 use crate::store::history_interval::UnreadSource;
-use crate::xp::{Seen, XpCache};
+use crate::xp::{EligibleMessage, XpCache};
 
 /// Read again before the frontier: messages of different channels may have
 /// overtaken each other just before the gap.
@@ -71,7 +71,7 @@ const SAY_EVERY: usize = 10_000;
 #[derive(Debug)]
 pub struct Missed {
     /// The messages that may earn XP, in no order.
-    pub messages: Vec<Seen>,
+    pub messages: Vec<EligibleMessage>,
     /// The newest message when all channels and threads were known: everything up to it
     /// has been read, of what is newer only what happened to be there.
     pub reached: MessageId,
@@ -145,7 +145,7 @@ pub struct Layout {
 #[derive(Debug)]
 pub struct IntervalRead {
     /// The messages that may earn XP, in no order. Some are from before the interval.
-    pub messages: Vec<Seen>,
+    pub messages: Vec<EligibleMessage>,
     /// Everything up to this message has been read, unless it is in `unread`.
     pub up_to: MessageId,
     /// What else was set aside: the interval is missing of it, too.
@@ -504,7 +504,7 @@ impl<'a> Reader<'a> {
                 self.set_aside(messages_of, &thread, error, &mut unread);
             }
         }
-        messages.retain(|seen: &Seen| seen.message <= until);
+        messages.retain(|seen: &EligibleMessage| seen.message <= until);
         Ok(IntervalRead {
             messages,
             up_to: until,
@@ -677,7 +677,7 @@ impl<'a> Reader<'a> {
         start: MessageId,
         until: Option<MessageId>,
         access: &Access,
-    ) -> Result<(Vec<Seen>, Option<NotRead>), RestError> {
+    ) -> Result<(Vec<EligibleMessage>, Option<NotRead>), RestError> {
         let mut messages = Vec::new();
         let mut after = start;
         loop {
@@ -708,7 +708,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn seen(&self, message: Value) -> Option<Seen> {
+    fn seen(&self, message: Value) -> Option<EligibleMessage> {
         if let Ok(message) = PartialMessage::deserialize(message) {
             let seen =
                 message.seen(|user, sighting| (!self.xp.is_named(user)).then_some(sighting))?;

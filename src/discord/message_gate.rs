@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::time::DiscordTime;
 use crate::leveling::MessageId;
-use crate::xp::{Inbox, Seen};
+use crate::xp::{EligibleMessage, Inbox};
 
 /// Messages that are held at most; others are read from the history when their time comes.
 const MOST_HELD: usize = 10_000;
@@ -33,7 +33,7 @@ pub struct MessageGate {
 
 #[derive(Debug, Default)]
 struct Held {
-    messages: BTreeMap<MessageId, Seen>,
+    messages: BTreeMap<MessageId, EligibleMessage>,
     /// The lowest id that was refused.
     refused: Option<MessageId>,
 }
@@ -50,7 +50,7 @@ impl MessageGate {
     }
 
     /// Hands a message on, or holds it. Never waits.
-    pub fn offer(&self, seen: Seen) {
+    pub fn offer(&self, seen: EligibleMessage) {
         let is_believed = self.time.hear(seen.message);
         let mut held = self.held();
         self.release(&mut held);

@@ -287,7 +287,7 @@ impl VerifyRoles {
     /// still to be verified for it.
     pub(super) async fn put_levels_right(&self, now: DateTime<Utc>) -> anyhow::Result<LevelsRight> {
         self.remember_onboarding(now).await?;
-        let mut alone = self.names.alone().await?;
+        let mut alone = self.names.lock().await?;
         let (mut roles, mut reach) = self.book.read().await?;
         let (steps, mut troubles) = self.compare_levels(&roles, reach).await?;
         // Without the right to manage roles it is not tried: that is one problem, not two.

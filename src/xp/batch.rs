@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use chrono::{DateTime, NaiveDate};
 use chrono_tz::Tz;
 
-use super::inbox::Seen;
-use super::unsaved::Observed;
+use super::inbox::EligibleMessage;
+use super::unsaved_profiles::Observed;
 use crate::leveling::{
     CopyPlan, Levels, MessageId, Profile, Sighting, Standing, Timestamp, UserId, award, copy_plan,
 };
@@ -109,7 +109,7 @@ impl Batch {
 
 /// Everything that these messages come to, from nothing: every user's row and days.
 pub fn recompute(
-    messages: Vec<Seen>,
+    messages: Vec<EligibleMessage>,
     levels: &Levels,
     zone: Tz,
 ) -> (Vec<SavedUser>, Vec<DayTotal>) {
@@ -120,7 +120,7 @@ pub fn recompute(
 /// everyone who earned, and the days.
 pub fn recompute_from(
     before: impl Fn(UserId) -> Option<Standing>,
-    mut messages: Vec<Seen>,
+    mut messages: Vec<EligibleMessage>,
     levels: &Levels,
     zone: Tz,
 ) -> (Vec<SavedUser>, Vec<DayTotal>) {
@@ -151,7 +151,11 @@ pub(super) enum Lines {
 
 /// How many of these messages one batch takes: at most so many, of at most so many users, and
 /// at least one where there is any.
-pub(super) fn batch_end(messages: &[Seen], max_messages: usize, max_users: usize) -> usize {
+pub(super) fn batch_end(
+    messages: &[EligibleMessage],
+    max_messages: usize,
+    max_users: usize,
+) -> usize {
     let most = messages.len().min(max_messages.max(1));
     if most <= max_users {
         return most;
@@ -167,7 +171,7 @@ pub(super) fn batch_end(messages: &[Seen], max_messages: usize, max_users: usize
 /// Applies messages that are sorted by id. One that is there twice counts once.
 /// `known` is how a user stands before, `observed` what the engine is to save of their profile.
 pub(super) fn plan(
-    messages: &[Seen],
+    messages: &[EligibleMessage],
     levels: &Levels,
     zone: Tz,
     lines: Lines,
@@ -183,7 +187,7 @@ pub(super) fn plan(
     };
     let lowest_has_a_role = levels.rows()[0].role_id.is_some();
     for seen in messages {
-        let &Seen {
+        let &EligibleMessage {
             message,
             channel,
             user,
@@ -314,9 +318,9 @@ mod tests {
 
     const T: i64 = 1_700_000_000_000;
 
-    fn seen(user: u64, after_ms: i64) -> Seen {
+    fn seen(user: u64, after_ms: i64) -> EligibleMessage {
         let first = MessageId::first_at(Timestamp::from_millis(T + after_ms).unwrap()).unwrap();
-        Seen {
+        EligibleMessage {
             message: MessageId::new(first.get() + user).unwrap(),
             channel: ChannelId::new(7).unwrap(),
             user: UserId::new(user).unwrap(),
@@ -327,7 +331,7 @@ mod tests {
         }
     }
 
-    fn plan_new(mut messages: Vec<Seen>) -> Batch {
+    fn plan_new(mut messages: Vec<EligibleMessage>) -> Batch {
         messages.sort_by_key(|seen| seen.message);
         let zone = Tz::Canada__Pacific;
         plan(
@@ -569,7 +573,7 @@ mod tests {
 
     #[test]
     fn a_batch_ends_before_one_message_or_one_user_too_many() {
-        let of = |users: &[u64]| -> Vec<Seen> {
+        let of = |users: &[u64]| -> Vec<EligibleMessage> {
             let messages = (0..).zip(users);
             messages.map(|(at, &user)| seen(user, at)).collect()
         };

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use dashmap::DashMap;
 use dashmap::mapref::multiple::RefMulti;
 
-use super::unsaved::{Compared, Saver, UnsavedProfiles};
+use super::unsaved_profiles::{Compared, Saver, UnsavedProfiles};
 
 use crate::leveling::{
     Board, Fingerprint, LevelNumber, Levels, Place, Points, Progress, Sighting, Standing,
@@ -65,7 +65,7 @@ pub struct Card {
 
 /// A line of the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct BoardRow {
     /// The position, counted from 1.
     pub rank: usize,
     /// Who stands there.
@@ -155,7 +155,7 @@ impl XpCache {
     }
 
     /// At most `count` lines of the board from rank `first_rank` on, all of one moment.
-    pub fn page(&self, first_rank: usize, count: usize) -> Vec<Row> {
+    pub fn page(&self, first_rank: usize, count: usize) -> Vec<BoardRow> {
         let levels = self.levels();
         let board = self.board();
         let first_rank = first_rank.max(1);
@@ -165,7 +165,7 @@ impl XpCache {
             .filter_map(|(rank, place)| {
                 let user = place.user();
                 let standing = self.users.get(&user)?.standing;
-                Some(Row {
+                Some(BoardRow {
                     rank,
                     user,
                     standing,
@@ -406,7 +406,7 @@ mod tests {
         }
     }
 
-    fn users(rows: &[Row]) -> Vec<(usize, u64, u16)> {
+    fn users(rows: &[BoardRow]) -> Vec<(usize, u64, u16)> {
         rows.iter()
             .map(|row| (row.rank, row.user.get(), row.level.0))
             .collect()

@@ -27,15 +27,18 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::adjustment::{
+    Adjusted, Adjustment, AdjustmentError, AdjustmentPlan, AdjustmentRequest, plan_adjustment,
+};
 use super::batch::{AuthorProfile, Batch, Lines, ProfilePlan, batch_end, plan};
 use super::cache::XpCache;
-use super::change::{Change, ChangeError, ChangeRequest, Changed, Planned, plan_change};
+use super::commit_permit::CommitPermit;
 use super::inbox::{
-    Asked, Delivery, GapMark, History, Inbox, LateHistory, MissingHistory, NotCounted, Seen, Settle,
+    Delivery, EligibleMessage, GapMark, History, Inbox, LateHistory, MissingHistory, NotCounted,
+    PendingAdjustment, Settle,
 };
-use super::late::{Recorder, plan_interval};
-use super::ticket::Ticket;
-use super::unsaved::Saver;
+use super::late_messages::{Recorder, plan_interval};
+use super::unsaved_profiles::Saver;
 use crate::backoff::backoff;
 use crate::leveling::{MessageId, UserId};
 use crate::store::history_interval::{self, UnreadSource};
@@ -128,7 +131,7 @@ pub struct Engine {
     /// Commands that want to know when what is here has been committed.
     settling: Vec<Settle>,
     /// Changes to be carried out when the messages before them have been.
-    asked: Vec<Asked>,
+    asked: Vec<PendingAdjustment>,
     /// History that was read late, and whoever waits until it is counted.
     late: Vec<(LateHistory, oneshot::Sender<Result<(), NotCounted>>)>,
     /// What is remembered of counted messages while some history is missing.
@@ -142,7 +145,7 @@ pub struct Engine {
 struct CatchUp {
     gap: Gap,
     /// What came live meanwhile.
-    waiting: Vec<Seen>,
+    waiting: Vec<EligibleMessage>,
     /// What was read, and is being applied.
     backlog: Option<Backlog>,
 }
@@ -151,7 +154,7 @@ struct CatchUp {
 #[derive(Debug)]
 struct Backlog {
     /// Sorted by id.
-    messages: Vec<Seen>,
+    messages: Vec<EligibleMessage>,
     /// How many of them are applied.
     applied: usize,
     /// Everything up to this message has been read.
@@ -175,7 +178,7 @@ struct Backlog {
 
 impl Backlog {
     /// What was read, and what came live meanwhile.
-    fn new(history: History, waiting: Vec<Seen>) -> Self {
+    fn new(history: History, waiting: Vec<EligibleMessage>) -> Self {
         let History {
             mut messages,
             reached,
@@ -203,7 +206,7 @@ impl Backlog {
         backlog
     }
 
-    fn append(&mut self, waiting: Vec<Seen>) {
+    fn append(&mut self, waiting: Vec<EligibleMessage>) {
         self.messages.drain(..self.applied);
         self.applied = 0;
         self.messages.extend(waiting);
@@ -213,7 +216,7 @@ impl Backlog {
         }
     }
 
-    fn rest(&self) -> &[Seen] {
+    fn rest(&self) -> &[EligibleMessage] {
         &self.messages[self.applied..]
     }
 
@@ -421,7 +424,7 @@ impl Engine {
     }
 
     /// Collects for a window of time. `None` when the inbox is closed and empty.
-    async fn next_batch(&mut self, cancel: &CancellationToken) -> Option<Vec<Seen>> {
+    async fn next_batch(&mut self, cancel: &CancellationToken) -> Option<Vec<EligibleMessage>> {
         let mut received = Vec::new();
         let is_applying = self.backlog().is_some();
         tokio::select! {
@@ -449,7 +452,7 @@ impl Engine {
         let somebody_waits = |received: &[Delivery]| {
             received
                 .iter()
-                .any(|one| matches!(one, Delivery::Settle(_) | Delivery::Change(_)))
+                .any(|one| matches!(one, Delivery::Settle(_) | Delivery::Adjust(_)))
         };
         while received.len() < MAX_BATCH && !somebody_waits(&received) {
             let room = MAX_BATCH - received.len();
@@ -465,14 +468,14 @@ impl Engine {
     }
 
     /// Puts what was received where it belongs; the messages are left.
-    fn take_in(&mut self, received: Vec<Delivery>) -> Vec<Seen> {
+    fn take_in(&mut self, received: Vec<Delivery>) -> Vec<EligibleMessage> {
         let mut messages = Vec::with_capacity(received.len());
         for delivery in received {
             match delivery {
                 Delivery::Message(seen) => messages.push(seen),
                 Delivery::History(history) => self.take_history(history),
                 Delivery::Settle(settle) => self.settling.push(settle),
-                Delivery::Change(asked) => self.asked.push(asked),
+                Delivery::Adjust(asked) => self.asked.push(asked),
                 Delivery::Late(late, answer) => self.late.push((late, answer)),
             }
         }
@@ -528,7 +531,7 @@ impl Engine {
     }
 
     /// Lets live messages wait, and applies a batch of what was read, if that is here.
-    async fn go_on_catching_up(&mut self, messages: Vec<Seen>) -> Result<(), Lost> {
+    async fn go_on_catching_up(&mut self, messages: Vec<EligibleMessage>) -> Result<(), Lost> {
         let Some(catch_up) = &mut self.catch_up else {
             return Ok(());
         };
@@ -622,7 +625,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn apply(&mut self, mut messages: Vec<Seen>) -> Result<(), Lost> {
+    async fn apply(&mut self, mut messages: Vec<EligibleMessage>) -> Result<(), Lost> {
         self.resume_recorder().await;
         messages.sort_unstable_by_key(|seen| seen.message);
         let mut rest = messages.as_slice();
@@ -766,7 +769,7 @@ impl Engine {
     }
 
     /// What the messages come to. Profiles of authors who do not earn are left to the register.
-    fn plan(&self, messages: &[Seen], lines: Lines) -> Batch {
+    fn plan(&self, messages: &[EligibleMessage], lines: Lines) -> Batch {
         let (cache, unsaved) = (&self.cache, self.cache.unsaved());
         let known = |user| cache.get(user);
         let observed = |user| unsaved.left_to(Saver::Engine, user);
@@ -1006,10 +1009,10 @@ impl Engine {
     /// Carries out what was asked for, in the order in which it came.
     async fn carry_out_changes(&mut self) -> Result<(), Lost> {
         for asked in std::mem::take(&mut self.asked) {
-            let about_points = !matches!(asked.request.change, Change::Hide { .. });
+            let about_points = !matches!(asked.request.adjustment, Adjustment::Hide { .. });
             if about_points && self.catch_up.is_some() {
                 // What was missed came first, and points that are set are set after it.
-                let _ = asked.answer.send(Err(ChangeError::CatchingUp));
+                let _ = asked.answer.send(Err(AdjustmentError::CatchingUp));
             } else {
                 self.carry_out(asked).await?;
             }
@@ -1018,10 +1021,10 @@ impl Engine {
     }
 
     /// Tries for as long as somebody waits, and then until it is known what came of it.
-    async fn carry_out(&mut self, asked: Asked) -> Result<(), Lost> {
-        let Asked {
+    async fn carry_out(&mut self, asked: PendingAdjustment) -> Result<(), Lost> {
+        let PendingAdjustment {
             request,
-            ticket,
+            permit,
             mut answer,
             place: _place,
         } = asked;
@@ -1029,8 +1032,8 @@ impl Engine {
             // What is dropped here in mid-transaction is undone: its COMMIT was not sent.
             let attempted = tokio::select! {
                 biased;
-                () = nobody_waits(&mut answer, &ticket) => return Ok(()),
-                attempted = self.try_change(&request, &ticket) => attempted,
+                () = nobody_waits(&mut answer, &permit) => return Ok(()),
+                attempted = self.try_change(&request, &permit) => attempted,
             };
             let error = match attempted {
                 Ok(answered) => {
@@ -1043,13 +1046,13 @@ impl Engine {
             if attempt == 0 {
                 tracing::error!(%error, "a change could not be saved; trying again while its caller waits");
             }
-            if error.is_about_the_values() && !ticket.is_out() {
-                let _ = answer.send(Err(ChangeError::NotSaved));
+            if error.is_about_the_values() && !permit.is_held() {
+                let _ = answer.send(Err(AdjustmentError::NotSaved));
                 return Ok(());
             }
             tokio::select! {
                 biased;
-                () = nobody_waits(&mut answer, &ticket) => return Ok(()),
+                () = nobody_waits(&mut answer, &permit) => return Ok(()),
                 () = tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)) => {}
             }
         }
@@ -1059,14 +1062,14 @@ impl Engine {
     /// One attempt. Nothing of it is shown before it is known to be saved.
     async fn try_change(
         &mut self,
-        request: &ChangeRequest,
-        ticket: &Ticket,
-    ) -> Result<Result<Changed, ChangeError>, CommitError> {
+        request: &AdjustmentRequest,
+        permit: &CommitPermit,
+    ) -> Result<Result<Adjusted, AdjustmentError>, CommitError> {
         self.resolve_doubt().await?;
         let known = self.cache.get(request.user);
-        let planned = plan_change(known, request, &self.cache.levels());
+        let planned = plan_adjustment(known, request, &self.cache.levels());
         if planned.is_empty() {
-            return Ok(Ok(planned.changed));
+            return Ok(Ok(planned.adjusted));
         }
         // No message is in it: the frontier stays where it is, and where there is none,
         // there still is none.
@@ -1074,7 +1077,7 @@ impl Engine {
         let mut session = self.take_session().await?;
         let outcome = store::within(self.limits.timeout, async {
             if let Some(saved) = self
-                .save_change(&mut session, &planned, frontier, ticket)
+                .save_change(&mut session, &planned, frontier, permit)
                 .await?
             {
                 return Ok(Ok(saved));
@@ -1100,17 +1103,17 @@ impl Engine {
         if planned.level_up.is_some() {
             self.outbox_filled.notify_one();
         }
-        Ok(Ok(planned.changed))
+        Ok(Ok(planned.adjusted))
     }
 
     /// Saves a change, or nothing: `None` if the watermark stood elsewhere.
     async fn save_change(
         &self,
         session: &mut Connection,
-        planned: &Planned,
+        planned: &AdjustmentPlan,
         frontier: Option<MessageId>,
-        ticket: &Ticket,
-    ) -> store::Result<Option<Result<(), ChangeError>>> {
+        permit: &CommitPermit,
+    ) -> store::Result<Option<Result<(), AdjustmentError>>> {
         let mut transaction = store::begin(session).await?;
         let from = self.watermark;
         let lines = HeldLines::Keep;
@@ -1119,17 +1122,17 @@ impl Engine {
         }
         // The row is ours and stands where we left it, so that no earlier attempt is saved
         // or ever will be.
-        if !ticket.take() {
+        if !permit.acquire() {
             store::roll_back(transaction).await?;
-            return Ok(Some(Err(ChangeError::NotSaved)));
+            return Ok(Some(Err(AdjustmentError::NotSaved)));
         }
         let written = write_change(&mut transaction, planned).await;
         if !matches!(written, Ok(true)) {
-            ticket.put_back();
+            permit.release();
         }
         if !written? {
             store::roll_back(transaction).await?;
-            return Ok(Some(Err(ChangeError::Repeated)));
+            return Ok(Some(Err(AdjustmentError::Repeated)));
         }
         store::commit(transaction).await?;
         Ok(Some(Ok(())))
@@ -1165,7 +1168,10 @@ async fn plan_profiles(transaction: &mut Connection, batch: &Batch) -> store::Re
 }
 
 /// `false` if the request has made a change before.
-async fn write_change(transaction: &mut Connection, planned: &Planned) -> store::Result<bool> {
+async fn write_change(
+    transaction: &mut Connection,
+    planned: &AdjustmentPlan,
+) -> store::Result<bool> {
     if let Some(record) = &planned.record
         && !store::xp_change::add(transaction, record).await?
     {
@@ -1186,9 +1192,9 @@ async fn write_change(transaction: &mut Connection, planned: &Planned) -> store:
 
 /// Waits until a change is withdrawn; for ever if it is in a transaction by then, whose
 /// outcome must be known.
-async fn nobody_waits<T>(answer: &mut oneshot::Sender<T>, ticket: &Ticket) {
+async fn nobody_waits<T>(answer: &mut oneshot::Sender<T>, permit: &CommitPermit) {
     answer.closed().await;
-    if ticket.is_out() {
+    if permit.is_held() {
         std::future::pending::<()>().await;
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::change::{ChangeError, ChangeRequest, Changed};
-use super::ticket::Ticket;
+use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest};
+use super::commit_permit::CommitPermit;
 use crate::leveling::{ChannelId, MessageId, Sighting, UserId};
 use crate::store::history_interval::UnreadSource;
 
@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// A message that may earn XP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct EligibleMessage {
     /// Its id, which holds its time.
     pub message: MessageId,
     /// Where it was written.
@@ -46,7 +46,7 @@ pub struct History {
     /// The gap that it fills, by its number.
     pub gap: u64,
     /// The messages that may earn XP, in any order.
-    pub messages: Vec<Seen>,
+    pub messages: Vec<EligibleMessage>,
     /// Everything up to this message has been read, but for what is missing; of what is newer
     /// only a part.
     pub reached: MessageId,
@@ -71,7 +71,7 @@ pub struct LateHistory {
     /// Which interval.
     pub interval: i64,
     /// The messages that may earn XP, in any order.
-    pub messages: Vec<Seen>,
+    pub messages: Vec<EligibleMessage>,
     /// The interval is complete up to this message.
     pub up_to: MessageId,
     /// Sources of which the interval is found to be missing as well.
@@ -98,11 +98,11 @@ pub enum NotCounted {
 /// What the engine finds in its inbox.
 #[derive(Debug)]
 pub(super) enum Delivery {
-    Message(Seen),
+    Message(EligibleMessage),
     History(History),
     /// Answered when everything before it has been committed.
     Settle(Settle),
-    Change(Asked),
+    Adjust(PendingAdjustment),
     Late(LateHistory, oneshot::Sender<Result<(), NotCounted>>),
 }
 
@@ -116,25 +116,25 @@ pub(super) struct Settle {
 
 /// A change, and the way to whoever waits for it.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub request: ChangeRequest,
-    pub ticket: Arc<Ticket>,
+pub(super) struct PendingAdjustment {
+    pub request: AdjustmentRequest,
+    pub permit: Arc<CommitPermit>,
     /// Dropped without an answer where the engine ends. Closed once nobody waits.
-    pub answer: oneshot::Sender<Result<Changed, ChangeError>>,
+    pub answer: oneshot::Sender<Result<Adjusted, AdjustmentError>>,
     /// Of those that may wait.
     pub place: OwnedSemaphorePermit,
 }
 
 /// Somebody who waits for a change. Whoever stops waiting, in whatever way, withdraws it.
 struct Waiter {
-    ticket: Arc<Ticket>,
-    answered: oneshot::Receiver<Result<Changed, ChangeError>>,
+    permit: Arc<CommitPermit>,
+    answered: oneshot::Receiver<Result<Adjusted, AdjustmentError>>,
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
         // Before the channel closes, which is what the engine notices.
-        self.ticket.leave();
+        self.permit.abandon();
     }
 }
 
@@ -190,7 +190,7 @@ impl Inbox {
     }
 
     /// Leaves a message for the engine. Never waits.
-    pub fn offer(&self, seen: Seen) {
+    pub fn offer(&self, seen: EligibleMessage) {
         let message = seen.message;
         let full = matches!(
             self.sender.try_send(Delivery::Message(seen)),
@@ -243,25 +243,25 @@ impl Inbox {
     /// Has a change carried out after everything offered before, and waits until that is
     /// committed and shown. What comes back is true, also when `patience` ends first: the
     /// change is then withdrawn, so that it is never carried out behind anybody's back.
-    pub async fn change(
+    pub async fn adjust(
         &self,
-        request: ChangeRequest,
+        request: AdjustmentRequest,
         patience: Duration,
-    ) -> Result<Changed, ChangeError> {
+    ) -> Result<Adjusted, AdjustmentError> {
         let (answer, answered) = oneshot::channel();
-        let ticket = Arc::<Ticket>::default();
+        let permit = Arc::<CommitPermit>::default();
         let mut waiter = Waiter {
-            ticket: Arc::clone(&ticket),
+            permit: Arc::clone(&permit),
             answered,
         };
         let carried_out = async {
-            let asked = Asked {
+            let asked = PendingAdjustment {
                 request,
-                ticket,
+                permit,
                 answer,
                 place: self.place().await?,
             };
-            let sent = self.sender.send(Delivery::Change(asked)).await;
+            let sent = self.sender.send(Delivery::Adjust(asked)).await;
             sent.ok()?;
             (&mut waiter.answered).await.ok()
         };
@@ -269,17 +269,17 @@ impl Inbox {
             Ok(Some(answer)) => return answer,
             // The engine has ended.
             Ok(None) => {}
-            Err(_) if waiter.ticket.withdraw() => return Err(ChangeError::NotSaved),
+            Err(_) if waiter.permit.withdraw() => return Err(AdjustmentError::NotSaved),
             Err(_) => {
                 if let Ok(Ok(answer)) = timeout(GRACE, &mut waiter.answered).await {
                     return answer;
                 }
             }
         }
-        Err(if waiter.ticket.leave() {
-            ChangeError::NotSaved
+        Err(if waiter.permit.abandon() {
+            AdjustmentError::NotSaved
         } else {
-            ChangeError::Unknown
+            AdjustmentError::Unknown
         })
     }
 

@@ -36,7 +36,7 @@ enum Shown {
 
 /// The right to change level names, until it is dropped.
 #[derive(Debug)]
-pub struct Alone<'a> {
+pub struct LevelNamesLock<'a> {
     names: &'a LevelNames,
     shown: MutexGuard<'a, Shown>,
 }
@@ -53,8 +53,8 @@ impl LevelNames {
 
     /// Waits for everyone else who changes names: two moderators at one level come one after
     /// the other, and the second works on what the first has made of it.
-    pub async fn alone(&self) -> anyhow::Result<Alone<'_>> {
-        let mut alone = Alone {
+    pub async fn lock(&self) -> anyhow::Result<LevelNamesLock<'_>> {
+        let mut alone = LevelNamesLock {
             names: self,
             shown: self.turn.lock().await,
         };
@@ -65,7 +65,7 @@ impl LevelNames {
     }
 }
 
-impl Alone<'_> {
+impl LevelNamesLock<'_> {
     /// Saves what a level carries, and lets everyone see it.
     pub async fn save(
         &mut self,

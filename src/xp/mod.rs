@@ -1,22 +1,22 @@
 //! XP while the bot runs: the cache that everyone reads, and the engine, the one
 //! task that writes. Nothing in here knows Discord.
 
+mod adjustment;
 mod batch;
 mod cache;
-mod change;
+mod commit_permit;
 mod engine;
+mod future_ids;
 mod inbox;
-mod late;
+mod late_messages;
 mod level_names;
-mod mend;
-mod ticket;
-mod unsaved;
+mod unsaved_profiles;
 
+pub use adjustment::{Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, XpState};
 pub use batch::{recompute, recompute_from};
-pub use cache::{Card, ListStart, Origin, Row, XpCache};
-pub use change::{Account, Change, ChangeError, ChangeRequest, Changed};
+pub use cache::{BoardRow, Card, ListStart, Origin, XpCache};
 pub use engine::{CommitLimits, Engine, EngineEnd, EngineHandles, Gap};
-pub use inbox::{History, Inbox, LateHistory, MissingHistory, NotCounted, Seen};
-pub use level_names::{Alone, LevelNames};
-pub use mend::{Clocks, mend};
-pub use unsaved::{Compared, Observed, Saver, UnsavedProfiles};
+pub use future_ids::{Clocks, repair_future_ids};
+pub use inbox::{EligibleMessage, History, Inbox, LateHistory, MissingHistory, NotCounted};
+pub use level_names::{LevelNames, LevelNamesLock};
+pub use unsaved_profiles::{Compared, Observed, Saver, UnsavedProfiles};

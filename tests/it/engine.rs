@@ -12,8 +12,8 @@ use wall_e::store::outbox::{self, Age, LevelUp};
 use wall_e::store::watermark::Lost;
 use wall_e::store::{Database, watermark};
 use wall_e::xp::{
-    Change, ChangeError, ChangeRequest, CommitLimits, EngineHandles, Gap, History, Inbox,
-    MissingHistory, Seen, recompute,
+    Adjustment, AdjustmentError, AdjustmentRequest, CommitLimits, EligibleMessage, EngineHandles,
+    Gap, History, Inbox, MissingHistory, recompute,
 };
 
 use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
@@ -23,9 +23,9 @@ const TOO_MANY: u64 = 100_500;
 const FIRST_AT: i64 = 1_750_000_000_000;
 
 /// One message a second, by fifty people in turn.
-fn message(number: u64) -> Seen {
+fn message(number: u64) -> EligibleMessage {
     let at = Timestamp::from_millis(FIRST_AT + i64::try_from(number).unwrap() * 1_000).unwrap();
-    Seen {
+    EligibleMessage {
         message: MessageId::first_at(at).unwrap(),
         channel: ChannelId::new(7).unwrap(),
         user: UserId::new(1 + number % 50).unwrap(),
@@ -38,7 +38,7 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
     let database = TestDatabase::migrated().await;
     let store = database.store().await;
     let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
-    let everything: Vec<Seen> = (0..TOO_MANY).map(message).collect();
+    let everything: Vec<EligibleMessage> = (0..TOO_MANY).map(message).collect();
     for seen in &everything {
         inbox.offer(seen.clone());
     }
@@ -143,7 +143,7 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
 
     // What is offered from now on waits beside the new reading.
     inbox.offer(message(offered));
-    let history: Vec<Seen> = (0..offered).map(message).collect();
+    let history: Vec<EligibleMessage> = (0..offered).map(message).collect();
     let reached = history.last().unwrap().message;
     for (gap, messages) in [(first.number, Vec::new()), (gap.number, history)] {
         inbox
@@ -175,7 +175,7 @@ const SMALL: CommitLimits = CommitLimits {
 };
 
 /// Enough for each of the fifty to rise several levels: one message a minute each.
-fn long_history() -> Vec<Seen> {
+fn long_history() -> Vec<EligibleMessage> {
     let messages = (0..50 * 40).map(|number| message(number + number / 50 * 25));
     messages.collect()
 }
@@ -214,7 +214,11 @@ async fn frontier(store: &Database) -> Option<MessageId> {
 }
 
 /// Has a gap opened and filled with these messages.
-async fn fill(inbox: &Inbox, gaps: &mut tokio::sync::watch::Receiver<Option<Gap>>, read: &[Seen]) {
+async fn fill(
+    inbox: &Inbox,
+    gaps: &mut tokio::sync::watch::Receiver<Option<Gap>>,
+    read: &[EligibleMessage],
+) {
     inbox.open_gap();
     gaps.changed().await.expect("the engine finds the gap");
     let gap = gaps.borrow_and_update().expect("it is open");
@@ -230,7 +234,7 @@ async fn fill(inbox: &Inbox, gaps: &mut tokio::sync::watch::Receiver<Option<Gap>
 }
 
 /// What these messages come to, for everyone.
-async fn assert_counted(store: &Database, messages: Vec<Seen>) {
+async fn assert_counted(store: &Database, messages: Vec<EligibleMessage>) {
     let expected = recompute(messages, &levels(store).await, ZONE).0;
     let expected: BTreeMap<_, _> = expected
         .into_iter()
@@ -387,7 +391,7 @@ async fn a_batch_that_takes_postgres_too_long_is_split_until_it_gets_in() {
                 ..CommitLimits::default()
             });
             let end = CancellationToken::new();
-            let messages: Vec<Seen> = (0..50).map(message).collect();
+            let messages: Vec<EligibleMessage> = (0..50).map(message).collect();
             let running = tokio::spawn(engine.run(end.clone()));
             if live {
                 for seen in &messages {
@@ -422,15 +426,15 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
     gaps.changed().await.expect("the engine finds the gap");
     let gap = gaps.borrow_and_update().expect("it is open");
     let asked = async |request: u64, patience| {
-        let request = ChangeRequest {
+        let request = AdjustmentRequest {
             request: RequestId::new(request).unwrap(),
             user: UserId::new(1).unwrap(),
             asker: UserId::new(2).unwrap(),
-            change: Change::Give { amount: 1 },
+            adjustment: Adjustment::Give { amount: 1 },
             reason: None,
             announce_in: None,
         };
-        inbox.change(request, patience).await
+        inbox.adjust(request, patience).await
     };
     // Who has left takes nobody's place.
     let mut leaving = JoinSet::new();
@@ -440,7 +444,10 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
     }
     assert!(!leaving.join_all().await.contains(&true));
     let first = asked(1, PATIENCE).await;
-    assert!(matches!(first, Err(ChangeError::CatchingUp)), "{first:?}");
+    assert!(
+        matches!(first, Err(AdjustmentError::CatchingUp)),
+        "{first:?}"
+    );
 
     let mut waiting = JoinSet::new();
     for _ in 0..PLACES {
@@ -450,7 +457,7 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
     wait("all places to be taken", async || {
         let moment = Duration::from_millis(50);
         let late = asked(2, moment).await;
-        matches!(late, Err(ChangeError::NotSaved)).then_some(())
+        matches!(late, Err(AdjustmentError::NotSaved)).then_some(())
     })
     .await;
     inbox

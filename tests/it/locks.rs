@@ -15,7 +15,7 @@ use wall_e::store::updated_user::{self, Unfinished};
 use wall_e::store::user_point::profiles::{self, Link, NewProfile};
 use wall_e::store::user_point::{self, AvatarCopy, ImportedUser};
 use wall_e::store::{self, Connection, Database, role_work};
-use wall_e::xp::{EngineHandles, Seen};
+use wall_e::xp::{EligibleMessage, EngineHandles};
 
 use crate::support::{PATIENCE, TestDatabase, engine, wait};
 
@@ -225,7 +225,7 @@ async fn whoever_writes_rows_of_the_same_users_never_waits_in_a_circle() {
         minute += 1;
         for number in shuffled(minute) {
             let at = 1_750_000_000_000 + i64::try_from(minute * 60_000 + number).unwrap();
-            inbox.offer(Seen {
+            inbox.offer(EligibleMessage {
                 message: MessageId::first_at(Timestamp::from_millis(at).unwrap()).unwrap(),
                 channel: ChannelId::new(7).unwrap(),
                 user: user(number),

@@ -3,10 +3,10 @@
 //!
 //! `support` starts things; every other file is a feature.
 
+mod adjustments;
 mod answers;
 mod avatars;
 mod catch_up;
-mod changes;
 mod check;
 mod chosen_names;
 mod connection;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{ChannelId, Field, MessageId, Sighting, Timestamp, UserId};
 use wall_e::profiles::{Register, Sightings};
 use wall_e::store::updated_user;
-use wall_e::xp::{Gap, Inbox, Saver, Seen, XpCache};
+use wall_e::xp::{EligibleMessage, Gap, Inbox, Saver, XpCache};
 
 use crate::support::{PATIENCE, TestDatabase, engine, wait};
 
@@ -65,7 +65,7 @@ impl Running {
         let at = Timestamp::from_millis(FIRST_AT + second * 1_000).unwrap();
         let first = MessageId::first_at(at).unwrap().get();
         self.sightings.wrote(id(user), seen);
-        self.inbox.offer(Seen {
+        self.inbox.offer(EligibleMessage {
             message: MessageId::new(first + user).unwrap(),
             channel: ChannelId::new(7).unwrap(),
             user: id(user),

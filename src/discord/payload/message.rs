@@ -9,7 +9,7 @@ use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
 use super::lenient::{lenient, lenient_object};
 use super::member::{PartialMember, PartialUser};
 use crate::leveling::{self, MessageFacts, Sighting, may_earn};
-use crate::xp::Seen;
+use crate::xp::EligibleMessage;
 
 /// A message; of its fields only the ids must make sense.
 #[derive(Debug, Deserialize)]
@@ -60,7 +60,7 @@ impl PartialMessage<'_> {
     pub fn seen(
         self,
         notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
-    ) -> Option<Seen> {
+    ) -> Option<EligibleMessage> {
         if !may_earn(&self.facts()) {
             return None;
         }
@@ -71,7 +71,7 @@ impl PartialMessage<'_> {
         let member = self.member.map(PartialMember::of_an_event);
         let profile = self.author.seen(member);
         let profile = profile.and_then(|sighting| notice(user, sighting));
-        Some(Seen {
+        Some(EligibleMessage {
             message,
             channel,
             user,

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{ChannelId, MessageId, Timestamp, UserId};
 use wall_e::store::{lease, level};
-use wall_e::xp::{Engine, EngineHandles, Inbox, Seen, XpCache};
+use wall_e::xp::{EligibleMessage, Engine, EngineHandles, Inbox, XpCache};
 
 use crate::Effort;
 use crate::database::Scratch;
@@ -107,7 +107,7 @@ async fn play(inbox: &Inbox, users: &[UserId], round: i64) -> anyhow::Result<Dur
         let Some(message) = MessageId::new(message) else {
             bail!("{message} is no id");
         };
-        inbox.offer(Seen {
+        inbox.offer(EligibleMessage {
             message,
             channel,
             user: *user,

@@ -10,7 +10,7 @@ use crate::store::xp_change::XpChange;
 
 /// What is to happen to a user's XP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Adjustment {
     /// So many points more, or fewer: never below none, never above what can be stored.
     Give {
         /// Negative to take them.
@@ -30,7 +30,7 @@ pub enum Change {
 
 /// A change, and who wants it why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChangeRequest {
+pub struct AdjustmentRequest {
     /// What asked for it. XP is changed once for each; privacy needs no such guard, since
     /// whoever hides the hidden changes nothing.
     pub request: RequestId,
@@ -39,7 +39,7 @@ pub struct ChangeRequest {
     /// Who wants it: a moderator, or the user for themselves.
     pub asker: UserId,
     /// What is to happen.
-    pub change: Change,
+    pub adjustment: Adjustment,
     /// Why, in the asker's words. Kept with changed points only.
     pub reason: Option<String>,
     /// Where a level that this brings is announced; `None` for nowhere.
@@ -48,7 +48,7 @@ pub struct ChangeRequest {
 
 /// How a user stands before or after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
+pub struct XpState {
     /// XP in all.
     pub points: Points,
     /// What it comes to.
@@ -59,14 +59,14 @@ pub struct Account {
 
 /// What a change that was carried out has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct Adjusted {
     /// How the user stood.
-    pub before: Account,
+    pub before: XpState,
     /// How the user stands.
-    pub after: Account,
+    pub after: XpState,
 }
 
-impl Changed {
+impl Adjusted {
     /// Whether the user stands differently now: `false` when the hidden hide.
     pub fn is_different(&self) -> bool {
         self.before != self.after
@@ -75,7 +75,7 @@ impl Changed {
 
 /// Why a change was not carried out, or may not have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
+pub enum AdjustmentError {
     /// It is not saved, and never will be.
     #[error("the change could not be saved and was dropped")]
     NotSaved,
@@ -92,7 +92,7 @@ pub enum ChangeError {
 
 /// What one transaction saves of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Planned {
+pub(super) struct AdjustmentPlan {
     /// The user's row, if the points differ.
     pub user: Option<SavedUser>,
     /// The user and their choice, if it differs.
@@ -103,10 +103,10 @@ pub(super) struct Planned {
     /// The line to post.
     pub level_up: Option<LevelUp>,
     /// What the asker is told.
-    pub changed: Changed,
+    pub adjusted: Adjusted,
 }
 
-impl Planned {
+impl AdjustmentPlan {
     /// Whether there is nothing to save.
     pub(super) fn is_empty(&self) -> bool {
         self.user.is_none() && self.hidden.is_none() && self.record.is_none()
@@ -114,30 +114,30 @@ impl Planned {
 }
 
 /// What is to be saved for a user who is known like this, or not at all.
-pub(super) fn plan_change(
+pub(super) fn plan_adjustment(
     known: Option<CachedUser>,
-    asked: &ChangeRequest,
+    asked: &AdjustmentRequest,
     levels: &Levels,
-) -> Planned {
+) -> AdjustmentPlan {
     let standing = known.map(|user| user.standing).unwrap_or_default();
     let hidden = known.is_some_and(|user| user.hidden);
-    let (points, hides) = match asked.change {
-        Change::Give { amount } => (standing.points.changed_by(amount), hidden),
-        Change::Set { amount } => (amount, hidden),
-        Change::Hide { hidden } => (standing.points, hidden),
+    let (points, hides) = match asked.adjustment {
+        Adjustment::Give { amount } => (standing.points.changed_by(amount), hidden),
+        Adjustment::Set { amount } => (amount, hidden),
+        Adjustment::Hide { hidden } => (standing.points, hidden),
     };
-    let account = |points, hidden| Account {
+    let account = |points, hidden| XpState {
         points,
         level: levels.level_at(points),
         hidden,
     };
-    let changed = Changed {
+    let adjusted = Adjusted {
         before: account(standing.points, hidden),
         after: account(points, hides),
     };
-    let about_points = !matches!(asked.change, Change::Hide { .. });
-    let rises = changed.after.level > changed.before.level;
-    Planned {
+    let about_points = !matches!(asked.adjustment, Adjustment::Hide { .. });
+    let rises = adjusted.after.level > adjusted.before.level;
+    AdjustmentPlan {
         user: (points != standing.points).then_some(SavedUser {
             user: asked.user,
             standing: Standing { points, ..standing },
@@ -156,10 +156,10 @@ pub(super) fn plan_change(
             message: asked.request.as_message(),
             user: asked.user,
             channel,
-            from: standing.is_tracked().then_some(changed.before.level),
-            level: changed.after.level,
+            from: standing.is_tracked().then_some(adjusted.before.level),
+            level: adjusted.after.level,
         }),
-        changed,
+        adjusted,
     }
 }
 
@@ -179,12 +179,12 @@ mod tests {
 
     const MOST: u64 = i64::MAX as u64;
 
-    fn asked(change: Change) -> ChangeRequest {
-        ChangeRequest {
+    fn asked(change: Adjustment) -> AdjustmentRequest {
+        AdjustmentRequest {
             request: RequestId::new(900).unwrap(),
             user: UserId::new(5).unwrap(),
             asker: UserId::new(6).unwrap(),
-            change,
+            adjustment: change,
             reason: Some("won the raffle".to_owned()),
             announce_in: ChannelId::new(7),
         }
@@ -204,9 +204,9 @@ mod tests {
         }
     }
 
-    fn after(before: u64, change: Change) -> u64 {
-        let planned = plan_change(Some(known(before, false)), &asked(change), &Levels::mee6());
-        planned.changed.after.points.get()
+    fn after(before: u64, change: Adjustment) -> u64 {
+        let planned = plan_adjustment(Some(known(before, false)), &asked(change), &Levels::mee6());
+        planned.adjusted.after.points.get()
     }
 
     #[test]
@@ -224,65 +224,70 @@ mod tests {
             (0, 0, 0),
         ] {
             assert_eq!(
-                after(before, Change::Give { amount }),
+                after(before, Adjustment::Give { amount }),
                 expected,
                 "{before} and {amount}"
             );
         }
         let amount = Points::new(7).unwrap();
-        assert_eq!(after(100, Change::Set { amount }), 7);
+        assert_eq!(after(100, Adjustment::Set { amount }), 7);
     }
 
     #[test]
     fn a_level_is_announced_where_it_was_asked_for_and_only_on_the_way_up() {
-        let give = asked(Change::Give { amount: 400 });
-        let line = plan_change(None, &give, &Levels::mee6()).level_up.unwrap();
+        let give = asked(Adjustment::Give { amount: 400 });
+        let line = plan_adjustment(None, &give, &Levels::mee6())
+            .level_up
+            .unwrap();
         assert_eq!((line.message.get(), line.level), (900, LevelNumber(2)));
         assert_eq!(line.from, None, "nothing was earned yet");
-        let next = plan_change(Some(known(150, false)), &give, &Levels::mee6());
+        let next = plan_adjustment(Some(known(150, false)), &give, &Levels::mee6());
         assert_eq!(next.level_up.unwrap().from, Some(LevelNumber(1)));
-        let quietly = ChangeRequest {
+        let quietly = AdjustmentRequest {
             announce_in: None,
             ..give
         };
-        assert_eq!(plan_change(None, &quietly, &Levels::mee6()).level_up, None);
+        assert_eq!(
+            plan_adjustment(None, &quietly, &Levels::mee6()).level_up,
+            None
+        );
         for change in [
-            Change::Give { amount: 10 },
-            Change::Give { amount: -400 },
-            Change::Set {
+            Adjustment::Give { amount: 10 },
+            Adjustment::Give { amount: -400 },
+            Adjustment::Set {
                 amount: Points::default(),
             },
-            Change::Hide { hidden: true },
+            Adjustment::Hide { hidden: true },
         ] {
-            let planned = plan_change(Some(known(400, false)), &asked(change), &Levels::mee6());
+            let planned = plan_adjustment(Some(known(400, false)), &asked(change), &Levels::mee6());
             assert_eq!(planned.level_up, None, "{change:?}");
         }
     }
 
     #[test]
     fn what_changes_nothing_is_recorded_for_points_and_not_for_privacy() {
-        let change = Change::Give { amount: -5 };
-        let planned = plan_change(None, &asked(change), &Levels::mee6());
+        let change = Adjustment::Give { amount: -5 };
+        let planned = plan_adjustment(None, &asked(change), &Levels::mee6());
         assert_eq!(
-            (planned.user, planned.changed.is_different()),
+            (planned.user, planned.adjusted.is_different()),
             (None, false)
         );
         assert!(planned.record.is_some(), "it was asked for");
         for hidden in [true, false] {
-            let change = asked(Change::Hide { hidden });
-            let already = plan_change(Some(known(5, hidden)), &change, &Levels::mee6());
-            assert!(already.is_empty() && !already.changed.is_different());
-            let new = plan_change(Some(known(5, !hidden)), &change, &Levels::mee6());
+            let change = asked(Adjustment::Hide { hidden });
+            let already = plan_adjustment(Some(known(5, hidden)), &change, &Levels::mee6());
+            assert!(already.is_empty() && !already.adjusted.is_different());
+            let new = plan_adjustment(Some(known(5, !hidden)), &change, &Levels::mee6());
             assert_eq!(
                 (new.hidden, new.user, new.record),
                 (Some((change.user, hidden)), None, None)
             );
-            assert!(new.changed.is_different());
+            assert!(new.adjusted.is_different());
         }
         assert!(
-            plan_change(
+            plan_adjustment(
                 None,
-                &asked(Change::Hide { hidden: false }),
+                &asked(Adjustment::Hide { hidden: false }),
                 &Levels::mee6()
             )
             .is_empty()
@@ -298,22 +303,25 @@ mod tests {
             (None, None),
             (Some("two\nlines"), Some("two\nlines")),
         ] {
-            let asked = ChangeRequest {
+            let asked = AdjustmentRequest {
                 reason: reason.map(str::to_owned),
-                ..asked(Change::Give { amount: 1 })
+                ..asked(Adjustment::Give { amount: 1 })
             };
-            let record = plan_change(None, &asked, &Levels::mee6()).record.unwrap();
+            let record = plan_adjustment(None, &asked, &Levels::mee6())
+                .record
+                .unwrap();
             assert_eq!(record.reason.as_deref(), kept);
         }
     }
 
-    fn any_change() -> impl Strategy<Value = Change> {
+    fn any_change() -> impl Strategy<Value = Adjustment> {
         prop_oneof![
-            prop_oneof![any::<i64>(), -3_000_i64..3_000].prop_map(|amount| Change::Give { amount }),
-            prop_oneof![0..=MOST, 0_u64..3_000].prop_map(|amount| Change::Set {
+            prop_oneof![any::<i64>(), -3_000_i64..3_000]
+                .prop_map(|amount| Adjustment::Give { amount }),
+            prop_oneof![0..=MOST, 0_u64..3_000].prop_map(|amount| Adjustment::Set {
                 amount: Points::new(amount).unwrap()
             }),
-            any::<bool>().prop_map(|hidden| Change::Hide { hidden }),
+            any::<bool>().prop_map(|hidden| Adjustment::Hide { hidden }),
         ]
     }
 
@@ -328,7 +336,7 @@ mod tests {
             let start = user.map_or(0, |user| user.standing.points.get());
             let mut deltas = 0_i128;
             for change in changes {
-                let planned = plan_change(user, &asked(change), &levels);
+                let planned = plan_adjustment(user, &asked(change), &levels);
                 let mut next = user.unwrap_or(CachedUser {
                     user: UserId::new(5).unwrap(),
                     standing: Standing::default(),
@@ -337,23 +345,23 @@ mod tests {
                     seen: None,
                 });
                 let was = next.standing;
-                prop_assert_eq!(planned.changed.before.points, was.points);
-                prop_assert_eq!(planned.changed.before.hidden, next.hidden);
+                prop_assert_eq!(planned.adjusted.before.points, was.points);
+                prop_assert_eq!(planned.adjusted.before.hidden, next.hidden);
                 if let Some(row) = &planned.user {
                     next.standing = row.standing;
                 }
                 next.hidden = planned.hidden.map_or(next.hidden, |(_, hidden)| hidden);
                 prop_assert_eq!(next.standing, Standing { points: next.standing.points, ..was });
-                prop_assert_eq!(planned.changed.after.points, next.standing.points);
-                prop_assert_eq!(planned.changed.after.hidden, next.hidden);
-                prop_assert_eq!(planned.changed.after.level, levels.level_at(next.standing.points));
+                prop_assert_eq!(planned.adjusted.after.points, next.standing.points);
+                prop_assert_eq!(planned.adjusted.after.hidden, next.hidden);
+                prop_assert_eq!(planned.adjusted.after.level, levels.level_at(next.standing.points));
                 if let Some(record) = &planned.record {
                     deltas += i128::from(record.after.get()) - i128::from(record.before.get());
                 }
-                if let Change::Set { amount } = change {
+                if let Adjustment::Set { amount } = change {
                     prop_assert_eq!(next.standing.points, amount);
                 }
-                let rose = planned.changed.after.level > planned.changed.before.level;
+                let rose = planned.adjusted.after.level > planned.adjusted.before.level;
                 prop_assert_eq!(planned.level_up.is_some(), rose);
                 if !planned.is_empty() {
                     user = Some(next);

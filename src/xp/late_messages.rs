@@ -15,7 +15,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use super::batch::{AuthorProfile, Batch, day_of, signed};
-use super::inbox::{LateHistory, Seen};
+use super::inbox::{EligibleMessage, LateHistory};
 use crate::leveling::{
     Award, COOLDOWN_MS, Levels, MessageId, Profile, Standing, Timestamp, UserId, award,
 };
@@ -229,14 +229,14 @@ pub(super) fn plan_interval(
 /// What late messages of an interval that begins after `after` come to, saved as any batch.
 /// `counted` is what is remembered of their authors.
 fn plan_late(
-    messages: &[Seen],
+    messages: &[EligibleMessage],
     counted: &[CountedMessage],
     after: MessageId,
     levels: &Levels,
     zone: Tz,
     known: impl Fn(UserId) -> Option<CachedUser>,
 ) -> Batch {
-    let mut by_author: BTreeMap<UserId, BTreeMap<MessageId, &Seen>> = BTreeMap::new();
+    let mut by_author: BTreeMap<UserId, BTreeMap<MessageId, &EligibleMessage>> = BTreeMap::new();
     for seen in messages {
         let of_author = by_author.entry(seen.user).or_default();
         of_author.insert(seen.message, seen);
@@ -392,11 +392,16 @@ impl Recorder {
     /// Remembers of these messages, which the batch counts after `applied`, what late ones may
     /// have to do with: all up to the end of the newest interval, and then those of who has not
     /// paused.
-    pub fn remember(&mut self, batch: &mut Batch, messages: &[Seen], applied: Option<MessageId>) {
+    pub fn remember(
+        &mut self,
+        batch: &mut Batch,
+        messages: &[EligibleMessage],
+        applied: Option<MessageId>,
+    ) {
         if self.until.is_none() {
             return;
         }
-        for &Seen { user, message, .. } in messages {
+        for &EligibleMessage { user, message, .. } in messages {
             let is_new = Some(message) > applied;
             // What is read again before a gap was counted then, unless it earns now.
             let counts = is_new || batch.earned.binary_search(&message).is_ok();
@@ -413,7 +418,7 @@ impl Recorder {
         }
     }
 
-    /// Whether a message must be remembered. Asked for each message that is counted, in order.
+    /// Whether a message must be remembered. Called for each message that is counted, in order.
     fn wants(&mut self, user: UserId, message: MessageId) -> bool {
         let Some(until) = self.until else {
             return false;
@@ -470,8 +475,8 @@ mod tests {
         ChannelId::new(id).unwrap()
     }
 
-    fn seen(user_id: u64, channel_id: u64, millis: i64) -> Seen {
-        Seen {
+    fn seen(user_id: u64, channel_id: u64, millis: i64) -> EligibleMessage {
+        EligibleMessage {
             // Two in one millisecond are still two.
             message: MessageId::new(at(millis).get() + user_id * 16 + channel_id).unwrap(),
             channel: channel(channel_id),
@@ -541,13 +546,13 @@ mod tests {
 
         /// Counts what everyone wrote after what is applied and up to `until`; not what was
         /// written in the channels that are missing.
-        fn count(&mut self, all: &[Seen], until: MessageId, missing: &[u64]) {
-            let is_here = |seen: &&Seen| {
+        fn count(&mut self, all: &[EligibleMessage], until: MessageId, missing: &[u64]) {
+            let is_here = |seen: &&EligibleMessage| {
                 Some(seen.message) > self.applied
                     && seen.message <= until
                     && !missing.contains(&seen.channel.get())
             };
-            let messages: Vec<Seen> = all.iter().filter(is_here).cloned().collect();
+            let messages: Vec<EligibleMessage> = all.iter().filter(is_here).cloned().collect();
             let known = |id: UserId| {
                 self.users.get(&id).map(|standing| CachedUser {
                     user: id,
@@ -586,12 +591,12 @@ mod tests {
         }
 
         /// Reads the first part of an interval, with some minutes before it, and counts it.
-        fn fill(&mut self, all: &[Seen], which: usize, up_to: Option<MessageId>) {
+        fn fill(&mut self, all: &[EligibleMessage], which: usize, up_to: Option<MessageId>) {
             let interval = self.intervals[which % self.intervals.len()].clone();
             let channel = interval.source.source.channel().expect("of a channel");
             let part = up_to.map_or(interval.until, |up_to| up_to.min(interval.until));
             let margin = interval.after.sent_at().millis() - 300_000;
-            let is_read = |seen: &&Seen| {
+            let is_read = |seen: &&EligibleMessage| {
                 seen.channel == channel
                     && seen.message.sent_at().millis() >= margin
                     && seen.message <= part
@@ -627,7 +632,7 @@ mod tests {
             self.recorder = Recorder::resumed(until, &counted);
         }
 
-        fn is_what_all_come_to(&self, all: &[Seen]) -> Result<(), TestCaseError> {
+        fn is_what_all_come_to(&self, all: &[EligibleMessage]) -> Result<(), TestCaseError> {
             let (users, days) = recompute(all.to_vec(), &Levels::mee6(), ZONE);
             let users: BTreeMap<_, _> = users
                 .into_iter()
@@ -730,7 +735,7 @@ mod tests {
         ]
     }
 
-    fn life(pace: Range<i64>) -> impl Strategy<Value = (Vec<Seen>, Vec<Step>)> {
+    fn life(pace: Range<i64>) -> impl Strategy<Value = (Vec<EligibleMessage>, Vec<Step>)> {
         let written = proptest::collection::vec((1_u64..4, 1_u64..4, pace), 1..120);
         let all = written.prop_map(|written| {
             let mut now = 0;

@@ -28,7 +28,7 @@ pub struct Clocks {
 
 /// Puts right what stands at `watermark` and in the users' rows, and says so in the log. With
 /// what it leaves, up to `hours` are read back. Where the engine goes on from.
-pub async fn mend(
+pub async fn repair_future_ids(
     database: &Database,
     watermark: Watermark,
     clocks: Clocks,

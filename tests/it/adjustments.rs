@@ -17,8 +17,8 @@ use wall_e::store::watermark::Lost;
 use wall_e::store::xp_change::{self, XpChange};
 use wall_e::store::{Database, open_buttons, user_point};
 use wall_e::xp::{
-    Change, ChangeError, ChangeRequest, Changed, EngineEnd, EngineHandles, Gap, History, Inbox,
-    MissingHistory, Seen, XpCache, recompute,
+    Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, EligibleMessage, EngineEnd,
+    EngineHandles, Gap, History, Inbox, MissingHistory, XpCache, recompute,
 };
 
 use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
@@ -64,8 +64,8 @@ impl Lab {
         }
     }
 
-    async fn change(&self, request: ChangeRequest) -> Result<Changed, ChangeError> {
-        self.inbox.change(request, PATIENCE).await
+    async fn adjust(&self, request: AdjustmentRequest) -> Result<Adjusted, AdjustmentError> {
+        self.inbox.adjust(request, PATIENCE).await
     }
 
     async fn log(&self, user: UserId) -> Vec<XpChange> {
@@ -120,9 +120,9 @@ fn points(points: u64) -> Points {
 }
 
 /// One message a minute and a bit, by as many people in turn.
-fn message(number: u64, people: u64) -> Seen {
+fn message(number: u64, people: u64) -> EligibleMessage {
     let at = Timestamp::from_millis(FIRST_AT + i64::try_from(number).unwrap() * 30_000).unwrap();
-    Seen {
+    EligibleMessage {
         message: MessageId::first_at(at).unwrap(),
         channel: ChannelId::new(7).unwrap(),
         user: user(1 + number % people),
@@ -131,39 +131,39 @@ fn message(number: u64, people: u64) -> Seen {
 }
 
 /// The request with this number.
-fn asked(number: u64, user_id: u64, change: Change) -> ChangeRequest {
+fn asked(number: u64, user_id: u64, adjustment: Adjustment) -> AdjustmentRequest {
     let first = MessageId::first_at(Timestamp::from_millis(FIRST_AT).unwrap()).unwrap();
-    ChangeRequest {
+    AdjustmentRequest {
         request: RequestId::new(first.get() + (number << 22) + 1).unwrap(),
         user: user(user_id),
         asker: user(1_000),
-        change,
+        adjustment,
         reason: Some(format!("reason {number}")),
         announce_in: None,
     }
 }
 
-fn give(number: u64, user_id: u64, amount: i64) -> ChangeRequest {
-    asked(number, user_id, Change::Give { amount })
+fn give(number: u64, user_id: u64, amount: i64) -> AdjustmentRequest {
+    asked(number, user_id, Adjustment::Give { amount })
 }
 
-fn set(number: u64, user_id: u64, amount: u64) -> ChangeRequest {
+fn set(number: u64, user_id: u64, amount: u64) -> AdjustmentRequest {
     let amount = points(amount);
-    asked(number, user_id, Change::Set { amount })
+    asked(number, user_id, Adjustment::Set { amount })
 }
 
-fn hide(number: u64, user_id: u64, hidden: bool) -> ChangeRequest {
-    asked(number, user_id, Change::Hide { hidden })
+fn hide(number: u64, user_id: u64, hidden: bool) -> AdjustmentRequest {
+    asked(number, user_id, Adjustment::Hide { hidden })
 }
 
 #[tokio::test]
 async fn points_are_given_taken_and_set_on_record() {
     let lab = Lab::open().await;
-    let loud = ChangeRequest {
+    let loud = AdjustmentRequest {
         announce_in: ChannelId::new(7),
         ..give(1, 5, 260)
     };
-    let changed = lab.change(loud.clone()).await.unwrap();
+    let changed = lab.adjust(loud.clone()).await.unwrap();
     let before = (changed.before.points, changed.before.level);
     let after = (changed.after.points, changed.after.level);
     assert_eq!(before, (points(0), LevelNumber(0)));
@@ -180,15 +180,15 @@ async fn points_are_given_taken_and_set_on_record() {
         "no message has come yet"
     );
 
-    let taken = lab.change(give(2, 5, -1_000)).await.unwrap();
+    let taken = lab.adjust(give(2, 5, -1_000)).await.unwrap();
     assert_eq!(taken.after.points, points(0));
     assert_eq!(lab.cache.rank_of(user(5)), None, "nothing is left");
-    let raised = ChangeRequest {
+    let raised = AdjustmentRequest {
         reason: None,
         ..set(3, 5, 700)
     };
-    assert!(lab.change(raised).await.unwrap().is_different());
-    assert!(!lab.change(set(4, 5, 700)).await.unwrap().is_different());
+    assert!(lab.adjust(raised).await.unwrap().is_different());
+    assert!(!lab.adjust(set(4, 5, 700)).await.unwrap().is_different());
     assert_eq!(lab.database.standing(5).await, Some((700, 0)));
     assert_eq!(
         lab.database.days(5).await,
@@ -221,7 +221,7 @@ async fn points_are_given_taken_and_set_on_record() {
 
     // What was earned stays earned, and the cooldown runs on.
     lab.inbox.offer(message(0, 1));
-    lab.change(set(5, 1, 3)).await.unwrap();
+    lab.adjust(set(5, 1, 3)).await.unwrap();
     let mut too_soon = message(0, 1);
     too_soon.message = MessageId::new(too_soon.message.get() + (1 << 22)).unwrap();
     lab.inbox.offer(too_soon);
@@ -233,27 +233,27 @@ async fn points_are_given_taken_and_set_on_record() {
 #[tokio::test]
 async fn whoever_hides_leaves_the_board_and_may_do_so_before_earning() {
     let lab = Lab::open().await;
-    let changed = lab.change(hide(1, 1, true)).await.unwrap();
+    let changed = lab.adjust(hide(1, 1, true)).await.unwrap();
     assert!(!changed.before.hidden && changed.after.hidden);
     assert_eq!(lab.database.standing(1).await, Some((0, 0)));
     lab.inbox.offer(message(0, 1));
-    lab.change(give(2, 2, 10)).await.unwrap();
+    lab.adjust(give(2, 2, 10)).await.unwrap();
     let earned = lab.database.standing(1).await.unwrap();
     assert_eq!((earned.1, lab.cache.rank_of(user(1))), (1, None));
     assert_eq!(lab.cache.board_len(), 1);
 
-    let again = lab.change(hide(3, 1, true)).await.unwrap();
+    let again = lab.adjust(hide(3, 1, true)).await.unwrap();
     assert!(again.after.hidden && !again.is_different(), "already");
     // Nothing needs to be saved for that, so it needs no database.
     lab.gate.set(Position::Shut);
-    let again = lab.change(hide(4, 1, true)).await.unwrap();
+    let again = lab.adjust(hide(4, 1, true)).await.unwrap();
     assert!(!again.is_different());
     assert_eq!(
-        lab.inbox.change(hide(5, 1, false), SHORT).await,
-        Err(ChangeError::NotSaved)
+        lab.inbox.adjust(hide(5, 1, false), SHORT).await,
+        Err(AdjustmentError::NotSaved)
     );
     lab.gate.set(Position::Open);
-    let shown = lab.change(hide(6, 1, false)).await.unwrap();
+    let shown = lab.adjust(hide(6, 1, false)).await.unwrap();
     assert!(shown.before.hidden && !shown.after.hidden);
     assert_eq!(lab.cache.rank_of(user(1)), Some(1));
     assert_eq!(lab.database.standing(1).await, Some(earned));
@@ -262,19 +262,22 @@ async fn whoever_hides_leaves_the_board_and_may_do_so_before_earning() {
 }
 
 #[tokio::test]
-async fn a_request_that_comes_twice_changes_once_and_after_a_restart_as_well() {
+async fn a_request_that_comes_twice_is_carried_out_once_and_after_a_restart_as_well() {
     let lab = Lab::open().await;
-    assert!(lab.change(give(1, 5, 100)).await.is_ok());
+    assert!(lab.adjust(give(1, 5, 100)).await.is_ok());
     assert_eq!(
-        lab.change(give(1, 5, 100)).await,
-        Err(ChangeError::Repeated)
+        lab.adjust(give(1, 5, 100)).await,
+        Err(AdjustmentError::Repeated)
     );
     // Nothing of a repeat is left over for what comes after it.
-    assert!(lab.change(give(2, 5, 1)).await.is_ok());
+    assert!(lab.adjust(give(2, 5, 1)).await.is_ok());
     lab.end.cancel();
     lab.running.await.unwrap().expect("the engine ends well");
     let lab = Lab::open_on(lab.database).await;
-    assert_eq!(lab.change(set(1, 6, 100)).await, Err(ChangeError::Repeated));
+    assert_eq!(
+        lab.adjust(set(1, 6, 100)).await,
+        Err(AdjustmentError::Repeated)
+    );
     assert_eq!(lab.points(user(5)).await, Some(101));
     assert_eq!(lab.points(user(6)).await, None);
     assert_eq!(lab.cache.get(user(6)), None);
@@ -285,36 +288,36 @@ async fn a_request_that_comes_twice_changes_once_and_after_a_restart_as_well() {
 async fn what_could_not_be_saved_in_time_never_is() {
     for away in [Position::Shut, Position::Slow(PATIENCE)] {
         let lab = Lab::open().await;
-        lab.change(give(1, 5, 100)).await.unwrap();
+        lab.adjust(give(1, 5, 100)).await.unwrap();
         lab.gate.set(away);
         let started = Instant::now();
-        let refused = lab.inbox.change(give(2, 5, 100), SHORT).await;
-        assert_eq!(refused, Err(ChangeError::NotSaved));
+        let refused = lab.inbox.adjust(give(2, 5, 100), SHORT).await;
+        assert_eq!(refused, Err(AdjustmentError::NotSaved));
         assert!(started.elapsed() < SHORT + Duration::from_millis(500));
         // Whoever stops waiting in the middle gets nothing either.
-        let gone = lab.inbox.change(give(3, 5, 100), PATIENCE);
+        let gone = lab.inbox.adjust(give(3, 5, 100), PATIENCE);
         assert!(tokio::time::timeout(SHORT, gone).await.is_err());
         // One that waits behind messages which cannot be saved.
         lab.inbox.offer(message(0, 1));
-        let refused = lab.inbox.change(set(4, 5, 7), SHORT).await;
-        assert_eq!(refused, Err(ChangeError::NotSaved));
+        let refused = lab.inbox.adjust(set(4, 5, 7), SHORT).await;
+        assert_eq!(refused, Err(AdjustmentError::NotSaved));
         lab.gate.set(Position::Open);
         assert!(lab.inbox.settled(2 * PATIENCE).await);
         assert_eq!(lab.points(user(5)).await, Some(100));
         assert_eq!(lab.log(user(5)).await.len(), 1);
         assert_eq!(lab.database.standing(1).await.unwrap().1, 1);
-        assert!(lab.change(give(5, 5, 1)).await.is_ok());
+        assert!(lab.adjust(give(5, 5, 1)).await.is_ok());
         lab.ends_well().await;
     }
 }
 
 #[tokio::test]
-async fn a_change_that_nobody_waits_for_holds_up_neither_messages_nor_the_end() {
+async fn an_adjustment_that_nobody_waits_for_holds_up_neither_messages_nor_the_end() {
     for away in [Position::Shut, Position::Slow(PATIENCE)] {
         let lab = Lab::open().await;
         lab.gate.set(away);
-        let refused = lab.inbox.change(give(1, 5, 100), SHORT).await;
-        assert_eq!(refused, Err(ChangeError::NotSaved));
+        let refused = lab.inbox.adjust(give(1, 5, 100), SHORT).await;
+        assert_eq!(refused, Err(AdjustmentError::NotSaved));
         assert!(lab.inbox.settled(SHORT).await, "the engine is free");
         let ended = Instant::now();
         lab.ends_well().await;
@@ -323,14 +326,14 @@ async fn a_change_that_nobody_waits_for_holds_up_neither_messages_nor_the_end() 
 }
 
 #[tokio::test]
-async fn a_change_that_waits_until_postgres_is_back_is_saved() {
+async fn an_adjustment_that_waits_until_postgres_is_back_is_saved() {
     let lab = Lab::open().await;
     lab.gate.set(Position::Shut);
     let back = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         lab.gate.set(Position::Open);
     };
-    let (changed, ()) = tokio::join!(lab.change(give(1, 5, 100)), back);
+    let (changed, ()) = tokio::join!(lab.adjust(give(1, 5, 100)), back);
     assert_eq!(changed.unwrap().after.points, points(100));
     assert_eq!(lab.points(user(5)).await, Some(100));
     lab.ends_well().await;
@@ -341,15 +344,15 @@ async fn a_commit_whose_answer_is_lost_is_reported_truthfully_and_counts_once() 
     let lab = Lab::open().await;
     lab.gate.set(Position::LosesCommits);
     for number in 1..=3 {
-        let changed = lab.change(give(number, 5, 100)).await.unwrap();
+        let changed = lab.adjust(give(number, 5, 100)).await.unwrap();
         assert_eq!(changed.after.points, points(100 * number));
     }
-    assert!(lab.change(hide(4, 5, true)).await.unwrap().is_different());
+    assert!(lab.adjust(hide(4, 5, true)).await.unwrap().is_different());
     lab.inbox.offer(message(0, 1));
     assert!(lab.inbox.settled(PATIENCE).await);
     assert_eq!(
-        lab.change(give(3, 5, 100)).await,
-        Err(ChangeError::Repeated)
+        lab.adjust(give(3, 5, 100)).await,
+        Err(AdjustmentError::Repeated)
     );
     assert_eq!(lab.points(user(5)).await, Some(300));
     assert_eq!(lab.log(user(5)).await.len(), 3);
@@ -362,20 +365,20 @@ async fn a_commit_whose_answer_is_lost_is_reported_truthfully_and_counts_once() 
 async fn a_commit_that_takes_too_long_is_called_unknown_and_is_followed_to_its_end() {
     let lab = Lab::open().await;
     lab.commits_take("insert into slowness values (3)").await;
-    let unknown = lab.inbox.change(give(1, 5, 100), SHORT).await;
-    assert_eq!(unknown, Err(ChangeError::Unknown));
+    let unknown = lab.inbox.adjust(give(1, 5, 100), SHORT).await;
+    assert_eq!(unknown, Err(AdjustmentError::Unknown));
     assert_eq!(lab.cache.get(user(5)), None, "not shown before it is true");
     assert!(lab.inbox.settled(PATIENCE).await);
     assert_eq!(lab.points(user(5)).await, Some(100));
     let shown = lab.cache.get(user(5)).unwrap().standing.points;
     assert_eq!(shown, points(100));
     lab.commits_take("insert into slowness values (0)").await;
-    let next = lab.change(give(2, 5, 1)).await.unwrap();
+    let next = lab.adjust(give(2, 5, 1)).await.unwrap();
     assert_eq!(next.after.points, points(101));
 
     // A little longer than the asker's patience is no reason to leave them in doubt.
     lab.commits_take("insert into slowness values (0.7)").await;
-    let changed = lab.inbox.change(give(3, 5, 1), SHORT).await;
+    let changed = lab.inbox.adjust(give(3, 5, 1), SHORT).await;
     assert_eq!(changed.unwrap().after.points, points(102));
     lab.ends_well().await;
 }
@@ -384,7 +387,7 @@ async fn a_commit_that_takes_too_long_is_called_unknown_and_is_followed_to_its_e
 async fn a_commit_that_came_to_nothing_is_repeated_for_whoever_still_waits() {
     let lab = Lab::open().await;
     lab.commits_take("insert into slowness values (60)").await;
-    let waits = lab.change(give(1, 5, 100));
+    let waits = lab.adjust(give(1, 5, 100));
     let fails = async {
         lab.committing().await;
         lab.database
@@ -400,8 +403,8 @@ async fn a_commit_that_came_to_nothing_is_repeated_for_whoever_still_waits() {
     lab.database
         .execute("update slowness set seconds = 60")
         .await;
-    let unknown = lab.inbox.change(give(2, 5, 100), SHORT).await;
-    assert_eq!(unknown, Err(ChangeError::Unknown));
+    let unknown = lab.inbox.adjust(give(2, 5, 100), SHORT).await;
+    assert_eq!(unknown, Err(AdjustmentError::Unknown));
     lab.committing().await;
     lab.database
         .execute("update slowness set seconds = 0")
@@ -411,12 +414,12 @@ async fn a_commit_that_came_to_nothing_is_repeated_for_whoever_still_waits() {
     assert!(lab.inbox.settled(PATIENCE).await);
     assert_eq!(lab.points(user(5)).await, Some(100));
     assert_eq!(lab.log(user(5)).await.len(), 1);
-    assert!(lab.change(give(3, 5, 1)).await.is_ok());
+    assert!(lab.adjust(give(3, 5, 1)).await.is_ok());
     lab.ends_well().await;
 }
 
 #[tokio::test]
-async fn a_change_that_the_database_refuses_is_dropped_at_once() {
+async fn an_adjustment_that_the_database_refuses_is_dropped_at_once() {
     let lab = Lab::open().await;
     lab.database
         .execute(
@@ -426,15 +429,15 @@ async fn a_change_that_the_database_refuses_is_dropped_at_once() {
              create trigger no_x before insert on xp_change for each row execute function no_x()",
         )
         .await;
-    let because = |number, reason: &str| ChangeRequest {
+    let because = |number, reason: &str| AdjustmentRequest {
         reason: Some(reason.to_owned()),
         ..give(number, 5, 10)
     };
     let started = Instant::now();
-    let refused = lab.change(because(1, "x")).await;
-    assert_eq!(refused, Err(ChangeError::NotSaved));
+    let refused = lab.adjust(because(1, "x")).await;
+    assert_eq!(refused, Err(AdjustmentError::NotSaved));
     assert!(started.elapsed() < PATIENCE / 2);
-    assert!(lab.change(because(2, "a \0 is left out")).await.is_ok());
+    assert!(lab.adjust(because(2, "a \0 is left out")).await.is_ok());
     let kept = lab.log(user(5)).await;
     assert_eq!(kept[0].reason.as_deref(), Some("a  is left out"));
     assert_eq!((kept.len(), lab.points(user(5)).await), (1, Some(10)));
@@ -445,16 +448,16 @@ async fn a_change_that_the_database_refuses_is_dropped_at_once() {
 async fn points_wait_for_what_was_missed_and_privacy_does_not() {
     let mut lab = Lab::open().await;
     lab.inbox.offer(message(0, 1));
-    lab.change(give(1, 1, 100)).await.unwrap();
+    lab.adjust(give(1, 1, 100)).await.unwrap();
     lab.inbox.open_gap();
     lab.gaps.changed().await.expect("the engine finds the gap");
     let gap = lab.gaps.borrow_and_update().expect("it is open");
     let live = message(20, 1);
     lab.inbox.offer(live.clone());
     for request in [give(2, 1, 5), set(3, 1, 5)] {
-        assert_eq!(lab.change(request).await, Err(ChangeError::CatchingUp));
+        assert_eq!(lab.adjust(request).await, Err(AdjustmentError::CatchingUp));
     }
-    assert!(lab.change(hide(4, 1, true)).await.unwrap().is_different());
+    assert!(lab.adjust(hide(4, 1, true)).await.unwrap().is_different());
     assert_eq!(lab.cache.rank_of(user(1)), None);
     assert_eq!(lab.database.standing(1).await.unwrap().1, 1, "nothing else");
     let frontier = "select message_id from watermark";
@@ -470,7 +473,7 @@ async fn points_wait_for_what_was_missed_and_privacy_does_not() {
             messages: vec![missed],
         })
         .await;
-    let changed = lab.change(set(5, 1, 5)).await.unwrap();
+    let changed = lab.adjust(set(5, 1, 5)).await.unwrap();
     assert!(changed.after.hidden);
     assert_eq!(lab.database.standing(1).await, Some((5, 3)));
     let reached = i64::try_from(live.message.get()).unwrap();
@@ -493,8 +496,8 @@ async fn an_engine_that_may_not_write_any_more_changes_nothing() {
         let lab = Lab::open().await;
         lab.database.execute(others).await;
         // Sent together: the second is still in the inbox when the first fails.
-        let (first, second) = tokio::join!(lab.change(give(1, 5, 9)), lab.change(hide(2, 5, true)));
-        let not_saved = Err(ChangeError::NotSaved);
+        let (first, second) = tokio::join!(lab.adjust(give(1, 5, 9)), lab.adjust(hide(2, 5, true)));
+        let not_saved = Err(AdjustmentError::NotSaved);
         assert_eq!((first, second), (not_saved, not_saved));
         assert_eq!(lab.running.await.unwrap(), Err(lost));
         assert_eq!(standings(&lab.store).await, BTreeMap::new());
@@ -509,23 +512,23 @@ async fn an_engine_that_may_not_write_any_more_changes_nothing() {
 #[tokio::test]
 async fn at_the_end_what_is_in_the_inbox_is_carried_out_and_nothing_after_it() {
     let lab = Lab::open().await;
-    let (in_time, ()) = tokio::join!(lab.change(give(1, 5, 9)), async { lab.end.cancel() });
+    let (in_time, ()) = tokio::join!(lab.adjust(give(1, 5, 9)), async { lab.end.cancel() });
     assert!(in_time.is_ok());
     lab.running.await.unwrap().expect("the engine ends well");
-    let late = lab.inbox.change(give(2, 5, 9), PATIENCE).await;
-    assert_eq!(late, Err(ChangeError::NotSaved));
+    let late = lab.inbox.adjust(give(2, 5, 9), PATIENCE).await;
+    assert_eq!(late, Err(AdjustmentError::NotSaved));
 
     // One that never ran.
     let database = TestDatabase::migrated().await;
     let (engine, EngineHandles { inbox, .. }, _) = engine(&database.store().await).await;
-    let (dropped, ()) = tokio::join!(inbox.change(give(3, 5, 9), PATIENCE), async {
+    let (dropped, ()) = tokio::join!(inbox.adjust(give(3, 5, 9), PATIENCE), async {
         drop(engine);
     });
-    assert_eq!(dropped, Err(ChangeError::NotSaved));
+    assert_eq!(dropped, Err(AdjustmentError::NotSaved));
 }
 
 #[tokio::test]
-async fn messages_and_changes_come_to_the_sum_of_both_while_everything_fails() {
+async fn messages_and_adjustments_come_to_the_sum_of_both_while_everything_fails() {
     const PEOPLE: u64 = 6;
     const ROUNDS: u64 = 120;
     let lab = Lab::open().await;
@@ -554,7 +557,7 @@ async fn messages_and_changes_come_to_the_sum_of_both_while_everything_fails() {
         let inbox = lab.inbox.clone();
         answers.spawn(async move {
             let patience = Duration::from_millis(50 + (round * 37) % 400);
-            let answer = inbox.change(request.clone(), patience).await;
+            let answer = inbox.adjust(request.clone(), patience).await;
             (request, answer)
         });
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -566,7 +569,7 @@ async fn messages_and_changes_come_to_the_sum_of_both_while_everything_fails() {
     let mut saved = 0;
     let mut refused = 0;
     for (request, answer) in &answers {
-        if matches!(request.change, Change::Hide { .. }) {
+        if matches!(request.adjustment, Adjustment::Hide { .. }) {
             continue;
         }
         let log = lab.log(request.user).await;
@@ -578,11 +581,11 @@ async fn messages_and_changes_come_to_the_sum_of_both_while_everything_fails() {
                 assert_eq!((row.before, row.after), said);
                 saved += 1;
             }
-            Err(ChangeError::NotSaved) => {
+            Err(AdjustmentError::NotSaved) => {
                 assert_eq!(row, None, "what is said not to be saved is not");
                 refused += 1;
             }
-            Err(ChangeError::Unknown) => {}
+            Err(AdjustmentError::Unknown) => {}
             Err(other) => panic!("{other}"),
         }
     }
