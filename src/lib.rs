@@ -41,10 +41,10 @@
 //!
 //! An event or a list that is read anyway → [`profiles::Sightings`] compares it with the short
 //! form in the cache → [`xp::UnsavedProfiles`] → if it is the author of a message that earns, the
-//! transaction that saves the XP; else a row of the queue → [`profiles::Actives`]: names, many at
+//! transaction that saves the XP; else a row of the queue → [`profiles::ProfileSync`]: names, many at
 //! a time; then pictures, each fetched, posted, and pointed to in one transaction before the old
 //! one goes.
-//! Everyone is looked up once in two weeks by [`profiles::Lurkers`]; [`profiles::Links`] renews what
+//! Everyone is looked up once in two weeks by [`profiles::RotatingRefresh`]; [`profiles::AvatarLinkRenewal`] renews what
 //! expires.
 //!
 //! # Architecture invariants

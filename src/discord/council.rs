@@ -83,6 +83,15 @@ struct Deleted {
     channels: VecDeque<ChannelId>,
 }
 
+/// Whether the council was told.
+fn log_failure(told: &anyhow::Result<()>) -> bool {
+    if let Err(error) = told {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "the council could not be told; trying again");
+    }
+    told.is_ok()
+}
+
 impl Messages {
     /// These were deleted; whether any of them showed a problem.
     fn delete(&mut self, messages: &[MessageId]) -> bool {
@@ -250,6 +259,18 @@ impl Council {
             self.show(scope, notice, before, &mut place).await?;
         }
         Ok(shown.into_values().collect())
+    }
+
+    /// Tells of all problems of `scope` that there are now, or says in the log why it could not.
+    /// Returns whether the council was told; the next call makes up for it.
+    pub async fn report_or_log(&self, scope: &'static str, notices: &[Notice]) -> bool {
+        log_failure(&self.tell(scope, notices).await)
+    }
+
+    /// The same for some problems of `scope`: those that are not among them are not marked as
+    /// solved.
+    pub async fn add_or_log(&self, scope: &'static str, notices: &[Notice]) -> bool {
+        log_failure(&self.add(scope, notices).await)
     }
 
     /// Says something that is no lasting problem, once for each key within Discord's memory

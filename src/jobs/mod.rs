@@ -25,7 +25,9 @@ use crate::discord::right_roles::RightRoles;
 use crate::discord::time::TimeKeeper;
 use crate::environment::Environment;
 use crate::leveling::UserId;
-use crate::profiles::{self, Actives, Copies, Links, Lurkers, Unclear};
+use crate::profiles::{
+    self, AvatarLinkRenewal, AvatarMirror, ProfileSync, RotatingRefresh, Unclear,
+};
 use crate::roles::{self, RoleWork, Roles, VerificationsTask};
 use crate::xp::{Gap, Inbox};
 use catch_up::CatchUp;
@@ -85,10 +87,10 @@ pub fn spawn_all(env: &Environment, parts: Parts, runner: &Runner, registers: &R
     ));
     runner.job(TellCouncil::new(env));
     runner.job(RoleWork::new(env, roles, Arc::clone(&members_waiting)));
-    let copies = Copies::new(env, parts.cdn, Arc::clone(&parts.avatars));
-    runner.job(Actives::new(env, copies, Arc::clone(&profiles_waiting)));
-    runner.job(Links::new(env, parts.avatars));
-    runner.job(Lurkers::new(env, parts.unclear));
+    let copies = AvatarMirror::new(env, parts.cdn, Arc::clone(&parts.avatars));
+    runner.job(ProfileSync::new(env, copies, Arc::clone(&profiles_waiting)));
+    runner.job(AvatarLinkRenewal::new(env, parts.avatars));
+    runner.job(RotatingRefresh::new(env, parts.unclear));
     runner.job(CountLateHistory::new(
         env,
         parts.inbox.clone(),

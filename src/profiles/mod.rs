@@ -5,21 +5,20 @@
 //! its picture copied. Nobody is looked up to learn what an event has said already: only where
 //! it leaves open whether something that is known is gone.
 
-mod actives;
+mod avatar_link_renewal;
+mod avatar_mirror;
 mod breaker;
 mod clock;
-mod copies;
 mod failure;
-mod links;
-mod look_up;
-mod lurkers;
+mod fetch;
+mod rotating_refresh;
 mod sightings;
-mod tell;
+mod sync;
 mod unclear;
 
-pub use actives::Actives;
-pub use copies::{Copies, MOST_ATTEMPTS};
-pub use links::Links;
-pub use lurkers::Lurkers;
+pub use avatar_link_renewal::AvatarLinkRenewal;
+pub use avatar_mirror::{AvatarMirror, MOST_ATTEMPTS};
+pub use rotating_refresh::RotatingRefresh;
 pub use sightings::{Register, Sightings};
+pub use sync::ProfileSync;
 pub use unclear::Unclear;

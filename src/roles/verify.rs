@@ -562,7 +562,7 @@ impl VerifyRoles {
     /// All problems of a scope; whether the council could be told.
     async fn tell(&self, scope: &'static str, notices: &[Notice]) -> bool {
         match self.bot {
-            Some(_) => is_told(&self.env.council.tell(scope, notices).await),
+            Some(_) => self.env.council.report_or_log(scope, notices).await,
             None => true,
         }
     }
@@ -570,7 +570,7 @@ impl VerifyRoles {
     /// Problems of a scope, of which none is marked as solved; whether the council could be told.
     async fn add(&self, scope: &'static str, notices: &[Notice]) -> bool {
         match self.bot {
-            Some(_) => is_told(&self.env.council.add(scope, notices).await),
+            Some(_) => self.env.council.add_or_log(scope, notices).await,
             None => true,
         }
     }
@@ -584,14 +584,6 @@ impl Members {
             done: 0,
         }
     }
-}
-
-fn is_told(told: &anyhow::Result<()>) -> bool {
-    if let Err(error) = told {
-        let error = format!("{error:#}");
-        tracing::warn!(error, "the council could not be told; trying again");
-    }
-    told.is_ok()
 }
 
 /// How many would lose a role.

@@ -21,7 +21,7 @@ use wall_e::discord::{Rest, client};
 use wall_e::environment::Environment;
 use wall_e::job::Job as _;
 use wall_e::leveling::GuildId;
-use wall_e::profiles::{Links, Lurkers, Unclear};
+use wall_e::profiles::{AvatarLinkRenewal, RotatingRefresh, Unclear};
 use wall_e::store::level;
 use wall_e::xp::XpCache;
 
@@ -133,8 +133,8 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         council: Arc::new(council),
         members: MemberStates::new(false, None, mpsc::channel(1).0),
     };
-    let links = Links::new(&env, Arc::new(channel));
-    let lurkers = Lurkers::new(&env, Unclear::default());
+    let links = AvatarLinkRenewal::new(&env, Arc::new(channel));
+    let lurkers = RotatingRefresh::new(&env, Unclear::default());
     let now = || {
         let millis = i64::try_from(sim.now_ms())?;
         DateTime::<Utc>::from_timestamp_millis(millis).context("a time")

@@ -11,7 +11,7 @@ use wall_e::discord::member_states::MemberStates;
 use wall_e::discord::time::DiscordTime;
 use wall_e::environment::Environment;
 use wall_e::leveling::GuildId;
-use wall_e::profiles::{Actives, Copies, Links, Lurkers, Unclear};
+use wall_e::profiles::{AvatarLinkRenewal, AvatarMirror, ProfileSync, RotatingRefresh, Unclear};
 use wall_e::store::Database;
 use wall_e::xp::XpCache;
 
@@ -19,9 +19,9 @@ use super::{cdn, levels, rest};
 
 /// The parts, which share what they share in the bot.
 pub struct Parts {
-    pub actives: Actives,
-    pub links: Links,
-    pub lurkers: Lurkers,
+    pub actives: ProfileSync,
+    pub links: AvatarLinkRenewal,
+    pub lurkers: RotatingRefresh,
     pub xp: Arc<XpCache>,
 }
 
@@ -32,11 +32,11 @@ impl Parts {
         let (rest, guild) = (env.rest.clone(), env.guild);
         let channel = AvatarChannel::new(rest, database.clone(), guild, channel.to_owned());
         let channel = Arc::new(channel);
-        let copies = Copies::new(&env, cdn(sim), Arc::clone(&channel));
+        let copies = AvatarMirror::new(&env, cdn(sim), Arc::clone(&channel));
         Self {
-            actives: Actives::new(&env, copies, Arc::default()),
-            links: Links::new(&env, channel),
-            lurkers: Lurkers::new(&env, Unclear::default()),
+            actives: ProfileSync::new(&env, copies, Arc::default()),
+            links: AvatarLinkRenewal::new(&env, channel),
+            lurkers: RotatingRefresh::new(&env, Unclear::default()),
             xp: env.xp,
         }
     }

@@ -1,8 +1,9 @@
-//! Lurkers: everyone is looked up once in two weeks, a bucket of users each hour, slowly and
-//! evenly, so that whoever is never heard of is current too.
+//! Looks every user up once in two weeks, one bucket of users each hour and evenly within the hour,
+//! so that members who never write have a current profile too. (The original bot called them
+//! lurkers.)
 //!
-//! How far the round is stands in the database after each look: a restart skips nobody. Beside
-//! it those are asked for of whom an event left open what they still have.
+//! Progress is saved after each look, so a restart skips nobody. Also asks for the users of whom an
+//! event left something open.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-use super::look_up::{Found, look_up};
+use super::fetch::{Found, fetch};
 use super::unclear::Unclear;
 use crate::discord::RestError;
 use crate::environment::Environment;
@@ -32,7 +33,7 @@ const RETRY: TimeDelta = TimeDelta::seconds(30);
 
 /// Looks everyone up in turn.
 #[derive(Debug)]
-pub struct Lurkers {
+pub struct RotatingRefresh {
     env: Environment,
     /// Of whom an event left open what they still have.
     unclear: Unclear,
@@ -57,8 +58,8 @@ enum Next {
     Wait(DateTime<Utc>),
 }
 
-impl Job for Lurkers {
-    const NAME: &'static str = "lurkers";
+impl Job for RotatingRefresh {
+    const NAME: &'static str = "rotating-refresh";
     const CADENCE: Duration = Duration::from_secs(1);
 
     /// Puts whoever has no bucket into one, and looks up who is due at `now`: one user at
@@ -114,7 +115,7 @@ impl Job for Lurkers {
     }
 }
 
-impl Lurkers {
+impl RotatingRefresh {
     /// The job.
     pub fn new(env: &Environment, unclear: Unclear) -> Self {
         Self {
@@ -155,7 +156,7 @@ impl Lurkers {
     /// Looks a user up, and remembers in the same transaction what was found and that it was.
     async fn look(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
         let known = self.env.xp.seen(user);
-        let found = match look_up(&self.env, user).await {
+        let found = match fetch(&self.env, user).await {
             Ok(found) => Some(found),
             // Not now, and not by trying again either.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
@@ -204,7 +205,7 @@ impl Lurkers {
     /// Asks what a user still has of whom an event left that open.
     async fn clear_up(&self, user: UserId) -> Result<(), RestError> {
         let known = self.env.xp.seen(user);
-        let found = match look_up(&self.env, user).await {
+        let found = match fetch(&self.env, user).await {
             Ok(found) => found,
             // Asking again would not help; the next list of members shows them.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {

@@ -12,8 +12,7 @@ use chrono::{DateTime, Utc};
 use super::breaker::{Admits, Breaker, Pause, REST_MOST};
 use super::clock::Clock;
 use super::failure::{About, of_fetch, of_post};
-use super::look_up::{Found, look_up};
-use super::tell::tell;
+use super::fetch::{Found, fetch};
 use crate::backoff::backoff;
 use crate::discord::RestError;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
@@ -43,19 +42,19 @@ const SCOPE: &str = "avatars";
 
 /// Makes copies.
 #[derive(Debug)]
-pub struct Copies {
+pub struct AvatarMirror {
     env: Environment,
     /// Where images come from.
     cdn: Cdn,
     /// Where they go.
     channel: Arc<AvatarChannel>,
     /// How it stands with the CDN and the channel.
-    state: CopyState,
+    state: MirrorState,
 }
 
 /// How it stands with what all copies need. `Default` knows nothing yet.
 #[derive(Debug, Default)]
-struct CopyState {
+struct MirrorState {
     breakers: Mutex<Breakers>,
     /// Held while the council is told: what it is told last must be what is true last.
     telling: tokio::sync::Mutex<()>,
@@ -76,14 +75,14 @@ enum Part {
     Channel,
 }
 
-impl Copies {
+impl AvatarMirror {
     /// Fetches from `cdn` and posts in `channel`.
     pub fn new(env: &Environment, cdn: Cdn, channel: Arc<AvatarChannel>) -> Self {
         Self {
             env: env.clone(),
             cdn,
             channel,
-            state: CopyState::default(),
+            state: MirrorState::default(),
         }
     }
 
@@ -261,7 +260,7 @@ impl Copies {
     async fn ask(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
         let known = self.env.xp.seen(user);
-        let found = match look_up(&self.env, user).await {
+        let found = match fetch(&self.env, user).await {
             Ok(found) => found,
             // That says nothing of the image.
             Err(error @ RestError::Refused { .. }) => {
@@ -361,7 +360,7 @@ impl Copies {
     async fn tell(&self) -> bool {
         let _telling = self.state.telling.lock().await;
         let notices = self.breakers().notices();
-        tell(&self.env.council, SCOPE, &notices).await
+        self.env.council.report_or_log(SCOPE, &notices).await
     }
 
     fn breakers(&self) -> MutexGuard<'_, Breakers> {

@@ -1,8 +1,9 @@
-//! Actives: users whose profile has changed. Their names are stored many at a time; their
-//! pictures are then copied a few at a time, and a slow one holds up neither names nor others.
+//! Works off the queue of changed profiles. Names are stored many at a time; pictures are then
+//! copied a few at a time, and a slow one holds up neither names nor other pictures. (The original
+//! bot called these users actives.)
 //!
-//! All of it can be cut off anywhere and begun again: a row of the queue is deleted only when
-//! everything that it says is done.
+//! It can stop anywhere and start again: a row of the queue is deleted only when everything that
+//! it says is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::avatar_mirror::AvatarMirror;
 use super::breaker::Admits;
 use super::clock::Clock;
-use super::copies::Copies;
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{CopyPlan, Picture, UserId, copy_plan};
@@ -32,16 +33,16 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Works off the queue of changed profiles.
 #[derive(Debug)]
-pub struct Actives {
+pub struct ProfileSync {
     database: Database,
     /// Makes the pictures' copies.
-    copies: Arc<Copies>,
+    copies: Arc<AvatarMirror>,
     /// Notified when the queue has been filled.
     filled: Arc<Notify>,
 }
 
-impl Job for Actives {
-    const NAME: &'static str = "actives";
+impl Job for ProfileSync {
+    const NAME: &'static str = "profile-sync";
     const CADENCE: Duration = Duration::from_secs(2);
 
     fn wakes(&self) -> Option<Arc<Notify>> {
@@ -70,7 +71,7 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn begin(&mut self, copies: &Arc<Copies>, wanted: Wanted, clock: Clock) {
+    fn begin(&mut self, copies: &Arc<AvatarMirror>, wanted: Wanted, clock: Clock) {
         let (copies, user) = (Arc::clone(copies), wanted.ticket.user);
         self.users.insert(user);
         self.tasks
@@ -90,9 +91,9 @@ impl UnderWay {
     }
 }
 
-impl Actives {
+impl ProfileSync {
     /// The job. `filled` is notified when the queue has been filled.
-    pub fn new(env: &Environment, copies: Copies, filled: Arc<Notify>) -> Self {
+    pub fn new(env: &Environment, copies: AvatarMirror, filled: Arc<Notify>) -> Self {
         Self {
             database: env.database.clone(),
             copies: Arc::new(copies),

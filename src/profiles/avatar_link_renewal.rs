@@ -1,7 +1,8 @@
-//! Links: renewed before they expire, a hundred a call, by reading what the avatar channel
-//! holds. On the way it is found what nobody points to, and what is not there any more.
+//! Renews avatar links before they expire, a hundred a call, by reading the avatar channel. The
+//! same reading finds copies that no user points to, and copies that are missing.
 //!
-//! Reads the period from the links themselves: it has been two weeks, is a day, and may change.
+//! How long links live is read from the links: it has been two weeks, is a day now, and may
+//! change.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::tell::tell;
 use crate::discord::avatar_channel::{AvatarChannel, ChannelError, Kept};
 use crate::discord::council::Notice;
 use crate::environment::Environment;
@@ -36,7 +36,7 @@ const SCOPE: &str = "avatar-links";
 
 /// Renews links.
 #[derive(Debug)]
-pub struct Links {
+pub struct AvatarLinkRenewal {
     env: Environment,
     /// What is read.
     channel: Arc<AvatarChannel>,
@@ -69,8 +69,8 @@ struct Found {
     missing: BTreeSet<MessageId>,
 }
 
-impl Job for Links {
-    const NAME: &'static str = "links";
+impl Job for AvatarLinkRenewal {
+    const NAME: &'static str = "avatar-links";
     const CADENCE: Duration = Duration::from_mins(1);
 
     async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
@@ -78,7 +78,7 @@ impl Job for Links {
     }
 }
 
-impl Links {
+impl AvatarLinkRenewal {
     /// The job.
     pub fn new(env: &Environment, channel: Arc<AvatarChannel>) -> Self {
         Self {
@@ -106,7 +106,7 @@ impl Links {
             Ok(()) => {
                 // The first time, what an earlier bot has told may be out of date.
                 if readings.last.is_none() || readings.troubled {
-                    tell(&self.env.council, SCOPE, &[]).await;
+                    self.env.council.report_or_log(SCOPE, &[]).await;
                 }
                 return Ok(());
             }
@@ -125,7 +125,10 @@ impl Links {
                 );
                 let key = "avatar-channel-unread".to_owned();
                 let buttons = None;
-                tell(&self.env.council, SCOPE, &[Notice { key, text, buttons }]).await;
+                self.env
+                    .council
+                    .report_or_log(SCOPE, &[Notice { key, text, buttons }])
+                    .await;
                 anyhow::anyhow!("the avatar channel cannot be read: {error}")
             }
         })

@@ -16,7 +16,7 @@ pub(super) enum Found {
 
 /// One call for a member, of whose state is taken note; two for anybody else. Who is in the guild
 /// is there, whatever they are called.
-pub(super) async fn look_up(env: &Environment, user: UserId) -> Result<Found, RestError> {
+pub(super) async fn fetch(env: &Environment, user: UserId) -> Result<Found, RestError> {
     if let Some(member) = guild::member(&env.rest, env.guild, user).await? {
         env.members.observe(user, member.screening, Seen::There);
         let nameless = RestError::NotUnderstood("a member has no name".to_owned());
