@@ -653,6 +653,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_file_lists_every_setting_and_no_other() {
+        let lines = include_str!("../.env.example").lines();
+        let names = lines.filter_map(|line| line.trim_start_matches('#').split_once('='));
+        let listed: BTreeSet<_> = names.map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(listed, setting_names());
+    }
+
+    #[test]
     fn help_never_shows_a_value_of_the_environment() {
         for mut command in Cli::command()
             .get_subcommands()

@@ -1,8 +1,8 @@
 //! The work that goes on by itself: one visible list of all jobs and of what runs beside them.
 //!
-//! A [`Job`] comes round at its cadence; a service runs all the time; a register writes down what
-//! events have told, and is the last to end. Each job is in a file of its own, here or in the
-//! room that it belongs to. The list decides nothing.
+//! A [`Job`](crate::job::Job) comes round at its cadence; a service runs all the time; a register
+//! writes down what events have told, and is the last to end. Each job is in a file of its own,
+//! here or in the room that it belongs to. The list decides nothing.
 
 pub mod catch_up;
 pub mod close_buttons;
