@@ -16,8 +16,9 @@ use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{
-    Grouped, GuildRole, Height, Level, LevelNumber, Levels, NOWHERE, Naming, Refusal, RoleId,
-    RoleName, RoleStays, UserId, carry_role, escape, may_be_deleted, name_level, take_role,
+    BELOW_ALL_ROLES, Grouped, GuildRole, Level, LevelNumber, Levels, Naming, Refusal, RoleId,
+    RoleName, RolePosition, RoleStays, UserId, carry_role, escape, may_be_deleted, name_level,
+    take_role,
 };
 use crate::xp::LevelNamesLock;
 
@@ -109,7 +110,7 @@ pub(super) async fn carry(
     let data = scene.data;
     // Two moderators at one level: the second works on what the first has made of it.
     let alone = data.setting.names.lock().await?;
-    let (roles, reach) = roles_and_reach(scene).await?;
+    let (roles, bot_position) = roles_and_bot_position(scene).await?;
     let levels = data.setting.xp.levels();
     let rights = data.setting.rights.protected();
     let Some(level) = levels.find(number.value) else {
@@ -119,19 +120,19 @@ pub(super) async fn carry(
         Wanted::Named { typed, name } => {
             let exact = roles.iter().find(|role| role.name == *typed);
             let name = exact.map_or_else(|| name.clone(), RoleName::of);
-            let decided = name_level(&levels, &roles, reach, &rights, level, &name);
+            let decided = name_level(&levels, &roles, bot_position, &rights, level, &name);
             (name, decided)
         }
         Wanted::Pointed(id) => {
             let role = roles.iter().find(|role| role.id == *id);
             let role = role.ok_or_else(|| no_role(*id))?;
-            let decided = carry_role(&levels, reach, &rights, level, role);
+            let decided = carry_role(&levels, bot_position, &rights, level, role);
             (RoleName::of(role), decided)
         }
         Wanted::Confirmed(id) => {
             let role = roles.iter().find(|role| role.id == *id);
             let role = role.ok_or_else(|| UserError(GONE.to_owned()))?;
-            let decided = take_role(&levels, reach, &rights, level, role);
+            let decided = take_role(&levels, bot_position, &rights, level, role);
             (RoleName::of(role), decided)
         }
     };
@@ -223,7 +224,7 @@ pub(super) async fn restore(scene: &Scene<'_>, level: LevelNumber) -> Result<Don
 
 /// Lets a level whose role is gone carry none any more.
 pub(super) async fn drop_name(scene: &Scene<'_>, level: LevelNumber) -> Result<Reply, Error> {
-    let (roles, _) = roles_and_reach(scene).await?;
+    let (roles, _) = roles_and_bot_position(scene).await?;
     let levels = scene.data.setting.xp.levels();
     let carried = levels
         .find(level.0.into())
@@ -272,14 +273,14 @@ pub(super) async fn delete(scene: &Scene<'_>, role: RoleId) -> Result<Reply, Err
 
 /// The role, if it is still there, no level's, and ours to delete.
 async fn deletable(scene: &Scene<'_>, id: RoleId) -> Result<GuildRole, Error> {
-    let (roles, reach) = roles_and_reach(scene).await?;
+    let (roles, bot_position) = roles_and_bot_position(scene).await?;
     let levels = scene.data.setting.xp.levels();
     let Some(role) = roles.iter().find(|role| role.id == id) else {
         return Err(UserError(GONE.to_owned()).into());
     };
     let name = escape(&role.name);
     let rights = scene.data.setting.rights.protected();
-    let Err(stays) = may_be_deleted(&levels, reach, &rights, role) else {
+    let Err(stays) = may_be_deleted(&levels, bot_position, &rights, role) else {
         return Ok(role.clone());
     };
     let sentence = match stays {
@@ -294,18 +295,20 @@ async fn deletable(scene: &Scene<'_>, id: RoleId) -> Result<GuildRole, Error> {
     Err(UserError(sentence).into())
 }
 
-/// The guild's roles as Discord says now, and how high the bot reaches among them; a refusal where
-/// it may not manage roles at all.
-pub(super) async fn roles_and_reach(scene: &Scene<'_>) -> Result<(Vec<GuildRole>, Height), Error> {
+/// Reads the guild's roles from Discord and computes the position of the bot's highest role.
+/// Refuses if the bot may not manage roles.
+pub(super) async fn roles_and_bot_position(
+    scene: &Scene<'_>,
+) -> Result<(Vec<GuildRole>, RolePosition), Error> {
     let (rest, guild) = (&scene.data.rest, scene.data.setting.guild);
     let roles = guild::roles(rest, guild).await?;
-    let reach = guild::reach(rest, guild, scene.bot, &roles).await?;
-    if reach == NOWHERE {
+    let bot_position = guild::bot_position(rest, guild, scene.bot, &roles).await?;
+    if bot_position == BELOW_ALL_ROLES {
         let sentence = "I don't have permission to manage roles. Give my role the Manage Roles permission in Server \
                         Settings, Roles.";
         return Err(UserError(sentence.to_owned()).into());
     }
-    Ok((roles, reach))
+    Ok((roles, bot_position))
 }
 
 /// The name is saved first: a role that is made and not linked any more is found by it.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::answering::MessageRef;
-use super::naming::{Scene, roles_and_reach};
+use super::naming::{Scene, roles_and_bot_position};
 use super::progress::ProgressPace;
 use super::rights::guild_roles;
 use super::{Data, Error, sentence_for};
@@ -17,7 +17,8 @@ use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{
-    GuildRole, Height, NOWHERE, NameRemoval, Refusal, RoleId, RoleStays, escape, may_be_deleted,
+    BELOW_ALL_ROLES, GuildRole, NameRemoval, Refusal, RoleId, RolePosition, RoleStays, escape,
+    may_be_deleted,
 };
 use crate::store::{self, role_deletion};
 
@@ -59,10 +60,10 @@ pub(super) async fn carry_out(
     let data = scene.data;
     // Nobody names a level meanwhile.
     let mut alone = data.setting.names.lock().await?;
-    let (roles, reach) = if agreed.delete {
-        roles_and_reach(scene).await?
+    let (roles, bot_position) = if agreed.delete {
+        roles_and_bot_position(scene).await?
     } else {
-        (guild_roles(data).await?, NOWHERE)
+        (guild_roles(data).await?, BELOW_ALL_ROLES)
     };
     let removal = removal(data, &roles).await?;
     if removal.is_empty() {
@@ -103,7 +104,7 @@ pub(super) async fn carry_out(
         .into_iter()
         .filter(|role| delete.contains(&role.id))
         .collect();
-    let deletion = Deletion::run(scene, &roles, reach, answer).await;
+    let deletion = Deletion::run(scene, &roles, bot_position, answer).await;
     Ok(Reply::text(taken_off + &deletion.in_words(roles.len())))
 }
 
@@ -225,7 +226,7 @@ impl Deletion {
     async fn run(
         scene: &Scene<'_>,
         roles: &[GuildRole],
-        reach: Height,
+        bot_position: RolePosition,
         answer: &MessageRef,
     ) -> Self {
         let mut deletion = Self::default();
@@ -239,7 +240,7 @@ impl Deletion {
                 }
                 pace.edited();
             }
-            match delete(scene, role, reach).await {
+            match delete(scene, role, bot_position).await {
                 Ok(Deleted::Gone) => {
                     deletion.deleted += 1;
                     forget(scene.data, role.id).await;
@@ -297,13 +298,17 @@ impl Deletion {
 }
 
 /// Deletes a role, unless it must stay.
-async fn delete(scene: &Scene<'_>, role: &GuildRole, reach: Height) -> Result<Deleted, Error> {
+async fn delete(
+    scene: &Scene<'_>,
+    role: &GuildRole,
+    bot_position: RolePosition,
+) -> Result<Deleted, Error> {
     let data = scene.data;
     loop {
         // For one role at a time: moderators may give levels names between two.
         let alone = data.setting.names.lock().await?;
         let rights = data.setting.rights.protected();
-        if let Err(stays) = may_be_deleted(&data.setting.xp.levels(), reach, &rights, role) {
+        if let Err(stays) = may_be_deleted(&data.setting.xp.levels(), bot_position, &rights, role) {
             return Ok(Deleted::staying(&stays));
         }
         let reason = scene.reason("no longer a level role");

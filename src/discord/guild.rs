@@ -13,7 +13,7 @@ use super::payload::{
 };
 use super::rest::{Api, CallError, Repeat, Rest, RestError, with_reason};
 use crate::leveling::{
-    self, ChannelId, GuildId, GuildRole, Height, RoleId, Screening, Sighting, UserId,
+    self, ChannelId, GuildId, GuildRole, RoleId, RolePosition, Screening, Sighting, UserId,
 };
 
 /// How long a person waits for one of these calls.
@@ -124,16 +124,16 @@ pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<Ro
     Ok(asked.await?.role_ids())
 }
 
-/// How high the bot's own highest role stands, among these; `NOWHERE` if it may not manage
-/// roles at all.
-pub async fn reach(
+/// The position of the bot's highest role among `roles`; `BELOW_ALL_ROLES` if the bot may not
+/// manage roles.
+pub async fn bot_position(
     rest: &Rest,
     guild: GuildId,
     bot: UserId,
     roles: &[GuildRole],
-) -> Result<Height, RestError> {
+) -> Result<RolePosition, RestError> {
     let own = roles_of(rest, guild, bot).await?;
-    Ok(leveling::reach(&own, everyone(guild), roles))
+    Ok(leveling::bot_position(&own, everyone(guild), roles))
 }
 
 /// The role that everyone has: it has the guild's id, and is the lowest.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{
-    GuildRole, Height, LevelNumber, Levels, ProtectedRoles, Quoted, RoleId, may_be_changed,
+    GuildRole, LevelNumber, Levels, ProtectedRoles, Quoted, RoleId, RolePosition, may_be_changed,
     trim_role_name,
 };
 
@@ -90,7 +90,7 @@ pub enum Trouble {
         /// What the role was called.
         name: String,
     },
-    /// The role stands where the bot cannot reach.
+    /// The role is not below the bot's highest role.
     OutOfReach {
         /// Which level.
         level: LevelNumber,
@@ -172,13 +172,13 @@ pub fn after(levels: &Levels, steps: &[Step]) -> Levels {
 
 /// What it takes for the levels to agree with the guild's roles, and what stands in the
 /// way. `unseen` are the levels whose role's id was imported and has never been seen in
-/// the guild; `reach` is how high the bot's own highest role stands; `rights` are the roles
+/// the guild; `bot_position` is how high the bot's own highest role stands; `rights` are the roles
 /// that the settings give rights to.
 pub fn reconcile(
     levels: &Levels,
     unseen: &BTreeSet<LevelNumber>,
     roles: &[GuildRole],
-    reach: Height,
+    bot_position: RolePosition,
     rights: &ProtectedRoles,
 ) -> (Vec<Step>, Vec<Trouble>) {
     let mut rows: Vec<_> = levels
@@ -213,7 +213,9 @@ pub fn reconcile(
     let mut creates = Vec::new();
     for (row, level) in rows.iter().zip(levels.rows()) {
         match (row.role, level.role_id, row.name) {
-            (Some(role), _, _) => troubles.extend(troubles_of(&rows, row, role, reach, rights)),
+            (Some(role), _, _) => {
+                troubles.extend(troubles_of(&rows, row, role, bot_position, rights))
+            }
             (None, Some(role), name) if !unseen.contains(&row.level) => {
                 let name = name.map_or_else(|| role.to_string(), str::to_owned);
                 let level = row.level;
@@ -221,7 +223,8 @@ pub fn reconcile(
             }
             // A blank name has no role: Discord would make "new role" of it.
             (None, _, Some(name)) if trim_role_name(name).is_empty() => {}
-            (None, _, Some(name)) => match find_role(&rows, row, name, roles, reach, rights) {
+            (None, _, Some(name)) => match find_role(&rows, row, name, roles, bot_position, rights)
+            {
                 // Two levels whose names differ only in white space: the lower one's role is
                 // made, and it is in the other's way at the next look.
                 Ok(Step::Create { name, .. }) if is_made(&creates, &name) => {}
@@ -309,7 +312,7 @@ fn troubles_of(
     rows: &[Row<'_>],
     row: &Row<'_>,
     role: &GuildRole,
-    reach: Height,
+    bot_position: RolePosition,
     rights: &ProtectedRoles,
 ) -> Vec<Trouble> {
     let (level, name) = (row.level, role.name.clone());
@@ -325,7 +328,7 @@ fn troubles_of(
             other,
         })
     };
-    let role_trouble = role_trouble(level, role, reach);
+    let role_trouble = role_trouble(level, role, bot_position);
     name_trouble.into_iter().chain(role_trouble).collect()
 }
 
@@ -335,7 +338,7 @@ fn find_role(
     row: &Row<'_>,
     name: &str,
     roles: &[GuildRole],
-    reach: Height,
+    bot_position: RolePosition,
     rights: &ProtectedRoles,
 ) -> Result<Step, Trouble> {
     let (level, name) = (row.level, trim_role_name(name).to_owned());
@@ -362,7 +365,7 @@ fn find_role(
             other,
         });
     }
-    match role_trouble(level, role, reach) {
+    match role_trouble(level, role, bot_position) {
         Some(trouble) => Err(trouble),
         None => Ok(Step::Link {
             level,
@@ -379,9 +382,13 @@ fn is_made(creates: &[Step], wanted: &str) -> bool {
 
 /// Why this role should not be, or stay, a level's. For one that the bot cannot give, that
 /// is all that matters.
-fn role_trouble(level: LevelNumber, role: &GuildRole, reach: Height) -> Option<Trouble> {
+fn role_trouble(
+    level: LevelNumber,
+    role: &GuildRole,
+    bot_position: RolePosition,
+) -> Option<Trouble> {
     let moderates = role.moderates();
-    let is_out_of_reach = may_be_changed(role, reach).is_err();
+    let is_out_of_reach = may_be_changed(role, bot_position).is_err();
     let (is_managed, name, role) = (role.managed, role.name.clone(), role.id);
     if is_managed {
         Some(Trouble::Managed { level, role, name })
@@ -404,7 +411,7 @@ mod tests {
     use super::*;
     use crate::leveling::RoleEntry;
 
-    const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
+    const BOT_POSITION: RolePosition = (10, Reverse(RoleId::new(1_000).unwrap()));
 
     fn id(role: u64) -> RoleId {
         RoleId::new(role).unwrap()
@@ -436,7 +443,7 @@ mod tests {
     /// Each step and trouble in a few words.
     fn told(levels: &Levels, unseen: &[u16], roles: &[GuildRole]) -> (Vec<String>, Vec<String>) {
         let unseen = unseen.iter().copied().map(LevelNumber).collect();
-        let (steps, troubles) = reconcile(levels, &unseen, roles, REACH, &rights());
+        let (steps, troubles) = reconcile(levels, &unseen, roles, BOT_POSITION, &rights());
         let steps = steps.into_iter().map(|step| match step {
             Step::Link { level, role, name } => format!("{level} links {role} {name}"),
             Step::Follow(renamed) => told_of(&renamed),
@@ -727,7 +734,7 @@ mod tests {
         carried: Vec<(Option<u64>, Option<String>)>,
         unseen: BTreeSet<LevelNumber>,
         roles: Vec<GuildRole>,
-        reach: Height,
+        bot_position: RolePosition,
     }
 
     impl World {
@@ -737,7 +744,7 @@ mod tests {
                 &Levels::with_roles(carried),
                 &self.unseen,
                 &self.roles,
-                self.reach,
+                self.bot_position,
                 &rights(),
             )
         }
@@ -757,7 +764,7 @@ mod tests {
                     for role in &mut self.roles {
                         role.position += 1;
                     }
-                    self.reach.0 += 1;
+                    self.bot_position.0 += 1;
                     let new = id(100 + u64::try_from(self.roles.len()).unwrap());
                     self.roles.push(GuildRole {
                         position: 1,
@@ -818,7 +825,7 @@ mod tests {
                     })
                     .collect(),
                 roles,
-                reach: REACH,
+                bot_position: BOT_POSITION,
             },
         )
     }
@@ -860,7 +867,7 @@ mod tests {
                 }
                 if let Step::Link { role, .. } = step {
                     let role = world.roles.iter().find(|other| other.id == role).unwrap();
-                    prop_assert!(!role.moderates() && may_be_changed(role, REACH).is_ok());
+                    prop_assert!(!role.moderates() && may_be_changed(role, BOT_POSITION).is_ok());
                 }
             }
         }

@@ -23,7 +23,7 @@ pub mod permission;
 mod profile;
 mod right_roles;
 mod role_plan;
-mod role_reach;
+mod role_position;
 pub mod schedule;
 mod screening;
 
@@ -39,11 +39,11 @@ pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserI
 pub use levels::{Level, LevelNumber, Levels, LevelsError, Points, Progress};
 pub use name_removal::{NameRemoval, RoleStays, may_be_deleted};
 pub use naming::{
-    GuildRole, Height, Naming, NotARoleName, Refusal, RoleArgument, RoleName, carry_role,
+    GuildRole, Naming, NotARoleName, Refusal, RoleArgument, RoleName, RolePosition, carry_role,
     may_be_changed, name_level, take_role, trim_role_name,
 };
 pub use profile::{Account, Field, Fingerprint, Membership, Profile, Sighting};
 pub use right_roles::{ProtectedRoles, RoleEntry, RoleMatches, RolePins, RoleProblem, match_roles};
 pub use role_plan::{LevelRoles, RolePlan};
-pub use role_reach::{NOWHERE, out_of_reach, reach};
+pub use role_position::{BELOW_ALL_ROLES, bot_position, out_of_reach};
 pub use screening::{Admission, Onboarding, Screening};

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    GuildRole, Height, Level, LevelNumber, Levels, ProtectedRoles, Refusal, RoleId, may_be_changed,
+    GuildRole, Level, LevelNumber, Levels, ProtectedRoles, Refusal, RoleId, RolePosition,
+    may_be_changed,
 };
 
 /// What taking all names off would change.
@@ -56,14 +57,14 @@ pub enum RoleStays<'a> {
 /// Whether the bot may delete a role that was a level's.
 pub fn may_be_deleted<'a>(
     levels: &Levels,
-    reach: Height,
+    bot_position: RolePosition,
     rights: &ProtectedRoles,
     role: &'a GuildRole,
 ) -> Result<(), RoleStays<'a>> {
     if let Some(level) = levels.carrying(role.id) {
         return Err(RoleStays::CarriedBy(level.number));
     }
-    may_be_changed(role, reach).map_err(RoleStays::OutOfHand)?;
+    may_be_changed(role, bot_position).map_err(RoleStays::OutOfHand)?;
     if rights.covers(role) || role.moderates() {
         return Err(RoleStays::GivesRights);
     }
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_must_stay_stays() {
-        let reach = (10, Reverse(id(1_000)));
+        let bot_position = (10, Reverse(id(1_000)));
         let minions = RoleEntry::Name("Minions".to_owned());
         let rights = ProtectedRoles::new([&minions], &[("Minions".to_owned(), id(88))].into());
         let levels = levels(&[(Some(11), Some("One"))]);
@@ -151,7 +152,7 @@ mod tests {
             (&named, Err(RoleStays::GivesRights)),
             (&free, Ok(())),
         ] {
-            let found = may_be_deleted(&levels, reach, &rights, role);
+            let found = may_be_deleted(&levels, bot_position, &rights, role);
             assert_eq!(found, expected, "{}", role.name);
         }
     }

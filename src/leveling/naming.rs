@@ -19,18 +19,19 @@ pub struct GuildRole {
     pub name: String,
     /// Discord's permission bits.
     pub permissions: u64,
-    /// Where it stands; see [`GuildRole::height`].
+    /// Discord's `position`. Two roles can share one: compare [`GuildRole::role_position`].
     pub position: i64,
     /// Whether an integration holds it, so that nobody can give it.
     pub managed: bool,
 }
 
-/// How high a role stands: of two at one position the older is the higher.
-pub type Height = (i64, Reverse<RoleId>);
+/// A role's place in Discord's role hierarchy: greater is higher. Of two roles with the same
+/// `position`, the one with the lower (older) id is higher.
+pub type RolePosition = (i64, Reverse<RoleId>);
 
 impl GuildRole {
-    /// How high it stands.
-    pub fn height(&self) -> Height {
+    /// Its place in the role hierarchy, comparable with other roles of the guild.
+    pub fn role_position(&self) -> RolePosition {
         (self.position, Reverse(self.id))
     }
 
@@ -261,18 +262,18 @@ pub enum Refusal<'a> {
     Several(usize),
     /// An integration holds the role.
     Managed(&'a GuildRole),
-    /// The role stands where the bot cannot reach.
+    /// The role is not below the bot's highest role.
     OutOfReach(&'a GuildRole),
     /// The role lets its holders moderate.
     Moderates(&'a GuildRole),
 }
 
-/// What it takes for `level` to carry a role called `name`. `reach` is how high the
-/// bot's own highest role stands; `rights` are the roles that the settings give rights to.
+/// What has to be done so that `level` carries a role called `name`. `bot_position` is the
+/// position of the bot's highest role; `rights` are the roles that the settings give rights to.
 pub fn name_level<'a>(
     levels: &Levels,
     roles: &'a [GuildRole],
-    reach: Height,
+    bot_position: RolePosition,
     rights: &ProtectedRoles,
     level: &Level,
     name: &RoleName,
@@ -285,9 +286,9 @@ pub fn name_level<'a>(
         (Some(_), _) if count > 1 => Err(Refusal::Several(count)),
         // A rename by hand, or one that was cut off: what the level carries has the name.
         (Some(role), Some(own)) if role.id == own.id => {
-            carry_role(levels, reach, rights, level, role)
+            carry_role(levels, bot_position, rights, level, role)
         }
-        (Some(role), _) => take_role(levels, reach, rights, level, role),
+        (Some(role), _) => take_role(levels, bot_position, rights, level, role),
         (None, own) => {
             let other = levels.rows().iter().find(namesake);
             // One whose role was deleted by hand gets it again.
@@ -299,7 +300,7 @@ pub fn name_level<'a>(
                 return Err(Refusal::GivesRights);
             }
             match own {
-                Some(own) => may_be_changed(own, reach).map(|()| Naming::Rename(own)),
+                Some(own) => may_be_changed(own, bot_position).map(|()| Naming::Rename(own)),
                 None => Ok(Naming::Create),
             }
         }
@@ -309,7 +310,7 @@ pub fn name_level<'a>(
 /// What it takes for `level` to carry this very role, which somebody has pointed at.
 pub fn carry_role<'a>(
     levels: &Levels,
-    reach: Height,
+    bot_position: RolePosition,
     rights: &ProtectedRoles,
     level: &Level,
     role: &'a GuildRole,
@@ -317,13 +318,13 @@ pub fn carry_role<'a>(
     if level.role_id == Some(role.id) && level.role_name.as_ref() == Some(&role.name) {
         return Err(Refusal::BelongsTo(level.number));
     }
-    take_role(levels, reach, rights, level, role)
+    take_role(levels, bot_position, rights, level, role)
 }
 
 /// Whether `level` may carry this very role.
 pub fn take_role<'a>(
     levels: &Levels,
-    reach: Height,
+    bot_position: RolePosition,
     rights: &ProtectedRoles,
     level: &Level,
     role: &'a GuildRole,
@@ -338,7 +339,7 @@ pub fn take_role<'a>(
     if rights.covers(role) {
         return Err(Refusal::GivesRights);
     }
-    may_be_changed(role, reach)?;
+    may_be_changed(role, bot_position)?;
     if role.moderates() && level.role_id != Some(role.id) {
         return Err(Refusal::Moderates(role));
     }
@@ -346,11 +347,11 @@ pub fn take_role<'a>(
 }
 
 /// Whether the bot can give, rename and delete a role.
-pub fn may_be_changed(role: &GuildRole, reach: Height) -> Result<(), Refusal<'_>> {
+pub fn may_be_changed(role: &GuildRole, bot_position: RolePosition) -> Result<(), Refusal<'_>> {
     if role.managed {
         return Err(Refusal::Managed(role));
     }
-    if role.height() >= reach {
+    if role.role_position() >= bot_position {
         return Err(Refusal::OutOfReach(role));
     }
     Ok(())
@@ -365,7 +366,7 @@ mod tests {
     use super::*;
     use crate::leveling::RoleEntry;
 
-    const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
+    const BOT_POSITION: RolePosition = (10, Reverse(RoleId::new(1_000).unwrap()));
 
     fn role(id: u64, name: &str, position: i64) -> GuildRole {
         GuildRole {
@@ -442,7 +443,7 @@ mod tests {
             let wanted = RoleName::parse(name).unwrap();
             let levels = levels();
             let level = levels.find(number).unwrap();
-            let decided = name_level(&levels, &roles, REACH, &rights, level, &wanted);
+            let decided = name_level(&levels, &roles, BOT_POSITION, &rights, level, &wanted);
             assert_eq!(decided, expected, "{number} {name}");
         }
     }
@@ -457,7 +458,7 @@ mod tests {
             name_level(
                 &levels,
                 &roles,
-                REACH,
+                BOT_POSITION,
                 &ProtectedRoles::default(),
                 level,
                 &name,

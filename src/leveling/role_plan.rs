@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    GuildRole, Height, LevelNumber, Levels, Points, ProtectedRoles, RoleId, Standing,
+    GuildRole, LevelNumber, Levels, Points, ProtectedRoles, RoleId, RolePosition, Standing,
     may_be_changed,
 };
 
@@ -46,14 +46,14 @@ struct LevelRole {
 }
 
 impl LevelRoles {
-    /// The roles that levels carry and that are in the guild. `reach` is how high the bot's
+    /// The roles that levels carry and that are in the guild. `bot_position` is how high the bot's
     /// own highest role stands: what stands there or above, or is held by an integration, is
     /// only ever reported; and so is what lets its holders moderate, or gives them rights by
     /// the settings, since nobody must get that by talking.
     pub fn new(
         levels: &Levels,
         roles: &[GuildRole],
-        reach: Height,
+        bot_position: RolePosition,
         rights: &ProtectedRoles,
     ) -> Self {
         let carried = levels.rows().iter().filter_map(|level| {
@@ -62,7 +62,7 @@ impl LevelRoles {
                 level: level.number,
                 from: level.total_points_required,
                 role: role.id,
-                blocked: may_be_changed(role, reach).is_err()
+                blocked: may_be_changed(role, bot_position).is_err()
                     || role.moderates()
                     || rights.covers(role),
             })
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::leveling::{Timestamp, mee6_total};
 
-    const REACH: Height = (10, Reverse(RoleId::new(1_000).unwrap()));
+    const BOT_POSITION: RolePosition = (10, Reverse(RoleId::new(1_000).unwrap()));
     /// Levels that carry a role, whose id is the level's number and 100.
     const CARRY: [u16; 7] = [0, 1, 2, 3, 5, 8, 9];
     const TWO_STANDS_AT_REACH: u64 = 102;
@@ -170,7 +170,12 @@ mod tests {
     }
 
     fn level_roles() -> LevelRoles {
-        LevelRoles::new(&levels(), &roles(), REACH, &ProtectedRoles::default())
+        LevelRoles::new(
+            &levels(),
+            &roles(),
+            BOT_POSITION,
+            &ProtectedRoles::default(),
+        )
     }
 
     fn standing(points: u64, message_count: u64) -> Standing {
@@ -272,7 +277,9 @@ mod tests {
             roles.without(id(role));
         }
         assert!(roles.is_empty());
-        assert!(LevelRoles::new(&levels(), &[], REACH, &ProtectedRoles::default()).is_empty());
+        assert!(
+            LevelRoles::new(&levels(), &[], BOT_POSITION, &ProtectedRoles::default()).is_empty()
+        );
     }
 
     fn any_held() -> impl Strategy<Value = Vec<RoleId>> {

@@ -10,7 +10,7 @@ use super::refusals::Refusals;
 use crate::discord::right_roles::RightRoles;
 use crate::discord::{RestError, guild};
 use crate::environment::Environment;
-use crate::leveling::{GuildRole, Height, LevelRoles, RoleId, reach};
+use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position};
 
 /// The level roles. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,11 +46,15 @@ impl RoleBook {
     }
 
     /// The level roles among these.
-    pub(super) fn level_roles_of(&self, roles: &[GuildRole], reach: Height) -> LevelRoles {
+    pub(super) fn level_roles_of(
+        &self,
+        roles: &[GuildRole],
+        bot_position: RolePosition,
+    ) -> LevelRoles {
         LevelRoles::new(
             &self.env.xp.levels(),
             roles,
-            reach,
+            bot_position,
             &self.rights.protected(),
         )
     }
@@ -64,8 +68,8 @@ impl RoleBook {
             }
             known.edition
         };
-        let (roles, reach) = self.read().await?;
-        let level_roles = Arc::new(self.level_roles_of(&roles, reach));
+        let (roles, bot_position) = self.read().await?;
+        let level_roles = Arc::new(self.level_roles_of(&roles, bot_position));
         let mut known = self.known();
         if known.edition == edition {
             known.roles = Some(Arc::clone(&level_roles));
@@ -74,13 +78,13 @@ impl RoleBook {
     }
 
     /// The guild's roles and how high the bot stands among them, as Discord says now.
-    pub async fn read(&self) -> Result<(Vec<GuildRole>, Height), RestError> {
+    pub async fn read(&self) -> Result<(Vec<GuildRole>, RolePosition), RestError> {
         let bot = guild::own_id(&self.env.rest).await?;
         let roles = guild::roles(&self.env.rest, self.env.guild).await?;
         let own = guild::roles_of(&self.env.rest, self.env.guild, bot).await?;
-        let reach = reach(&own, guild::everyone(self.env.guild), &roles);
+        let bot_position = bot_position(&own, guild::everyone(self.env.guild), &roles);
         self.known().own = Some(own.into_iter().collect());
-        Ok((roles, reach))
+        Ok((roles, bot_position))
     }
 
     /// Roles, levels, or what the bot may do have changed.

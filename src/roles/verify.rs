@@ -23,8 +23,8 @@ use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{
-    GuildRole, Height, LevelRoles, NOWHERE, RoleId, RolePlan, Standing, Timestamp, UserId,
-    may_be_changed, out_of_reach,
+    BELOW_ALL_ROLES, GuildRole, LevelRoles, RoleId, RolePlan, RolePosition, Standing, Timestamp,
+    UserId, may_be_changed, out_of_reach,
 };
 use crate::profiles::Sightings;
 use crate::store::{self, verification};
@@ -169,12 +169,12 @@ impl VerifyRoles {
     /// What a verification would do at `now`, without doing any of it.
     pub async fn look(&self, now: Timestamp) -> anyhow::Result<Found> {
         self.see_onboarding(now).await?;
-        let (roles, reach) = self.book.read().await?;
-        let (steps, troubles) = self.compare_levels(&roles, reach).await?;
+        let (roles, bot_position) = self.book.read().await?;
+        let (steps, troubles) = self.compare_levels(&roles, bot_position).await?;
         // As they will be: an imported level carries no role yet.
         let levels = after(&self.env.xp.levels(), &steps);
-        let level_roles = LevelRoles::new(&levels, &roles, reach, &self.rights.protected());
-        let beyond = out_of_reach(&levels, &roles, reach);
+        let level_roles = LevelRoles::new(&levels, &roles, bot_position, &self.rights.protected());
+        let beyond = out_of_reach(&levels, &roles, bot_position);
         let members = self.read_members(&level_roles, &beyond, |_| {}).await?;
         let losing = losing(&members.differences);
         let are_many = are_many(losing, members.count);
@@ -288,10 +288,10 @@ impl VerifyRoles {
     pub(super) async fn put_levels_right(&self, now: DateTime<Utc>) -> anyhow::Result<LevelsRight> {
         self.remember_onboarding(now).await?;
         let mut alone = self.names.lock().await?;
-        let (mut roles, mut reach) = self.book.read().await?;
-        let (steps, mut troubles) = self.compare_levels(&roles, reach).await?;
+        let (mut roles, mut bot_position) = self.book.read().await?;
+        let (steps, mut troubles) = self.compare_levels(&roles, bot_position).await?;
         // Without the right to manage roles it is not tried: that is one problem, not two.
-        let (mut may_make, mut lacks_some) = (reach != NOWHERE, false);
+        let (mut may_make, mut lacks_some) = (bot_position != BELOW_ALL_ROLES, false);
         let changes = !steps.is_empty();
         for step in steps {
             tracing::info!("correcting a level: {step}");
@@ -332,13 +332,13 @@ impl VerifyRoles {
             }
         }
         if changes {
-            (roles, reach) = self.book.read().await?;
-            troubles = self.compare_levels(&roles, reach).await?.1;
+            (roles, bot_position) = self.book.read().await?;
+            troubles = self.compare_levels(&roles, bot_position).await?.1;
         }
         self.book.forget();
         drop(alone);
         let mut notices = Vec::new();
-        if reach == NOWHERE {
+        if bot_position == BELOW_ALL_ROLES {
             notices.push(troubles::cannot_manage());
             // That goes without saying then.
             troubles.retain(|trouble| !matches!(trouble, Trouble::OutOfReach { .. }));
@@ -348,14 +348,16 @@ impl VerifyRoles {
         if lacks_some {
             notices.push(troubles::cannot_make());
         }
-        let level_roles = self.book.level_roles_of(&roles, reach);
+        let level_roles = self.book.level_roles_of(&roles, bot_position);
         self.book.usable_are(level_roles.usable());
-        let of_refused = self.notices_of_refused(Some((&roles, reach))).await?;
+        let of_refused = self
+            .notices_of_refused(Some((&roles, bot_position)))
+            .await?;
         let is_solved = !self.book.is_unverified();
         let is_told = self.tell_of_levels(is_solved, &notices, &of_refused).await;
         Ok(LevelsRight {
             level_roles,
-            out_of_reach: out_of_reach(&self.env.xp.levels(), &roles, reach),
+            out_of_reach: out_of_reach(&self.env.xp.levels(), &roles, bot_position),
             why_out_of_reach,
             notices,
             is_told,
@@ -387,14 +389,14 @@ impl VerifyRoles {
     async fn compare_levels(
         &self,
         roles: &[GuildRole],
-        reach: Height,
+        bot_position: RolePosition,
     ) -> anyhow::Result<(Vec<Step>, Vec<Trouble>)> {
         let unseen = store::level::unseen(&mut *self.env.database.acquire().await?).await?;
         Ok(reconcile(
             &self.env.xp.levels(),
             &unseen,
             roles,
-            reach,
+            bot_position,
             &self.rights.protected(),
         ))
     }
@@ -512,18 +514,18 @@ impl VerifyRoles {
     }
 
     /// Of roles that Discord refuses although the bot should reach them; of all others it is told
-    /// where levels are put right. `known` are the guild's roles and how high the bot reaches, if
-    /// they have just been read.
+    /// where levels are put right. `known` are the guild's roles and the bot's position among
+    /// them, if they have just been read.
     async fn notices_of_refused(
         &self,
-        known: Option<(&[GuildRole], Height)>,
+        known: Option<(&[GuildRole], RolePosition)>,
     ) -> Result<Vec<Notice>, RestError> {
         let refused = self.book.refusals();
         if refused.is_empty() {
             return Ok(Vec::new());
         }
         let read;
-        let (roles, reach) = if let Some(known) = known {
+        let (roles, bot_position) = if let Some(known) = known {
             known
         } else {
             read = self.book.read().await?;
@@ -533,7 +535,7 @@ impl VerifyRoles {
         let unexplained = roles.iter().filter_map(|role| {
             let code = *refused.get(&role.id)?;
             let level = levels.carrying(role.id)?;
-            may_be_changed(role, reach).ok()?;
+            may_be_changed(role, bot_position).ok()?;
             Some((level.number, role.name.as_str(), code))
         });
         let mut unexplained: Vec<_> = unexplained.collect();

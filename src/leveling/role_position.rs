@@ -1,34 +1,43 @@
-//! How high the bot reaches among a guild's roles, and which level roles are out of its reach.
+//! The position of the bot's highest role in the guild, and the level roles that the bot cannot
+//! change because they are not below it.
 //!
-//! Pure: the bot's roles, the guild's roles and the levels are given. An event only causes it
-//! to be computed again; nothing is concluded from the event itself.
+//! Pure functions of the bot's roles, the guild's roles and the levels. A gateway event only
+//! triggers a new computation from roles read from Discord; its payload is not used.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::permission::{ADMINISTRATOR, MANAGE_ROLES};
-use super::{GuildRole, Height, Levels, RoleId, may_be_changed};
+use super::{GuildRole, Levels, RoleId, RolePosition, may_be_changed};
 
-/// How high a bot reaches that may not manage roles: below all of them.
-pub const NOWHERE: Height = (-1, Reverse(RoleId::new(1).expect("not zero")));
+/// The position of a bot that may not manage roles: below every role, so it can change none.
+pub const BELOW_ALL_ROLES: RolePosition = (-1, Reverse(RoleId::new(1).expect("not zero")));
 
-/// How high the highest role of a member stands who holds the roles `own`; [`NOWHERE`] if
-/// none of them lets the member manage roles. `everyone` is the role that all members have.
-pub fn reach(own: &[RoleId], everyone: Option<RoleId>, roles: &[GuildRole]) -> Height {
+/// The position of the bot's highest role. `own` are the roles that the bot holds; `everyone` is
+/// the role that all members have. [`BELOW_ALL_ROLES`] if none of them grants Manage Roles or
+/// Administrator.
+pub fn bot_position(own: &[RoleId], everyone: Option<RoleId>, roles: &[GuildRole]) -> RolePosition {
     let is_own = |role: &&GuildRole| own.contains(&role.id) || Some(role.id) == everyone;
     let own = || roles.iter().filter(is_own);
     let granted = own().fold(0, |granted, role| granted | role.permissions);
     if granted & (MANAGE_ROLES | ADMINISTRATOR) == 0 {
-        return NOWHERE;
+        return BELOW_ALL_ROLES;
     }
-    own().map(GuildRole::height).max().unwrap_or(NOWHERE)
+    own()
+        .map(GuildRole::role_position)
+        .max()
+        .unwrap_or(BELOW_ALL_ROLES)
 }
 
-/// The roles that levels carry and that a bot with this reach can neither give nor take: those
-/// that do not stand below its own, and those that an integration holds.
-pub fn out_of_reach(levels: &Levels, roles: &[GuildRole], reach: Height) -> BTreeSet<RoleId> {
+/// The level roles that a bot at this position can neither give nor take: those that are not below
+/// `bot_position`, and those that an integration manages.
+pub fn out_of_reach(
+    levels: &Levels,
+    roles: &[GuildRole],
+    bot_position: RolePosition,
+) -> BTreeSet<RoleId> {
     let carried = levels.rows().iter().filter_map(|row| row.role_in(roles));
-    let beyond = carried.filter(|role| may_be_changed(role, reach).is_err());
+    let beyond = carried.filter(|role| may_be_changed(role, bot_position).is_err());
     beyond.map(|role| role.id).collect()
 }
 
@@ -69,7 +78,7 @@ mod tests {
             ([5, 1, 2], MANAGE_ROLES, 0, &[BOT][..], &[][..]),
             ([5, 1, 2], ADMINISTRATOR, 0, &[BOT], &[]),
             ([5, 1, 2], 0, MANAGE_ROLES, &[BOT], &[]),
-            // The right is lost, or the role that gave it.
+            // The bot lost the permission, or the role that granted it.
             ([5, 1, 2], 0, 0, &[BOT], &[LOW, HIGH]),
             ([5, 1, 2], MANAGE_ROLES, 0, &[], &[LOW, HIGH]),
             // A level role was moved above the bot's, or the bot's below level roles.
@@ -77,7 +86,7 @@ mod tests {
             ([1, 2, 3], MANAGE_ROLES, 0, &[BOT], &[LOW, HIGH]),
             // At one position the older role stands higher, and the bot's is older.
             ([2, 1, 2], MANAGE_ROLES, 0, &[BOT], &[]),
-            // The right comes from the one role, the height from the other.
+            // One role grants the permission, the other one has the higher position.
             ([1, 2, 3], MANAGE_ROLES, 0, &[BOT, HELPER], &[]),
         ] {
             let [bot, low, high] = places;
@@ -89,8 +98,8 @@ mod tests {
                 role(HIGH, high, 0),
             ];
             let own: Vec<RoleId> = own.iter().copied().map(id).collect();
-            let reach = reach(&own, Some(id(EVERYONE)), &roles);
-            let found = out_of_reach(&levels(), &roles, reach);
+            let bot_position = bot_position(&own, Some(id(EVERYONE)), &roles);
+            let found = out_of_reach(&levels(), &roles, bot_position);
             let expected = beyond.iter().copied().map(id).collect();
             assert_eq!(found, expected, "{places:?} {of_bot} {of_everyone} {own:?}");
         }
@@ -103,7 +112,10 @@ mod tests {
             ..role(LOW, 1, 0)
         };
         let roles = [role(BOT, 5, MANAGE_ROLES), managed, role(HIGH, 2, 0)];
-        let reach = reach(&[id(BOT)], None, &roles);
-        assert_eq!(out_of_reach(&levels(), &roles, reach), [id(LOW)].into());
+        let bot_position = bot_position(&[id(BOT)], None, &roles);
+        assert_eq!(
+            out_of_reach(&levels(), &roles, bot_position),
+            [id(LOW)].into()
+        );
     }
 }
