@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::backoff::backoff;
 use crate::check;
 use crate::commands::rights::Rights;
-use crate::commands::{Commands, Setting};
+use crate::commands::{Commands, Data, RateLimits};
 use crate::config;
 use crate::discord::Rest;
 use crate::discord::avatar_channel::AvatarChannel;
@@ -229,7 +229,7 @@ async fn build(
     let unclear = sightings.unclear();
     let verify = VerifyRoles::new(&env, rights.clone(), Some(sightings.clone()));
     let (roles, verifications) = verify.at_every(settings.verify_at, settings.zone, inbox.clone());
-    let commands = Commands::new(Setting {
+    let commands = Commands::new(Data {
         guild,
         bot: bot.id,
         prefix: settings.prefix,
@@ -246,6 +246,7 @@ async fn build(
         time: env.time.clone(),
         rest: env.rest.clone(),
         under_way: background.under_way,
+        limits: RateLimits::default(),
     })
     .await?;
     let (stop, stops) = mpsc::channel(4);

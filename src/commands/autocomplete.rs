@@ -5,7 +5,7 @@
 
 use poise::serenity_prelude::{AutocompleteChoice, CreateAutocompleteResponse};
 
-use super::Context;
+use super::context::Context;
 use super::rights::guild_roles;
 use crate::leveling::{GuildRole, Level};
 
@@ -28,13 +28,13 @@ pub(super) async fn named_levels(ctx: Context<'_>, typed: &str) -> CreateAutocom
 /// Roles of the guild that a level may carry, as far as can be told without asking.
 pub(super) async fn roles(ctx: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
     let data = ctx.data();
-    let rights = data.setting.rights.protected();
-    let levels = data.setting.xp.levels();
+    let rights = data.rights.protected();
+    let levels = data.xp.levels();
     let roles = guild_roles(data).await;
     let may_be_one = |role: &GuildRole| {
         !role.managed
             && !role.moderates()
-            && role.id.get() != data.setting.guild.get()
+            && role.id.get() != data.guild.get()
             && !rights.covers(role)
             && levels.carrying(role.id).is_none()
     };
@@ -56,7 +56,7 @@ fn suggest_levels(
     typed: &str,
     wanted: impl Fn(&Level) -> bool,
 ) -> CreateAutocompleteResponse {
-    let levels = ctx.data().setting.xp.levels();
+    let levels = ctx.data().xp.levels();
     let label = |level: &Level| match &level.role_name {
         Some(name) => format!("{} · {name}", level.number),
         None => level.number.to_string(),

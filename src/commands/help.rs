@@ -2,8 +2,9 @@
 
 use poise::serenity_prelude::CreateEmbed;
 
+use super::context::{Command, Context, Error, Manual, manual};
+use super::respond::answer;
 use super::rights::{Caller, Right, Rights};
-use super::{Command, Context, Error, Manual, answer, manual};
 use crate::discord::reply::{INFO, Reply};
 use crate::error::UserError;
 
@@ -11,7 +12,7 @@ use crate::error::UserError;
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"help [command]\", example: \"help rank\", right: Right::Anyone, private: true }"
+    custom_data = Manual::anyone("help [command]", "help rank").private()
 )]
 pub(super) async fn help(
     ctx: Context<'_>,
@@ -19,8 +20,8 @@ pub(super) async fn help(
     #[rest]
     command: Option<String>,
 ) -> Result<(), Error> {
-    let setting = &ctx.data().setting;
-    let (prefix, rights) = (&setting.prefix, &setting.rights);
+    let data = ctx.data();
+    let (prefix, rights) = (&data.prefix, &data.rights);
     let commands = &ctx.framework().options().commands;
     let caller = rights.caller(ctx).await;
     let embed = match command

@@ -2,11 +2,12 @@
 
 use poise::serenity_prelude::{CreateEmbed, CreateEmbedFooter};
 
-use super::person::caller_id;
-use super::ranks::{Page, ROWS, existing};
-use super::rights::{Right, guild_roles};
-use super::{Context, Error, Manual, answer, settle};
-use crate::discord::buttons::{self, List};
+use super::args::PageNumber;
+use super::context::{Context, Error, Manual, caller_id};
+use super::ranks::ROWS_PER_PAGE;
+use super::respond::{answer, defer, settle};
+use super::rights::guild_roles;
+use crate::discord::buttons::{self, PagedList};
 use crate::discord::reply::{INFO, Reply};
 use crate::leveling::{Grouped, GuildRole, Level, UserId, escape};
 use crate::xp::XpCache;
@@ -15,97 +16,89 @@ use crate::xp::XpCache;
 #[poise::command(
     prefix_command,
     slash_command,
-    default_member_permissions = "MANAGE_MESSAGES",
-    custom_data = "Manual { usage: \"levels [page]\", example: \"levels\", right: Right::Moderator, private: false }"
+    custom_data = Manual::moderators("levels [page]", "levels")
 )]
 pub(super) async fn levels(
     ctx: Context<'_>,
     #[description = "Which page; the first if left out"]
     #[min = 1]
-    page: Option<Page>,
+    page: Option<PageNumber>,
 ) -> Result<(), Error> {
+    // Discord may have to be asked for the guild's roles.
+    defer(ctx).await?;
     settle(ctx).await;
-    let roles = guild_roles(ctx.data()).await?;
-    let list = Listed::new(&ctx.data().setting.xp, &roles);
-    let page = match page {
-        Some(Page(page)) => existing(page, list.pages())?,
-        None => 1,
-    };
+    let data = ctx.data();
+    let list = LevelList::new(&data.xp, &guild_roles(data).await?);
+    let page = PageNumber::of(page, list.page_count())?;
     answer(ctx, list.draw(caller_id(ctx)?, page)).await
 }
 
 /// The levels with a name, those whose role is missing last.
-pub(super) struct Listed {
-    /// A line for each, in the order in which they are shown.
+pub(super) struct LevelList {
     lines: Vec<String>,
-    /// How many of them are there; the rest is missing.
-    there: usize,
+    /// How many lines come before the first level whose role is missing.
+    present: usize,
 }
 
-impl Listed {
+impl LevelList {
     pub fn new(xp: &XpCache, roles: &[GuildRole]) -> Self {
-        let levels = xp.levels();
-        let named = levels
-            .rows()
-            .iter()
-            .filter(|level| level.role_name.is_some());
-        let (there, missing): (Vec<_>, Vec<_>) = named
-            .map(|level| (level, role_of(level, roles)))
-            .partition(|(_, role)| role.is_some());
-        let present = |(level, role): &(&Level, Option<&GuildRole>)| {
+        let (mut present, mut missing) = (Vec::new(), Vec::new());
+        for level in xp.levels().rows() {
+            let Some(name) = &level.role_name else {
+                continue;
+            };
+            let number = level.number;
+            let Some(role) = role_of(level, roles) else {
+                missing.push(format!("{number} - {}", escape(name)));
+                continue;
+            };
             let reached = match xp.reached(level.total_points_required) {
                 1 => "1 member".to_owned(),
                 count => format!("{} members", Grouped(count)),
             };
-            let role = (*role)?;
-            // A mention of a role shows its name to everyone in the guild.
-            Some(format!(
-                "{} - <@&{}> - reached by {reached}",
-                level.number, role.id
-            ))
-        };
-        let absent = |(level, _): &(&Level, Option<&GuildRole>)| {
-            let name = escape(level.role_name.as_deref()?);
-            Some(format!("{} - {name}", level.number))
-        };
-        let lines = there.iter().filter_map(present);
+            // Unlike a user's, a role's mention shows its name to everyone in the guild.
+            present.push(format!("{number} - <@&{}> - reached by {reached}", role.id));
+        }
         Self {
-            lines: lines.chain(missing.iter().filter_map(absent)).collect(),
-            there: there.len(),
+            present: present.len(),
+            lines: [present, missing].concat(),
         }
     }
 
-    /// How many pages it takes; none at all takes one.
-    pub fn pages(&self) -> usize {
-        self.lines.len().div_ceil(ROWS).max(1)
+    /// An empty list has one page.
+    pub fn page_count(&self) -> usize {
+        self.lines.len().div_ceil(ROWS_PER_PAGE).max(1)
     }
 
     pub fn draw(&self, caller: UserId, page: usize) -> Reply {
         if self.lines.is_empty() {
             return Reply::text("No level carries a role yet; `set_level_name` gives it one.");
         }
-        let first = (page - 1) * ROWS;
+        let first = (page - 1) * ROWS_PER_PAGE;
         let mut text = Vec::new();
-        for (at, line) in self.lines.iter().enumerate().skip(first).take(ROWS) {
-            if at == self.there || (at == first && at > self.there) {
+        let lines = self.lines.iter().enumerate();
+        for (at, line) in lines.skip(first).take(ROWS_PER_PAGE) {
+            if at == self.present || (at == first && at > self.present) {
                 text.push("**Missing from the guild**");
             }
             text.push(line);
         }
+        let footer = format!("{page}/{}", self.page_count());
         let embed = CreateEmbed::new()
             .title("Levels")
             .description(text.join("\n"))
-            .footer(CreateEmbedFooter::new(format!("{page}/{}", self.pages())))
+            .footer(CreateEmbedFooter::new(footer))
             .color(INFO);
-        Reply::embed(embed).with_buttons(buttons::to_turn(caller, List::Levels, page))
+        Reply::embed(embed).with_buttons(buttons::page_buttons(caller, PagedList::Levels, page))
     }
 }
 
-/// The role that a level carries: by its id, or, where none has been seen yet, by its name.
+/// By the role's id, or, until one has been seen in the guild, by its name.
 fn role_of<'a>(level: &Level, roles: &'a [GuildRole]) -> Option<&'a GuildRole> {
-    let named = |role: &&GuildRole| Some(&*role.name) == level.stored_name();
     match level.role_id {
         Some(_) => level.role_in(roles),
-        None => roles.iter().find(named),
+        None => roles
+            .iter()
+            .find(|role| Some(&*role.name) == level.stored_name()),
     }
 }

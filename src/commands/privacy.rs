@@ -1,10 +1,11 @@
 //! `.hide_xp` and `.show_xp`: who may see someone's XP.
 
-use super::person::{Person, caller_id};
+use super::adjustment::{adjust, request_id};
+use super::args::UserArgument;
+use super::context::{Context, Error, Manual, caller_id};
+use super::resolve_user::resolve_user;
+use super::respond::answer;
 use super::rights::Right;
-use super::target::Target;
-use super::xp::{change, request_id};
-use super::{Context, Error, Manual, answer};
 use crate::discord::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::escape;
@@ -14,51 +15,54 @@ use crate::xp::{Adjustment, AdjustmentRequest};
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"hide_xp [@user]\", example: \"hide_xp\", right: Right::Anyone, private: true }"
+    custom_data = Manual::anyone("hide_xp [@user]", "hide_xp").private()
 )]
 pub(super) async fn hide_xp(
     ctx: Context<'_>,
-    #[description = "Whose XP; yours if left out"] user: Option<Target>,
+    #[description = "Whose XP; yours if left out"] user: Option<UserArgument>,
 ) -> Result<(), Error> {
-    set(ctx, user.unwrap_or(Target::Caller), true).await
+    set_hidden(ctx, user, true).await
 }
 
 /// Show your XP to everyone again
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"show_xp [@user]\", example: \"show_xp\", right: Right::Anyone, private: true }"
+    custom_data = Manual::anyone("show_xp [@user]", "show_xp").private()
 )]
 pub(super) async fn show_xp(
     ctx: Context<'_>,
-    #[description = "Whose XP; yours if left out"] user: Option<Target>,
+    #[description = "Whose XP; yours if left out"] user: Option<UserArgument>,
 ) -> Result<(), Error> {
-    set(ctx, user.unwrap_or(Target::Caller), false).await
+    set_hidden(ctx, user, false).await
 }
 
-async fn set(ctx: Context<'_>, target: Target, hidden: bool) -> Result<(), Error> {
+async fn set_hidden(
+    ctx: Context<'_>,
+    user: Option<UserArgument>,
+    hidden: bool,
+) -> Result<(), Error> {
     let caller = caller_id(ctx)?;
-    let own = target.id().is_none_or(|id| id == caller);
+    let user = user.unwrap_or(UserArgument::Caller);
+    let own = user.id().is_none_or(|id| id == caller);
     if !own {
-        check_privacy(ctx, hidden).await?;
+        check_privacy_right(ctx, hidden).await?;
     }
-    let person = Person::find(ctx, target).await?;
-    if person.is_bot() {
-        return Err(UserError("Bots do not earn any XP.".to_owned()).into());
-    }
-    let hide = AdjustmentRequest {
+    let user = resolve_user(ctx, user).await?;
+    user.check_human()?;
+    let request = AdjustmentRequest {
         request: request_id(ctx).await?,
-        user: person.id,
+        user: user.id,
         asker: caller,
         adjustment: Adjustment::Hide { hidden },
         reason: None,
         announce_in: None,
     };
-    let changed = change(ctx, hide).await?;
+    let changed = adjust(ctx, request).await?;
     let whose = if own {
         "Your XP".to_owned()
     } else {
-        format!("{}'s XP", escape(&person.name))
+        format!("{}'s XP", escape(&user.name))
     };
     let state = if hidden { "hidden" } else { "visible" };
     let sentence = if changed.is_different() {
@@ -72,14 +76,14 @@ async fn set(ctx: Context<'_>, target: Target, hidden: bool) -> Result<(), Error
         format!("{whose} is already {state}.")
     };
     if !own {
-        tracing::info!(user = %person.id, by = %caller, hidden, "someone's privacy was changed for them");
+        tracing::info!(user = %user.id, by = %caller, hidden, "someone's privacy was changed for them");
     }
     answer(ctx, Reply::text(sentence).private()).await
 }
 
-/// An error for the caller unless they may change another's privacy.
-async fn check_privacy(ctx: Context<'_>, hidden: bool) -> Result<(), Error> {
-    let rights = &ctx.data().setting.rights;
+/// An error for the caller unless they may change someone else's privacy.
+async fn check_privacy_right(ctx: Context<'_>, hidden: bool) -> Result<(), Error> {
+    let rights = &ctx.data().rights;
     let caller = rights.caller(ctx).await;
     if rights.allow(Right::Privacy, &caller)? {
         return Ok(());

@@ -2,10 +2,10 @@
 
 use poise::serenity_prelude::CreateEmbed;
 
-use super::person::Person;
-use super::rights::Right;
-use super::target::Target;
-use super::{Context, Error, Manual, answer, settle};
+use super::args::UserArgument;
+use super::context::{Context, Error, Manual};
+use super::resolve_user::resolve_user;
+use super::respond::{answer, settle};
 use crate::discord::reply::{INFO, Reply};
 use crate::leveling::{Grouped, escape};
 use crate::xp::Card;
@@ -14,47 +14,46 @@ use crate::xp::Card;
 #[poise::command(
     prefix_command,
     slash_command,
-    custom_data = "Manual { usage: \"rank [@user]\", example: \"rank @alice\", right: Right::Anyone, private: false }"
+    custom_data = Manual::anyone("rank [@user]", "rank @alice")
 )]
 pub(super) async fn rank(
     ctx: Context<'_>,
-    #[description = "Whose card; yours if left out"] user: Option<Target>,
+    #[description = "Whose card; yours if left out"] user: Option<UserArgument>,
 ) -> Result<(), Error> {
     settle(ctx).await;
-    let person = Person::find(ctx, user.unwrap_or(Target::Caller)).await?;
-    let name = escape(&person.name);
-    let known = ctx.data().setting.xp.get(person.id);
-    let own = person.id.get() == ctx.author().id.get();
-    if known.is_some_and(|user| user.hidden) && !own {
-        return answer(ctx, Reply::text(person.keeps_hidden()).private()).await;
+    let xp = &ctx.data().xp;
+    let user = resolve_user(ctx, user.unwrap_or(UserArgument::Caller)).await?;
+    let hidden = xp.get(user.id).is_some_and(|known| known.hidden);
+    let own = user.id.get() == ctx.author().id.get();
+    if hidden && !own {
+        return answer(ctx, Reply::text(user.keeps_hidden()).private()).await;
     }
-    let Some(card) = ctx.data().setting.xp.card(person.id) else {
-        return answer(ctx, Reply::text(person.has_none()).private()).await;
+    let Some(card) = xp.card(user.id) else {
+        return answer(ctx, Reply::text(user.has_no_xp()).private()).await;
     };
     let mut embed = CreateEmbed::new()
-        .title(format!("{name}'s Stat Card"))
+        .title(format!("{}'s Stat Card", escape(&user.name)))
         .description(describe(&card))
         .color(INFO);
-    if let Some(user) = &person.user {
-        embed = embed.thumbnail(user.face());
+    if let Some(account) = &user.account {
+        embed = embed.thumbnail(account.face());
     }
     let reply = Reply::embed(embed);
     answer(ctx, if card.hidden { reply.private() } else { reply }).await
 }
 
-/// The card's lines.
 fn describe(card: &Card) -> String {
-    let into_level = Grouped(card.progress.into_level);
-    let xp = match card.progress.needed {
-        Some(needed) => format!("{into_level} / {} XP", Grouped(needed)),
-        None => format!("{into_level} XP"),
-    };
     let Card {
         standing,
         progress,
         rank,
         ..
     } = card;
+    let into_level = Grouped(progress.into_level);
+    let xp = match progress.needed {
+        Some(needed) => format!("{into_level} / {} XP", Grouped(needed)),
+        None => format!("{into_level} XP"),
+    };
     format!(
         "{xp}\nTotal XP: {}\nTotal Messages: {}\nRank #{}\nLevel #{}",
         Grouped(standing.points),

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use poise::serenity_prelude as serenity;
 
-use super::answering::is_still_typed;
-use super::{Context, Data, Error, manual};
+use super::context::{Context, Data, Error, manual};
+use super::respond::is_autocomplete;
 use crate::config::RoleList;
 use crate::discord::RestError;
 use crate::discord::known_guild::GuildFacts;
@@ -53,12 +53,12 @@ pub(super) async fn check(ctx: Context<'_>) -> Result<bool, Error> {
     if right == Right::Anyone {
         return Ok(true);
     }
-    let rights = &data.setting.rights;
+    let rights = &data.rights;
     let caller = rights.caller(ctx).await;
     if rights.allow(right, &caller)? {
         return Ok(true);
     }
-    if !is_still_typed(ctx) {
+    if !is_autocomplete(ctx) {
         tracing::info!(
             user = %ctx.author().id,
             command = ctx.command().name.as_ref(),
@@ -160,7 +160,7 @@ impl Rights {
                 None
             }
         };
-        let everyone = RoleId::new(data.setting.guild.get());
+        let everyone = RoleId::new(data.guild.get());
         let held = held.iter().filter_map(|role| RoleId::try_from(*role).ok());
         let held: BTreeSet<RoleId> = held.chain(everyone).collect();
         let administrates = |guild: &GuildFacts| {
@@ -217,7 +217,7 @@ fn in_words(names: &[String]) -> String {
 
 /// The guild's roles as the gateway tells of them; asked for where it has not told yet.
 pub(super) async fn guild_roles(data: &Data) -> Result<Vec<GuildRole>, RestError> {
-    let told = data.setting.known_guild.facts().await?;
+    let told = data.known_guild.facts().await?;
     Ok(told.facts.roles.clone())
 }
 

@@ -1,9 +1,8 @@
 //! `/verify_roles`: puts everyone's level roles right now, and shows how far it is.
 
-use super::answering::answer_at;
+use super::context::{Context, Error, Manual};
 use super::progress::ProgressPace;
-use super::rights::Right;
-use super::{Context, Error, Manual};
+use super::respond::answer_at;
 use crate::discord::reply::Reply;
 use crate::leveling::Grouped;
 use crate::roles::{Progress, Report};
@@ -15,12 +14,11 @@ const WHY: usize = 1_200;
 #[poise::command(
     prefix_command,
     slash_command,
-    default_member_permissions = "MANAGE_MESSAGES",
-    custom_data = "Manual { usage: \"verify_roles\", example: \"verify_roles\", right: Right::Moderator, private: false }"
+    custom_data = Manual::moderators("verify_roles", "verify_roles")
 )]
 pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let answer = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
-    let (rest, verifications) = (&ctx.data().rest, &ctx.data().setting.verifications);
+    let (rest, verifications) = (&ctx.data().rest, &ctx.data().verifications);
     let made = verifications.made();
     tokio::pin!(made);
     let (mut shown, mut pace) = (Progress::default(), ProgressPace::start());

@@ -1,19 +1,19 @@
-//! What a button means, written into its id: it works across a restart of the bot.
+//! What a button does, written into its id: so it works across a restart of the bot.
 //!
-//! Pure. An id says what is wanted and by whom, never that they may: rights, and whether
-//! what it speaks of is still so, are looked at when it is pressed.
+//! Pure. An id says what is wanted and by whom, never that they may: their rights, and whether
+//! what the id speaks of is still so, are checked when the button is pressed.
 
-use serenity::all::{ButtonStyle, CreateActionRow, CreateButton};
+use serenity::all::{self, CreateActionRow, CreateButton};
 
 use crate::leveling::discord_time::TOLERANCE_MS;
 use crate::leveling::{LevelNumber, MessageId, RoleId, Timestamp, UserId};
 
-/// In the place of whoever may press.
+/// Stands for the caller in the ids of buttons for every moderator.
 const ANYBODY: &str = "any";
-/// How long buttons work, by the time that is written in Discord's ids.
+/// How long buttons work, by the time in Discord's ids.
 const WORK_MS: i64 = 15 * 60_000;
-/// How long before the end buttons are taken off an answer to an interaction: its token, with
-/// which that can be done in any channel, is good for 15 minutes as well.
+/// How long before that they are removed from an answer to an interaction, whose token works for 15
+/// minutes as well.
 const AHEAD_MS: i64 = 60_000;
 
 /// A button, as its id says.
@@ -21,125 +21,128 @@ const AHEAD_MS: i64 = 60_000;
 pub struct Button {
     /// Who may press it; `None` for every moderator, as long as the message is there.
     pub caller: Option<UserId>,
-    /// What pressing it asks for.
-    pub wish: Wish,
+    /// What pressing it does.
+    pub action: ButtonAction,
 }
 
-/// What pressing a button asks for.
+/// What pressing a button does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// The page before or after this one.
-    Turn {
-        /// Of what.
-        list: List,
-        /// The page that is shown.
+pub enum ButtonAction {
+    /// Shows the next or the previous page.
+    TurnPage {
+        /// Of which list.
+        list: PagedList,
+        /// The page that is shown now.
         from: usize,
         /// Which way.
-        to: Turn,
+        direction: Direction,
     },
-    /// To put the message away.
+    /// Deletes the message.
     Close,
-    /// That a level takes over a role which members hold already.
-    Take {
-        /// Which level.
+    /// Makes a role that members hold already the role of a level.
+    TakeOverRole {
+        /// The level that gets it.
         level: LevelNumber,
-        /// Which role.
+        /// The role.
         role: RoleId,
     },
-    /// To be asked whether a role should be deleted.
-    OfferDelete {
-        /// Which.
+    /// Asks whether to delete a role.
+    OfferRoleDeletion {
+        /// The role.
         role: RoleId,
     },
-    /// That a role is deleted.
-    Delete {
-        /// Which.
+    /// Deletes a role.
+    DeleteRole {
+        /// The role.
         role: RoleId,
     },
-    /// That everything stays as it is.
-    Leave,
-    /// That a level's role, which somebody deleted, is made again and given back.
+    /// Changes nothing.
+    KeepAsIs,
+    /// Creates a level's role again that somebody deleted.
     RestoreRole {
-        /// Which.
+        /// Its level.
         level: LevelNumber,
     },
-    /// That a level whose role is gone carries none any more.
-    DropName {
-        /// Which.
+    /// Removes the name of a level whose role is missing.
+    RemoveLevelName {
+        /// The level.
         level: LevelNumber,
     },
-    /// That so many members may lose level roles.
+    /// Lets members lose level roles.
     AllowRemovals {
-        /// How many.
+        /// At most so many members.
         losing: u64,
     },
-    /// That all levels lose their names, so many at most, and that their roles, so many at most,
-    /// are deleted or stay.
-    RemoveNames {
-        /// How many levels.
+    /// Removes the names of all levels.
+    RemoveAllNames {
+        /// At most so many levels.
         levels: usize,
-        /// How many roles.
+        /// At most so many roles are deleted, or stay.
         roles: usize,
         /// Whether the roles are deleted.
         delete: bool,
     },
-    /// That every stored avatar and every bucket is dropped and built up again.
+    /// Drops every stored avatar and every bucket, and builds them up again.
     ResetProfiles,
 }
 
 /// What has pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum List {
+pub enum PagedList {
     /// The board.
     Ranks,
     /// Levels and their roles.
     Levels,
 }
 
-/// How a button looks.
+/// Discord's styles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum ButtonStyle {
     /// Grey.
-    Plain,
-    /// What one would press.
-    Good,
+    Secondary,
+    /// Blue.
+    Primary,
     /// Red: it takes something away.
-    Dangerous,
+    Danger,
 }
 
-/// A direction.
+/// Which page comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Direction {
     /// Towards the first page.
     Back,
     /// Towards the last.
-    On,
+    Forward,
 }
 
 impl Button {
-    /// The id that Discord keeps: at most 100 characters.
+    /// The custom id, which Discord limits to 100 characters.
     pub fn id(self) -> String {
-        let wish = match self.wish {
-            Wish::Turn { list, from, to } => {
+        let action = match self.action {
+            ButtonAction::TurnPage {
+                list,
+                from,
+                direction,
+            } => {
                 let list = match list {
-                    List::Ranks => "ranks",
-                    List::Levels => "levels",
+                    PagedList::Ranks => "ranks",
+                    PagedList::Levels => "levels",
                 };
-                let to = match to {
-                    Turn::Back => "back",
-                    Turn::On => "on",
+                let direction = match direction {
+                    Direction::Back => "back",
+                    Direction::Forward => "on",
                 };
-                format!("turn:{list}:{from}:{to}")
+                format!("turn:{list}:{from}:{direction}")
             }
-            Wish::Close => "close".to_owned(),
-            Wish::Take { level, role } => format!("take:{level}:{role}"),
-            Wish::OfferDelete { role } => format!("offer-delete:{role}"),
-            Wish::Delete { role } => format!("delete:{role}"),
-            Wish::Leave => "leave".to_owned(),
-            Wish::RestoreRole { level } => format!("restore:{level}"),
-            Wish::DropName { level } => format!("drop:{level}"),
-            Wish::AllowRemovals { losing } => format!("removals:{losing}"),
-            Wish::RemoveNames {
+            ButtonAction::Close => "close".to_owned(),
+            ButtonAction::TakeOverRole { level, role } => format!("take:{level}:{role}"),
+            ButtonAction::OfferRoleDeletion { role } => format!("offer-delete:{role}"),
+            ButtonAction::DeleteRole { role } => format!("delete:{role}"),
+            ButtonAction::KeepAsIs => "leave".to_owned(),
+            ButtonAction::RestoreRole { level } => format!("restore:{level}"),
+            ButtonAction::RemoveLevelName { level } => format!("drop:{level}"),
+            ButtonAction::AllowRemovals { losing } => format!("removals:{losing}"),
+            ButtonAction::RemoveAllNames {
                 levels,
                 roles,
                 delete,
@@ -147,51 +150,51 @@ impl Button {
                 let to = if delete { "delete" } else { "keep" };
                 format!("names:{levels}:{roles}:{to}")
             }
-            Wish::ResetProfiles => "reset-profiles".to_owned(),
+            ButtonAction::ResetProfiles => "reset-profiles".to_owned(),
         };
         match self.caller {
-            Some(caller) => format!("{wish}:{caller}"),
-            None => format!("{wish}:{ANYBODY}"),
+            Some(caller) => format!("{action}:{caller}"),
+            None => format!("{action}:{ANYBODY}"),
         }
     }
 
-    /// What an id of ours says; `None` for any other.
+    /// `None` if the id is not one of ours.
     pub fn parse(id: &str) -> Option<Self> {
         let role = |text: &str| number(text).and_then(RoleId::new);
         let parts: Vec<&str> = id.split(':').collect();
-        let (caller, wish) = parts.split_last()?;
-        let wish = match *wish {
-            ["turn", list, from, to] => Wish::Turn {
+        let (caller, action) = parts.split_last()?;
+        let action = match *action {
+            ["turn", list, from, direction] => ButtonAction::TurnPage {
                 list: match list {
-                    "ranks" => List::Ranks,
-                    "levels" => List::Levels,
+                    "ranks" => PagedList::Ranks,
+                    "levels" => PagedList::Levels,
                     _ => return None,
                 },
                 from: number(from)?.try_into().ok()?,
-                to: match to {
-                    "back" => Turn::Back,
-                    "on" => Turn::On,
+                direction: match direction {
+                    "back" => Direction::Back,
+                    "on" => Direction::Forward,
                     _ => return None,
                 },
             },
-            ["close"] => Wish::Close,
-            ["take", level, of] => Wish::Take {
+            ["close"] => ButtonAction::Close,
+            ["take", level, of] => ButtonAction::TakeOverRole {
                 level: LevelNumber(number(level)?.try_into().ok()?),
                 role: role(of)?,
             },
-            ["offer-delete", of] => Wish::OfferDelete { role: role(of)? },
-            ["delete", of] => Wish::Delete { role: role(of)? },
-            ["leave"] => Wish::Leave,
-            ["restore", level] => Wish::RestoreRole {
+            ["offer-delete", of] => ButtonAction::OfferRoleDeletion { role: role(of)? },
+            ["delete", of] => ButtonAction::DeleteRole { role: role(of)? },
+            ["leave"] => ButtonAction::KeepAsIs,
+            ["restore", level] => ButtonAction::RestoreRole {
                 level: LevelNumber(number(level)?.try_into().ok()?),
             },
-            ["drop", level] => Wish::DropName {
+            ["drop", level] => ButtonAction::RemoveLevelName {
                 level: LevelNumber(number(level)?.try_into().ok()?),
             },
-            ["removals", losing] => Wish::AllowRemovals {
+            ["removals", losing] => ButtonAction::AllowRemovals {
                 losing: number(losing)?,
             },
-            ["names", levels, roles, to] => Wish::RemoveNames {
+            ["names", levels, roles, to] => ButtonAction::RemoveAllNames {
                 levels: number(levels)?.try_into().ok()?,
                 roles: number(roles)?.try_into().ok()?,
                 delete: match to {
@@ -200,72 +203,80 @@ impl Button {
                     _ => return None,
                 },
             },
-            ["reset-profiles"] => Wish::ResetProfiles,
+            ["reset-profiles"] => ButtonAction::ResetProfiles,
             _ => return None,
         };
         let caller = match *caller {
             ANYBODY => None,
             id => Some(number(id).and_then(UserId::new)?),
         };
-        Some(Self { caller, wish })
+        Some(Self { caller, action })
     }
 
-    /// As it is drawn.
-    pub fn draw(self, label: &str, look: Look) -> CreateButton {
-        let style = match look {
-            Look::Plain => ButtonStyle::Secondary,
-            Look::Good => ButtonStyle::Primary,
-            Look::Dangerous => ButtonStyle::Danger,
+    /// As serenity sends it.
+    pub fn draw(self, label: &str, style: ButtonStyle) -> CreateButton {
+        let style = match style {
+            ButtonStyle::Secondary => all::ButtonStyle::Secondary,
+            ButtonStyle::Primary => all::ButtonStyle::Primary,
+            ButtonStyle::Danger => all::ButtonStyle::Danger,
         };
         CreateButton::new(self.id()).label(label).style(style)
     }
 }
 
-/// ⏪ ⏩ ✅ under a page.
-pub fn to_turn(caller: UserId, list: List, from: usize) -> CreateActionRow {
-    let turn = |to| Wish::Turn { list, from, to };
+/// ⏪ ⏩ ✅ below a page.
+pub fn page_buttons(caller: UserId, list: PagedList, from: usize) -> CreateActionRow {
+    let turn = |direction| ButtonAction::TurnPage {
+        list,
+        from,
+        direction,
+    };
     row(
         caller,
         &[
-            (turn(Turn::Back), "⏪", Look::Plain),
-            (turn(Turn::On), "⏩", Look::Plain),
-            (Wish::Close, "✅", Look::Plain),
+            (turn(Direction::Back), "⏪", ButtonStyle::Secondary),
+            (turn(Direction::Forward), "⏩", ButtonStyle::Secondary),
+            (ButtonAction::Close, "✅", ButtonStyle::Secondary),
         ],
     )
 }
 
 /// One person's buttons, side by side.
-pub fn row(caller: UserId, buttons: &[(Wish, &str, Look)]) -> CreateActionRow {
+pub fn row(caller: UserId, buttons: &[(ButtonAction, &str, ButtonStyle)]) -> CreateActionRow {
     side_by_side(Some(caller), buttons)
 }
 
 /// Buttons for every moderator.
-pub fn row_for_moderators(buttons: &[(Wish, &str, Look)]) -> CreateActionRow {
+pub fn row_for_moderators(buttons: &[(ButtonAction, &str, ButtonStyle)]) -> CreateActionRow {
     side_by_side(None, buttons)
 }
 
-fn side_by_side(caller: Option<UserId>, buttons: &[(Wish, &str, Look)]) -> CreateActionRow {
-    let draw =
-        |&(wish, label, look): &(Wish, &str, Look)| Button { caller, wish }.draw(label, look);
+fn side_by_side(
+    caller: Option<UserId>,
+    buttons: &[(ButtonAction, &str, ButtonStyle)],
+) -> CreateActionRow {
+    let draw = |&(action, label, style): &(ButtonAction, &str, ButtonStyle)| {
+        Button { caller, action }.draw(label, style)
+    };
     CreateActionRow::Buttons(buttons.iter().map(draw).collect())
 }
 
-/// The page that a turn leads to, of `pages` there are now: around at both ends.
-pub fn turned(from: usize, to: Turn, pages: usize) -> usize {
-    match to {
-        Turn::Back if from <= 1 => pages,
-        // Pages may have gone meanwhile.
-        Turn::Back => (from - 1).min(pages),
-        Turn::On if from >= pages => 1,
-        Turn::On => from + 1,
+/// The page to show next, of `pages` there are now: the first follows the last.
+pub fn page_after(from: usize, direction: Direction, pages: usize) -> usize {
+    match direction {
+        Direction::Back if from <= 1 => pages,
+        // There may be fewer pages by now.
+        Direction::Back => (from - 1).min(pages),
+        Direction::Forward if from >= pages => 1,
+        Direction::Forward => from + 1,
     }
 }
 
-/// Whether the buttons of `message` still work when they are pressed in `press`: ids of
-/// Discord, which hold its own time.
+/// Whether the buttons of `message` still work when they are pressed in the interaction `press`, by
+/// the time in both ids.
 pub fn still_work(message: MessageId, press: MessageId) -> bool {
     let (posted, pressed) = (message.sent_at().millis(), press.sent_at().millis());
-    // Nobody presses what is yet to come: one of the ids is wrong.
+    // A message that is newer than the press has a wrong id, or the press has.
     posted - pressed <= TOLERANCE_MS && press.sent_at() < close_at(message)
 }
 
@@ -275,7 +286,7 @@ pub fn close_at(message: MessageId) -> Timestamp {
     Timestamp::from_millis(at).expect("after 2015")
 }
 
-/// When the buttons of `message`, which answers an interaction, are to be taken off.
+/// When the buttons of `message`, which answers an interaction, are to be removed.
 pub fn close_by_token_at(message: MessageId) -> Timestamp {
     let at = close_at(message).millis() - AHEAD_MS;
     Timestamp::from_millis(at).expect("after 2015")
@@ -296,19 +307,19 @@ mod tests {
     #[test]
     fn pages_go_round() {
         for (from, to, pages, expected) in [
-            (1, Turn::On, 3, 2),
-            (3, Turn::On, 3, 1),
-            (1, Turn::Back, 3, 3),
-            (2, Turn::Back, 3, 1),
-            (1, Turn::On, 1, 1),
-            (1, Turn::Back, 1, 1),
-            (9, Turn::Back, 3, 3),
-            (9, Turn::On, 3, 1),
-            (0, Turn::Back, 3, 3),
-            (usize::MAX, Turn::On, 3, 1),
+            (1, Direction::Forward, 3, 2),
+            (3, Direction::Forward, 3, 1),
+            (1, Direction::Back, 3, 3),
+            (2, Direction::Back, 3, 1),
+            (1, Direction::Forward, 1, 1),
+            (1, Direction::Back, 1, 1),
+            (9, Direction::Back, 3, 3),
+            (9, Direction::Forward, 3, 1),
+            (0, Direction::Back, 3, 3),
+            (usize::MAX, Direction::Forward, 3, 1),
         ] {
             assert_eq!(
-                turned(from, to, pages),
+                page_after(from, to, pages),
                 expected,
                 "{from} {to:?} of {pages}"
             );
@@ -354,33 +365,41 @@ mod tests {
         }
     }
 
-    fn wishes() -> impl Strategy<Value = Wish> {
+    fn actions() -> impl Strategy<Value = ButtonAction> {
         let role = || (1..=i64::MAX as u64).prop_map(|id| RoleId::new(id).unwrap());
         prop_oneof![
             (any::<bool>(), any::<bool>(), any::<usize>()).prop_map(|(ranks, back, from)| {
-                Wish::Turn {
-                    list: if ranks { List::Ranks } else { List::Levels },
+                ButtonAction::TurnPage {
+                    list: if ranks {
+                        PagedList::Ranks
+                    } else {
+                        PagedList::Levels
+                    },
                     from,
-                    to: if back { Turn::Back } else { Turn::On },
+                    direction: if back {
+                        Direction::Back
+                    } else {
+                        Direction::Forward
+                    },
                 }
             }),
-            Just(Wish::Close),
-            Just(Wish::Leave),
-            (any::<u16>(), role()).prop_map(|(level, role)| Wish::Take {
+            Just(ButtonAction::Close),
+            Just(ButtonAction::KeepAsIs),
+            (any::<u16>(), role()).prop_map(|(level, role)| ButtonAction::TakeOverRole {
                 level: LevelNumber(level),
                 role,
             }),
-            role().prop_map(|role| Wish::OfferDelete { role }),
-            role().prop_map(|role| Wish::Delete { role }),
-            any::<u16>().prop_map(|level| Wish::RestoreRole {
+            role().prop_map(|role| ButtonAction::OfferRoleDeletion { role }),
+            role().prop_map(|role| ButtonAction::DeleteRole { role }),
+            any::<u16>().prop_map(|level| ButtonAction::RestoreRole {
                 level: LevelNumber(level),
             }),
-            any::<u16>().prop_map(|level| Wish::DropName {
+            any::<u16>().prop_map(|level| ButtonAction::RemoveLevelName {
                 level: LevelNumber(level),
             }),
-            any::<u64>().prop_map(|losing| Wish::AllowRemovals { losing }),
+            any::<u64>().prop_map(|losing| ButtonAction::AllowRemovals { losing }),
             (0..101_usize, 0..250_usize, any::<bool>()).prop_map(|(levels, roles, delete)| {
-                Wish::RemoveNames {
+                ButtonAction::RemoveAllNames {
                     levels,
                     roles,
                     delete,
@@ -391,8 +410,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_says_what_the_button_means(wish in wishes(), caller in 0..=i64::MAX as u64) {
-            let button = Button { caller: UserId::new(caller), wish };
+        fn an_id_says_what_the_button_means(action in actions(), caller in 0..=i64::MAX as u64) {
+            let button = Button { caller: UserId::new(caller), action };
             prop_assert!(button.id().len() <= 100);
             prop_assert_eq!(Button::parse(&button.id()), Some(button));
         }

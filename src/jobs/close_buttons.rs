@@ -1,7 +1,7 @@
 //! Takes buttons off the bot's messages when they stop working.
 //!
 //! What is to be taken off, and when, stands in a table: a restart forgets none. Whoever
-//! presses one that is late is told so by `commands/pressed`.
+//! presses one that is late is told so by `commands/components`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::role_problems::clause;
 use super::verify::{Difference, Found, Progress, Report, VerifyRoles};
-use crate::leveling::level_roles::{Renamed, Step, Trouble};
+use crate::leveling::level_roles::{Renamed, Step};
 use crate::leveling::{Grouped, Quoted, RoleId};
 use crate::output::print_line;
 
@@ -42,7 +43,7 @@ fn found_as_text(found: &Found) -> String {
         found
             .troubles
             .iter()
-            .map(|trouble| format!("needs attention: {}", word(trouble))),
+            .map(|trouble| format!("needs attention: {}", clause(trouble))),
     );
     let roles = |roles: &[RoleId]| {
         let named = roles.iter().map(|role| match found.role_names.get(role) {
@@ -122,7 +123,7 @@ fn found_as_json(found: &Found) -> String {
             json!({ "user": user.to_string(), "name": name, "give": text(&plan.add), "take": text(&plan.remove) })
         })
         .collect();
-    let troubles: Vec<_> = found.troubles.iter().map(word).collect();
+    let troubles: Vec<_> = found.troubles.iter().map(clause).collect();
     let concerned = found.differences.iter();
     let concerned = concerned.flat_map(|member| member.plan.add.iter().chain(&member.plan.remove));
     let names: BTreeMap<_, _> = concerned
@@ -191,47 +192,4 @@ fn report_as_json(report: &Report) -> String {
         "withheld": report.withheld,
     })
     .to_string()
-}
-
-fn word(trouble: &Trouble) -> String {
-    match trouble {
-        Trouble::Missing { level, name } => {
-            format!("the role {} of level {level} is missing", Quoted(name))
-        }
-        Trouble::OutOfReach { level, name, .. } => {
-            format!(
-                "the role {} of level {level} is not below the bot's role",
-                Quoted(name)
-            )
-        }
-        Trouble::Managed { level, name, .. } => {
-            format!(
-                "the role {} of level {level} belongs to an integration",
-                Quoted(name)
-            )
-        }
-        Trouble::Moderates { level, name, .. } => {
-            format!(
-                "the role {} of level {level} has moderation permissions",
-                Quoted(name)
-            )
-        }
-        Trouble::GivesRights { level, name } => {
-            format!("the role {} of level {level} gives rights", Quoted(name))
-        }
-        Trouble::Several { level, name, count } => {
-            format!(
-                "{count} roles are called {}, the name of level {level}",
-                Quoted(name)
-            )
-        }
-        Trouble::BelongsTo {
-            level, name, other, ..
-        } => {
-            format!(
-                "the role {} of level {level} belongs to level {other}",
-                Quoted(name)
-            )
-        }
-    }
 }

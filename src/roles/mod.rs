@@ -7,13 +7,14 @@ mod asks;
 mod book;
 mod by_hand;
 mod refusals;
-mod troubles;
+mod role_problems;
 mod verifications;
 mod verify;
 mod work;
 
 pub use book::RoleBook;
 pub use by_hand::by_hand;
+pub(crate) use role_problems::{RoleProblem, no_permission, why_it_stays};
 pub use verifications::{Verifications, VerificationsTask};
 pub use verify::{ALLOWED_FOR, Difference, Found, Progress, Report, VerifyRoles};
 pub use work::{Members, Register, RoleWork, note_refusals, waiting_members};

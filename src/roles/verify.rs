@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
 use super::book::RoleBook;
-use super::troubles::{self, Withheld};
+use super::role_problems::{self, Withheld};
 use crate::discord::codes::TOO_MANY_ROLES;
 use crate::discord::council::Notice;
 use crate::discord::member_states::Seen;
@@ -242,7 +242,7 @@ impl VerifyRoles {
             if are_many(losing, members) && !is_allowed && report.withheld == 0 {
                 withholds = true;
                 report.withheld = losing;
-                let asks = troubles::removals(Withheld { losing, members });
+                let asks = role_problems::removals(Withheld { losing, members });
                 report.untold |= !self.tell("removals", &[asks]).await;
             }
             if pass == 1 {
@@ -339,14 +339,14 @@ impl VerifyRoles {
         drop(alone);
         let mut notices = Vec::new();
         if bot_position == BELOW_ALL_ROLES {
-            notices.push(troubles::cannot_manage());
+            notices.push(role_problems::cannot_manage_roles());
             // That goes without saying then.
             troubles.retain(|trouble| !matches!(trouble, Trouble::OutOfReach { .. }));
         }
-        notices.extend(troubles::levels(&troubles));
-        let why_out_of_reach = troubles::why_out_of_reach(&notices);
+        notices.extend(role_problems::notices(&troubles));
+        let why_out_of_reach = role_problems::why_out_of_reach(&notices);
         if lacks_some {
-            notices.push(troubles::cannot_make());
+            notices.push(role_problems::cannot_create_roles());
         }
         let level_roles = self.book.level_roles_of(&roles, bot_position);
         self.book.usable_are(level_roles.usable());
@@ -540,7 +540,7 @@ impl VerifyRoles {
         });
         let mut unexplained: Vec<_> = unexplained.collect();
         unexplained.sort_unstable();
-        Ok(troubles::refused(&unexplained))
+        Ok(role_problems::refused(&unexplained))
     }
 
     /// Tells the council what is wrong with levels' roles; that the rest is solved only if it

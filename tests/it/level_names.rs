@@ -280,28 +280,29 @@ async fn roles_that_nobody_may_earn_are_refused() {
         (
             "Helpers",
             "Helpers has moderation permissions, so it can't be earned by talking. Remove those permissions, or \
-             choose another role.",
+             choose another role with `set_level_name`.",
         ),
         (
             "Booster",
-            "Booster belongs to an integration, and only that can give it. Choose another role.",
+            "Booster belongs to an integration, so I can't manage it. Choose another role with `set_level_name`.",
         ),
         (
             "High",
-            "High is not below my own role, so I cannot change it. Drag my role above it in Server Settings, Roles.",
+            "High is not below my own role, so I can't manage it. Drag my role above it in Server Settings, Roles.",
         ),
         (
             "Twin",
-            "There are 2 roles called Twin; rename or delete all but one of them.",
+            "Twin is one of 2 roles with that name. Rename or delete all but one of them.",
         ),
         (
             "Minions",
-            "Minions gives its members rights over the bot, so it can't be earned by talking. Choose another name.",
+            "Minions gives its members rights over the bot, so it can't be earned by talking. Choose another role with \
+             `set_level_name`.",
         ),
         (
             "bot_MANAGER",
             "bot\\_MANAGER gives its members rights over the bot, so it can't be earned by talking. Choose another \
-             name.",
+             role with `set_level_name`.",
         ),
     ] {
         let text = format!(".set_level_name 5 {name}");
@@ -313,7 +314,7 @@ async fn roles_that_nobody_may_earn_are_refused() {
     sim.move_role(sim.role("Five"), 99);
     assert_eq!(
         answer_of(&stage, "mod", ".set_level_name 5 Fünf").await,
-        "Five is not below my own role, so I cannot change it. Drag my role above it in Server Settings, Roles."
+        "Five is not below my own role, so I can't manage it. Drag my role above it in Server Settings, Roles."
     );
 }
 
@@ -447,7 +448,10 @@ async fn a_role_that_was_taken_off_can_be_deleted_too() {
     // It is some level's again meanwhile.
     answer_of(&stage, "mod", ".set_level_name 6 Gone soon").await;
     let told = stage.press("mod", &sure, "Delete it").await;
-    assert_eq!(said(&told), "Level 6 carries Gone soon again; it stays.");
+    assert_eq!(
+        said(&told),
+        "The role Gone soon stays: level 6 carries it again."
+    );
 
     let removed = stage.reply("mod", ".remove_level_name 6").await;
     let sure = stage.press("mod", &removed, "Delete the role too").await;
@@ -483,12 +487,12 @@ async fn forged_buttons_do_nothing_for_those_without_the_right() {
     for (role, answer) in [
         (
             "Minions",
-            "Minions gives its members rights over the bot. Delete it in Discord if you want it gone.",
+            "The role Minions stays: it gives its members rights over the bot; delete it in Discord if you want it gone.",
         ),
-        ("Five", "Level 5 carries Five again; it stays."),
+        ("Five", "The role Five stays: level 5 carries it again."),
         (
             "wall_e",
-            "wall\\_e belongs to an integration, and only that can give it. Choose another role.",
+            "The role wall\\_e stays: it belongs to an integration.",
         ),
     ] {
         let page = stage.reply("mod", ".levels").await;

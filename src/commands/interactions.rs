@@ -1,9 +1,8 @@
-//! A slash command was invoked, typed in, or a form sent: run what is ours, answer the rest.
+//! Slash commands, autocomplete requests and forms: runs ours, and answers those that are not.
 //!
-//! Discord shows commands that an earlier bot of the same application had registered, also in
-//! direct messages, and tells people that "the application did not respond" where nobody answers
-//! within 3 s. So everything that reaches this bot alone is answered. What comes from another
-//! guild is left to the bot that serves it.
+//! Discord may still show commands that an earlier bot of the same application registered, also in
+//! direct messages, and tells people that "the application did not respond" if nobody answers
+//! within 3 s. So all of them are answered, except in other guilds, which another bot may serve.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -15,26 +14,26 @@ use poise::serenity_prelude::{
 };
 use poise::{CommandInteractionType, FrameworkContext};
 
-use super::answering::{self, Invocation};
-use super::{Command, Data, Error, manual};
+use super::context::{Command, Data, Error, manual};
+use super::respond::{self, Invocation};
 use crate::discord::interaction::{self, Conversation, Deferral};
 use crate::discord::reply::Reply;
 
-/// Runs a slash command, or says why it cannot be run.
+/// Runs a slash command, or tells the caller why it cannot run.
 pub(super) async fn command(
     framework: FrameworkContext<'_, Data, Error>,
     invoked: &CommandInteraction,
 ) {
     let data = framework.user_data;
     let found = find(&framework.options.commands, invoked);
-    let sentence = match (place(data, invoked.guild_id), found) {
-        (Place::OtherGuild, _) => return,
-        (Place::OwnGuild, Some(command)) => {
+    let sentence = match (invoked_in(data, invoked.guild_id), found) {
+        (InvokedIn::OtherGuild, _) => return,
+        (InvokedIn::ServedGuild, Some(command)) => {
             return run(framework, invoked, command).await;
         }
-        (Place::OwnGuild, None) => "There is no such command. `/help` lists my commands.",
-        (Place::DirectMessages, Some(_)) => "This command works only in the server.",
-        (Place::DirectMessages, None) => {
+        (InvokedIn::ServedGuild, None) => "There is no such command. `/help` lists my commands.",
+        (InvokedIn::DirectMessages, Some(_)) => "This command works only in the server.",
+        (InvokedIn::DirectMessages, None) => {
             "There is no such command. My commands work only in the server; `/help` lists them there."
         }
     };
@@ -47,16 +46,16 @@ pub(super) async fn command(
     .await;
 }
 
-/// Suggests what could be typed in a slash command.
-pub(super) async fn typing(
+/// Suggests values while someone types a slash command.
+pub(super) async fn autocomplete(
     framework: FrameworkContext<'_, Data, Error>,
     typed: &CommandInteraction,
 ) {
     let data = framework.user_data;
     let found = find(&framework.options.commands, typed);
-    match (place(data, typed.guild_id), found) {
-        (Place::OtherGuild, _) => {}
-        (Place::OwnGuild, Some(_)) => {
+    match (invoked_in(data, typed.guild_id), found) {
+        (InvokedIn::OtherGuild, _) => {}
+        (InvokedIn::ServedGuild, Some(_)) => {
             if let Some(suggestions) = suggestions(framework, typed).await {
                 suggest(data, typed, suggestions).await;
             }
@@ -65,23 +64,23 @@ pub(super) async fn typing(
     }
 }
 
-/// What the parameter that is typed suggests. As `poise::dispatch_autocomplete`, which sends the
-/// suggestions itself and past our `Rest`. `None` if the member may not run the command, or it
-/// has no such parameter.
+/// Does what `poise::dispatch_autocomplete` does, except for sending the suggestions: poise would
+/// send them past our [`Rest`](crate::discord::Rest). `None` if the member may not run the
+/// command, or the parameter has no suggestions.
 async fn suggestions(
     framework: FrameworkContext<'_, Data, Error>,
     typed: &CommandInteraction,
 ) -> Option<CreateAutocompleteResponse> {
-    let (unused, nothing) = (AtomicBool::new(false), nothing_noted());
+    let (unused, no_data) = (AtomicBool::new(false), no_invocation_data());
     let (options, mut tree) = (typed.data.options(), Vec::new());
     let kind = CommandInteractionType::Autocomplete;
     let checked = poise::extract_command_and_run_checks(
-        framework, typed, kind, &unused, &nothing, &options, &mut tree,
+        framework, typed, kind, &unused, &no_data, &options, &mut tree,
     );
     let ctx = match checked.await {
         Ok(ctx) => ctx,
         Err(error) => {
-            answering::on_error(error).await;
+            respond::on_error(error).await;
             return None;
         }
     };
@@ -96,31 +95,30 @@ async fn suggestions(
 
 async fn suggest(data: &Data, typed: &CommandInteraction, what: CreateAutocompleteResponse) {
     if let Err(error) = interaction::suggest(&data.rest, typed, what).await {
-        tracing::debug!(%error, "what was typed in a command got no suggestions");
+        tracing::debug!(%error, "suggestions for a command could not be sent");
     }
 }
 
-/// This bot has no forms: it is one of an earlier bot.
+/// This bot has no forms, so an earlier bot has shown it.
 pub(super) async fn form(data: &Data, form: &ModalInteraction) {
-    if !matches!(place(data, form.guild_id), Place::OtherGuild) {
+    if !matches!(invoked_in(data, form.guild_id), InvokedIn::OtherGuild) {
         let conversation = Conversation::of_form(form);
         say(data, &conversation, "This form no longer works.").await;
     }
 }
 
-/// Where something was invoked.
-pub(super) enum Place {
-    OwnGuild,
-    /// Another bot may serve it.
+/// Where someone invoked a command or pressed a button.
+pub(super) enum InvokedIn {
+    ServedGuild,
     OtherGuild,
     DirectMessages,
 }
 
-pub(super) fn place(data: &Data, guild: Option<GuildId>) -> Place {
+pub(super) fn invoked_in(data: &Data, guild: Option<GuildId>) -> InvokedIn {
     match guild {
-        None => Place::DirectMessages,
-        Some(guild) if guild == GuildId::from(data.setting.guild) => Place::OwnGuild,
-        Some(_) => Place::OtherGuild,
+        None => InvokedIn::DirectMessages,
+        Some(guild) if guild == GuildId::from(data.guild) => InvokedIn::ServedGuild,
+        Some(_) => InvokedIn::OtherGuild,
     }
 }
 
@@ -141,21 +139,22 @@ async fn run(
         is_allowed: false,
     };
     let noted = tokio::sync::Mutex::new(Box::new(invocation) as Box<dyn Any + Send + Sync>);
-    // Answers go through the conversation, which knows what poise would note here.
+    // Answers go through the conversation, so poise need not know whether there was one.
     let unused = AtomicBool::new(false);
     let (options, mut tree) = (invoked.data.options(), Vec::new());
     let running = async {
         let running =
             poise::dispatch_interaction(framework, invoked, &unused, &noted, &options, &mut tree);
         if let Err(error) = running.await {
-            answering::on_error(error).await;
+            respond::on_error(error).await;
         }
     };
     let rest = &framework.user_data.rest;
     conversation.defer_if_late(rest, Box::pin(running)).await;
 }
 
-/// Ours has this name, and is typed; others may be in the menu of a user or message.
+/// Only commands that are typed: an earlier bot may have registered one of the same name for the
+/// menu of a user or a message.
 fn find<'a>(commands: &'a [Command], invoked: &CommandInteraction) -> Option<&'a Command> {
     let typed = invoked.data.kind == CommandType::ChatInput;
     let named = |command: &&Command| command.name == invoked.data.name;
@@ -169,6 +168,6 @@ async fn say(data: &Data, conversation: &Conversation, sentence: &str) {
     }
 }
 
-fn nothing_noted() -> tokio::sync::Mutex<Box<dyn Any + Send + Sync>> {
+fn no_invocation_data() -> tokio::sync::Mutex<Box<dyn Any + Send + Sync>> {
     tokio::sync::Mutex::new(Box::new(()))
 }

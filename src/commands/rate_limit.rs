@@ -3,6 +3,7 @@
 //! Pure: the time is that of Discord's own ids. Remembers only those who have run one lately.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::leveling::{Timestamp, UserId};
 
@@ -10,14 +11,42 @@ use crate::leveling::{Timestamp, UserId};
 /// beyond are let through.
 const MAX_MEMBERS: usize = 10_000;
 
+/// Who has run, pressed and been told how much lately. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RateLimits {
+    /// Five commands at once, then one every four seconds.
+    pub(super) commands: RateLimit,
+    /// Buttons are pressed faster than commands are typed, and are not answered in the channel:
+    /// ten at once, then one a second.
+    pub(super) buttons: RateLimit,
+    /// Once in ten minutes a member is told that answers were left out.
+    pub(super) left_out: RateLimit,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            commands: RateLimit::new(5, 4_000),
+            buttons: RateLimit::new(10, 1_000),
+            left_out: RateLimit::new(1, 600_000),
+        }
+    }
+}
+
 /// A bucket of tokens for each member: a command takes one, and time brings one back.
-#[derive(Debug)]
-pub(super) struct Allowance {
+#[derive(Clone, Debug)]
+pub(super) struct RateLimit {
     /// Tokens in a full bucket.
     size: i64,
     /// Milliseconds until one token is back.
     refill_ms: i64,
-    members: HashMap<UserId, Bucket>,
+    buckets: Arc<Mutex<Buckets>>,
+}
+
+#[derive(Debug)]
+struct Buckets {
+    /// The buckets that are not full.
+    of: HashMap<UserId, Bucket>,
     /// When full buckets were last forgotten.
     swept_at_ms: i64,
 }
@@ -42,42 +71,31 @@ pub(super) enum Verdict {
     Refused,
 }
 
-impl Allowance {
-    /// Five commands at once, then one every four seconds.
-    pub fn of_commands() -> Self {
-        Self::new(5, 4_000)
-    }
-
-    /// Buttons are pressed faster than commands are typed, and are not answered in the channel:
-    /// ten at once, then one a second.
-    pub fn of_buttons() -> Self {
-        Self::new(10, 1_000)
-    }
-
-    /// Somebody is told the same thing once in ten minutes.
-    pub fn of_warnings() -> Self {
-        Self::new(1, 600_000)
-    }
-
+impl RateLimit {
     fn new(size: i64, refill_ms: i64) -> Self {
+        let buckets = Buckets {
+            of: HashMap::new(),
+            swept_at_ms: i64::MIN,
+        };
         Self {
             size,
             refill_ms,
-            members: HashMap::new(),
-            swept_at_ms: i64::MIN,
+            buckets: Arc::new(Mutex::new(buckets)),
         }
     }
 
     /// Takes a token of `member` at `now`, if there is one.
-    pub fn take(&mut self, member: UserId, now: Timestamp) -> Verdict {
+    pub fn take(&self, member: UserId, now: Timestamp) -> Verdict {
         let now = now.millis();
-        self.forget_full(now);
         let full_after = self.size * self.refill_ms;
-        let known = self.members.get(&member).copied();
+        let buckets = self.buckets.lock();
+        let mut buckets = buckets.unwrap_or_else(PoisonError::into_inner);
+        buckets.forget_full(now, full_after);
+        let known = buckets.of.get(&member).copied();
         // Further ahead than that only where an id was far ahead of its time.
         let known = known
             .filter(|known| known.full_at_ms > now && known.full_at_ms <= now + 2 * full_after);
-        if known.is_none() && self.members.len() >= MAX_MEMBERS {
+        if known.is_none() && buckets.of.len() >= MAX_MEMBERS {
             return Verdict::Allowed;
         }
         let mut bucket = known.unwrap_or(Bucket {
@@ -93,21 +111,22 @@ impl Allowance {
             bucket.told = true;
             Verdict::RefusedAndTold
         };
-        self.members.insert(member, bucket);
+        buckets.of.insert(member, bucket);
         verdict
     }
+}
 
+impl Buckets {
     /// Forgets full buckets, at most once in the time that fills one: the work for a command
     /// does not grow with the number of members.
-    fn forget_full(&mut self, now: i64) {
-        let period = self.size * self.refill_ms;
-        let next = self.swept_at_ms.saturating_add(period);
+    fn forget_full(&mut self, now: i64, full_after: i64) {
+        let next = self.swept_at_ms.saturating_add(full_after);
         if (self.swept_at_ms..next).contains(&now) {
             return;
         }
         self.swept_at_ms = now;
-        self.members
-            .retain(|_, bucket| (now..=now + 2 * period).contains(&bucket.full_at_ms));
+        self.of
+            .retain(|_, bucket| (now..=now + 2 * full_after).contains(&bucket.full_at_ms));
     }
 }
 
@@ -126,7 +145,7 @@ mod tests {
     #[test]
     fn five_at_once_one_sentence_then_silence_until_a_token_is_back() {
         use Verdict::{Allowed, Refused, RefusedAndTold};
-        let mut allowance = Allowance::of_commands();
+        let commands = RateLimits::default().commands;
         for (ms, verdict) in [
             (0, Allowed),
             (10, Allowed),
@@ -150,10 +169,10 @@ mod tests {
             (60_000, Allowed),
             (60_000, RefusedAndTold),
         ] {
-            assert_eq!(allowance.take(user(7), at(ms)), verdict, "{ms}");
+            assert_eq!(commands.take(user(7), at(ms)), verdict, "{ms}");
         }
         assert_eq!(
-            allowance.take(user(8), at(60_000)),
+            commands.take(user(8), at(60_000)),
             Allowed,
             "another member"
         );
@@ -161,32 +180,32 @@ mod tests {
 
     #[test]
     fn who_runs_commands_at_the_pace_of_the_refill_is_never_refused() {
-        let mut allowance = Allowance::of_commands();
+        let commands = RateLimits::default().commands;
         for number in 0..1_000 {
-            let verdict = allowance.take(user(7), at(number * 4_000));
+            let verdict = commands.take(user(7), at(number * 4_000));
             assert_eq!(verdict, Verdict::Allowed);
         }
     }
 
     #[test]
     fn members_with_full_buckets_are_forgotten_and_their_number_is_bounded() {
-        let mut allowance = Allowance::of_commands();
+        let commands = RateLimits::default().commands;
         for number in 1..=20_000 {
-            let verdict = allowance.take(user(number), at(0));
+            let verdict = commands.take(user(number), at(0));
             assert_eq!(verdict, Verdict::Allowed);
         }
-        assert_eq!(allowance.members.len(), MAX_MEMBERS);
-        allowance.take(user(7), at(20_001));
-        assert_eq!(allowance.members.len(), 1);
+        assert_eq!(commands.buckets.lock().unwrap().of.len(), MAX_MEMBERS);
+        commands.take(user(7), at(20_001));
+        assert_eq!(commands.buckets.lock().unwrap().of.len(), 1);
     }
 
     #[test]
     fn an_id_far_ahead_of_its_time_silences_nobody() {
-        let mut allowance = Allowance::of_commands();
+        let commands = RateLimits::default().commands;
         let year = 365 * 86_400_000;
         for ms in [year, 0, 1, 2, 3, 4] {
-            assert_eq!(allowance.take(user(7), at(ms)), Verdict::Allowed, "{ms}");
+            assert_eq!(commands.take(user(7), at(ms)), Verdict::Allowed, "{ms}");
         }
-        assert_ne!(allowance.take(user(7), at(5)), Verdict::Allowed);
+        assert_ne!(commands.take(user(7), at(5)), Verdict::Allowed);
     }
 }

@@ -1,18 +1,18 @@
 //! `.remove_level_name all`: takes the names off all levels and, if the moderator wants that,
 //! deletes their roles.
 //!
-//! One transaction takes the names off and notes which roles are to be deleted; then Discord is
-//! asked for one role after the other. Cut off anywhere, the same command goes on where it was.
+//! One transaction removes the names and records which roles are to be deleted; then Discord is
+//! asked to delete one role after the other. If it is cut off, the same command goes on.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::answering::MessageRef;
-use super::naming::{Scene, roles_and_bot_position};
-use super::progress::ProgressPace;
-use super::rights::guild_roles;
-use super::{Data, Error, sentence_for};
-use crate::discord::buttons::{self, Look, Wish};
+use super::RoleEdit;
+use crate::commands::context::{Data, Error};
+use crate::commands::progress::ProgressPace;
+use crate::commands::respond::{MessageRef, sentence_for};
+use crate::commands::rights::guild_roles;
+use crate::discord::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
@@ -20,48 +20,48 @@ use crate::leveling::{
     BELOW_ALL_ROLES, GuildRole, NameRemoval, Refusal, RoleId, RolePosition, RoleStays, escape,
     may_be_deleted,
 };
+use crate::roles::why_it_stays;
 use crate::store::{self, role_deletion};
 
-/// How long the database may take to read or forget a role.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest of Discord's rate limits that is waited for.
-const LONGEST_LIMIT: Duration = Duration::from_mins(2);
-/// Characters of a list of roles in an answer; of more roles only the number is said.
+/// Longest wait that Discord asks for and gets.
+const RATE_LIMIT_MAX: Duration = Duration::from_mins(2);
+/// Characters of a list of roles in an answer; of more roles it only says how many.
 const LIST_LENGTH: usize = 1_200;
 
-/// What a moderator has agreed to.
+/// What a moderator has confirmed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Agreed {
-    /// So many levels lose their names at most.
+pub(in crate::commands) struct Confirmed {
+    /// At most so many levels lose their names.
     pub levels: usize,
-    /// So many roles are deleted, or stay, at most.
+    /// At most so many roles are deleted, or stay.
     pub roles: usize,
     /// Whether the roles are deleted.
     pub delete: bool,
 }
 
 /// Asks the moderator to confirm, and to choose whether the roles stay or are deleted.
-pub(super) async fn ask(scene: &Scene<'_>) -> Result<Reply, Error> {
-    let roles = guild_roles(scene.data).await?;
-    let removal = removal(scene.data, &roles).await?;
+pub(super) async fn ask(edit: RoleEdit<'_>) -> Result<Reply, Error> {
+    let roles = guild_roles(edit.data).await?;
+    let removal = removal(edit.data, &roles).await?;
     if removal.is_empty() {
         return Err(nothing_to_do());
     }
-    Ok(question(scene, &removal, &roles))
+    Ok(question(edit, &removal, &roles))
 }
 
-/// Does what a moderator has agreed to, and asks again if it would be more than that by now. Says
-/// in `answer` how far it is.
-pub(super) async fn carry_out(
-    scene: &Scene<'_>,
-    agreed: Agreed,
+/// Does what a moderator has confirmed, and asks again if it is more by now. Shows progress in
+/// `answer`.
+pub(in crate::commands) async fn carry_out(
+    edit: RoleEdit<'_>,
+    confirmed: Confirmed,
     answer: &MessageRef,
 ) -> Result<Reply, Error> {
-    let data = scene.data;
-    // Nobody names a level meanwhile.
-    let mut alone = data.setting.names.lock().await?;
-    let (roles, bot_position) = if agreed.delete {
-        roles_and_bot_position(scene).await?
+    let data = edit.data;
+    // No level gets a name meanwhile.
+    let mut lock = data.names.lock().await?;
+    let (roles, bot_position) = if confirmed.delete {
+        edit.roles_and_bot_position().await?
     } else {
         (guild_roles(data).await?, BELOW_ALL_ROLES)
     };
@@ -69,30 +69,30 @@ pub(super) async fn carry_out(
     if removal.is_empty() {
         return Err(nothing_to_do());
     }
-    if removal.levels > agreed.levels || removal.roles.len() > agreed.roles {
-        return Ok(question(scene, &removal, &roles));
+    if removal.levels > confirmed.levels || removal.roles.len() > confirmed.roles {
+        return Ok(question(edit, &removal, &roles));
     }
     let NameRemoval {
         levels,
         roles: concerned,
     } = removal;
-    let delete = if agreed.delete {
+    let delete = if confirmed.delete {
         concerned.clone()
     } else {
         BTreeSet::new()
     };
-    alone.take_all_off(&delete).await?;
-    drop(alone);
-    data.setting.book.forget();
-    tracing::info!(by = %scene.caller, levels, delete = delete.len(), "all levels' names were taken off");
-    // The council may have been told that some of the roles are missing.
-    data.setting.verifications.levels_soon();
+    lock.take_all_off(&delete).await?;
+    drop(lock);
+    data.book.forget();
+    tracing::info!(by = %edit.caller, levels, delete = delete.len(), "the names of all levels were removed");
+    // The council's notices of missing roles go away.
+    data.verifications.levels_soon();
     let taken_off = match levels {
         0 => String::new(),
         1 => "1 level no longer has a name. ".to_owned(),
         levels => format!("{levels} levels no longer have a name. "),
     };
-    if !agreed.delete {
+    if !confirmed.delete {
         let stay = match concerned.len() {
             0 => String::new(),
             1 => "1 role stays in the guild, and its members keep it.".to_owned(),
@@ -104,35 +104,31 @@ pub(super) async fn carry_out(
         .into_iter()
         .filter(|role| delete.contains(&role.id))
         .collect();
-    let deletion = Deletion::run(scene, &roles, bot_position, answer).await;
+    let deletion = Deletion::run(edit, &roles, bot_position, answer).await;
     Ok(Reply::text(taken_off + &deletion.in_words(roles.len())))
 }
 
-/// What there is to take off and to delete now.
+/// What there is to remove and to delete now.
 async fn removal(data: &Data, roles: &[GuildRole]) -> Result<NameRemoval, Error> {
     let left_over = store::within(DATABASE_TIMEOUT, async {
-        let mut session = data.setting.database.acquire().await?;
+        let mut session = data.database.acquire().await?;
         role_deletion::all(&mut session).await
     });
     let left_over = left_over.await?;
-    Ok(NameRemoval::new(
-        &data.setting.xp.levels(),
-        roles,
-        &left_over,
-    ))
+    Ok(NameRemoval::new(&data.xp.levels(), roles, &left_over))
 }
 
 fn nothing_to_do() -> Error {
     UserError("No level has a name.".to_owned()).into()
 }
 
-fn question(scene: &Scene<'_>, removal: &NameRemoval, roles: &[GuildRole]) -> Reply {
+fn question(edit: RoleEdit<'_>, removal: &NameRemoval, roles: &[GuildRole]) -> Reply {
     let NameRemoval {
         levels,
         roles: concerned,
     } = removal;
     let (levels, count) = (*levels, concerned.len());
-    let wish = |delete| Wish::RemoveNames {
+    let action = |delete| ButtonAction::RemoveAllNames {
         levels,
         roles: count,
         delete,
@@ -165,13 +161,13 @@ fn question(scene: &Scene<'_>, removal: &NameRemoval, roles: &[GuildRole]) -> Re
     } else {
         " If you delete a role, everyone who has it loses it, and this cannot be undone."
     };
-    let mut choice = vec![(wish(false), keep.as_str(), Look::Dangerous)];
+    let mut choice = vec![(action(false), keep.as_str(), ButtonStyle::Danger)];
     if count > 0 {
-        choice.push((wish(true), delete.as_str(), Look::Dangerous));
+        choice.push((action(true), delete.as_str(), ButtonStyle::Danger));
     }
-    choice.push((Wish::Leave, "Cancel", Look::Plain));
+    choice.push((ButtonAction::KeepAsIs, "Cancel", ButtonStyle::Secondary));
     Reply::text(format!("{lost}{in_the_guild}{warning}"))
-        .with_buttons(buttons::row(scene.caller, &choice))
+        .with_buttons(buttons::row(edit.caller, &choice))
 }
 
 fn levels_in_words(levels: usize) -> String {
@@ -198,12 +194,11 @@ fn roles_to_delete(count: usize, too: &str) -> String {
     }
 }
 
-/// What has come of deleting roles.
+/// What became of the roles.
 #[derive(Default)]
 struct Deletion {
-    /// How many are gone.
     deleted: usize,
-    /// Those that stay: what they are called, and why.
+    /// The names of those that stay, and why.
     staying: Vec<String>,
     /// Whether some of those could be deleted once the bot is allowed to.
     is_worth_repeating: bool,
@@ -211,20 +206,19 @@ struct Deletion {
     cut_off: Option<String>,
 }
 
-/// What has come of deleting one.
+/// What became of one role.
 enum Deleted {
     Gone,
-    /// The reason; and whether it stays noted, since the bot may be able to delete it later.
     Stays {
         why: String,
+        /// Whether it stays recorded, since the bot may be able to delete it later.
         for_now: bool,
     },
 }
 
 impl Deletion {
-    /// Deletes roles, one after the other.
     async fn run(
-        scene: &Scene<'_>,
+        edit: RoleEdit<'_>,
         roles: &[GuildRole],
         bot_position: RolePosition,
         answer: &MessageRef,
@@ -234,16 +228,16 @@ impl Deletion {
         for (done, role) in roles.iter().enumerate() {
             if pace.is_due() {
                 let so_far = format!("One moment … Deleted {done} of {} roles.", roles.len());
-                let told = answer.rewrite(&scene.data.rest, &Reply::text(so_far)).await;
+                let told = answer.rewrite(&edit.data.rest, &Reply::text(so_far)).await;
                 if let Err(error) = told {
                     tracing::debug!(%error, "progress could not be shown");
                 }
                 pace.edited();
             }
-            match delete(scene, role, bot_position).await {
+            match delete(edit, role, bot_position).await {
                 Ok(Deleted::Gone) => {
                     deletion.deleted += 1;
-                    forget(scene.data, role.id).await;
+                    forget(edit.data, role.id).await;
                 }
                 Ok(Deleted::Stays { why, for_now }) => {
                     deletion
@@ -251,7 +245,7 @@ impl Deletion {
                         .push(format!("{} ({why})", escape(&role.name)));
                     deletion.is_worth_repeating |= for_now;
                     if !for_now {
-                        forget(scene.data, role.id).await;
+                        forget(edit.data, role.id).await;
                     }
                 }
                 Err(error) => {
@@ -261,7 +255,7 @@ impl Deletion {
             }
         }
         tracing::info!(
-            by = %scene.caller,
+            by = %edit.caller,
             deleted = deletion.deleted,
             staying = deletion.staying.len(),
             "level roles were deleted"
@@ -297,26 +291,25 @@ impl Deletion {
     }
 }
 
-/// Deletes a role, unless it must stay.
 async fn delete(
-    scene: &Scene<'_>,
+    edit: RoleEdit<'_>,
     role: &GuildRole,
     bot_position: RolePosition,
 ) -> Result<Deleted, Error> {
-    let data = scene.data;
+    let data = edit.data;
     loop {
-        // For one role at a time: moderators may give levels names between two.
-        let alone = data.setting.names.lock().await?;
-        let rights = data.setting.rights.protected();
-        if let Err(stays) = may_be_deleted(&data.setting.xp.levels(), bot_position, &rights, role) {
+        // Locked for each role alone, so that moderators can name levels between two.
+        let lock = data.names.lock().await?;
+        let rights = data.rights.protected();
+        if let Err(stays) = may_be_deleted(&data.xp.levels(), bot_position, &rights, role) {
             return Ok(Deleted::staying(&stays));
         }
-        let reason = scene.reason("no longer a level role");
-        let deleted = guild::delete_role(&data.rest, data.setting.guild, role.id, &reason).await;
-        drop(alone);
+        let reason = edit.reason("no longer a level role");
+        let deleted = guild::delete_role(&data.rest, data.guild, role.id, &reason).await;
+        drop(lock);
         match deleted {
             Ok(()) => return Ok(Deleted::Gone),
-            Err(RestError::Limited { wait, .. }) if wait <= LONGEST_LIMIT => {
+            Err(RestError::Limited { wait, .. }) if wait <= RATE_LIMIT_MAX => {
                 tokio::time::sleep(wait).await;
             }
             Err(error @ RestError::Refused { .. }) => {
@@ -333,25 +326,17 @@ async fn delete(
 
 impl Deleted {
     fn staying(stays: &RoleStays<'_>) -> Self {
-        let (why, for_now) = match stays {
-            RoleStays::CarriedBy(level) => (format!("level {level} carries it again"), false),
-            RoleStays::GivesRights => (
-                "it gives its members rights over the bot; delete it in Discord if you want it gone".to_owned(),
-                false,
-            ),
-            RoleStays::OutOfHand(Refusal::Managed(_)) => {
-                ("it belongs to an integration".to_owned(), false)
-            }
-            RoleStays::OutOfHand(_) => ("it is not below my own role".to_owned(), true),
-        };
-        Self::Stays { why, for_now }
+        Self::Stays {
+            why: why_it_stays(stays),
+            for_now: matches!(stays, RoleStays::OutOfHand(Refusal::OutOfReach(_))),
+        }
     }
 }
 
-/// A role that is still noted although it is gone is passed over the next time.
+/// If this fails, the next removal skips the role, since it is gone by then.
 async fn forget(data: &Data, role: RoleId) {
     let forgotten = store::within(DATABASE_TIMEOUT, async {
-        let mut session = data.setting.database.acquire().await?;
+        let mut session = data.database.acquire().await?;
         role_deletion::forget(&mut session, role).await
     });
     if let Err(error) = forgotten.await {

@@ -1,6 +1,6 @@
-//! How a command is answered, and what is said when it fails.
+//! How a command is answered, and what the caller is told when it fails.
 //!
-//! Decides nothing about XP; only who sees what, and what goes to the log instead.
+//! Decides only who sees what, and what goes to the log instead.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use poise::serenity_prelude as serenity;
 use poise::{CommandInteractionType, FrameworkError};
 
-use super::allowance::Verdict;
+use super::context::{Context, Data, Error, manual, usage};
+use super::rate_limit::Verdict;
 use super::rights::Right;
-use super::{Context, Data, Error, locked, manual, usage};
 use crate::backoff::backoff;
 use crate::discord::interaction::Conversation;
 use crate::discord::reply::{Reply, say_privately};
@@ -20,41 +20,39 @@ use crate::leveling::{ChannelId, MessageId, UserId};
 use crate::store;
 use crate::store::open_buttons::WithButtons;
 
-/// How long a command waits for the messages before it to be counted. Discord gives
-/// a slash command three seconds in all.
-const SETTLE: Duration = Duration::from_millis(800);
+/// How long a command waits for earlier messages to be counted, of the three seconds that Discord
+/// gives a slash command.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// How often, and how far apart, it is tried to complete an answer.
+/// How long the database may take to record when buttons expire.
+const RECORD_TIMEOUT: Duration = Duration::from_millis(800);
+
 const COMPLETE_ATTEMPTS: u32 = 6;
-const COMPLETE_LEAST: Duration = Duration::from_secs(5);
-const COMPLETE_MOST: Duration = Duration::from_mins(5);
-/// The longest of Discord's limits that is waited for.
-const LONGEST_WAIT: Duration = Duration::from_mins(15);
+const BACKOFF_MIN: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_mins(5);
+/// Longest wait that Discord asks for and gets.
+const RATE_LIMIT_MAX: Duration = Duration::from_mins(15);
 
-/// Said when the reason is not the person's business.
 const FAILED: &str = "That did not work; the reason is in the bot's log.";
+pub(super) const DATABASE_UNAVAILABLE: &str =
+    "The database is unavailable. Please try again shortly.";
+pub(super) const DISCORD_UNAVAILABLE: &str = "Discord is not responding. Please try again shortly.";
 
-/// Said when the database is the reason, which is nobody's fault and passes.
-pub(super) const AWAY: &str = "The database is unavailable. Please try again shortly.";
-
-/// The answer itself could not be given: there is no use in another one that says so.
+/// The answer itself could not be sent, so no other is tried.
 #[derive(Debug, thiserror::Error)]
 #[error("it could not be answered: {0}")]
 struct NotAnswered(RestError);
 
-/// Said when Discord is the reason.
-pub(super) const SILENT: &str = "Discord is not responding. Please try again shortly.";
-
 /// What is known of a command while it runs.
 pub(super) struct Invocation {
-    /// Over a slash command.
+    /// `None` for a text command.
     pub conversation: Option<Arc<Conversation>>,
-    /// Whether all checks have been passed.
+    /// Whether all checks have passed.
     pub is_allowed: bool,
 }
 
-/// Notes that the caller may run the command.
-pub(super) async fn allowed(ctx: Context<'_>) {
+/// Marks the command as allowed: its answer may then go ahead of others.
+pub(super) async fn mark_allowed(ctx: Context<'_>) {
     if let Some(mut noted) = ctx.invocation_data::<Invocation>().await {
         noted.is_allowed = true;
         return;
@@ -66,12 +64,12 @@ pub(super) async fn allowed(ctx: Context<'_>) {
     ctx.set_invocation_data(invocation).await;
 }
 
-/// An answer that is given and may still be rewritten.
+/// An answer that can still be edited.
 #[derive(Clone, Debug)]
 pub(super) struct MessageRef {
-    /// The message, where it is known.
+    /// `None` if Discord did not say which message it is.
     message: Option<(serenity::ChannelId, serenity::MessageId)>,
-    /// What it answers, if not a text.
+    /// `None` for the answer to a text command.
     conversation: Option<Arc<Conversation>>,
 }
 
@@ -84,8 +82,8 @@ impl MessageRef {
         }
     }
 
-    /// Puts something else in its place. An interaction's token is good for 15 minutes, also
-    /// where the bot may not see the channel; after that the message is edited as any other.
+    /// Replaces the answer. An interaction's token works for 15 minutes, even in channels that the
+    /// bot cannot see; after that the message is edited like any other.
     pub async fn rewrite(&self, rest: &Rest, reply: &Reply) -> Result<(), RestError> {
         if let Some(conversation) = &self.conversation {
             match conversation.replace(rest, reply).await {
@@ -101,19 +99,19 @@ impl MessageRef {
         }
     }
 
-    /// Gives it its final form. Where Discord does not take that now (it limits how often old
-    /// messages are edited), it is tried a few more times.
+    /// Replaces the answer for the last time. Retries, since Discord limits how often old messages
+    /// are edited.
     pub async fn complete(&self, rest: &Rest, reply: &Reply) {
         for attempt in 0.. {
             match self.rewrite(rest, reply).await {
                 Ok(()) => return,
                 Err(error) if error.is_away() && attempt < COMPLETE_ATTEMPTS => {
-                    let pause = backoff(attempt, COMPLETE_LEAST, COMPLETE_MOST);
-                    let asked_for = error.wait().unwrap_or_default().min(LONGEST_WAIT);
+                    let pause = backoff(attempt, BACKOFF_MIN, BACKOFF_MAX);
+                    let asked_for = error.wait().unwrap_or_default().min(RATE_LIMIT_MAX);
                     tokio::time::sleep(pause.max(asked_for)).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "an answer could not be completed; the command itself was carried out");
+                    tracing::warn!(%error, "the command was carried out, but its answer could not be completed");
                     return;
                 }
             }
@@ -121,7 +119,7 @@ impl MessageRef {
     }
 }
 
-/// Answers the caller of a command, and tells where the answer stands then.
+/// Answers the caller of a command with a message that will be edited.
 pub(super) async fn answer_at(ctx: Context<'_>, reply: &Reply) -> Result<MessageRef, Error> {
     let message = say(ctx, reply).await.map_err(NotAnswered)?;
     Ok(MessageRef {
@@ -155,18 +153,18 @@ async fn say(ctx: Context<'_>, reply: &Reply) -> Result<Option<serenity::Message
         }
         Context::Application(_) => match conversation(ctx).await {
             Some(conversation) => conversation.answer(rest, reply).await,
-            // Only suggestions are wanted.
+            // An autocomplete request, which takes only suggestions.
             None => Ok(None),
         },
     }
 }
 
-/// Answers to moderators go ahead of others.
+/// Answers to commands that not everyone may run go ahead of others.
 async fn priority(ctx: Context<'_>) -> Priority {
     let noted = ctx.invocation_data::<Invocation>().await;
     let is_allowed = noted.is_some_and(|noted| noted.is_allowed);
-    let for_some = manual(ctx.command()).is_some_and(|manual| manual.right != Right::Anyone);
-    if is_allowed && for_some {
+    let is_restricted = manual(ctx.command()).is_some_and(|manual| manual.right != Right::Anyone);
+    if is_allowed && is_restricted {
         Priority::Ahead
     } else {
         Priority::Usual
@@ -178,8 +176,8 @@ async fn conversation(ctx: Context<'_>) -> Option<Arc<Conversation>> {
     noted.and_then(|noted| noted.conversation.clone())
 }
 
-/// Asks Discord at once for more time than the 3 s that a slash command has: for commands that
-/// always take long. The others are deferred by themselves when they do.
+/// Asks Discord at once for more time than the 3 s that a slash command has. Commands that do not
+/// call this are deferred when they take long.
 pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
     if let Some(conversation) = conversation(ctx).await {
         let deferred = conversation.defer(&ctx.data().rest).await;
@@ -188,18 +186,18 @@ pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits, for a short time, until what was written before the command counts.
+/// Waits, for a short time, until the messages before the command are counted.
 pub(super) async fn settle(ctx: Context<'_>) {
-    let setting = &ctx.data().setting;
-    setting.gate.clear(SETTLE).await;
-    if !setting.inbox.settled(SETTLE).await {
+    let data = ctx.data();
+    data.gate.clear(SETTLE_TIMEOUT).await;
+    if !data.inbox.settled(SETTLE_TIMEOUT).await {
         tracing::warn!(
             "XP is being saved too slowly; a command is answered without the latest messages"
         );
     }
 }
 
-/// What a person is told of a failure. What is not for them goes to the log.
+/// What the person is told of a failure. Anything but a [`UserError`] is logged as well.
 pub(super) fn sentence_for(error: &Error, what: &str) -> String {
     if let Some(UserError(sentence)) = error.downcast_ref() {
         return sentence.clone();
@@ -210,16 +208,16 @@ pub(super) fn sentence_for(error: &Error, what: &str) -> String {
         "a command failed"
     );
     if is_away(error) {
-        AWAY.to_owned()
+        DATABASE_UNAVAILABLE.to_owned()
     } else if matches!(error.downcast_ref::<RestError>(), Some(error) if error.is_away()) {
-        SILENT.to_owned()
+        DISCORD_UNAVAILABLE.to_owned()
     } else {
         FAILED.to_owned()
     }
 }
 
-/// Whether the database was away, which passes.
-pub(super) fn is_away(error: &Error) -> bool {
+/// Whether the database did not answer.
+fn is_away(error: &Error) -> bool {
     let store = error.downcast_ref::<store::Error>();
     store.is_some_and(store::Error::is_passing)
 }
@@ -243,17 +241,16 @@ pub(super) async fn on_error(error: FrameworkError<'_, Data, Error>) {
         // The panic itself is in the log already.
         FrameworkError::CommandPanic { ctx, .. } => apologise(ctx, FAILED.to_owned()).await,
         FrameworkError::ArgumentParse { ctx, .. } => apologise(ctx, usage(ctx)).await,
-        // Another guild, or a command of another bot with the same prefix: not for us to
-        // answer, and not for the log to keep.
+        // Another guild's command, or another bot's with the same prefix.
         FrameworkError::CommandCheckFailed { error: None, .. }
         | FrameworkError::UnknownCommand { .. } => {}
-        // What it displays may quote a message.
+        // The error is not logged, since it may quote a message.
         _ => tracing::warn!("something that looked like a command could not be run"),
     }
 }
 
-/// Tells whoever asked, once in a while and privately, that an answer was left out. How many
-/// are left out stands in the log already.
+/// Tells the caller, privately and rarely, that answers were left out. The channel's queue has
+/// logged how many.
 async fn left_out(ctx: Context<'_>) {
     let data = ctx.data();
     let (Ok(user), Some(now)) = (
@@ -262,16 +259,15 @@ async fn left_out(ctx: Context<'_>) {
     ) else {
         return;
     };
-    if locked(&data.told_of_left_out).take(user, now) != Verdict::Allowed {
+    if data.limits.left_out.take(user, now) != Verdict::Allowed {
         return;
     }
     let sentence = "Too many commands are waiting in that channel, and I have left out some of yours. Please try again later.";
     if let Err(error) = say_privately(&data.rest, user, sentence).await {
-        tracing::debug!(%error, "a member whose answer was dropped could not be told");
+        tracing::debug!(%error, "a member whose answer was left out could not be told");
     }
 }
 
-/// Tells the person what went wrong, where nobody else sees it if Discord can do that.
 async fn apologise(ctx: Context<'_>, sentence: String) {
     if let Err(error) = answer(ctx, Reply::text(sentence).private()).await {
         tracing::warn!(
@@ -282,16 +278,16 @@ async fn apologise(ctx: Context<'_>, sentence: String) {
     }
 }
 
-/// Whether only suggestions are wanted.
-pub(super) fn is_still_typed(ctx: Context<'_>) -> bool {
+/// Whether the caller is still typing, and Discord asks only for suggestions.
+pub(super) fn is_autocomplete(ctx: Context<'_>) -> bool {
     let Context::Application(ctx) = &ctx else {
         return false;
     };
     ctx.interaction_type == CommandInteractionType::Autocomplete
 }
 
-/// Has the buttons taken off when they stop working. Where that cannot be noted now, whoever
-/// presses one later takes them off.
+/// Records when the buttons expire, so that they are removed then. If that fails, they are removed
+/// when someone presses one too late.
 async fn remember_buttons(
     data: &Data,
     channel: serenity::ChannelId,
@@ -302,9 +298,8 @@ async fn remember_buttons(
     else {
         return;
     };
-    let setting = &data.setting;
-    // Not a year from now, whatever Discord's id says.
-    let posted = setting
+    // An id far in the future would keep the buttons for years.
+    let posted = data
         .time
         .newest_id()
         .map_or(message, |now| message.min(now));
@@ -318,8 +313,8 @@ async fn remember_buttons(
         channel,
         interaction: conversation.map(Conversation::interaction),
     };
-    let noted = store::within(SETTLE, async {
-        let mut session = setting.database.acquire().await?;
+    let noted = store::within(RECORD_TIMEOUT, async {
+        let mut session = data.database.acquire().await?;
         store::open_buttons::open(&mut session, &shown, closes_at).await
     });
     if let Err(error) = noted.await {

@@ -1,0 +1,321 @@
+//! A button was pressed: checks who pressed it and when, and does what it asks for.
+//!
+//! What a button does stands in its id ([`crate::discord::buttons`]). A client can send any id, so
+//! nothing is done here that the sender may not do anyway.
+
+use std::sync::Arc;
+
+use poise::serenity_prelude::{self as serenity, ComponentInteraction};
+
+use super::context::{Data, Error};
+use super::interactions::{InvokedIn, invoked_in};
+use super::level_names::assign::{self, Outcome};
+use super::level_names::remove_all_names::{self, Confirmed};
+use super::level_names::{RoleEdit, delete_role, remove_level_name};
+use super::levels::LevelList;
+use super::rate_limit::Verdict;
+use super::respond::{MessageRef, sentence_for};
+use super::rights::{Right, guild_roles};
+use super::{ranks, reset_profiles};
+use crate::discord::buttons::{self, Button, ButtonAction, Direction, PagedList, page_after};
+use crate::discord::interaction::Conversation;
+use crate::discord::reply::Reply;
+use crate::error::UserError;
+use crate::leveling::{LevelNumber, MessageId, RoleId, UserId};
+use crate::roles::ALLOWED_FOR;
+use crate::store::verification;
+
+/// For buttons of an earlier bot, and forged ones.
+const NO_BUTTON: &str = "This button no longer works.";
+/// Said once to a member who presses buttons faster than that.
+const TOO_MANY_PRESSES: &str =
+    "You can press ten buttons at once, then one every second. Please wait a little.";
+
+/// Does what the button asks for, or tells the presser why not. Failures are logged as well.
+pub(super) async fn pressed(data: &Data, press: &ComponentInteraction) {
+    let conversation = Arc::new(Conversation::of_press(press));
+    match invoked_in(data, press.guild_id) {
+        InvokedIn::OtherGuild => return,
+        InvokedIn::DirectMessages => return whisper(data, &conversation, NO_BUTTON).await,
+        InvokedIn::ServedGuild => {}
+    }
+    let press = Press {
+        data,
+        interaction: press,
+        conversation,
+    };
+    let conversation = &press.conversation;
+    match press.take_token() {
+        Verdict::Allowed => {}
+        // Without this, Discord would tell the member that the interaction failed.
+        Verdict::Refused => return press.acknowledge().await,
+        Verdict::RefusedAndTold => return whisper(data, conversation, TOO_MANY_PRESSES).await,
+    }
+    let reacting = async {
+        if let Err(error) = press.react().await {
+            let sentence = sentence_for(&error, "a button");
+            whisper(data, conversation, &sentence).await;
+        }
+    };
+    let reacting = Box::pin(reacting);
+    conversation.defer_if_late(&data.rest, reacting).await;
+}
+
+struct Press<'a> {
+    data: &'a Data,
+    interaction: &'a ComponentInteraction,
+    conversation: Arc<Conversation>,
+}
+
+impl Press<'_> {
+    async fn react(&self) -> Result<(), Error> {
+        let action = self.checked_action().await?;
+        let (rest, conversation) = (&self.data.rest, &self.conversation);
+        let caller = self.interaction.user.id.try_into();
+        let caller = caller.map_err(|()| anyhow::anyhow!("the caller's id is invalid"))?;
+        let edit = RoleEdit {
+            data: self.data,
+            caller,
+        };
+        match action {
+            ButtonAction::Close => {
+                conversation.defer(rest).await?;
+                conversation.delete(rest).await?;
+            }
+            ButtonAction::KeepAsIs => {
+                let reply = Reply::text("Everything stays as it is.");
+                conversation.replace(rest, &reply).await?;
+            }
+            ButtonAction::TurnPage {
+                list,
+                from,
+                direction,
+            } => {
+                let page = self.page(caller, list, from, direction).await?;
+                conversation.replace(rest, &page).await?;
+            }
+            ButtonAction::RestoreRole { level } => {
+                self.begin_council_action().await?;
+                let restored = self.restore_role(edit, level).await;
+                self.answer_council(restored).await?;
+            }
+            ButtonAction::RemoveLevelName { level } => {
+                self.begin_council_action().await?;
+                let removed = remove_level_name::remove_missing(edit, level).await;
+                if removed.is_ok() {
+                    self.data.verifications.soon();
+                }
+                self.answer_council(removed).await?;
+            }
+            ButtonAction::AllowRemovals { losing } => {
+                self.begin_council_action().await?;
+                let allowed = self.allow_removals(caller, losing).await;
+                self.answer_council(allowed).await?;
+            }
+            ButtonAction::ResetProfiles => {
+                self.begin(Right::Operator).await?;
+                let dropped = reset_profiles::carry_out(self.data, caller, conversation).await;
+                conversation.replace(rest, &or_sentence(dropped)).await?;
+            }
+            ButtonAction::RemoveAllNames {
+                levels,
+                roles,
+                delete,
+            } => {
+                self.begin(Right::Moderator).await?;
+                let confirmed = Confirmed {
+                    levels,
+                    roles,
+                    delete,
+                };
+                let answer = self.answer();
+                let removed = remove_all_names::carry_out(edit, confirmed, &answer).await;
+                answer.complete(rest, &or_sentence(removed)).await;
+            }
+            ButtonAction::TakeOverRole { level, role } => {
+                self.begin(Right::Moderator).await?;
+                self.take_over(edit, level, role).await?;
+            }
+            ButtonAction::OfferRoleDeletion { role } => {
+                self.begin(Right::Moderator).await?;
+                let asked = delete_role::ask(edit, role).await;
+                conversation.replace(rest, &or_sentence(asked)).await?;
+            }
+            ButtonAction::DeleteRole { role } => {
+                self.begin(Right::Moderator).await?;
+                let deleted = delete_role::carry_out(edit, role).await;
+                conversation.replace(rest, &or_sentence(deleted)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the button asks for, if it is ours, the presser's, and not too old.
+    async fn checked_action(&self) -> Result<ButtonAction, Error> {
+        let (press, bot) = (self.interaction, serenity::UserId::from(self.data.bot));
+        let button = Button::parse(&press.data.custom_id);
+        let Some(Button { caller, action }) = button.filter(|_| press.message.author.id == bot)
+        else {
+            tracing::warn!(user = %press.user.id, "someone pressed a button that is not ours");
+            return Err(UserError(NO_BUTTON.to_owned()).into());
+        };
+        let Some(caller) = caller else {
+            // The council's buttons are for every moderator, and do not expire.
+            return Ok(action);
+        };
+        if caller.get() != press.user.id.get() {
+            let button = &press.data.custom_id;
+            tracing::info!(user = %press.user.id, button, "someone pressed another's button");
+            let sentence = "Only the person who asked can use these buttons.";
+            return Err(UserError(sentence.to_owned()).into());
+        }
+        if !self.in_time() {
+            self.conversation.take_buttons_off(&self.data.rest).await?;
+            let sentence = "These buttons have stopped working; type the command again.";
+            return Err(UserError(sentence.to_owned()).into());
+        }
+        Ok(action)
+    }
+
+    /// Checks the right and takes the buttons away at once: what follows may take long, and
+    /// someone who presses twice means it once. After a failure, too, the command must be typed
+    /// again.
+    async fn begin(&self, right: Right) -> Result<(), Error> {
+        self.check(right).await?;
+        let working = Reply::text("One moment …");
+        self.conversation.replace(&self.data.rest, &working).await?;
+        Ok(())
+    }
+
+    /// The council's message stays as it is until the problem is solved, so the answer is a
+    /// private message of its own.
+    async fn begin_council_action(&self) -> Result<(), Error> {
+        self.check(Right::Moderator).await?;
+        self.conversation.defer_privately(&self.data.rest).await?;
+        Ok(())
+    }
+
+    async fn answer_council(&self, done: Result<Reply, Error>) -> Result<(), Error> {
+        let reply = or_sentence(done).private();
+        self.conversation.answer(&self.data.rest, &reply).await?;
+        Ok(())
+    }
+
+    async fn restore_role(&self, edit: RoleEdit<'_>, level: LevelNumber) -> Result<Reply, Error> {
+        let assigned = assign::restore(edit, level).await?;
+        let reply = assigned.reply();
+        assigned.apply_to_members(self.data, None);
+        Ok(reply)
+    }
+
+    async fn allow_removals(&self, caller: UserId, losing: u64) -> Result<Reply, Error> {
+        let until = self.data.time.now() + ALLOWED_FOR;
+        let mut session = self.data.database.acquire().await?;
+        let members = u32::try_from(losing).unwrap_or(u32::MAX);
+        verification::allow(&mut session, members, until).await?;
+        self.data.verifications.soon();
+        tracing::info!(by = %caller, losing, "members may lose level roles");
+        Ok(Reply::text(
+            "I am taking the roles away now. The log says when that is done.",
+        ))
+    }
+
+    async fn take_over(
+        &self,
+        edit: RoleEdit<'_>,
+        level: LevelNumber,
+        role: RoleId,
+    ) -> Result<(), Error> {
+        let (reply, assigned) = match assign::take_over_confirmed(edit, level, role).await {
+            Ok(Outcome::Question(question)) => (*question, None),
+            Ok(Outcome::Assigned(assigned)) => (assigned.reply(), Some(assigned)),
+            Err(error) => (or_sentence(Err(error)), None),
+        };
+        self.conversation.replace(&self.data.rest, &reply).await?;
+        if let Some(assigned) = assigned {
+            assigned.apply_to_members(self.data, Some(self.answer()));
+        }
+        Ok(())
+    }
+
+    async fn page(
+        &self,
+        caller: UserId,
+        list: PagedList,
+        from: usize,
+        direction: Direction,
+    ) -> Result<Reply, Error> {
+        let data = self.data;
+        match list {
+            PagedList::Ranks => {
+                let page = page_after(from, direction, ranks::page_count(&data.xp));
+                Ok(ranks::draw(data, caller, page).await)
+            }
+            PagedList::Levels => {
+                self.check(Right::Moderator).await?;
+                let list = LevelList::new(&data.xp, &guild_roles(data).await?);
+                let page = page_after(from, direction, list.page_count());
+                Ok(list.draw(caller, page))
+            }
+        }
+    }
+
+    /// Whether the presser has the right now.
+    async fn check(&self, right: Right) -> Result<(), Error> {
+        let member = self.interaction.member.as_ref();
+        let rights = &self.data.rights;
+        let caller = rights.caller_of_member(self.data, member).await;
+        if rights.allow(right, &caller)? {
+            return Ok(());
+        }
+        let user = self.interaction.user.id;
+        let button = &self.interaction.data.custom_id;
+        tracing::info!(%user, button, "someone without the right pressed a button");
+        Err(rights.refusal(right, &caller).into())
+    }
+
+    /// By Discord's time, which stands in the ids.
+    fn in_time(&self) -> bool {
+        let message = self.interaction.message.id.try_into();
+        let press = serenity::MessageId::new(self.interaction.id.get()).try_into();
+        match (message, press) {
+            (Ok(message), Ok(press)) => buttons::still_work(message, press),
+            _ => false,
+        }
+    }
+
+    fn take_token(&self) -> Verdict {
+        let caller = UserId::try_from(self.interaction.user.id);
+        let pressed = serenity::MessageId::new(self.interaction.id.get()).try_into();
+        match (caller, pressed) {
+            (Ok(caller), Ok(pressed)) => {
+                let now = MessageId::sent_at(pressed);
+                self.data.limits.buttons.take(caller, now)
+            }
+            _ => Verdict::Allowed,
+        }
+    }
+
+    /// The message whose button was pressed.
+    fn answer(&self) -> MessageRef {
+        MessageRef::of_press(Arc::clone(&self.conversation), &self.interaction.message)
+    }
+
+    async fn acknowledge(&self) {
+        if let Err(error) = self.conversation.defer(&self.data.rest).await {
+            tracing::debug!(%error, "a pressed button could not be acknowledged");
+        }
+    }
+}
+
+fn or_sentence(done: Result<Reply, Error>) -> Reply {
+    done.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")))
+}
+
+/// Says something that only the presser sees.
+async fn whisper(data: &Data, conversation: &Conversation, sentence: &str) {
+    let reply = Reply::text(sentence).private();
+    if let Err(error) = conversation.answer(&data.rest, &reply).await {
+        tracing::warn!(%error, "a member who pressed a button could not be told why nothing happened");
+    }
+}

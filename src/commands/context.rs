@@ -1,0 +1,124 @@
+//! The types that every command uses: what it works with, how it fails, and what `.help` says of it.
+//!
+//! Runs nothing and answers nobody.
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+use super::rate_limit::RateLimits;
+use super::rights::{Right, Rights};
+use crate::discord::Rest;
+use crate::discord::known_guild::KnownGuild;
+use crate::discord::message_gate::MessageGate;
+use crate::discord::time::DiscordTime;
+use crate::leveling::{GuildId, UserId};
+use crate::roles::{Members, RoleBook, Verifications};
+use crate::store::Database;
+use crate::xp::{Inbox, LevelNames, XpCache};
+
+/// A [`UserError`](crate::error::UserError) is shown to the person; anything else is logged.
+pub(super) type Error = anyhow::Error;
+pub(super) type Context<'a> = poise::Context<'a, Data, Error>;
+pub(crate) type Command = poise::Command<Data, Error>;
+
+/// What commands and buttons work with.
+#[derive(Clone, Debug)]
+pub struct Data {
+    /// The guild served.
+    pub guild: GuildId,
+    /// The bot's own account.
+    pub bot: UserId,
+    /// What text commands begin with.
+    pub prefix: String,
+    /// Standings, levels and ranks.
+    pub xp: Arc<XpCache>,
+    /// The levels' names and roles, which one task at a time may change.
+    pub names: LevelNames,
+    /// Cached level roles, to be forgotten when a level's role changes.
+    pub book: RoleBook,
+    /// Starts a reconciliation of all members' roles.
+    pub verifications: Verifications,
+    /// Queues one member whose roles may be wrong.
+    pub members: Members,
+    /// The engine's inbox: adjustments go in, and it says when earlier messages are counted.
+    pub inbox: Inbox,
+    /// The guild's owner and roles.
+    pub known_guild: KnownGuild,
+    /// Holds messages whose time is in doubt.
+    pub gate: MessageGate,
+    /// Who may do what.
+    pub rights: Rights,
+    /// Postgres.
+    pub database: Database,
+    /// Discord's time.
+    pub time: DiscordTime,
+    /// Calls to Discord.
+    pub rest: Rest,
+    /// Commands and buttons that are being answered: shutdown waits for them.
+    pub under_way: TaskTracker,
+    /// How often one member is answered.
+    pub limits: RateLimits,
+}
+
+/// How a command is used, and who may run it: its `custom_data`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manual {
+    /// The command with its arguments, without prefix.
+    pub usage: &'static str,
+    /// One way to use it, without prefix.
+    pub example: &'static str,
+    pub right: Right,
+    /// Whether only the caller sees the usual answer to the slash command.
+    pub private: bool,
+}
+
+impl Manual {
+    pub const fn anyone(usage: &'static str, example: &'static str) -> Self {
+        Self::new(Right::Anyone, usage, example)
+    }
+
+    pub const fn moderators(usage: &'static str, example: &'static str) -> Self {
+        Self::new(Right::Moderator, usage, example)
+    }
+
+    pub const fn operators(usage: &'static str, example: &'static str) -> Self {
+        Self::new(Right::Operator, usage, example)
+    }
+
+    pub const fn private(self) -> Self {
+        Self {
+            private: true,
+            ..self
+        }
+    }
+
+    const fn new(right: Right, usage: &'static str, example: &'static str) -> Self {
+        Self {
+            usage,
+            example,
+            right,
+            private: false,
+        }
+    }
+}
+
+/// How the caller should have typed the command.
+pub(super) fn usage(ctx: Context<'_>) -> String {
+    match manual(ctx.command()) {
+        Some(Manual { usage, example, .. }) => {
+            let prefix = &ctx.data().prefix;
+            format!("Usage: `{prefix}{usage}`, for example `{prefix}{example}`.")
+        }
+        None => "That is not how this command is used.".to_owned(),
+    }
+}
+
+pub(super) fn manual(command: &Command) -> Option<Manual> {
+    command.custom_data.downcast_ref().copied()
+}
+
+pub(super) fn caller_id(ctx: Context<'_>) -> Result<UserId, Error> {
+    let id = ctx.author().id.try_into();
+    id.map_err(|()| anyhow::anyhow!("the caller's id is invalid"))
+}

@@ -1,0 +1,280 @@
+//! Gives a level its role: saves the name, creates, renames or takes over the role, and has the
+//! members' roles follow.
+
+use super::decide::{WantedRole, decide};
+use super::{RoleEdit, say};
+use crate::commands::args::LevelArgument;
+use crate::commands::context::{Data, Error};
+use crate::commands::respond::MessageRef;
+use crate::discord::buttons::{self, ButtonAction, ButtonStyle};
+use crate::discord::reply::Reply;
+use crate::discord::{RestError, guild};
+use crate::error::UserError;
+use crate::leveling::{Grouped, GuildRole, Level, LevelNumber, Naming, RoleId, RoleName, escape};
+use crate::xp::LevelNamesLock;
+
+/// What came of it.
+pub(in crate::commands) enum Outcome {
+    /// Nothing is changed before the moderator answers this.
+    Question(Box<Reply>),
+    Assigned(Assigned),
+}
+
+/// A level has got its role; the members have not yet.
+pub(in crate::commands) struct Assigned {
+    sentence: String,
+    role: RoleId,
+}
+
+impl Assigned {
+    /// What can be said at once.
+    pub fn reply(&self) -> Reply {
+        Reply::text(self.sentence.clone())
+    }
+
+    /// Reconciles the members' roles in the background, and adds to `answer` how many members got
+    /// or lost this one.
+    pub fn apply_to_members(self, data: &Data, answer: Option<MessageRef>) {
+        let (rest, verifications) = (data.rest.clone(), data.verifications.clone());
+        data.under_way.spawn(async move {
+            let applied = match verifications.made().await {
+                Ok(report) => match report.by_role.get(&self.role).unwrap_or(&0) {
+                    0 => "No members were affected.".to_owned(),
+                    1 => "Applied to 1 member.".to_owned(),
+                    count => format!("Applied to {} members.", Grouped(count)),
+                },
+                Err(_) => "Members' roles will be updated as soon as Discord responds.".to_owned(),
+            };
+            let reply = Reply::text(format!("{} {applied}", self.sentence));
+            if let Some(answer) = answer {
+                answer.complete(&rest, &reply).await;
+            }
+        });
+    }
+}
+
+/// A role that members hold already is taken over only once the moderator has confirmed that.
+pub(in crate::commands) async fn assign(
+    edit: RoleEdit<'_>,
+    level: &LevelArgument,
+    wanted: &WantedRole,
+) -> Result<Outcome, Error> {
+    let data = edit.data;
+    // Of two moderators at one level, the second sees what the first has made of it.
+    let lock = data.names.lock().await?;
+    let (roles, bot_position) = edit.roles_and_bot_position().await?;
+    let levels = data.xp.levels();
+    let Some(row) = levels.find(level.value) else {
+        return Err(say::no_level(&levels, &level.typed).into());
+    };
+    let rights = data.rights.protected();
+    let (naming, name) = decide(&levels, &roles, bot_position, &rights, row, wanted)?;
+    let assigned = match naming {
+        Naming::Create => create(edit, lock, row.number, &name).await?,
+        Naming::Rename(role) => rename(edit, lock, row.number, role, &name).await?,
+        Naming::Take(role) => {
+            let is_confirmed = matches!(wanted, WantedRole::Confirmed(_));
+            if is_confirmed || row.role_id == Some(role.id) {
+                take_over(lock, row, row.role_in(&roles), role).await?
+            } else {
+                // Counting takes long, and nothing is changed yet.
+                drop(lock);
+                if let Some(question) = take_over_question(edit, row, role).await? {
+                    return Ok(Outcome::Question(Box::new(question)));
+                }
+                let nobody_holds_it = WantedRole::Confirmed(role.id);
+                return Box::pin(assign(edit, level, &nobody_holds_it)).await;
+            }
+        }
+    };
+    tracing::info!(level = %row.number, by = %edit.caller, "a level's role was set");
+    data.book.forget();
+    Ok(Outcome::Assigned(assigned))
+}
+
+/// For the council's button: creates a level's role again that somebody deleted.
+pub(in crate::commands) async fn restore(
+    edit: RoleEdit<'_>,
+    level: LevelNumber,
+) -> Result<Assigned, Error> {
+    let levels = edit.data.xp.levels();
+    let row = levels.find(level.0.into());
+    let Some(name) = row.and_then(|row| row.role_name.clone()) else {
+        return Err(UserError(format!("Level {level} no longer has a role.")).into());
+    };
+    let wanted = WantedRole::Named {
+        name: RoleName::of_level(&name),
+        typed: name,
+    };
+    match assign(edit, &LevelArgument::from(level), &wanted).await? {
+        Outcome::Assigned(assigned) => Ok(assigned),
+        // Someone has created one of this name meanwhile, and it has holders.
+        Outcome::Question(_) => Err(UserError(format!(
+            "A role with that name exists now; `set_level_name {level}` takes it over."
+        ))
+        .into()),
+    }
+}
+
+/// Takes over a role once the moderator has confirmed what that means for those who hold it.
+pub(in crate::commands) async fn take_over_confirmed(
+    edit: RoleEdit<'_>,
+    level: LevelNumber,
+    role: RoleId,
+) -> Result<Outcome, Error> {
+    assign(
+        edit,
+        &LevelArgument::from(level),
+        &WantedRole::Confirmed(role),
+    )
+    .await
+}
+
+/// Saves the name first: if the bot dies before it saves the role's id, the role is found by name.
+async fn create(
+    edit: RoleEdit<'_>,
+    mut lock: LevelNamesLock<'_>,
+    level: LevelNumber,
+    name: &RoleName,
+) -> Result<Assigned, Error> {
+    let Data { rest, guild, .. } = edit.data;
+    lock.save(level, None, Some(name.as_str())).await?;
+    let reason = edit.reason(&format!("the role of level {level}"));
+    let role = match guild::create_role(rest, *guild, name.as_str(), &reason).await {
+        Ok(role) => role,
+        Err(error) => {
+            // The call may have failed after Discord created the role.
+            let created = find_created(edit, name).await;
+            let next_step = format!(
+                "The name of level {level} is saved. Type the command again to create its role."
+            );
+            created.ok_or_else(|| {
+                say::with_next_step(say::call_failed(error, "make a role"), &next_step)
+            })?
+        }
+    };
+    let linked = lock.save(level, Some(role.id), Some(&role.name)).await;
+    let next_step = "The role was created. Type the command again to link it to the level.";
+    linked.map_err(|error| say::with_next_step(error, next_step))?;
+    let name = escape(&role.name);
+    Ok(Assigned {
+        sentence: format!("Level {level} now carries the role {name}. It was just created."),
+        role: role.id,
+    })
+}
+
+/// The one role of this name, if it looks as the bot creates them.
+async fn find_created(edit: RoleEdit<'_>, name: &RoleName) -> Option<GuildRole> {
+    let roles = guild::roles(&edit.data.rest, edit.data.guild).await;
+    let named = |role: &GuildRole| role.name == name.as_str();
+    let mut named = roles.ok()?.into_iter().filter(named);
+    let only = named.next().filter(|_| named.next().is_none());
+    only.filter(|role| role.permissions == 0 && !role.managed)
+}
+
+/// Renames the role first: if the bot dies before it saves that, it looks like a rename by hand,
+/// which is followed.
+async fn rename(
+    edit: RoleEdit<'_>,
+    mut lock: LevelNamesLock<'_>,
+    level: LevelNumber,
+    role: &GuildRole,
+    name: &RoleName,
+) -> Result<Assigned, Error> {
+    let Data { rest, guild, .. } = edit.data;
+    let reason = edit.reason(&format!("the role of level {level}"));
+    let renamed = guild::rename_role(rest, *guild, role.id, name.as_str(), &reason).await;
+    let renamed = renamed.map_err(|error| say::call_failed(error, "rename that role"))?;
+    let saved = lock.save(level, Some(role.id), Some(&renamed)).await;
+    let next_step = "The role itself was renamed. Type the command again to save that.";
+    saved.map_err(|error| say::with_next_step(error, next_step))?;
+    Ok(Assigned {
+        sentence: renamed_sentence(&role.name, &renamed, level),
+        role: role.id,
+    })
+}
+
+/// `before` is the role that the level carried until now.
+async fn take_over(
+    mut lock: LevelNamesLock<'_>,
+    row: &Level,
+    before: Option<&GuildRole>,
+    role: &GuildRole,
+) -> Result<Assigned, Error> {
+    let level = row.number;
+    lock.save(level, Some(role.id), Some(&role.name)).await?;
+    let sentence = if row.role_id == Some(role.id) {
+        let old = row.role_name.as_deref().unwrap_or_default();
+        renamed_sentence(old, &role.name, level)
+    } else {
+        let replaced = before.map(|before| {
+            let before = escape(&before.name);
+            format!(" {before} stays in the guild but is no longer a level role.")
+        });
+        format!(
+            "Level {level} now carries the role {}. It was already in the guild.{}",
+            escape(&role.name),
+            replaced.unwrap_or_default()
+        )
+    };
+    Ok(Assigned {
+        sentence,
+        role: role.id,
+    })
+}
+
+fn renamed_sentence(old: &str, new: &str, level: LevelNumber) -> String {
+    let (old, new) = (escape(old), escape(new));
+    format!("Renamed {old} to {new} for level {level}.")
+}
+
+/// Says what taking over the role means for the members; `None` if nobody holds it.
+async fn take_over_question(
+    edit: RoleEdit<'_>,
+    row: &Level,
+    role: &GuildRole,
+) -> Result<Option<Reply>, Error> {
+    let (data, level) = (edit.data, row.number);
+    let (mut holders, mut gain, mut lose) = (0_u32, 0_u32, 0_u32);
+    let counted = guild::each_member(&data.rest, data.guild, |member| {
+        let holds = member.roles.contains(&role.id);
+        let standing = data.xp.get(member.user).map(|user| user.standing);
+        let reached = standing.is_some_and(|standing| {
+            standing.is_tracked() && standing.points >= row.total_points_required
+        });
+        holders += u32::from(holds);
+        gain += u32::from(reached && !holds && !member.bot);
+        lose += u32::from(holds && !reached);
+    });
+    let meaning = match counted.await {
+        Ok(()) if holders == 0 => return Ok(None),
+        Ok(()) => {
+            let hold = match holders {
+                1 => "1 member holds it".to_owned(),
+                holders => format!("{} members hold it", Grouped(holders)),
+            };
+            format!(
+                "{hold}. As the role of level {level}, {} would gain it and {} would lose it.",
+                Grouped(gain),
+                Grouped(lose)
+            )
+        }
+        Err(RestError::Refused { status: 403, .. }) => format!(
+            "I can't count how many members would gain or lose it as the role of level {level}: Discord shows me the \
+             members only when the Server Members Intent is on, on the Bot page of the developer portal."
+        ),
+        Err(error) => return Err(error.into()),
+    };
+    let take_over = ButtonAction::TakeOverRole {
+        level,
+        role: role.id,
+    };
+    let choice = [
+        (take_over, "Take it over", ButtonStyle::Danger),
+        (ButtonAction::KeepAsIs, "Leave it", ButtonStyle::Secondary),
+    ];
+    let name = escape(&role.name);
+    let sentence = format!("The role {name} is already in the guild. {meaning}");
+    let buttons = buttons::row(edit.caller, &choice);
+    Ok(Some(Reply::text(sentence).with_buttons(buttons)))
+}

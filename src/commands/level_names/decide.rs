@@ -1,0 +1,59 @@
+//! Which role a moderator means, and what it takes for the level to carry it.
+//!
+//! Pure: the levels and the guild's roles are given.
+
+use super::say;
+use crate::error::UserError;
+use crate::leveling::{
+    GuildRole, Level, Levels, Naming, ProtectedRoles, RoleId, RoleName, RolePosition, carry_role,
+    name_level, take_role,
+};
+
+/// The role that a level is to carry.
+pub(in crate::commands) enum WantedRole {
+    /// This role, which was mentioned.
+    Mentioned(RoleId),
+    /// A role of this name, there or not.
+    Named {
+        /// As it was typed or suggested: a role that is called exactly this is meant.
+        typed: String,
+        /// The name of the role if it has to be created.
+        name: RoleName,
+    },
+    /// This role; the moderator has confirmed what that means for those who hold it.
+    Confirmed(RoleId),
+}
+
+/// What to do, and the name that the level's role has then.
+pub(super) fn decide<'a>(
+    levels: &Levels,
+    roles: &'a [GuildRole],
+    bot_position: RolePosition,
+    rights: &ProtectedRoles,
+    level: &Level,
+    wanted: &WantedRole,
+) -> Result<(Naming<'a>, RoleName), UserError> {
+    let find = |id: RoleId| roles.iter().find(|role| role.id == id);
+    let (decided, name) = match wanted {
+        WantedRole::Named { typed, name } => {
+            let exact = roles.iter().find(|role| role.name == *typed);
+            let name = exact.map_or_else(|| name.clone(), RoleName::of);
+            let decided = name_level(levels, roles, bot_position, rights, level, &name);
+            (decided, name)
+        }
+        WantedRole::Mentioned(id) => {
+            let role = find(*id).ok_or_else(|| say::no_role(*id))?;
+            let decided = carry_role(levels, bot_position, rights, level, role);
+            (decided, RoleName::of(role))
+        }
+        WantedRole::Confirmed(id) => {
+            let role = find(*id).ok_or_else(say::role_is_gone)?;
+            let decided = take_role(levels, bot_position, rights, level, role);
+            (decided, RoleName::of(role))
+        }
+    };
+    match decided {
+        Ok(naming) => Ok((naming, name)),
+        Err(refusal) => Err(say::refused(&refusal, &name)),
+    }
+}

@@ -1,0 +1,51 @@
+//! Deletes a role that no level carries any more: asked about first, and checked again when the
+//! moderator confirms.
+
+use super::{RoleEdit, say};
+use crate::commands::context::Error;
+use crate::discord::buttons::{self, ButtonAction, ButtonStyle};
+use crate::discord::guild;
+use crate::discord::reply::Reply;
+use crate::leveling::{GuildRole, RoleId, escape, may_be_deleted};
+
+pub(in crate::commands) async fn ask(edit: RoleEdit<'_>, role: RoleId) -> Result<Reply, Error> {
+    let role = deletable(edit, role).await?;
+    let sentence = format!(
+        "Delete the role {} from the guild? Everyone who has it loses it, and this cannot be undone.",
+        escape(&role.name)
+    );
+    let delete = ButtonAction::DeleteRole { role: role.id };
+    let choice = [
+        (delete, "Delete it", ButtonStyle::Danger),
+        (ButtonAction::KeepAsIs, "Keep it", ButtonStyle::Secondary),
+    ];
+    Ok(Reply::text(sentence).with_buttons(buttons::row(edit.caller, &choice)))
+}
+
+pub(in crate::commands) async fn carry_out(
+    edit: RoleEdit<'_>,
+    role: RoleId,
+) -> Result<Reply, Error> {
+    let data = edit.data;
+    // No level gets the role meanwhile.
+    let _lock = data.names.lock().await?;
+    let role = deletable(edit, role).await?;
+    let reason = edit.reason("no longer a level role");
+    let deleted = guild::delete_role(&data.rest, data.guild, role.id, &reason).await;
+    deleted.map_err(|error| say::call_failed(error, "delete that role"))?;
+    tracing::info!(role = %role.id, by = %edit.caller, "a role was deleted");
+    let name = escape(&role.name);
+    Ok(Reply::text(format!("The role {name} is deleted.")))
+}
+
+/// An error for the moderator if the role is gone, or must stay.
+async fn deletable(edit: RoleEdit<'_>, id: RoleId) -> Result<GuildRole, Error> {
+    let (roles, bot_position) = edit.roles_and_bot_position().await?;
+    let role = roles.into_iter().find(|role| role.id == id);
+    let role = role.ok_or_else(say::role_is_gone)?;
+    let levels = edit.data.xp.levels();
+    let rights = edit.data.rights.protected();
+    may_be_deleted(&levels, bot_position, &rights, &role)
+        .map_err(|stays| say::stays(&role.name, &stays))?;
+    Ok(role)
+}

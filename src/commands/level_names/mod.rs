@@ -1,0 +1,55 @@
+//! What moderators do to the levels' names and roles.
+//!
+//! `leveling` decides, [`LevelNames`](crate::xp::LevelNames) saves, and Discord's roles follow.
+//! Everything can be cut off anywhere: a name is saved before its role is created, and a role is
+//! renamed before the name is saved, so what is in the guild shows what is left to do, and the
+//! same command does it.
+
+pub(super) mod assign;
+mod decide;
+pub(super) mod delete_role;
+pub(super) mod remove_all_names;
+pub(super) mod remove_level_name;
+mod say;
+pub(super) mod set_level_name;
+
+use super::context::{Context, Data, Error, caller_id};
+use crate::discord::guild;
+use crate::error::UserError;
+use crate::leveling::{BELOW_ALL_ROLES, GuildRole, RolePosition, UserId};
+use crate::roles::no_permission;
+
+/// Who changes levels' roles, and with what.
+#[derive(Clone, Copy)]
+pub(super) struct RoleEdit<'a> {
+    pub data: &'a Data,
+    pub caller: UserId,
+}
+
+impl<'a> RoleEdit<'a> {
+    pub fn new(ctx: Context<'a>) -> Result<Self, Error> {
+        Ok(Self {
+            data: ctx.data(),
+            caller: caller_id(ctx)?,
+        })
+    }
+
+    /// For the guild's audit log.
+    fn reason(&self, what: &str) -> String {
+        format!("{what}, as {} asked", self.caller)
+    }
+
+    /// The guild's roles as Discord says now, and how high the bot reaches among them. An error
+    /// for the caller if the bot may not manage roles at all.
+    async fn roles_and_bot_position(&self) -> Result<(Vec<GuildRole>, RolePosition), Error> {
+        let Data {
+            rest, guild, bot, ..
+        } = self.data;
+        let roles = guild::roles(rest, *guild).await?;
+        let bot_position = guild::bot_position(rest, *guild, *bot, &roles).await?;
+        if bot_position == BELOW_ALL_ROLES {
+            return Err(UserError(no_permission()).into());
+        }
+        Ok((roles, bot_position))
+    }
+}

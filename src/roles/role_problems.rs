@@ -1,0 +1,355 @@
+//! The words of role problems: for the council, the answers of commands, and the terminal.
+//!
+//! Only words; `leveling` decides whether something is wrong.
+
+use crate::discord::buttons::{ButtonAction, ButtonStyle, row_for_moderators};
+use crate::discord::codes::TWO_FACTOR_REQUIRED;
+use crate::discord::council::Notice;
+use crate::leveling::level_roles::Trouble;
+use crate::leveling::{Grouped, LevelNumber, Quoted, Refusal, RoleStays, escape};
+
+/// Why a role cannot be a level's, or why the bot cannot change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoleProblem {
+    Missing,
+    OutOfReach,
+    Managed,
+    Moderates,
+    GivesRights,
+    /// So many roles have the name.
+    Several(usize),
+    BelongsTo(LevelNumber),
+}
+
+/// Roles that members keep until a moderator confirms their removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Withheld {
+    /// How many members would lose roles.
+    pub losing: u64,
+    /// Of how many.
+    pub members: u64,
+}
+
+/// Keys of the problems for which the bot can neither give nor take a role.
+const CANNOT_MANAGE: &str = "cannot-manage-roles";
+const OUT_OF_REACH: &str = "out-of-reach";
+const MANAGED: &str = "managed:";
+/// Roles that one notice names; of more it only says how many.
+const MAX_NAMED: usize = 10;
+
+impl RoleProblem {
+    /// For whoever wants a level to carry the role: what is wrong, and what to do.
+    pub fn sentences(self, role: &str) -> String {
+        match self {
+            // The level that it belongs to is all that they need to know.
+            Self::BelongsTo(_) => self.fact(role),
+            _ => self.fact_and_remedy(role),
+        }
+    }
+
+    fn fact_and_remedy(self, role: &str) -> String {
+        let fact = self.fact(role);
+        let remedy = match self {
+            Self::Missing => {
+                "Create it again to give it back to its members, or remove the level's name."
+            }
+            Self::OutOfReach => DRAG_MY_ROLE,
+            Self::Managed | Self::GivesRights => "Choose another role with `set_level_name`.",
+            Self::BelongsTo(_) => "Choose another role with `set_level_name`, or rename it.",
+            Self::Moderates => {
+                "Remove those permissions, or choose another role with `set_level_name`."
+            }
+            Self::Several(_) => "Rename or delete all but one of them.",
+        };
+        format!("{fact} {remedy}")
+    }
+
+    fn fact(self, role: &str) -> String {
+        let what = self.predicate();
+        let consequence = match self {
+            Self::OutOfReach | Self::Managed => ", so I can't manage it",
+            Self::Moderates | Self::GivesRights => ", so it can't be earned by talking",
+            Self::Missing | Self::Several(_) | Self::BelongsTo(_) => "",
+        };
+        format!("{role} {what}{consequence}.")
+    }
+
+    /// What is wrong, to be said after the role's name.
+    fn predicate(self) -> String {
+        match self {
+            Self::Missing => "is missing from the guild".to_owned(),
+            Self::OutOfReach => "is not below my own role".to_owned(),
+            Self::Managed => "belongs to an integration".to_owned(),
+            Self::Moderates => "has moderation permissions".to_owned(),
+            Self::GivesRights => "gives its members rights over the bot".to_owned(),
+            Self::Several(count) => format!("is one of {count} roles with that name"),
+            Self::BelongsTo(other) => format!("already belongs to level {other}"),
+        }
+    }
+}
+
+const DRAG_MY_ROLE: &str = "Drag my role above it in Server Settings, Roles.";
+
+impl From<&Refusal<'_>> for RoleProblem {
+    fn from(refusal: &Refusal<'_>) -> Self {
+        match *refusal {
+            Refusal::BelongsTo(other) => Self::BelongsTo(other),
+            Refusal::GivesRights => Self::GivesRights,
+            Refusal::Several(count) => Self::Several(count),
+            Refusal::Managed(_) => Self::Managed,
+            Refusal::OutOfReach(_) => Self::OutOfReach,
+            Refusal::Moderates(_) => Self::Moderates,
+        }
+    }
+}
+
+/// The level and the role's name, with what is wrong.
+fn parts(trouble: &Trouble) -> (LevelNumber, &str, RoleProblem) {
+    let (level, name, problem) = match trouble {
+        Trouble::Missing { level, name } => (level, name, RoleProblem::Missing),
+        Trouble::OutOfReach { level, name, .. } => (level, name, RoleProblem::OutOfReach),
+        Trouble::Managed { level, name, .. } => (level, name, RoleProblem::Managed),
+        Trouble::Moderates { level, name, .. } => (level, name, RoleProblem::Moderates),
+        Trouble::GivesRights { level, name } => (level, name, RoleProblem::GivesRights),
+        Trouble::Several { level, name, count } => (level, name, RoleProblem::Several(*count)),
+        Trouble::BelongsTo {
+            level, name, other, ..
+        } => (level, name, RoleProblem::BelongsTo(*other)),
+    };
+    (*level, name, problem)
+}
+
+/// For the terminal: a clause, without what to do.
+pub(super) fn clause(trouble: &Trouble) -> String {
+    let (level, name, problem) = parts(trouble);
+    let (name, what) = (Quoted(name), problem.predicate());
+    format!("the role {name} of level {level} {what}")
+}
+
+/// Why a role is not deleted, as a clause about "it".
+pub(crate) fn why_it_stays(stays: &RoleStays<'_>) -> String {
+    match stays {
+        RoleStays::CarriedBy(level) => format!("level {level} carries it again"),
+        RoleStays::GivesRights => format!(
+            "it {}; delete it in Discord if you want it gone",
+            RoleProblem::GivesRights.predicate()
+        ),
+        RoleStays::OutOfHand(refusal) => format!("it {}", RoleProblem::from(refusal).predicate()),
+    }
+}
+
+/// The council's notices. Roles that are out of reach share one.
+pub(super) fn notices(troubles: &[Trouble]) -> Vec<Notice> {
+    let (beyond, others): (Vec<_>, Vec<_>) = troubles
+        .iter()
+        .map(parts)
+        .partition(|(.., problem)| *problem == RoleProblem::OutOfReach);
+    let beyond: Vec<_> = beyond
+        .iter()
+        .map(|(level, name, _)| (*level, *name))
+        .collect();
+    let others = others.into_iter().map(|(level, name, problem)| {
+        let role = format!("The role {} of level {level}", escape(name));
+        let (create, remove) = (
+            ButtonAction::RestoreRole { level },
+            ButtonAction::RemoveLevelName { level },
+        );
+        let buttons = [
+            (create, "Create it again", ButtonStyle::Primary),
+            (remove, "Remove the level's name", ButtonStyle::Danger),
+        ];
+        let is_missing = problem == RoleProblem::Missing;
+        Notice {
+            key: key(level, problem),
+            text: problem.fact_and_remedy(&role),
+            buttons: is_missing.then(|| row_for_moderators(&buttons)),
+        }
+    });
+    others.chain(out_of_reach(&beyond)).collect()
+}
+
+/// The council's channel remembers a problem by its key, so these never change.
+fn key(level: LevelNumber, problem: RoleProblem) -> String {
+    match problem {
+        RoleProblem::Missing => format!("missing-role:{level}"),
+        RoleProblem::OutOfReach => OUT_OF_REACH.to_owned(),
+        RoleProblem::Managed => format!("{MANAGED}{level}"),
+        RoleProblem::Moderates => format!("moderates:{level}"),
+        RoleProblem::GivesRights => format!("gives-rights:{level}"),
+        RoleProblem::Several(_) => format!("several:{level}"),
+        RoleProblem::BelongsTo(_) => format!("belongs-to-another:{level}"),
+    }
+}
+
+fn out_of_reach(roles: &[(LevelNumber, &str)]) -> Option<Notice> {
+    let text = match roles {
+        [] => return None,
+        [_] => RoleProblem::OutOfReach.fact_and_remedy(&capitalised(&named(roles))),
+        _ => format!(
+            "{} are not below my own role, so I can't manage them. Drag my role above them in Server Settings, Roles.",
+            capitalised(&named(roles))
+        ),
+    };
+    Some(plain(OUT_OF_REACH.to_owned(), text))
+}
+
+/// "the role One of level 1", or "the roles One of level 1 and Five of level 5".
+fn named(roles: &[(LevelNumber, &str)]) -> String {
+    let name = |(level, name): &(LevelNumber, &str)| format!("{} of level {level}", escape(name));
+    let mut names: Vec<String> = roles.iter().take(MAX_NAMED).map(name).collect();
+    if roles.len() > MAX_NAMED {
+        names.push(format!("{} more", roles.len() - MAX_NAMED));
+    }
+    let last = names.pop().unwrap_or_default();
+    if names.is_empty() {
+        format!("the role {last}")
+    } else {
+        format!("the roles {} and {last}", names.join(", "))
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    sentence.replacen("the", "The", 1)
+}
+
+/// The texts of those notices that explain why the bot can neither give nor take a role.
+pub(super) fn why_out_of_reach(notices: &[Notice]) -> Vec<String> {
+    let is_why = |notice: &&Notice| {
+        let key = notice.key.as_str();
+        [CANNOT_MANAGE, OUT_OF_REACH].contains(&key) || key.starts_with(MANAGED)
+    };
+    let why = notices.iter().filter(is_why);
+    why.map(|notice| notice.text.clone()).collect()
+}
+
+/// The bot cannot create roles.
+pub(super) fn cannot_create_roles() -> Notice {
+    let text = "I cannot create the missing level roles. Give my role the Manage Roles permission, and make sure \
+                that the guild has fewer than 250 roles.";
+    plain("cannot-make-roles".to_owned(), text.to_owned())
+}
+
+/// The bot lacks the Manage Roles permission.
+pub(super) fn cannot_manage_roles() -> Notice {
+    let text = format!(
+        "I don't have permission to manage roles, so nobody gets a level role. {GIVE_MANAGE_ROLES}"
+    );
+    plain(CANNOT_MANAGE.to_owned(), text)
+}
+
+/// Roles that Discord refuses to give or take although the guild's roles show no reason, with
+/// Discord's error codes.
+pub(super) fn refused(roles: &[(LevelNumber, &str, isize)]) -> Vec<Notice> {
+    let with = |two_factor: bool| -> Vec<(LevelNumber, &str)> {
+        let roles = roles
+            .iter()
+            .filter(|(.., code)| (*code == TWO_FACTOR_REQUIRED) == two_factor);
+        roles.map(|(level, name, _)| (*level, *name)).collect()
+    };
+    let mut notices = Vec::new();
+    let (two_factor, unexplained) = (with(true), with(false));
+    if !two_factor.is_empty() {
+        let text = format!(
+            "Discord does not let me give or take {}: the server requires two-factor authentication for moderators, \
+             and the account that owns me does not use it. Turn it on in that account's settings, then run \
+             `verify_roles`.",
+            named(&two_factor)
+        );
+        notices.push(plain("refused-roles:two-factor".to_owned(), text));
+    }
+    if !unexplained.is_empty() {
+        let stand = if unexplained.len() == 1 {
+            "it stands"
+        } else {
+            "they stand"
+        };
+        let text = format!(
+            "Discord does not let me give or take {}, although {stand} below mine. The bot's log has Discord's \
+             answer. When that is fixed, run `verify_roles`.",
+            named(&unexplained)
+        );
+        notices.push(plain("refused-roles".to_owned(), text));
+    }
+    notices
+}
+
+/// Asks whether so many members may lose roles.
+pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
+    Notice {
+        key: "removals".to_owned(),
+        text: format!(
+            "{} of {} members would lose level roles. That is more than usual and could mean a wrong database, so I \
+             have not taken any. If it is right, press the button; if not, check the bot's database.",
+            Grouped(losing),
+            Grouped(members)
+        ),
+        buttons: Some(row_for_moderators(&[(
+            ButtonAction::AllowRemovals { losing },
+            "Let them lose the roles",
+            ButtonStyle::Danger,
+        )])),
+    }
+}
+
+/// For whoever wants to change a role.
+pub(crate) fn no_permission() -> String {
+    format!("I don't have permission to manage roles. {GIVE_MANAGE_ROLES}")
+}
+
+const GIVE_MANAGE_ROLES: &str =
+    "Give my role the Manage Roles permission in Server Settings, Roles.";
+
+fn plain(key: String, text: String) -> Notice {
+    Notice {
+        key,
+        text,
+        buttons: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discord::codes::MISSING_PERMISSIONS;
+    use crate::leveling::RoleId;
+
+    fn beyond(level: u16) -> Trouble {
+        Trouble::OutOfReach {
+            level: LevelNumber(level),
+            role: RoleId::new(u64::from(level) + 1).unwrap(),
+            name: format!("*{level}*"),
+        }
+    }
+
+    #[test]
+    fn roles_out_of_reach_for_one_reason_are_one_notice() {
+        for (count, words) in [
+            (1, "The role \\*0\\* of level 0 is not below"),
+            (
+                2,
+                "The roles \\*0\\* of level 0 and \\*1\\* of level 1 are not below",
+            ),
+            (12, "\\*9\\* of level 9 and 2 more are not below"),
+        ] {
+            let troubles: Vec<_> = (0..count).map(beyond).collect();
+            let notices = super::notices(&troubles);
+            assert_eq!(notices.len(), 1);
+            assert!(notices[0].text.contains(words), "{}", notices[0].text);
+        }
+        assert!(super::notices(&[]).is_empty());
+    }
+
+    #[test]
+    fn refused_roles_are_one_notice_for_each_reason() {
+        let level = LevelNumber;
+        let refused = refused(&[
+            (level(1), "One", TWO_FACTOR_REQUIRED),
+            (level(2), "Two", MISSING_PERMISSIONS),
+            (level(5), "Five", TWO_FACTOR_REQUIRED),
+        ]);
+        let texts: Vec<_> = refused.iter().map(|notice| notice.text.as_str()).collect();
+        assert!(texts[0].contains("the roles One of level 1 and Five of level 5: the server"));
+        assert!(texts[1].contains("the role Two of level 2, although it stands below"));
+        assert_eq!(texts.len(), 2);
+    }
+}
