@@ -214,7 +214,7 @@ pub fn reconcile(
     for (row, level) in rows.iter().zip(levels.rows()) {
         match (row.role, level.role_id, row.name) {
             (Some(role), _, _) => {
-                troubles.extend(troubles_of(&rows, row, role, bot_position, rights))
+                troubles.extend(troubles_of(&rows, row, role, bot_position, rights));
             }
             (None, Some(role), name) if !unseen.contains(&row.level) => {
                 let name = name.map_or_else(|| role.to_string(), str::to_owned);
