@@ -1,14 +1,12 @@
-//! How long to wait before trying again. Never waits itself.
+//! Computes how long to wait before a retry. Does not wait itself.
 
 use std::time::Duration;
 
-/// A wait that doubles with each failed attempt (the first is 0) up to `most`,
-/// and is drawn evenly from its upper half, so that many who failed together do
-/// not come back together.
-pub fn backoff(attempt: u32, least: Duration, most: Duration) -> Duration {
-    let full = least
-        .saturating_mul(2_u32.saturating_pow(attempt))
-        .min(most);
+/// Exponential backoff with jitter: the delay starts at `min` for `attempt` 0, doubles with each
+/// attempt and is capped at `max`. The result is random, between half of that delay and all of it,
+/// so that callers who failed together do not retry together.
+pub fn backoff(attempt: u32, min: Duration, max: Duration) -> Duration {
+    let full = min.saturating_mul(2_u32.saturating_pow(attempt)).min(max);
     full.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
@@ -17,8 +15,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_doubles_up_to_the_most_and_never_overflows() {
-        let (least, most) = (Duration::from_millis(100), Duration::from_secs(10));
+    fn the_delay_doubles_up_to_the_maximum_and_never_overflows() {
+        let (min, max) = (Duration::from_millis(100), Duration::from_secs(10));
         for (attempt, full) in [
             (0, 100),
             (1, 200),
@@ -27,7 +25,7 @@ mod tests {
             (31, 10_000),
             (u32::MAX, 10_000),
         ] {
-            let wait = backoff(attempt, least, most).as_millis();
+            let wait = backoff(attempt, min, max).as_millis();
             assert!(
                 (full / 2..=full).contains(&wait),
                 "attempt {attempt}: {wait} ms"

@@ -1,6 +1,6 @@
-//! What nearly everything in the bot works with, as one value that is handed to whoever is built.
+//! The handles that nearly every part of the bot needs, as one value that constructors take.
 //!
-//! Holds handles only, and decides nothing.
+//! Contains no logic.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use crate::leveling::GuildId;
 use crate::store::Database;
 use crate::xp::XpCache;
 
-/// The shared handles. Cheap to clone; all clones are one.
+/// The shared handles. Cheap to clone; all clones share the same state.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// The guild served.
+    /// The one guild that the bot serves.
     pub guild: GuildId,
-    /// Postgres.
+    /// The Postgres connection pool.
     pub database: Database,
-    /// Everyone's points, the levels, and what is known of profiles.
+    /// All users' XP, the levels, and a fingerprint of each known profile.
     pub xp: Arc<XpCache>,
-    /// Calls to Discord.
+    /// Client for Discord's REST API.
     pub rest: Rest,
-    /// Discord's time.
+    /// Discord's clock, as far as it is known.
     pub time: DiscordTime,
-    /// Where moderators are told of problems.
+    /// The channel in which moderators are told of problems.
     pub council: Arc<Council>,
-    /// Who must wait for roles, and who has left.
+    /// Which members must pass a screening before they get roles, and who has left.
     pub members: MemberStates,
 }

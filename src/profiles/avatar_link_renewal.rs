@@ -1,8 +1,9 @@
-//! Renews avatar links before they expire, a hundred a call, by reading the avatar channel. The
-//! same reading finds copies that no user points to, and copies that are missing.
+//! Renews avatar links before they expire, by reading the avatar channel: Discord signs the links
+//! again when it lists messages, a hundred per call. The same reading finds copies that no user
+//! points to, and copies that are missing.
 //!
-//! How long links live is read from the links: it has been two weeks, is a day now, and may
-//! change.
+//! The lifetime of links is read from the links. It used to be two weeks, is a day now, and may
+//! change again.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,54 +19,56 @@ use crate::leveling::{MessageId, UserId};
 use crate::store::user_point::profiles::{self, Link};
 use crate::store::{self, updated_user};
 
-/// How long before it expires a link is renewed, where it lives long enough.
-const BEFORE: TimeDelta = TimeDelta::hours(6);
-/// How far apart two readings of the channel are at least, whatever the links say.
-const LEAST: TimeDelta = TimeDelta::minutes(1);
-/// How far apart they are at most: what nobody points to is found then.
-const MOST: TimeDelta = TimeDelta::days(1);
-/// How long the channel is left alone that could not be read.
-const AFTER_TROUBLE: TimeDelta = TimeDelta::minutes(10);
-/// As many copies that nobody points to as crashes may leave.
-const FEW: usize = 25;
-/// A copy younger than this may be about to be pointed to.
-const YOUNG: TimeDelta = TimeDelta::minutes(15);
+/// How long before its expiry a link is renewed, if it lives long enough; see [`margin`].
+const RENEW_BEFORE: TimeDelta = TimeDelta::hours(6);
+/// Minimum time between two readings of the channel, whatever the links say.
+const MIN_INTERVAL: TimeDelta = TimeDelta::minutes(1);
+/// Maximum time between two readings, so that copies to which no user points are found.
+const MAX_INTERVAL: TimeDelta = TimeDelta::days(1);
+/// Cooldown after a reading of the channel failed.
+const FAILURE_COOLDOWN: TimeDelta = TimeDelta::minutes(10);
+/// Crashes may leave up to this many copies to which no user points. If there are more, the
+/// database may be the wrong one; see [`AvatarLinkRenewal::to_delete`].
+const MAX_CRASH_ORPHANS: usize = 25;
+/// A copy younger than this is never an orphan: its row may not be committed yet.
+const MIN_ORPHAN_AGE: TimeDelta = TimeDelta::minutes(15);
 
-/// By which the council's notices about it are known.
+/// Scope of the council's notices about reading the channel.
 const SCOPE: &str = "avatar-links";
 
-/// Renews links.
+/// The job that renews avatar links.
 #[derive(Debug)]
 pub struct AvatarLinkRenewal {
     env: Environment,
-    /// What is read.
     channel: Arc<AvatarChannel>,
     state: Mutex<Readings>,
 }
 
-/// What is known of the readings of this process.
+/// What this process remembers of its readings of the channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Readings {
-    /// When the last one began.
+    /// When the last complete reading began.
     last: Option<DateTime<Utc>>,
-    /// How long a fresh link lived then.
+    /// Lifetime of a fresh link in that reading; the shortest, if they differ.
     life: Option<TimeDelta>,
-    /// Nothing is read before that.
+    /// The channel is not read before this time.
     not_before: Option<DateTime<Utc>>,
-    /// Whether the last attempt has failed.
-    troubled: bool,
+    /// Whether the last attempt to read failed.
+    has_failed: bool,
 }
 
-/// What a reading has found.
+/// Result of a reading.
 #[derive(Debug, Default)]
 struct Found {
+    /// Messages read.
     messages: u64,
+    /// Users whose link was renewed.
     renewed: u64,
-    /// The shortest that a fresh link lives.
+    /// Shortest lifetime of the fresh links.
     life: Option<TimeDelta>,
-    /// Copies that nobody points to, and whose they are.
+    /// Copies to which no user points, each with the user whose avatar it shows.
     orphans: Vec<(MessageId, UserId)>,
-    /// Copies that were relied upon before the reading and have not come up in it.
+    /// Copies that users point to and that have not appeared in this reading.
     missing: BTreeSet<MessageId>,
 }
 
@@ -79,7 +82,7 @@ impl Job for AvatarLinkRenewal {
 }
 
 impl AvatarLinkRenewal {
-    /// The job.
+    /// Reads and cleans up `channel`.
     pub fn new(env: &Environment, channel: Arc<AvatarChannel>) -> Self {
         Self {
             env: env.clone(),
@@ -92,20 +95,20 @@ impl AvatarLinkRenewal {
     /// a day.
     async fn read_if_due(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let readings = self.readings();
-        if readings.rest(now) {
+        if readings.is_too_soon(now) {
             return Ok(());
         }
         let mut session = self.env.database.acquire().await?;
         let first = profiles::first_expiry(&mut session).await?;
-        // A channel is made when there is something to put into it.
+        // While there are no copies, the channel may not exist, and reading it would create it.
         if !readings.is_due(first, now) || !profiles::any_copy(&mut session).await? {
             return Ok(());
         }
         drop(session);
         let error = match self.read(now).await {
             Ok(()) => {
-                // The first time, what an earlier bot has told may be out of date.
-                if readings.last.is_none() || readings.troubled {
+                // After the first reading too: a notice of an earlier process may be out of date.
+                if readings.last.is_none() || readings.has_failed {
                     self.env.council.report_or_log(SCOPE, &[]).await;
                 }
                 return Ok(());
@@ -113,8 +116,8 @@ impl AvatarLinkRenewal {
             Err(error) => error,
         };
         self.set(|readings| {
-            readings.not_before = Some(now + AFTER_TROUBLE);
-            readings.troubled = true;
+            readings.not_before = Some(now + FAILURE_COOLDOWN);
+            readings.has_failed = true;
         });
         Err(match error {
             ChannelError::Passing(error) => error,
@@ -137,7 +140,7 @@ impl AvatarLinkRenewal {
     async fn read(&self, now: DateTime<Utc>) -> Result<(), ChannelError> {
         let bot = self.channel.bot().await?;
         let mut found = Found {
-            missing: self.relied_upon().await.map_err(passing)?,
+            missing: self.relied_upon().await.map_err(not_about_channel)?,
             ..Found::default()
         };
         let mut before = None;
@@ -147,7 +150,9 @@ impl AvatarLinkRenewal {
                 break;
             };
             before = Some(oldest);
-            self.take(&page, now, &mut found).await.map_err(passing)?;
+            self.process_page(&page, now, &mut found)
+                .await
+                .map_err(not_about_channel)?;
         }
         let Found {
             messages,
@@ -162,24 +167,25 @@ impl AvatarLinkRenewal {
             orphans = orphans.len(),
             "the avatar channel was read"
         );
-        self.make_up_for(missing).await?;
+        self.replace_missing(missing).await?;
         self.set(|readings| {
             *readings = Readings {
                 last: Some(now),
                 life,
-                not_before: Some(now + LEAST),
-                troubled: false,
+                not_before: Some(now + MIN_INTERVAL),
+                has_failed: false,
             };
         });
-        // Last of all: there may be thousands, and those that are left come up again.
-        for orphan in self.to_delete(&orphans).await.map_err(passing)? {
+        // Last, because there may be thousands; those that remain are found by the next reading.
+        for orphan in self.to_delete(&orphans).await.map_err(not_about_channel)? {
             self.channel.delete(orphan).await?;
         }
         Ok(())
     }
 
-    /// One page: fresh links for the copies, and the rest may be for nobody.
-    async fn take(
+    /// Processes one page of messages: stores the fresh links of copies that users point to, and
+    /// adds the other copies that are old enough to the orphans.
+    async fn process_page(
         &self,
         page: &[Kept],
         now: DateTime<Utc>,
@@ -202,7 +208,7 @@ impl AvatarLinkRenewal {
         }
         let lives = fresh.iter().filter_map(|(_, link)| life(link, now));
         found.life = found.life.into_iter().chain(lives).min();
-        let old = |kept: &&Kept| sent_at(kept.message).is_some_and(|at| at + YOUNG <= now);
+        let old = |kept: &&Kept| sent_at(kept.message).is_some_and(|at| at + MIN_ORPHAN_AGE <= now);
         let orphans = page.iter().filter(|kept| !is_copy(kept)).filter(old);
         found
             .orphans
@@ -210,11 +216,11 @@ impl AvatarLinkRenewal {
         Ok(())
     }
 
-    /// New copies are wanted for those that were not in the channel, unless it only looks
-    /// empty because the bot may not read it.
-    async fn make_up_for(&self, mut missing: BTreeSet<MessageId>) -> Result<(), ChannelError> {
-        let relied_upon = self.relied_upon().await.map_err(passing)?;
-        // Some may have been replaced meanwhile.
+    /// Queues new copies for those that were missing in the channel. Fails if one of them exists
+    /// after all: then the bot is not allowed to read the channel's history.
+    async fn replace_missing(&self, mut missing: BTreeSet<MessageId>) -> Result<(), ChannelError> {
+        let relied_upon = self.relied_upon().await.map_err(not_about_channel)?;
+        // Some may have been replaced during the reading.
         missing.retain(|copy| relied_upon.contains(copy));
         let Some(first) = missing.first() else {
             return Ok(());
@@ -225,7 +231,10 @@ impl AvatarLinkRenewal {
                     .to_owned(),
             ));
         }
-        let users = self.want_new_copies(&missing).await.map_err(passing)?;
+        let users = self
+            .want_new_copies(&missing)
+            .await
+            .map_err(not_about_channel)?;
         tracing::warn!(
             users = users.len(),
             "copies of avatars are missing from the channel; making new ones"
@@ -233,10 +242,11 @@ impl AvatarLinkRenewal {
         Ok(())
     }
 
-    /// Copies that nobody points to are deleted; of many only those of users who have newer
-    /// ones: a wrong database must not empty a channel that nobody could fill again.
+    /// Selects the orphans to delete: all if there are few. If there are many, only those whose
+    /// user has a newer copy or no avatar at all, because with the wrong database the bot would
+    /// delete copies that cannot be made again.
     async fn to_delete(&self, orphans: &[(MessageId, UserId)]) -> store::Result<Vec<MessageId>> {
-        if orphans.len() <= FEW {
+        if orphans.len() <= MAX_CRASH_ORPHANS {
             return Ok(orphans.iter().map(|(message, _)| *message).collect());
         }
         profiles::out_of_date(&mut *self.env.database.acquire().await?, orphans).await
@@ -264,27 +274,29 @@ impl AvatarLinkRenewal {
 }
 
 impl Readings {
-    /// Whether it is too soon, unless the clock was set back since.
-    fn rest(&self, now: DateTime<Utc>) -> bool {
+    /// Whether it is too soon for a reading. A time more than [`FAILURE_COOLDOWN`] ahead is
+    /// ignored: it was set before the clock was set back.
+    fn is_too_soon(&self, now: DateTime<Utc>) -> bool {
         self.not_before
-            .is_some_and(|at| now < at && at <= now + AFTER_TROUBLE)
+            .is_some_and(|at| now < at && at <= now + FAILURE_COOLDOWN)
     }
 
-    /// Whether the channel is to be read, where the first link expires at `first`.
+    /// Whether the channel must be read at `now`; `first` is when the first link expires.
     fn is_due(&self, first: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
         let long_ago = self
             .last
-            .is_none_or(|last| last + MOST <= now || last > now);
+            .is_none_or(|last| last + MAX_INTERVAL <= now || last > now);
         long_ago || first.is_some_and(|first| first - margin(self.life) <= now)
     }
 }
 
-/// How long before its end a link is renewed that lives so long: early enough for everything
-/// that can go wrong, and not so early that it is renewed all the time.
+/// How long before its expiry a link of this lifetime is renewed: early enough to leave time for
+/// failures, but at most a quarter of the lifetime, so that links are not renewed all the time.
 fn margin(life: Option<TimeDelta>) -> TimeDelta {
-    life.map_or(BEFORE, |life| BEFORE.min(life / 4))
+    life.map_or(RENEW_BEFORE, |life| RENEW_BEFORE.min(life / 4))
 }
 
+/// Time from `now` until the link expires; `None` if it does not say.
 fn life(link: &Link, now: DateTime<Utc>) -> Option<TimeDelta> {
     let expires_at = DateTime::from_timestamp_millis(link.expires_at?.millis())?;
     Some((expires_at - now).max(TimeDelta::zero()))
@@ -294,7 +306,7 @@ fn sent_at(message: MessageId) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_millis(message.sent_at().millis())
 }
 
-fn passing(error: store::Error) -> ChannelError {
+fn not_about_channel(error: store::Error) -> ChannelError {
     ChannelError::Passing(error.into())
 }
 
@@ -303,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_channel_is_read_before_the_first_link_expires_whatever_the_period() {
+    fn the_channel_is_read_before_the_first_link_expires_whatever_its_lifetime() {
         let now = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
         let (hour, minute) = (TimeDelta::hours(1), TimeDelta::minutes(1));
         for (life, first, due) in [
@@ -313,7 +325,7 @@ mod tests {
             (Some(hour * 24), hour * 6, true),
             (Some(hour * 24 * 14), hour * 7, false),
             (Some(hour * 24 * 14), hour * 6, true),
-            // A period of four hours: not all the time.
+            // With a lifetime of four hours, a link is renewed one hour before its end.
             (Some(hour * 4), hour * 2, false),
             (Some(hour * 4), hour, true),
             (Some(minute), TimeDelta::seconds(30), false),

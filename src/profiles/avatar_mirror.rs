@@ -1,15 +1,15 @@
-//! Copies of avatars: fetched from the CDN, posted in the avatar channel, and remembered; then
-//! the one before is deleted.
+//! Copies avatars: downloads the image from the CDN, posts it in the avatar channel, stores the
+//! message id and link, then deletes the user's previous copy.
 //!
-//! Cut off at any point, it leaves at most one message that nobody points to, and never a user
-//! without a picture who had one.
+//! If a copy is cut off at any point, it leaves at most one message that no user points to, and a
+//! user who had an avatar keeps it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::breaker::{Admits, Breaker, Pause, REST_MOST};
+use super::breaker::{Admits, Breaker, MAX_PAUSE, Pause};
 use super::clock::Clock;
 use super::failure::{About, of_fetch, of_post};
 use super::fetch::{Found, fetch};
@@ -26,49 +26,48 @@ use crate::store;
 use crate::store::updated_user::{self, Ticket, Wanted};
 use crate::store::user_point::profiles::{self, NewCopy, NewProfile};
 
-/// A picture that has failed so often waits for a person.
+/// After this many failures an avatar is parked until the user changes it or a moderator resets its
+/// attempts.
 pub const MOST_ATTEMPTS: u32 = 15;
-const RETRY_LEAST: Duration = Duration::from_secs(5);
-const RETRY_MOST: Duration = Duration::from_hours(1);
-/// How soon a picture is taken again of which nobody knows what became.
-const TAKEN: Duration = Duration::from_secs(5);
-/// How soon a picture is tried again that Discord had trouble with.
-const PUT_OFF: Duration = Duration::from_mins(1);
-/// How long the CDN or the channel is left alone at first; each time it is tried in vain, twice
-/// as long, up to [`REST_MOST`].
-const REST_LEAST: Duration = Duration::from_secs(5);
-/// By which the council's notices about avatars are known.
+const BACKOFF_MIN: Duration = Duration::from_secs(5);
+const BACKOFF_MAX: Duration = Duration::from_hours(1);
+/// Retry delay for a copy whose outcome is unknown.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
+/// Retry delay after a failure that is not counted as an attempt.
+const POSTPONE_DELAY: Duration = Duration::from_mins(1);
+/// First pause after the CDN or the avatar channel failed. It doubles with each test copy that
+/// fails, up to [`MAX_PAUSE`].
+const MIN_PAUSE: Duration = Duration::from_secs(5);
+/// Scope of the council's notices about avatars.
 const SCOPE: &str = "avatars";
 
-/// Makes copies.
+/// Copies avatars into the avatar channel.
 #[derive(Debug)]
 pub struct AvatarMirror {
     env: Environment,
-    /// Where images come from.
     cdn: Cdn,
-    /// Where they go.
     channel: Arc<AvatarChannel>,
-    /// How it stands with the CDN and the channel.
     state: MirrorState,
 }
 
-/// How it stands with what all copies need. `Default` knows nothing yet.
+/// Whether the CDN and the avatar channel work.
 #[derive(Debug, Default)]
 struct MirrorState {
     breakers: Mutex<Breakers>,
-    /// Held while the council is told: what it is told last must be what is true last.
-    telling: tokio::sync::Mutex<()>,
+    /// Held while a report to the council is made and sent, so that the last report sent is the
+    /// newest.
+    reporting: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Breakers {
     host: Breaker,
     channel: Breaker,
-    /// Whether somebody must do something about the channel.
+    /// Whether the channel failed in a way that only a moderator can fix.
     is_closed: bool,
 }
 
-/// What all copies need.
+/// One of the two things that every copy needs; each has its own breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Host,
@@ -86,37 +85,38 @@ impl AvatarMirror {
         }
     }
 
-    /// How many copies may be made at `now`.
+    /// How many copies may run at `now`: the lower limit of the two breakers.
     pub(super) fn admits(&self, now: DateTime<Utc>) -> Admits {
         let breakers = self.breakers();
         breakers.host.admits(now).min(breakers.channel.admits(now))
     }
 
-    /// Has the cache compare with what is stored now.
+    /// Tells the cache which profiles were stored, so that it compares new ones with these.
     pub(super) fn stored(&self, stored: &[NewProfile]) {
         for NewProfile { user, profile, .. } in stored {
             self.env.xp.profile_is_stored(*user, profile.fingerprint());
         }
     }
 
-    /// At most so many pictures that are due at `now`, none of them of these users. Written down
-    /// before anything is done: a database that only reads lets nothing be posted.
+    /// Claims up to `limit` avatars that are due at `now`, except those of the users in
+    /// `except`. The claim is
+    /// written before any copy begins, so that nothing is posted while the database is read-only.
     pub(super) async fn take(
         &self,
         now: DateTime<Utc>,
-        but: &[UserId],
+        except: &[UserId],
         limit: u16,
     ) -> store::Result<Vec<Wanted>> {
         let mut session = self.env.database.acquire().await?;
-        let due = updated_user::pictures(&mut session, now, MOST_ATTEMPTS, but, limit).await?;
+        let due = updated_user::pictures(&mut session, now, MOST_ATTEMPTS, except, limit).await?;
         if !due.is_empty() {
             let taken: Vec<Ticket> = due.iter().map(|wanted| wanted.ticket).collect();
-            updated_user::claim(&mut session, &taken, now + TAKEN).await?;
+            updated_user::claim(&mut session, &taken, now + CLAIM_TIMEOUT).await?;
         }
         Ok(due)
     }
 
-    /// Does what a user's picture needs.
+    /// Copies a user's avatar, removes its copy, or does nothing if the copy is current.
     pub(super) async fn copy(&self, wanted: &Wanted, clock: Clock) -> anyhow::Result<()> {
         let Wanted {
             ticket,
@@ -132,8 +132,8 @@ impl AvatarMirror {
                 Ok(())
             }
             CopyPlan::Drop => {
-                self.remember(wanted, None).await?;
-                self.clear_away(*copy).await;
+                self.store_copy(wanted, None).await?;
+                self.delete_old_copy(*copy).await;
                 Ok(())
             }
             CopyPlan::Make(picture) => self.make(wanted, &picture, clock).await,
@@ -146,7 +146,7 @@ impl AvatarMirror {
             Ok(image) => image,
             Err(error) => return self.not_fetched(wanted, picture, &error, clock).await,
         };
-        self.works(Part::Host, user).await;
+        self.record_success(Part::Host, user).await;
         let version = wanted.ticket.version;
         match self.channel.post(user, &image, version).await {
             Ok((message, link)) => {
@@ -156,10 +156,10 @@ impl AvatarMirror {
                     message,
                     link,
                 };
-                self.remember(wanted, Some(&copy)).await?;
-                self.clear_away(wanted.copy.filter(|before| *before != message))
+                self.store_copy(wanted, Some(&copy)).await?;
+                self.delete_old_copy(wanted.copy.filter(|before| *before != message))
                     .await;
-                self.works(Part::Channel, user).await;
+                self.record_success(Part::Channel, user).await;
                 Ok(())
             }
             Err(error) => self.not_posted(wanted, error, clock).await,
@@ -176,23 +176,34 @@ impl AvatarMirror {
         let why = error.to_string();
         let user = wanted.ticket.user;
         match self.about_fetch(error, user) {
-            About::Image if *error == NoImage::NotThere => self.ask(wanted, picture, clock).await,
-            About::Image | About::ImageUnlessSeveral => self.failed(wanted, &why, clock).await,
-            About::Host => {
-                self.fails(Part::Host, &why, clock.now()).await;
-                Ok(self.put_off(wanted, &why, clock).await?)
+            About::Image if *error == NoImage::NotThere => {
+                self.look_up_missing(wanted, picture, clock).await
             }
-            _ => Ok(self.put_off(wanted, &why, clock).await?),
+            About::Image | About::ImageUnlessSeveralFail => self.failed(wanted, &why, clock).await,
+            About::Host => {
+                self.record_outage(Part::Host, &why, clock.now()).await;
+                Ok(self.postpone(wanted, &why, clock).await?)
+            }
+            _ => Ok(self.postpone(wanted, &why, clock).await?),
         }
     }
 
-    /// What a fetch that failed is about, after all that has failed and come through before.
+    /// Classifies a failed download, considering earlier failures and successes. Anything but
+    /// `Image`, `ImageUnlessSeveralFail` and `Host` means that the cause is unknown.
     fn about_fetch(&self, error: &NoImage, user: UserId) -> About {
         let host = &mut self.breakers().host;
         match of_fetch(error) {
-            About::HostUnlessAlone | About::HostIfSeveral if host.fails_alone(user) => About::Image,
-            About::HostUnlessAlone => About::Host,
-            About::ImageUnlessSeveral | About::HostIfSeveral if host.suspects(user) => About::Host,
+            About::HostUnlessOthersWork | About::HostIfSeveralFail
+                if host.record_failure_of(user) =>
+            {
+                About::Image
+            }
+            About::HostUnlessOthersWork => About::Host,
+            About::ImageUnlessSeveralFail | About::HostIfSeveralFail
+                if host.record_suspect(user) =>
+            {
+                About::Host
+            }
             about => about,
         }
     }
@@ -205,8 +216,11 @@ impl AvatarMirror {
     ) -> anyhow::Result<()> {
         let why = error.to_string();
         let about = match of_post(&error) {
-            About::ChannelUnlessAlone
-                if self.breakers().channel.fails_alone(wanted.ticket.user) =>
+            About::ChannelUnlessOthersWork
+                if self
+                    .breakers()
+                    .channel
+                    .record_failure_of(wanted.ticket.user) =>
             {
                 About::Image
             }
@@ -214,41 +228,41 @@ impl AvatarMirror {
         };
         match about {
             About::Image => self.failed(wanted, &why, clock).await,
-            About::Channel | About::ChannelUnlessAlone => {
+            About::Channel | About::ChannelUnlessOthersWork => {
                 let is_closed = matches!(error, ChannelError::Closed(_));
                 self.breakers().is_closed = is_closed;
-                self.fails(Part::Channel, &why, clock.now()).await;
+                self.record_outage(Part::Channel, &why, clock.now()).await;
                 if is_closed {
                     return Ok(());
                 }
-                // If it is this one's fault all the same, others are not to wait behind it.
-                Ok(self.put_off(wanted, &why, clock).await?)
+                // Postponed, so that other avatars go first in case this image is to blame.
+                Ok(self.postpone(wanted, &why, clock).await?)
             }
             _ => {
-                self.put_off(wanted, &why, clock).await?;
+                self.postpone(wanted, &why, clock).await?;
                 Err(error.into())
             }
         }
     }
 
-    /// Tries an image again later without counting an attempt: it is not its fault, as far as is
-    /// known.
-    async fn put_off(&self, wanted: &Wanted, why: &str, clock: Clock) -> store::Result<()> {
-        let next = clock.now() + backoff(0, PUT_OFF, PUT_OFF);
+    /// Schedules a retry without counting an attempt: the image is not known to be at fault.
+    async fn postpone(&self, wanted: &Wanted, why: &str, clock: Clock) -> store::Result<()> {
+        let next = clock.now() + backoff(0, POSTPONE_DELAY, POSTPONE_DELAY);
         let mut session = self.env.database.acquire().await?;
         updated_user::postpone(&mut session, wanted.ticket, next, why).await
     }
 
-    /// In one transaction: what the copy is, and that nothing is left to do.
-    async fn remember(&self, wanted: &Wanted, copy: Option<&NewCopy>) -> store::Result<()> {
+    /// Stores the new copy (or that there is none) and deletes the queue row, in one transaction.
+    async fn store_copy(&self, wanted: &Wanted, copy: Option<&NewCopy>) -> store::Result<()> {
         let mut transaction = self.env.database.begin().await?;
         profiles::set_copy(&mut transaction, wanted.ticket.user, copy).await?;
         updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
         store::commit(transaction).await
     }
 
-    /// Deletes the message that nobody points to any more. What stays is found later.
-    async fn clear_away(&self, before: Option<MessageId>) {
+    /// Deletes the message of the previous copy. If that fails, `avatar_link_renewal` deletes it
+    /// later.
+    async fn delete_old_copy(&self, before: Option<MessageId>) {
         if let Some(before) = before
             && let Err(error) = self.channel.delete(before).await
         {
@@ -256,33 +270,39 @@ impl AvatarMirror {
         }
     }
 
-    /// The CDN has not what was seen: has it changed since, or is the account gone?
-    async fn ask(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
+    /// The CDN does not have the avatar: asks Discord whether it changed or the account is deleted.
+    async fn look_up_missing(
+        &self,
+        wanted: &Wanted,
+        picture: &Picture,
+        clock: Clock,
+    ) -> anyhow::Result<()> {
         let user = wanted.ticket.user;
         let known = self.env.xp.seen(user);
         let found = match fetch(&self.env, user).await {
             Ok(found) => found,
-            // That says nothing of the image.
+            // This says nothing about the image.
             Err(error @ RestError::Refused { .. }) => {
-                return Ok(self.put_off(wanted, &error.to_string(), clock).await?);
+                return Ok(self.postpone(wanted, &error.to_string(), clock).await?);
             }
             Err(error) => return Err(error.into()),
         };
         if self.env.xp.seen(user) != known {
-            // Heard of meanwhile: what was asked for may be older.
+            // An event showed the user meanwhile, and Discord's answer may be older.
             return Ok(());
         }
         match with_no_guild_avatar(found, picture) {
             Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
                 let mut transaction = self.env.database.begin().await?;
-                // Whoever saves something newer has done so by now, or waits for this.
+                // With the row locked, a newer profile is either saved already or waits for this
+                // transaction.
                 profiles::hold(&mut transaction, &[user]).await?;
                 updated_user::mark(&mut transaction, &[(user, seen.clone())]).await?;
                 if self.env.xp.seen(user) != known {
                     return Ok(store::roll_back(transaction).await?);
                 }
                 store::commit(transaction).await?;
-                // Else a change back to what was seen before would be no news.
+                // Without this, a later change back to the old profile would not count as news.
                 self.env.xp.note_looked_up(user, known, &seen);
                 Ok(())
             }
@@ -296,15 +316,16 @@ impl AvatarMirror {
                 updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
                 store::commit(transaction).await?;
                 self.env.xp.forget_profile(user);
-                tracing::info!(%user, "an account is no more; its last name and avatar are kept");
+                tracing::info!(%user, "an account was deleted; its last name and avatar are kept");
                 Ok(())
             }
         }
     }
 
+    /// Counts a failed attempt and schedules a retry; the last attempt parks the avatar.
     async fn failed(&self, wanted: &Wanted, why: &str, clock: Clock) -> anyhow::Result<()> {
         let Ticket { user, version } = wanted.ticket;
-        let next = clock.now() + backoff(wanted.attempts, RETRY_LEAST, RETRY_MOST);
+        let next = clock.now() + backoff(wanted.attempts, BACKOFF_MIN, BACKOFF_MAX);
         let mut transaction = self.env.database.begin().await?;
         let counted = profiles::count_attempt(&mut transaction, user, version).await?;
         updated_user::postpone(&mut transaction, wanted.ticket, next, why).await?;
@@ -323,14 +344,14 @@ impl AvatarMirror {
         Ok(())
     }
 
-    /// What all copies need has failed: it rests as a whole, and nobody's attempts are counted.
-    async fn fails(&self, part: Part, why: &str, now: DateTime<Utc>) {
+    /// Pauses all copies because `part` failed. Counts no user's attempt.
+    async fn record_outage(&self, part: Part, why: &str, now: DateTime<Utc>) {
         let is_news = {
             let mut breakers = self.breakers();
             let breaker = breakers.of(part);
-            let pause = |retries| backoff(retries, REST_LEAST, REST_MOST);
-            let is_first = breaker.rest().is_none();
-            let is_news = breaker.fails(why, now, pause);
+            let pause_length = |retries| backoff(retries, MIN_PAUSE, MAX_PAUSE);
+            let is_first = breaker.pause().is_none();
+            let is_news = breaker.record_outage(why, now, pause_length);
             if is_news && is_first {
                 let part = part.name();
                 tracing::warn!(
@@ -342,23 +363,24 @@ impl AvatarMirror {
             is_news
         };
         if is_news {
-            self.tell().await;
+            self.report().await;
         }
     }
 
-    async fn works(&self, part: Part, user: UserId) {
-        let (rest, is_news) = self.breakers().of(part).works(user);
-        if let Some(rest) = rest {
-            tracing::info!(part = part.name(), since = %rest.since, "avatars can be copied again");
+    /// Records that `part` works, and reports it if that is news.
+    async fn record_success(&self, part: Part, user: UserId) {
+        let (ended, is_news) = self.breakers().of(part).record_success(user);
+        if let Some(pause) = ended {
+            tracing::info!(part = part.name(), since = %pause.since, "avatars can be copied again");
         }
-        if is_news && !self.tell().await {
-            self.breakers().of(part).doubt();
+        if is_news && !self.report().await {
+            self.breakers().of(part).mark_unreported();
         }
     }
 
-    /// Tells the council how it stands; whether that was possible.
-    async fn tell(&self) -> bool {
-        let _telling = self.state.telling.lock().await;
+    /// Reports the current state to the council. Returns whether that succeeded.
+    async fn report(&self) -> bool {
+        let _guard = self.state.reporting.lock().await;
         let notices = self.breakers().notices();
         self.env.council.report_or_log(SCOPE, &notices).await
     }
@@ -377,29 +399,29 @@ impl Breakers {
         }
     }
 
-    /// What the council is told: at once of what somebody must see to, of the rest when it has
-    /// been tried again in vain.
+    /// The council's notices. A failure that a moderator must fix is reported at once, any other
+    /// after the first test copy failed.
     fn notices(&self) -> Vec<Notice> {
-        let lasts = |rest: &&Pause| rest.retries > 0;
-        let host = self.host.rest().filter(lasts).map(|rest| {
+        let lasts = |pause: &&Pause| pause.retries > 0;
+        let host = self.host.pause().filter(lasts).map(|pause| {
             let text = format!(
                 "Discord's CDN has given me no avatar since <t:{}:f>: {}. New avatars are missing from the leaderboard until \
                  it does. I keep trying, and everything else works as usual.",
-                rest.since.timestamp(),
-                rest.why
+                pause.since.timestamp(),
+                pause.why
             );
             ("avatar-cdn", text)
         });
         let channel = self
             .channel
-            .rest()
-            .filter(|rest| self.is_closed || lasts(rest));
-        let channel = channel.map(|rest| {
+            .pause()
+            .filter(|pause| self.is_closed || lasts(pause));
+        let channel = channel.map(|pause| {
             let text = format!(
                 "I have not been able to store copies of avatars since <t:{}:f>, so new ones are missing from the \
                  leaderboard: {}.",
-                rest.since.timestamp(),
-                rest.why
+                pause.since.timestamp(),
+                pause.why
             );
             ("avatar-channel", text)
         });
@@ -413,7 +435,7 @@ impl Breakers {
 }
 
 impl Part {
-    /// For the log.
+    /// Name for the log.
     fn name(self) -> &'static str {
         match self {
             Self::Host => "Discord's CDN",
@@ -422,7 +444,8 @@ impl Part {
     }
 }
 
-/// Of somebody who has left and whose avatar for this guild is gone, the account's is left.
+/// Removes the guild avatar from the answer about a user who left: Discord's answer about an
+/// account does not mention it, and the CDN no longer has it. The account's avatar takes its place.
 fn with_no_guild_avatar(found: Found, picture: &Picture) -> Found {
     match (found, picture) {
         (Found::There(seen), Picture::Guild(_)) if seen.guild_avatar_hash == Field::Unseen => {

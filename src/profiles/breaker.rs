@@ -1,7 +1,8 @@
-//! When something that all copies of avatars need (the CDN, or the avatar channel) is left
-//! alone as a whole, and how it is found out that it works again: by one copy at a time.
+//! A circuit breaker for something that every avatar copy needs: the CDN or the avatar channel.
+//! After a failure that concerns all copies it pauses them, then admits one copy at a time until
+//! one succeeds.
 //!
-//! Pure: times are arguments, and nobody is told anything here.
+//! Pure: the caller passes the time, and logs and reports what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,38 +11,38 @@ use chrono::{DateTime, Utc};
 
 use crate::leveling::UserId;
 
-/// The longest rest.
-pub(super) const REST_MOST: Duration = Duration::from_mins(5);
-/// From so many different images on that fail in a way that could be the image's fault, with
-/// none that comes through between them, it is not the images.
-const SEVERAL: usize = 2;
-/// Users whose failures are remembered. More can only fail in a long outage; then all of them
-/// are forgotten, and the next failure of each is not counted.
+/// The longest pause.
+pub(super) const MAX_PAUSE: Duration = Duration::from_mins(5);
+/// If the images of this many users fail in a way that could be the image's fault, with no success
+/// between them, the images are not to blame.
+const MIN_SUSPECTS: usize = 2;
+/// Maximum size of [`Breaker::failed`]. More users than this fail only in a long outage. The map is
+/// then cleared, so the next failure of each user is again treated as part of the outage.
 const MAX_FAILED: usize = 10_000;
 
-/// How many copies may be made.
+/// How many copies may run at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Admits {
-    /// None: it rests.
+    /// None: copies are paused.
     None,
-    /// One, to see whether it works again.
+    /// One, which tests whether copies work again.
     One,
-    /// As many as there are.
+    /// Any number.
     All,
 }
 
-/// Whether something works. `Default` knows nothing yet: what an earlier bot has told of it may
-/// be out of date.
+/// The breaker. It starts as `Unknown`, not as `Works`: an earlier process may have posted a notice
+/// that is out of date, so the first success is news.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Breaker {
     state: State,
-    /// Whose images have failed in a way that could be the image's fault, since the last one
-    /// that came through.
+    /// Users whose image has failed since the last success in a way that could be the image's
+    /// fault.
     suspects: BTreeSet<UserId>,
-    /// How many images have come through.
-    came_through: u64,
-    /// Whose image has failed as if everything did and has not come through since, with
-    /// `came_through` at the first failure.
+    /// Number of copies that have succeeded.
+    successes: u64,
+    /// Users whose image has failed as in an outage and has not succeeded since, each with the
+    /// value of `successes` at the first failure.
     failed: BTreeMap<UserId, u64>,
 }
 
@@ -50,52 +51,53 @@ enum State {
     #[default]
     Unknown,
     Works,
-    Rests(Pause),
+    Paused(Pause),
 }
 
-/// A pause in which nothing is tried.
+/// A pause after a failure that concerns all copies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pause {
-    /// When it first failed.
+    /// Time of the first failure.
     pub since: DateTime<Utc>,
-    /// Why it did.
+    /// The error of the first failure.
     pub why: String,
-    /// How often it has been tried again in vain.
+    /// How many test copies have failed since then.
     pub retries: u32,
-    /// When it may be tried again.
+    /// When the next test copy may run.
     until: DateTime<Utc>,
 }
 
 impl Breaker {
-    /// How many copies may be made at `now`. A rest that ends later than any rest lasts began
-    /// before the machine's clock was set back.
+    /// How many copies may run at `now`. A pause that would end more than [`MAX_PAUSE`] from now
+    /// began before the clock was set back, and is ignored.
     pub fn admits(&self, now: DateTime<Utc>) -> Admits {
         match &self.state {
             State::Unknown | State::Works => Admits::All,
-            State::Rests(Pause { until, .. }) if now < *until && *until <= now + REST_MOST => {
+            State::Paused(Pause { until, .. }) if now < *until && *until <= now + MAX_PAUSE => {
                 Admits::None
             }
-            State::Rests(_) => Admits::One,
+            State::Paused(_) => Admits::One,
         }
     }
 
-    /// It has failed as a whole: it rests for `pause`, which is told how often it has been tried
-    /// in vain. Whether that is news: of copies that were made together one counts.
-    pub fn fails(
+    /// Records a failure that concerns all copies and pauses them. `pause_length` is called with
+    /// the number of test copies that failed so far. Returns false if copies are already paused: of
+    /// several copies that failed together, only the first counts.
+    pub fn record_outage(
         &mut self,
         why: &str,
         now: DateTime<Utc>,
-        pause: impl FnOnce(u32) -> Duration,
+        pause_length: impl FnOnce(u32) -> Duration,
     ) -> bool {
         if self.admits(now) == Admits::None {
             return false;
         }
         let (since, why, retries) = match std::mem::take(&mut self.state) {
-            State::Rests(rest) => (rest.since, rest.why, rest.retries + 1),
+            State::Paused(pause) => (pause.since, pause.why, pause.retries + 1),
             _ => (now, why.to_owned(), 0),
         };
-        let until = now + pause(retries).min(REST_MOST);
-        self.state = State::Rests(Pause {
+        let until = now + pause_length(retries).min(MAX_PAUSE);
+        self.state = State::Paused(Pause {
             since,
             why,
             retries,
@@ -104,47 +106,47 @@ impl Breaker {
         true
     }
 
-    /// Somebody's image has failed in a way that could be the image's fault; whether it is more
-    /// likely that all of them would.
-    pub fn suspects(&mut self, user: UserId) -> bool {
+    /// Records a failure that could be the fault of this user's image. Returns true if it more
+    /// likely concerns all images.
+    pub fn record_suspect(&mut self, user: UserId) -> bool {
         self.suspects.insert(user);
-        self.rest().is_some() || self.suspects.len() >= SEVERAL
+        self.pause().is_some() || self.suspects.len() >= MIN_SUSPECTS
     }
 
-    /// Somebody's image has failed as if everything did. Returns whether it is about that very
-    /// image: it failed before, others came through since, and nothing rests.
-    pub fn fails_alone(&mut self, user: UserId) -> bool {
+    /// Records a failure of this user's image that looks like an outage. Returns true if only the
+    /// image is at fault: it failed before, others succeeded since, and copies are not paused.
+    pub fn record_failure_of(&mut self, user: UserId) -> bool {
         if self.failed.len() >= MAX_FAILED {
             self.failed.clear();
         }
-        let before = *self.failed.entry(user).or_insert(self.came_through);
-        self.came_through > before && self.rest().is_none()
+        let before = *self.failed.entry(user).or_insert(self.successes);
+        self.successes > before && self.pause().is_none()
     }
 
-    /// Somebody's came through. The rest that it ends, and whether there is anything to say of
-    /// it.
-    pub fn works(&mut self, user: UserId) -> (Option<Pause>, bool) {
+    /// Records that a user's image was copied. Returns the pause that this ends, and whether the
+    /// success is news: false if the state was `Works` already.
+    pub fn record_success(&mut self, user: UserId) -> (Option<Pause>, bool) {
         self.suspects.clear();
         self.failed.remove(&user);
-        self.came_through += 1;
+        self.successes += 1;
         match std::mem::replace(&mut self.state, State::Works) {
             State::Works => (None, false),
             State::Unknown => (None, true),
-            State::Rests(rest) => (Some(rest), true),
+            State::Paused(pause) => (Some(pause), true),
         }
     }
 
-    /// What was told of it may be out of date.
-    pub fn doubt(&mut self) {
+    /// Makes the next success news, because this one could not be reported.
+    pub fn mark_unreported(&mut self) {
         if self.state == State::Works {
             self.state = State::Unknown;
         }
     }
 
-    /// How it rests, if it does, or is only tried again with one copy.
-    pub fn rest(&self) -> Option<&Pause> {
+    /// The current pause, if any; it lasts until a test copy succeeds.
+    pub fn pause(&self) -> Option<&Pause> {
         match &self.state {
-            State::Rests(rest) => Some(rest),
+            State::Paused(pause) => Some(pause),
             _ => None,
         }
     }
@@ -167,78 +169,93 @@ mod tests {
     }
 
     #[test]
-    fn it_rests_is_tried_with_one_and_works_again() {
+    fn it_pauses_then_admits_one_copy_and_recovers_when_that_succeeds() {
         let mut breaker = Breaker::default();
         assert_eq!(breaker.admits(at(0)), Admits::All);
-        assert!(breaker.fails("away", at(0), ten_seconds));
-        assert!(!breaker.fails("also away", at(1), ten_seconds), "together");
+        assert!(breaker.record_outage("away", at(0), ten_seconds));
+        assert!(
+            !breaker.record_outage("also away", at(1), ten_seconds),
+            "together"
+        );
         for (second, admits) in [(1, Admits::None), (9, Admits::None), (10, Admits::One)] {
             assert_eq!(breaker.admits(at(second)), admits, "{second}");
         }
         let longer = |retries| Duration::from_secs(20) * retries;
-        assert!(breaker.fails("still away", at(10), longer));
+        assert!(breaker.record_outage("still away", at(10), longer));
         assert_eq!(breaker.admits(at(29)), Admits::None);
         assert_eq!(breaker.admits(at(30)), Admits::One);
-        let rest = breaker.rest().unwrap();
+        let pause = breaker.pause().unwrap();
         assert_eq!(
-            (rest.since, rest.why.as_str(), rest.retries),
+            (pause.since, pause.why.as_str(), pause.retries),
             (at(0), "away", 1)
         );
-        let (rest, is_news) = breaker.works(user(9));
-        assert_eq!((rest.map(|rest| rest.since), is_news), (Some(at(0)), true));
-        assert_eq!(breaker.works(user(9)), (None, false));
+        let (ended, is_news) = breaker.record_success(user(9));
+        assert_eq!(
+            (ended.map(|pause| pause.since), is_news),
+            (Some(at(0)), true)
+        );
+        assert_eq!(breaker.record_success(user(9)), (None, false));
         assert_eq!(breaker.admits(at(31)), Admits::All);
-        breaker.doubt();
-        assert_eq!(breaker.works(user(9)), (None, true));
+        breaker.mark_unreported();
+        assert_eq!(breaker.record_success(user(9)), (None, true));
     }
 
     #[test]
-    fn no_rest_lasts_longer_than_the_longest_whatever_the_clock_does() {
+    fn no_pause_exceeds_the_maximum_even_when_the_clock_is_set_back() {
         let mut breaker = Breaker::default();
-        breaker.fails("away", at(0), |_| Duration::from_hours(1));
+        breaker.record_outage("away", at(0), |_| Duration::from_hours(1));
         assert_eq!(breaker.admits(at(299)), Admits::None);
         assert_eq!(breaker.admits(at(300)), Admits::One);
         assert_eq!(breaker.admits(at(-3_600)), Admits::One, "set back");
     }
 
     #[test]
-    fn what_fails_for_several_is_not_about_any_of_them() {
+    fn failures_of_several_images_are_not_blamed_on_the_images() {
         let mut breaker = Breaker::default();
-        assert!(!breaker.suspects(user(1)));
-        assert!(!breaker.suspects(user(1)), "one and the same");
-        breaker.works(user(9));
-        assert!(!breaker.suspects(user(2)), "one came through between");
-        assert!(breaker.suspects(user(3)));
-        breaker.works(user(9));
-        breaker.fails("away", at(0), ten_seconds);
-        assert!(breaker.suspects(user(6)), "while it rests anyway");
+        assert!(!breaker.record_suspect(user(1)));
+        assert!(!breaker.record_suspect(user(1)), "the same user again");
+        breaker.record_success(user(9));
+        assert!(
+            !breaker.record_suspect(user(2)),
+            "another succeeded between them"
+        );
+        assert!(breaker.record_suspect(user(3)));
+        breaker.record_success(user(9));
+        breaker.record_outage("away", at(0), ten_seconds);
+        assert!(breaker.record_suspect(user(6)), "during a pause");
     }
 
     #[test]
-    fn what_fails_again_though_others_came_through_is_about_that_image() {
+    fn an_image_that_fails_again_after_others_succeeded_is_to_blame() {
         let mut breaker = Breaker::default();
-        breaker.works(user(9));
-        assert!(!breaker.fails_alone(user(1)), "nobody else was tried since");
-        breaker.fails("away", at(0), ten_seconds);
-        assert!(!breaker.fails_alone(user(1)));
-        assert!(!breaker.fails_alone(user(2)));
-        breaker.works(user(9));
-        assert!(breaker.fails_alone(user(1)));
-        assert!(breaker.fails_alone(user(1)), "until it comes through");
-        assert!(breaker.fails_alone(user(2)));
-        assert!(!breaker.fails_alone(user(3)), "for the first time");
-        breaker.fails("away", at(20), ten_seconds);
-        assert!(!breaker.fails_alone(user(1)), "while it rests anyway");
-        breaker.works(user(1));
-        assert!(!breaker.fails_alone(user(1)), "it came through");
-        assert!(breaker.fails_alone(user(2)));
+        breaker.record_success(user(9));
+        assert!(
+            !breaker.record_failure_of(user(1)),
+            "no other was tried since"
+        );
+        breaker.record_outage("away", at(0), ten_seconds);
+        assert!(!breaker.record_failure_of(user(1)));
+        assert!(!breaker.record_failure_of(user(2)));
+        breaker.record_success(user(9));
+        assert!(breaker.record_failure_of(user(1)));
+        assert!(breaker.record_failure_of(user(1)), "until it succeeds");
+        assert!(breaker.record_failure_of(user(2)));
+        assert!(!breaker.record_failure_of(user(3)), "its first failure");
+        breaker.record_outage("away", at(20), ten_seconds);
+        assert!(!breaker.record_failure_of(user(1)), "during a pause");
+        breaker.record_success(user(1));
+        assert!(
+            !breaker.record_failure_of(user(1)),
+            "it succeeded meanwhile"
+        );
+        assert!(breaker.record_failure_of(user(2)));
     }
 
     #[test]
-    fn the_number_of_failures_that_are_remembered_is_bounded() {
+    fn the_number_of_remembered_failures_is_bounded() {
         let mut breaker = Breaker::default();
         for id in 1..=MAX_FAILED as u64 + 1 {
-            assert!(!breaker.fails_alone(user(id)));
+            assert!(!breaker.record_failure_of(user(id)));
         }
         assert_eq!(breaker.failed.len(), 1);
     }

@@ -1,26 +1,27 @@
-//! A clock that goes on from the time it was given: for work that takes longer than a look.
+//! A clock that is set once and then runs by itself, for a job round that lasts long enough for its
+//! `now` to become stale.
 
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-/// Goes on by itself, whatever becomes of the machine's clock meanwhile.
+/// Advances with the monotonic clock, so changes to the system time do not affect it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
-    given: DateTime<Utc>,
-    at: Instant,
+    start_time: DateTime<Utc>,
+    started: Instant,
 }
 
 impl Clock {
-    /// It is that time now.
+    /// Starts the clock at `now`.
     pub(super) fn set(now: DateTime<Utc>) -> Self {
         Self {
-            given: now,
-            at: Instant::now(),
+            start_time: now,
+            started: Instant::now(),
         }
     }
 
-    /// What time it is.
+    /// The time given at the start, plus the time elapsed since then.
     pub(super) fn now(self) -> DateTime<Utc> {
-        self.given + self.at.elapsed()
+        self.start_time + self.started.elapsed()
     }
 }

@@ -1,53 +1,53 @@
-//! What a copy of an avatar that failed says: something about that very image, or about the CDN
-//! or the avatar channel as a whole. Only the first counts as an attempt at the user.
+//! Classifies a failed avatar copy: is the image at fault, or the CDN or the avatar channel as a
+//! whole? Only a failure of the image counts as one of the user's attempts.
 //!
-//! Pure: decides nothing about what follows.
+//! Pure: `avatar_mirror` decides what follows from it.
 
 use crate::discord::avatar_channel::ChannelError;
 use crate::discord::cdn::NoImage;
 
-/// What a failure is about.
+/// What a failure says something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum About {
-    /// That very image.
+    /// This image only.
     Image,
     /// The CDN, for every image.
     Host,
-    /// The CDN, unless this image failed before and others were fetched since.
-    HostUnlessAlone,
+    /// The CDN; but the image, if it failed before and others were fetched since.
+    HostUnlessOthersWork,
     /// The avatar channel, for every image.
     Channel,
-    /// The avatar channel, unless this image failed before and others were posted since.
-    ChannelUnlessAlone,
-    /// None of these: the database, or a token that Discord does not take.
+    /// The avatar channel; but the image, if it failed before and others were posted since.
+    ChannelUnlessOthersWork,
+    /// None of these: the database failed, or Discord refused the token.
     Neither,
-    /// The image, unless several different ones fail like this with none that comes through:
-    /// then it is the host.
-    ImageUnlessSeveral,
-    /// The host, if several images fail like this and none is fetched. The image, if it failed
-    /// before and others were fetched since. Otherwise unknown.
-    HostIfSeveral,
+    /// The image; but the CDN, if several different images fail like this with no success between
+    /// them.
+    ImageUnlessSeveralFail,
+    /// The CDN, if several images fail like this with no success between them. The image, if it
+    /// failed before and others were fetched since. Otherwise unknown.
+    HostIfSeveralFail,
 }
 
-/// What a fetch that failed is about.
+/// Classifies a failed download from the CDN.
 pub(super) fn of_fetch(error: &NoImage) -> About {
     match error {
         NoImage::NotThere | NoImage::TooLarge | NoImage::Status(415) => About::Image,
         NoImage::Status(429) => About::Host,
-        NoImage::Unreachable(_) | NoImage::Status(500..) => About::HostUnlessAlone,
-        // What stands in between may answer everything with a page of its own.
-        NoImage::NotAnImage => About::ImageUnlessSeveral,
-        // As Cloudflare refuses an address with 403.
-        NoImage::Status(_) => About::HostIfSeveral,
+        NoImage::Unreachable(_) | NoImage::Status(500..) => About::HostUnlessOthersWork,
+        // A proxy on the way may answer every request with a page of its own.
+        NoImage::NotAnImage => About::ImageUnlessSeveralFail,
+        // For example, Cloudflare answers 403 to an IP address that it blocks.
+        NoImage::Status(_) => About::HostIfSeveralFail,
     }
 }
 
-/// What a post that failed is about.
+/// Classifies a failed post to the avatar channel.
 pub(super) fn of_post(error: &ChannelError) -> About {
     match error {
         ChannelError::Refused(_) => About::Image,
         ChannelError::Closed(_) => About::Channel,
-        ChannelError::Away(_) => About::ChannelUnlessAlone,
+        ChannelError::Away(_) => About::ChannelUnlessOthersWork,
         ChannelError::Passing(_) => About::Neither,
     }
 }
@@ -64,22 +64,25 @@ mod tests {
             (NoImage::NotThere, About::Image),
             (NoImage::TooLarge, About::Image),
             (NoImage::Status(415), About::Image),
-            (NoImage::NotAnImage, About::ImageUnlessSeveral),
-            (NoImage::Status(302), About::HostIfSeveral),
-            (NoImage::Status(400), About::HostIfSeveral),
-            (NoImage::Status(403), About::HostIfSeveral),
+            (NoImage::NotAnImage, About::ImageUnlessSeveralFail),
+            (NoImage::Status(302), About::HostIfSeveralFail),
+            (NoImage::Status(400), About::HostIfSeveralFail),
+            (NoImage::Status(403), About::HostIfSeveralFail),
             (NoImage::Status(429), About::Host),
-            (NoImage::Status(500), About::HostUnlessAlone),
-            (NoImage::Status(503), About::HostUnlessAlone),
+            (NoImage::Status(500), About::HostUnlessOthersWork),
+            (NoImage::Status(503), About::HostUnlessOthersWork),
             (
                 NoImage::Unreachable("cannot be reached"),
-                About::HostUnlessAlone,
+                About::HostUnlessOthersWork,
             ),
             (
                 NoImage::Unreachable("did not answer in time"),
-                About::HostUnlessAlone,
+                About::HostUnlessOthersWork,
             ),
-            (NoImage::Unreachable("broke off"), About::HostUnlessAlone),
+            (
+                NoImage::Unreachable("broke off"),
+                About::HostUnlessOthersWork,
+            ),
         ] {
             assert_eq!(of_fetch(&error), about, "{error}");
         }
@@ -100,7 +103,10 @@ mod tests {
                 ChannelError::Closed("Missing Permissions".to_owned()),
                 About::Channel,
             ),
-            (ChannelError::Away(unreachable()), About::ChannelUnlessAlone),
+            (
+                ChannelError::Away(unreachable()),
+                About::ChannelUnlessOthersWork,
+            ),
             (
                 ChannelError::Passing(RestError::Revoked.into()),
                 About::Neither,

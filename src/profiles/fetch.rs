@@ -1,21 +1,22 @@
-//! Looks one user up: as a member, else as an account, else not at all.
+//! Asks Discord for one user's profile: first as a guild member, then as an account.
 
 use crate::discord::member_states::Seen;
 use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::{Sighting, UserId};
 
-/// What Discord says of a user.
+/// Discord's answer about a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Names and avatars, as they are now.
+    /// The account exists; its current names and avatars.
     There(Sighting),
-    /// The account is no more.
+    /// The account is deleted.
     Gone,
 }
 
-/// One call for a member, of whose state is taken note; two for anybody else. Who is in the guild
-/// is there, whatever they are called.
+/// Makes one REST call for a member, whose screening state is then passed to `env.members`, and two
+/// calls for any other user. A member's account counts as existing even if its name looks like that
+/// of a deleted account.
 pub(super) async fn fetch(env: &Environment, user: UserId) -> Result<Found, RestError> {
     if let Some(member) = guild::member(&env.rest, env.guild, user).await? {
         env.members.observe(user, member.screening, Seen::There);

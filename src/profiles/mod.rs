@@ -1,9 +1,12 @@
-//! Profiles and avatars: everyone keeps a current name and a picture that loads, also those
-//! who left, and those whose account is no more.
+//! Profiles and avatars: keeps each user's stored name current and their avatar link working, also
+//! for users who left the guild. A deleted account keeps its last name and avatar.
 //!
-//! What is seen of a user is compared with what is known; a difference is queued, stored, and
-//! its picture copied. Nobody is looked up to learn what an event has said already: only where
-//! it leaves open whether something that is known is gone.
+//! Each profile that an event shows is compared with the known one. If they differ, the new profile
+//! is queued, then stored, and its avatar is copied into a channel of the guild.
+//!
+//! The bot asks Discord about a single user in three cases only: when an event leaves open whether
+//! a known name or avatar is gone ([`Unclear`]), when the CDN no longer has an avatar, and once in
+//! two weeks ([`RotatingRefresh`]).
 
 mod avatar_link_renewal;
 mod avatar_mirror;

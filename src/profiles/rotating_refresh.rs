@@ -1,9 +1,9 @@
-//! Looks every user up once in two weeks, one bucket of users each hour and evenly within the hour,
-//! so that members who never write have a current profile too. (The original bot called them
-//! lurkers.)
+//! Asks Discord for every user's profile once in two weeks, so that members who never write have a
+//! current profile too. (The original bot called them lurkers.) Users are spread over buckets; each
+//! hour one bucket is refreshed, its users evenly spaced within the hour.
 //!
-//! Progress is saved after each look, so a restart skips nobody. Also asks for the users of whom an
-//! event left something open.
+//! Progress is saved after each user, so a restart skips nobody. The job also asks about the users
+//! in [`Unclear`], whose profile an event left open.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -24,37 +24,39 @@ use crate::store::user_point::profiles;
 use crate::store::{self, updated_user};
 use crate::xp::Origin;
 
-/// Users put into buckets at a time.
-const AT_ONCE: u16 = 1_000;
-/// How long nothing is looked for when nothing is due: newcomers wait so long for a bucket.
-const LOOK: TimeDelta = TimeDelta::minutes(1);
-/// How soon a user is tried again of whom Discord told nothing.
-const RETRY: TimeDelta = TimeDelta::seconds(30);
+/// Users assigned to buckets in one transaction.
+const BATCH_SIZE: u16 = 1_000;
+/// Maximum time between two looks into the database while no user is due. A new user waits up to
+/// this long for a bucket.
+const POLL_INTERVAL: TimeDelta = TimeDelta::minutes(1);
+/// How soon a request is repeated that Discord did not answer.
+const RETRY_DELAY: TimeDelta = TimeDelta::seconds(30);
 
-/// Looks everyone up in turn.
+/// The job that refreshes all users in turn.
 #[derive(Debug)]
 pub struct RotatingRefresh {
     env: Environment,
-    /// Of whom an event left open what they still have.
+    /// Users whose profile an event left open.
     unclear: Unclear,
-    /// Nothing is due before that, and after so much more the clock was set back.
+    /// No user of a bucket is due before this time. A time more than [`POLL_INTERVAL`] ahead is
+    /// ignored: it was set before the clock was set back.
     idle_until: Mutex<Option<DateTime<Utc>>>,
-    /// How many users each bucket has. Counted once, since it takes reading all users, and again
-    /// where many have no bucket, as after an import.
-    filled: Mutex<Option<Filled>>,
+    /// Cached, because counting reads all users. Counted again when a whole batch of users has no
+    /// bucket, as after an import.
+    bucket_sizes: Mutex<Option<BucketSizes>>,
 }
 
-/// How many users each bucket has; empty ones are left out.
-type Filled = Vec<(BucketNumber, u64)>;
+/// Number of users in each bucket; empty buckets are left out.
+type BucketSizes = Vec<(BucketNumber, u64)>;
 
-/// What is to be done at a moment.
+/// The next step of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// To look this user up.
-    Look(UserId),
-    /// To go on to the next bucket.
-    Turn,
-    /// Nothing before that.
+    /// Ask Discord for this user's profile.
+    Refresh(UserId),
+    /// Go on to the next bucket.
+    NextBucket,
+    /// Do nothing before this time.
     Wait(DateTime<Utc>),
 }
 
@@ -62,45 +64,45 @@ impl Job for RotatingRefresh {
     const NAME: &'static str = "rotating-refresh";
     const CADENCE: Duration = Duration::from_secs(1);
 
-    /// Puts whoever has no bucket into one, and looks up who is due at `now`: one user at
-    /// most, and one of whom something is unclear.
+    /// Assigns buckets to users without one, then refreshes at most one user of the current bucket
+    /// and at most one of [`Unclear`].
     async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         if let Some(user) = self.unclear.next(Instant::now()) {
-            self.clear_up(user).await?;
+            self.ask_about_unclear(user).await?;
         }
         let idle_until = self.idle_until();
-        if idle_until.is_some_and(|until| now < until && until <= now + LOOK) {
+        if idle_until.is_some_and(|until| now < until && until <= now + POLL_INTERVAL) {
             return Ok(());
         }
-        let mut filled = None;
-        while self.spread(&mut filled).await? {}
+        let mut sizes = None;
+        while self.assign_buckets(&mut sizes).await? {}
         loop {
             let mut session = self.env.database.acquire().await?;
             let round = profile_bucket::load(&mut session).await?;
             let began = began(&round, now);
             let next = profiles::next_of(&mut session, round.bucket, round.last_user).await?;
             match what_next(&round, began, next, now) {
-                Next::Turn => {
-                    let turned = Round {
+                Next::NextBucket => {
+                    let next_round = Round {
                         bucket: round.bucket.next(),
                         began_at: Some(next_beginning(began, now)),
                         last_user: None,
                         last_look_at: None,
                     };
-                    profile_bucket::save(&mut session, &turned).await?;
+                    profile_bucket::save(&mut session, &next_round).await?;
                 }
                 Next::Wait(until) => {
                     if round.began_at != Some(began) {
-                        let now_known = Round {
+                        let started = Round {
                             began_at: Some(began),
                             ..round
                         };
-                        profile_bucket::save(&mut session, &now_known).await?;
+                        profile_bucket::save(&mut session, &started).await?;
                     }
-                    self.idle(until.min(now + LOOK));
+                    self.idle(until.min(now + POLL_INTERVAL));
                     return Ok(());
                 }
-                Next::Look(user) => {
+                Next::Refresh(user) => {
                     drop(session);
                     let done = Round {
                         began_at: Some(began),
@@ -108,7 +110,7 @@ impl Job for RotatingRefresh {
                         last_look_at: Some(now),
                         ..round
                     };
-                    return self.look(user, &done, now).await;
+                    return self.refresh(user, &done, now).await;
                 }
             }
         }
@@ -116,28 +118,31 @@ impl Job for RotatingRefresh {
 }
 
 impl RotatingRefresh {
-    /// The job.
+    /// Asks about the users in `unclear` as well.
     pub fn new(env: &Environment, unclear: Unclear) -> Self {
         Self {
             env: env.clone(),
             unclear,
             idle_until: Mutex::default(),
-            filled: Mutex::default(),
+            bucket_sizes: Mutex::default(),
         }
     }
 
-    /// Spreads a page of users who have no bucket; whether there were any. `filled` is counted
-    /// for the first page and kept for the others.
-    async fn spread(&self, filled: &mut Option<Filled>) -> store::Result<bool> {
+    /// Assigns buckets to one batch of users who have none. Returns whether there were any. `sizes`
+    /// carries the bucket sizes from one batch to the next.
+    async fn assign_buckets(&self, sizes: &mut Option<BucketSizes>) -> store::Result<bool> {
         let mut transaction = self.env.database.begin().await?;
-        let users = profiles::without_bucket(&mut transaction, AT_ONCE).await?;
+        let users = profiles::without_bucket(&mut transaction, BATCH_SIZE).await?;
         if users.is_empty() {
             return Ok(false);
         }
-        let is_page_full = users.len() == usize::from(AT_ONCE);
-        let known = filled.take().or_else(|| {
-            let mut known = self.filled.lock().unwrap_or_else(PoisonError::into_inner);
-            known.take().filter(|_| !is_page_full)
+        let is_batch_full = users.len() == usize::from(BATCH_SIZE);
+        let known = sizes.take().or_else(|| {
+            let mut known = self
+                .bucket_sizes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            known.take().filter(|_| !is_batch_full)
         });
         let mut counts = match known {
             Some(counts) => counts,
@@ -148,27 +153,31 @@ impl RotatingRefresh {
         profiles::put(&mut transaction, &spread).await?;
         store::commit(transaction).await?;
         add(&mut counts, spread.iter().map(|(_, bucket)| *bucket));
-        *self.filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(counts.clone());
-        *filled = Some(counts);
+        *self
+            .bucket_sizes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(counts.clone());
+        *sizes = Some(counts);
         Ok(true)
     }
 
-    /// Looks a user up, and remembers in the same transaction what was found and that it was.
-    async fn look(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
+    /// Asks Discord for a user's profile. Saves the answer and the progress (`done`) in one
+    /// transaction.
+    async fn refresh(&self, user: UserId, done: &Round, now: DateTime<Utc>) -> anyhow::Result<()> {
         let known = self.env.xp.seen(user);
         let found = match fetch(&self.env, user).await {
             Ok(found) => Some(found),
-            // Not now, and not by trying again either.
+            // Trying again soon would not help.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
                 tracing::warn!(%user, %error, "a user could not be looked up; trying again in two weeks");
                 None
             }
             Err(error) => {
-                self.idle(now + RETRY);
+                self.idle(now + RETRY_DELAY);
                 return Err(error.into());
             }
         };
-        // Heard of meanwhile: what was asked for may be older.
+        // An event showed the user meanwhile, and Discord's answer may be older.
         let found = found.filter(|_| self.env.xp.seen(user) == known);
         let seen = match &found {
             Some(Found::There(seen)) => seen.news(known).is_some().then_some(seen),
@@ -177,7 +186,8 @@ impl RotatingRefresh {
         let gone = found == Some(Found::Gone);
         let mut transaction = self.env.database.begin().await?;
         if seen.is_some() || gone {
-            // Whoever saves something newer has done so by now, or waits for this.
+            // With the row locked, a newer profile is either saved already or waits for this
+            // transaction.
             profiles::hold(&mut transaction, &[user]).await?;
         }
         if let Some(seen) = seen {
@@ -188,7 +198,8 @@ impl RotatingRefresh {
         }
         profile_bucket::save(&mut transaction, done).await?;
         if (seen.is_some() || gone) && self.env.xp.seen(user) != known {
-            // Heard of just now, and perhaps waiting for the row: it is looked up again.
+            // An event just showed the user, and its profile may be waiting for the row. The
+            // progress is rolled back too, so the user is looked up again.
             return Ok(store::roll_back(transaction).await?);
         }
         store::commit(transaction).await?;
@@ -197,20 +208,20 @@ impl RotatingRefresh {
         }
         if gone {
             self.env.xp.forget_profile(user);
-            tracing::info!(%user, "an account is no more; its last name and avatar are kept");
+            tracing::info!(%user, "an account was deleted; its last name and avatar are kept");
         }
         Ok(())
     }
 
-    /// Asks what a user still has of whom an event left that open.
-    async fn clear_up(&self, user: UserId) -> Result<(), RestError> {
+    /// Asks Discord for the profile of a user from [`Unclear`].
+    async fn ask_about_unclear(&self, user: UserId) -> Result<(), RestError> {
         let known = self.env.xp.seen(user);
         let found = match fetch(&self.env, user).await {
             Ok(found) => found,
-            // Asking again would not help; the next list of members shows them.
+            // Asking again would not help; the next member list shows the user.
             Err(error @ (RestError::Refused { .. } | RestError::NotUnderstood(_))) => {
                 tracing::warn!(%user, %error, "a user could not be looked up");
-                self.unclear.rest(user, Instant::now());
+                self.unclear.start_cooldown(user, Instant::now());
                 return Ok(());
             }
             Err(error) => {
@@ -219,7 +230,7 @@ impl RotatingRefresh {
             }
         };
         if self.env.xp.seen(user) != known {
-            // Heard of meanwhile: the answer may be older.
+            // An event showed the user meanwhile, and Discord's answer may be older.
             self.unclear.ask(user, Instant::now());
             return Ok(());
         }
@@ -227,8 +238,8 @@ impl RotatingRefresh {
             Found::There(seen) if seen.news(known).is_some() => {
                 self.env.xp.observe(user, seen, Origin::Answer(known));
             }
-            // The round finds out who is gone.
-            Found::There(_) | Found::Gone => self.unclear.rest(user, Instant::now()),
+            // A deleted account is handled when its bucket is refreshed.
+            Found::There(_) | Found::Gone => self.unclear.start_cooldown(user, Instant::now()),
         }
         Ok(())
     }
@@ -248,8 +259,8 @@ impl RotatingRefresh {
     }
 }
 
-/// Counts these in.
-fn add(counts: &mut Filled, assigned: impl Iterator<Item = BucketNumber>) {
+/// Adds the users that were assigned to buckets.
+fn add(counts: &mut BucketSizes, assigned: impl Iterator<Item = BucketNumber>) {
     let mut by_bucket: BTreeMap<BucketNumber, u64> = counts.drain(..).collect();
     for bucket in assigned {
         *by_bucket.entry(bucket).or_default() += 1;
@@ -257,14 +268,14 @@ fn add(counts: &mut Filled, assigned: impl Iterator<Item = BucketNumber>) {
     counts.extend(by_bucket);
 }
 
-/// When the bucket began: now, if it never did; and not in the future, where the clock was set
-/// back.
+/// When the bucket's hour began: `now` if it has not begun, or if the stored time is in the future
+/// because the clock was set back.
 fn began(round: &Round, now: DateTime<Utc>) -> DateTime<Utc> {
     round.began_at.map_or(now, |began| began.min(now))
 }
 
-/// What a round needs at `now`, where `next` is the bucket's next user, and how many are left
-/// with them.
+/// The next step at `now`. `next` is the bucket's next user and the number of users left, including
+/// that one.
 fn what_next(
     round: &Round,
     began: DateTime<Utc>,
@@ -274,7 +285,7 @@ fn what_next(
     let Some((user, left)) = next else {
         let ends = began + LASTS;
         return if ends <= now {
-            Next::Turn
+            Next::NextBucket
         } else {
             Next::Wait(ends)
         };
@@ -282,14 +293,14 @@ fn what_next(
     let last = round.last_look_at.map_or(began, |last| last.min(now));
     let due = next_look(began, last, left);
     if due <= now {
-        Next::Look(user)
+        Next::Refresh(user)
     } else {
         Next::Wait(due)
     }
 }
 
-/// When the next bucket begins, of one that began then: where the last one ended, and after a
-/// pause now, so that none is hurried through.
+/// When the next bucket begins, after one that began at `began`: when that one's hour ended. If the
+/// bot has fallen behind by another hour or more it begins now, so that no bucket is rushed.
 fn next_beginning(began: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     let ends = began + LASTS;
     if ends + LASTS <= now { now } else { ends }
@@ -300,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_goes_on_where_it_was() {
+    fn a_round_continues_where_it_stopped() {
         let began = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
         let minutes = TimeDelta::minutes;
         let user = UserId::new(7).unwrap();
@@ -318,7 +329,7 @@ mod tests {
                 minutes(19),
                 Next::Wait(began + minutes(20)),
             ),
-            (None, Some((user, 3)), minutes(20), Next::Look(user)),
+            (None, Some((user, 3)), minutes(20), Next::Refresh(user)),
             (
                 Some(minutes(20)),
                 Some((user, 2)),
@@ -329,19 +340,24 @@ mod tests {
                 Some(minutes(40)),
                 Some((user, 1)),
                 minutes(60),
-                Next::Look(user),
+                Next::Refresh(user),
             ),
-            // The rest of the hour is idle, and then comes the next bucket.
+            // Idle for the remainder of the hour, then the next bucket.
             (
                 Some(minutes(59)),
                 None,
                 minutes(59),
                 Next::Wait(began + LASTS),
             ),
-            (Some(minutes(60)), None, minutes(60), Next::Turn),
-            (None, None, minutes(61), Next::Turn),
-            // Back after a day: nobody is skipped.
-            (None, Some((user, 3)), TimeDelta::days(1), Next::Look(user)),
+            (Some(minutes(60)), None, minutes(60), Next::NextBucket),
+            (None, None, minutes(61), Next::NextBucket),
+            // After a day offline nobody is skipped.
+            (
+                None,
+                Some((user, 3)),
+                TimeDelta::days(1),
+                Next::Refresh(user),
+            ),
         ] {
             let round = round(last);
             let found = what_next(&round, began, next, began + after);
@@ -350,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_follow_each_other_without_a_gap_and_without_hurry() {
+    fn a_bucket_starts_when_the_last_one_ends_or_now_after_a_long_delay() {
         let began_at = DateTime::UNIX_EPOCH + TimeDelta::days(20_000);
         for (after, next) in [
             (TimeDelta::minutes(60), TimeDelta::minutes(60)),

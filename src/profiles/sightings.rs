@@ -1,6 +1,6 @@
-//! What is observed of users: compared with what is known, and left to be saved if it is news.
+//! Compares each profile that an event shows with the known one, and queues it if it is new.
 //!
-//! Only marks; stores no profile and asks Discord nothing.
+//! The profile itself is stored later, by `sync`. Makes no calls to Discord.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,27 +17,29 @@ use crate::leveling::{Fingerprint, Sighting, UserId};
 use crate::store::{self, Database, updated_user};
 use crate::xp::{Compared, ListStart, Observed, Origin, Saver, XpCache};
 
-/// Sightings that are written at a time.
-const AT_ONCE: usize = 1_000;
-const RETRY_LEAST: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_mins(1);
+/// Maximum number of users taken from the channel for one write.
+const BATCH_SIZE: usize = 1_000;
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 
-/// Takes what is observed of users. Cheap to clone, never waits, and does the same work however
-/// many users there are.
+/// Takes the profiles that events show. Cheap to clone. No method waits, and the cost of a call
+/// does not grow with the number of users.
 #[derive(Clone, Debug)]
 pub struct Sightings {
     xp: Arc<XpCache>,
-    /// Whoever observes keeps the register going.
+    /// Keeps the register's channel open: the register ends when the last clone is dropped.
     _register: mpsc::UnboundedSender<UserId>,
-    /// What was seen of users whom the cache does not know, where that is of interest.
+    /// Fingerprint of the last seen profile of each user whom the cache does not know; see
+    /// [`Sightings::with_strangers`].
     strangers: Option<Arc<DashMap<UserId, Fingerprint>>>,
     unclear: Unclear,
 }
 
 impl Sightings {
-    /// A way to tell, and who is left to the register by it.
+    /// Also returns the users whose profiles [`Register::run`] must save.
     pub fn new(xp: Arc<XpCache>) -> (Self, mpsc::UnboundedReceiver<UserId>) {
-        // Holds no more than there are users: each is told of once until their profile is saved.
+        // Unbounded, but holds each user at most once: a user is sent again only after their
+        // profile was saved.
         let (register, told) = mpsc::unbounded_channel();
         xp.unsaved().connect_register(&register);
         let sightings = Self {
@@ -49,15 +51,15 @@ impl Sightings {
         (sightings, told)
     }
 
-    /// For a process whose cache stays as it was at the start: whom it does not know may have
-    /// become known to the database.
+    /// Also queues the profiles of users whom the cache does not know. For a process that never
+    /// updates its cache: the database may know these users by now.
     #[must_use]
     pub fn with_strangers(mut self) -> Self {
         self.strangers = Some(Arc::default());
         self
     }
 
-    /// An event showed a user.
+    /// An event, other than a message for the engine, showed a user's profile.
     pub fn heard(&self, user: UserId, seen: Sighting) {
         let strangers = self.strangers.as_ref();
         let Some(strangers) = strangers.filter(|_| self.xp.get(user).is_none()) else {
@@ -77,12 +79,12 @@ impl Sightings {
         unsaved.add(user, seen, Saver::Register, compare);
     }
 
-    /// A message that is handed to the engine showed its author.
+    /// A message that goes to the engine showed its author's profile.
     pub fn wrote(&self, user: UserId, seen: Sighting) {
         self.observe(user, seen, Origin::Author);
     }
 
-    /// Whom an event showed without telling what they still have.
+    /// The queue of users whose profile an event showed incompletely.
     pub fn unclear(&self) -> Unclear {
         self.unclear.clone()
     }
@@ -93,29 +95,29 @@ impl Sightings {
         }
     }
 
-    /// A list of members is about to be asked for.
+    /// Call this before requesting the member list, and pass the result to [`Sightings::listed`].
     pub fn list_starts(&self) -> ListStart {
         self.xp.list_starts()
     }
 
-    /// A list that was asked for then showed a user.
+    /// The member list requested at `started` showed a user's profile.
     pub fn listed(&self, user: UserId, seen: Sighting, started: ListStart) {
         self.xp.observe(user, seen, Origin::List(started));
     }
 }
 
-/// Writes down what is news and not saved with anybody's XP.
+/// Queues new profiles in the database, except those that the engine saves together with XP.
 #[derive(Debug)]
 pub struct Register {
     database: Database,
-    /// Knows what is not saved yet.
+    /// Holds the profiles that are not saved yet.
     xp: Arc<XpCache>,
-    /// Notified when there is something to store.
+    /// Notified after each write to the queue.
     filled: Arc<Notify>,
 }
 
 impl Register {
-    /// Notifies `filled` when there is something to store.
+    /// `filled` is notified after each write to the queue.
     pub fn new(database: Database, xp: Arc<XpCache>, filled: Arc<Notify>) -> Self {
         Self {
             database,
@@ -124,8 +126,8 @@ impl Register {
         }
     }
 
-    /// Works until `close` or until nobody observes anything any more, then writes down what was
-    /// told before and ends. A database that is away is waited for.
+    /// Runs until `close` is cancelled or the last [`Sightings`] is dropped, then writes what was
+    /// sent before and ends. Retries while the database is unavailable.
     pub async fn run(
         &self,
         users: &mut mpsc::UnboundedReceiver<UserId>,
@@ -139,12 +141,12 @@ impl Register {
                     users.close();
                     continue;
                 }
-                count = users.recv_many(&mut told, AT_ONCE) => count,
+                count = users.recv_many(&mut told, BATCH_SIZE) => count,
             };
             if count == 0 {
                 return;
             }
-            // Sorted, and each user once.
+            // A map: each user once, sorted by id.
             let unsaved: BTreeMap<UserId, Observed> = told
                 .drain(..)
                 .filter_map(|user| {
@@ -163,7 +165,8 @@ impl Register {
         }
     }
 
-    /// Tries until it is saved, or until that is known to be of no use.
+    /// Retries until the profiles are written. Skips them if Postgres rejects the values, because
+    /// then a retry cannot succeed.
     async fn save(&self, unsaved: &BTreeMap<UserId, Observed>) {
         let sightings = unsaved.iter();
         let sightings: Vec<_> = sightings
@@ -173,15 +176,15 @@ impl Register {
             match self.write(&sightings).await {
                 Ok(()) => return,
                 Err(error) if error.is_about_the_values() => {
-                    tracing::error!(%error, users = sightings.len(), "changed profiles could not be noted and are passed over");
+                    tracing::error!(%error, users = sightings.len(), "changed profiles could not be queued; skipping them");
                     return;
                 }
                 Err(error) if attempt == 0 => {
-                    tracing::warn!(%error, "changed profiles could not be noted; trying again");
+                    tracing::warn!(%error, "changed profiles could not be queued; trying again");
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+            tokio::time::sleep(backoff(attempt, BACKOFF_MIN, BACKOFF_MAX)).await;
         }
     }
 

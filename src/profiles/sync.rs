@@ -1,9 +1,9 @@
-//! Works off the queue of changed profiles. Names are stored many at a time; pictures are then
-//! copied a few at a time, and a slow one holds up neither names nor other pictures. (The original
-//! bot called these users actives.)
+//! Processes the queue of changed profiles: stores names in large batches, then copies a few
+//! avatars at a time. A slow copy delays neither names nor other avatars. (The original bot called
+//! these users actives.)
 //!
-//! It can stop anywhere and start again: a row of the queue is deleted only when everything that
-//! it says is done.
+//! The job can be cut off at any point: a queue row is deleted only when its name is stored and its
+//! avatar copied.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,20 +24,20 @@ use crate::store::updated_user::{self, Seen, Ticket, Unfinished, Wanted};
 use crate::store::user_point::profiles::{self, NewProfile, Shown};
 use crate::store::{self, Database};
 
-/// Names stored at a time.
-const AT_ONCE: u16 = 1_000;
-/// Pictures copied at a time.
-const TOGETHER: u16 = 4;
-/// How soon others are looked for while pictures are copied.
-const LOOK: Duration = Duration::from_secs(1);
+/// Profiles stored in one transaction.
+const BATCH_SIZE: u16 = 1_000;
+/// Avatars copied at the same time.
+const CONCURRENCY: u16 = 4;
+/// How often the queue is read while copies are running.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Works off the queue of changed profiles.
+/// The job that processes the queue of changed profiles.
 #[derive(Debug)]
 pub struct ProfileSync {
     database: Database,
-    /// Makes the pictures' copies.
+    /// Copies the avatars.
     copies: Arc<AvatarMirror>,
-    /// Notified when the queue has been filled.
+    /// Notified after each write to the queue.
     filled: Arc<Notify>,
 }
 
@@ -49,12 +49,12 @@ impl Job for ProfileSync {
         Some(Arc::clone(&self.filled))
     }
 
-    /// Stores all names that wait at `now`, and copies all pictures that are due then; and
-    /// those that come while it is at it.
+    /// Stores all queued names and copies all avatars that are due at `now`, including those that
+    /// are queued or become due during the run.
     async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let mut under_way = UnderWay::default();
         let mut worked = self.work(&mut under_way, Clock::set(now)).await;
-        // Others are not to be cut off by one's trouble.
+        // An error must not cut off the copies that are still running.
         while let Some(copied) = under_way.ended().await {
             worked = worked.and(copied);
         }
@@ -62,8 +62,8 @@ impl Job for ProfileSync {
     }
 }
 
-/// Copies that are being made, each in a task of its own: it goes on while something else is
-/// waited for, which may be what it holds.
+/// The copies that are running. Each has its own task, so that it makes progress while the job
+/// waits for something else, such as a database connection that the copy itself holds.
 #[derive(Debug, Default)]
 struct UnderWay {
     tasks: JoinSet<(UserId, anyhow::Result<()>)>,
@@ -78,21 +78,21 @@ impl UnderWay {
             .spawn(async move { (user, copies.copy(&wanted, clock).await) });
     }
 
-    /// How the next one ends; `None` if there is none.
+    /// Waits until a copy ends and returns its result; `None` if no copy is running.
     async fn ended(&mut self) -> Option<anyhow::Result<()>> {
         Some(match self.tasks.join_next().await? {
             Ok((user, copied)) => {
                 self.users.remove(&user);
                 copied
             }
-            // It has panicked.
+            // The task has panicked.
             Err(error) => Err(error.into()),
         })
     }
 }
 
 impl ProfileSync {
-    /// The job. `filled` is notified when the queue has been filled.
+    /// `filled` wakes the job after a write to the queue.
     pub fn new(env: &Environment, copies: AvatarMirror, filled: Arc<Notify>) -> Self {
         Self {
             database: env.database.clone(),
@@ -104,10 +104,10 @@ impl ProfileSync {
     async fn work(&self, under_way: &mut UnderWay, clock: Clock) -> anyhow::Result<()> {
         let mut worked = Ok(());
         loop {
-            // Names first: five hundred pictures take minutes.
+            // Names first: they take milliseconds, five hundred avatars take minutes.
             while self.store_names().await? {}
             self.begin_copies(under_way, clock).await?;
-            match timeout(LOOK, under_way.ended()).await {
+            match timeout(POLL_INTERVAL, under_way.ended()).await {
                 Ok(None) => return worked,
                 Ok(Some(copied)) => worked = worked.and(copied),
                 Err(_) => {}
@@ -115,10 +115,10 @@ impl ProfileSync {
         }
     }
 
-    /// One page of names; whether there may be more.
+    /// Stores one batch of names. Returns whether there may be more.
     async fn store_names(&self) -> store::Result<bool> {
         let mut transaction = self.database.begin().await?;
-        let seen = updated_user::unstored(&mut transaction, AT_ONCE).await?;
+        let seen = updated_user::unstored(&mut transaction, BATCH_SIZE).await?;
         if seen.is_empty() {
             return Ok(false);
         }
@@ -126,7 +126,7 @@ impl ProfileSync {
         let shown = profiles::hold(&mut transaction, &users).await?;
         let tickets: Vec<Ticket> = seen.iter().map(|seen| seen.ticket).collect();
         updated_user::hold(&mut transaction, &tickets).await?;
-        let is_full = seen.len() == usize::from(AT_ONCE);
+        let is_full = seen.len() == usize::from(BATCH_SIZE);
         let Plan {
             store,
             done,
@@ -145,20 +145,20 @@ impl ProfileSync {
         Ok(is_full)
     }
 
-    /// Begins with as many pictures as there is room for.
+    /// Starts copies until the limit of simultaneous copies is reached.
     async fn begin_copies(&self, under_way: &mut UnderWay, clock: Clock) -> store::Result<()> {
         let now = clock.now();
-        let most = match self.copies.admits(now) {
-            Admits::All => usize::from(TOGETHER),
+        let limit = match self.copies.admits(now) {
+            Admits::All => usize::from(CONCURRENCY),
             Admits::One => 1,
             Admits::None => 0,
         };
-        let room = most.saturating_sub(under_way.users.len());
+        let room = limit.saturating_sub(under_way.users.len());
         if room == 0 {
             return Ok(());
         }
         let others: Vec<UserId> = under_way.users.iter().copied().collect();
-        let room = u16::try_from(room).unwrap_or(TOGETHER);
+        let room = u16::try_from(room).unwrap_or(CONCURRENCY);
         for wanted in self.copies.take(now, &others, room).await? {
             under_way.begin(&self.copies, wanted, clock);
         }
@@ -166,18 +166,19 @@ impl ProfileSync {
     }
 }
 
-/// What one page comes to.
+/// The database changes for one batch of queue rows.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
-    /// Profiles that differ from those that are stored, or whose owners had been gone.
+    /// The profiles to store.
     store: Vec<NewProfile>,
-    /// Rows of which nothing is left to do.
+    /// Rows that are finished with this batch: their avatar needs no change, or their user has no
+    /// row in `user_point`.
     done: Vec<Ticket>,
-    /// Rows whose picture is left to do.
+    /// Rows whose avatar must still be copied or its copy removed.
     pictures: Vec<Unfinished>,
 }
 
-/// What is to be stored of what was seen, where that shows the users now.
+/// Applies the queued changes (`seen`) to the stored profiles (`shown`).
 fn plan(seen: Vec<Seen>, shown: Vec<Shown>) -> Plan {
     let mut shown: BTreeMap<UserId, Shown> =
         shown.into_iter().map(|shown| (shown.user, shown)).collect();
@@ -251,14 +252,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_stored_and_pictures_left_to_do() {
+    fn a_batch_stores_names_and_leaves_the_avatars_for_later() {
         let page = vec![
             seen(1, "name", Some("a")),
             seen(2, "name", Some("b")),
             seen(3, "name", None),
             seen(4, "name", None),
             seen(5, "unknown", None),
-            // Of the same picture, which has not been copied yet.
+            // The avatar is unchanged, but has not been copied yet.
             seen(6, "name", Some("a")),
         ];
         let known = vec![

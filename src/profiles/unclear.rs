@@ -1,8 +1,9 @@
-//! Users of whom an event showed less than is known: what they still have, Discord must be
-//! asked. Who has still all of it is not asked for again for a while: then it is Discord that
-//! leaves things out.
+//! Users whose profile in an event lacked something that is known, such as an avatar. The event
+//! does not tell whether the user removed it, so Discord is asked. If nothing was removed, Discord
+//! left it out of the event, and is not asked about this user again for a while.
 //!
-//! Kept in memory, a bounded number: after a restart, everyone is compared with the list of members anyway.
+//! The queue is in memory and bounded. A restart loses it, but then the member list shows every
+//! member's profile anyway.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,55 +13,55 @@ use tokio::time::Instant;
 
 use crate::leveling::UserId;
 
-/// How long a user is not asked for again who still had everything.
-const REST: Duration = Duration::from_mins(1);
-/// How soon a user is asked for again when Discord does not answer.
-const RETRY: Duration = Duration::from_secs(30);
-/// Users remembered at a time. The list of members shows what is not asked for.
+/// How long a user is not asked about again after an answer that changed nothing.
+const COOLDOWN: Duration = Duration::from_mins(1);
+/// How soon Discord is asked again after it did not answer.
+const RETRY_DELAY: Duration = Duration::from_secs(30);
+/// Maximum number of users in the queue; more are dropped. The next member list shows those.
 const MAX_USERS: usize = 10_000;
 
-/// The users. Cheap to clone.
+/// The queue of users to ask Discord about. Cheap to clone; all clones share one queue.
 #[derive(Clone, Debug, Default)]
 pub struct Unclear(Arc<Mutex<Users>>);
 
 #[derive(Debug, Default)]
 struct Users {
-    /// When each is to be asked for, or was last.
+    /// Each user's state, with the time at which it ends.
     known: BTreeMap<UserId, State>,
-    /// The same users, in the order in which something is to be done.
+    /// The same users, ordered by that time.
     order: BTreeSet<(Instant, UserId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// To be asked for at this time.
+    /// Discord is asked about the user at this time.
     Waits(Instant),
-    /// Not to be asked for before this time.
-    Rests(Instant),
+    /// Discord is not asked about the user before this time.
+    CoolsDown(Instant),
 }
 
 impl State {
     fn at(self) -> Instant {
         match self {
-            Self::Waits(at) | Self::Rests(at) => at,
+            Self::Waits(at) | Self::CoolsDown(at) => at,
         }
     }
 }
 
 impl Unclear {
-    /// Has a user asked for, if there is room.
+    /// Queues a user, after their cooldown if there is one. Does nothing if the queue is full.
     pub(super) fn ask(&self, user: UserId, now: Instant) {
         let mut users = self.users();
         let at = match users.known.get(&user) {
             Some(State::Waits(_)) => return,
-            Some(State::Rests(until)) => now.max(*until),
+            Some(State::CoolsDown(until)) => now.max(*until),
             None if users.known.len() >= MAX_USERS => return,
             None => now,
         };
         users.set(user, State::Waits(at));
     }
 
-    /// Someone to be asked for now.
+    /// Takes a user who is due at `now` out of the queue.
     pub(super) fn next(&self, now: Instant) -> Option<UserId> {
         let mut users = self.users();
         while let Some((at, user)) = users.order.first().copied().filter(|(at, _)| *at <= now) {
@@ -72,18 +73,18 @@ impl Unclear {
         None
     }
 
-    /// A user could not be asked for now.
+    /// Queues a user again about whom Discord gave no answer.
     pub(super) fn ask_later(&self, user: UserId, now: Instant) {
-        self.users().set(user, State::Waits(now + RETRY));
+        self.users().set(user, State::Waits(now + RETRY_DELAY));
     }
 
-    /// A user was asked for and still has everything, or it is of no use to ask.
-    pub(super) fn rest(&self, user: UserId, now: Instant) {
+    /// Starts a user's cooldown: the answer changed nothing, or asking again would not help.
+    pub(super) fn start_cooldown(&self, user: UserId, now: Instant) {
         let mut users = self.users();
-        let until = now + REST;
+        let until = now + COOLDOWN;
         let state = match users.known.get(&user) {
             Some(State::Waits(_)) => State::Waits(until),
-            _ => State::Rests(until),
+            _ => State::CoolsDown(until),
         };
         users.set(user, state);
     }
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_asked_for_once_in_a_while_and_the_last_doubt_is_never_dropped() {
+    fn a_user_is_asked_about_once_per_cooldown_and_the_last_request_is_kept() {
         let (unclear, start) = (Unclear::default(), Instant::now());
         let user = |id| UserId::new(id).unwrap();
         for id in [1, 2, 1, 1] {
@@ -116,23 +117,23 @@ mod tests {
         assert_eq!(unclear.next(start), Some(user(1)));
         assert_eq!(unclear.next(start), Some(user(2)));
         assert_eq!(unclear.next(start), None);
-        // Something was gone indeed, and something else may be.
+        // The answer changed something, so there is no cooldown.
         unclear.ask(user(1), start);
         assert_eq!(unclear.next(start), Some(user(1)));
-        unclear.rest(user(1), start);
+        unclear.start_cooldown(user(1), start);
         unclear.ask(user(1), start);
         unclear.ask(user(2), start);
-        unclear.rest(user(2), start);
-        assert_eq!(unclear.next(start + REST / 2), None);
-        assert_eq!(unclear.next(start + REST), Some(user(1)));
-        assert_eq!(unclear.next(start + REST), Some(user(2)));
-        unclear.rest(user(1), start + REST);
-        assert_eq!(unclear.next(start + 2 * REST), None);
-        assert!(unclear.users().known.is_empty(), "nobody is kept for ever");
+        unclear.start_cooldown(user(2), start);
+        assert_eq!(unclear.next(start + COOLDOWN / 2), None);
+        assert_eq!(unclear.next(start + COOLDOWN), Some(user(1)));
+        assert_eq!(unclear.next(start + COOLDOWN), Some(user(2)));
+        unclear.start_cooldown(user(1), start + COOLDOWN);
+        assert_eq!(unclear.next(start + 2 * COOLDOWN), None);
+        assert!(unclear.users().known.is_empty(), "no user is kept forever");
     }
 
     #[test]
-    fn their_number_is_bounded() {
+    fn the_queue_is_bounded() {
         let (unclear, now) = (Unclear::default(), Instant::now());
         for id in 1..=20_000 {
             unclear.ask(UserId::new(id).unwrap(), now);
