@@ -1,47 +1,47 @@
-//! Which picture shows a user, where it is, and how long a link to its copy works.
+//! Which avatar a user shows, its CDN path, and when a link to its copy expires.
 //!
-//! Only builds paths from what it has validated; never follows a URL that Discord or anybody
-//! else has written.
+//! Builds paths only from validated hashes and never follows a URL from Discord or from users.
 
 use std::fmt;
 
 use super::{GuildId, Profile, Timestamp, UserId};
 
-/// An avatar's hash, as Discord sends it.
+/// An avatar's hash as Discord sends it, safe to put into a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AvatarHash(String);
 
-/// The picture that shows a user who has chosen one.
+/// The avatar of a user who has chosen one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Picture {
-    /// The account's.
+    /// The avatar of the account, shown in all guilds.
     Account(AvatarHash),
-    /// The one chosen for this guild, which goes before the account's.
+    /// The avatar chosen for this guild. It takes precedence over the account's.
     Guild(AvatarHash),
 }
 
-/// What is to become of the copy of a user's avatar.
+/// What to do with the copy of a user's avatar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyPlan {
-    /// It shows what it should; or there is none, and none is needed.
+    /// Nothing: the copy is current, none is needed, or the avatar's hash is not readable.
     Keep,
-    /// A copy of this picture is wanted.
+    /// Make a copy of this picture.
     Make(Picture),
-    /// The user has Discord's default avatar, which never expires.
+    /// Remove the copy: the user has Discord's default avatar, whose URL never expires.
     Drop,
 }
 
 impl AvatarHash {
-    /// `None` for what could not stand in a path. Discord's are 32 hexadecimal digits today,
-    /// with `a_` before those of animated ones, and the form is not promised.
+    /// `None` unless the text is 1 to 64 ASCII letters, digits or underscores, so that it is safe
+    /// in a path. Today Discord sends 32 hexadecimal digits, after `a_` for animated avatars, but
+    /// it does not promise that form.
     pub fn parse(text: &str) -> Option<Self> {
-        const LONGEST: usize = 64;
-        let fits = (1..=LONGEST).contains(&text.len());
+        const MAX_LENGTH: usize = 64;
+        let fits = (1..=MAX_LENGTH).contains(&text.len());
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         (fits && text.bytes().all(plain)).then(|| Self(text.to_owned()))
     }
 
-    /// As it stands in a path.
+    /// The hash as text, for a path or for the database.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -54,7 +54,7 @@ impl fmt::Display for AvatarHash {
 }
 
 impl Picture {
-    /// The picture of a profile; `None` for Discord's default one.
+    /// The picture that a profile shows; `None` for Discord's default avatar.
     pub fn of(profile: &Profile) -> Option<Self> {
         let hash = |hash: &Option<String>| AvatarHash::parse(hash.as_deref()?);
         hash(&profile.member.avatar_hash)
@@ -62,14 +62,14 @@ impl Picture {
             .or_else(|| hash(&profile.account.avatar_hash).map(Self::Account))
     }
 
-    /// Its hash, by which a copy is known to be of it.
+    /// The hash. A copy is stored with it, which tells which picture the copy shows.
     pub fn hash(&self) -> &AvatarHash {
         match self {
             Self::Account(hash) | Self::Guild(hash) => hash,
         }
     }
 
-    /// Where the CDN has it, at 256 pixels and not moving.
+    /// The path on Discord's CDN, as a still PNG of 256 pixels.
     /// Source: Discord's reference, "Image Formatting".
     pub fn path(&self, user: UserId, guild: GuildId) -> String {
         match self {
@@ -81,8 +81,8 @@ impl Picture {
     }
 }
 
-/// What is to become of the copy that shows the avatar `copied`, for a user of this profile.
-/// `has_copy`: whether there is one at all, of whatever.
+/// What to do with the copy for a user with this profile. `copied` is the hash of the avatar that
+/// the copy shows, if it is trusted; `has_copy` says whether any copy exists.
 pub fn copy_plan(profile: &Profile, copied: Option<&str>, has_copy: bool) -> CopyPlan {
     match Picture::of(profile) {
         Some(picture) if has_copy && copied == Some(picture.hash().as_str()) => CopyPlan::Keep,
@@ -92,17 +92,17 @@ pub fn copy_plan(profile: &Profile, copied: Option<&str>, has_copy: bool) -> Cop
     }
 }
 
-/// Whether there is a hash, though it may be one of a form that we cannot read.
+/// Whether the profile has an avatar hash, even one that [`AvatarHash::parse`] refuses.
 fn has_chosen(profile: &Profile) -> bool {
     profile.member.avatar_hash.is_some() || profile.account.avatar_hash.is_some()
 }
 
-/// When a link to an attachment stops working: `ex` in its query, in hexadecimal seconds.
-/// `None` where it does not say. Source: Discord's reference, "Signed Attachment CDN URLs".
+/// When a link to an attachment expires: `ex` in its query, in hexadecimal Unix seconds.
+/// `None` if there is no valid `ex`. Source: Discord's reference, "Signed Attachment CDN URLs".
 pub fn expires_at(link: &str) -> Option<Timestamp> {
     let (_, query) = link.split_once('?')?;
     let ex = query.split('&').find_map(|part| part.strip_prefix("ex="))?;
-    // No sign, and nothing that multiplies beyond what a time can be.
+    // `from_str_radix` would accept a sign; ten digits cannot overflow when multiplied by 1,000.
     let digits = (1..=10).contains(&ex.len()) && ex.bytes().all(|byte| byte.is_ascii_hexdigit());
     let seconds = i64::from_str_radix(ex, 16).ok().filter(|_| digits)?;
     Timestamp::from_millis(seconds.checked_mul(1_000)?)
@@ -143,7 +143,7 @@ mod tests {
                 Some("b"),
                 Some("/guilds/8/users/7/avatars/b.png?size=256"),
             ),
-            // What is no hash is as good as none.
+            // An invalid hash counts as no hash.
             (Some("a1"), Some("../b"), Some("/avatars/7/a1.png?size=256")),
             (Some("a b"), None, None),
             (None, None, None),
@@ -160,11 +160,11 @@ mod tests {
         for (avatar, copied, has_copy, plan) in [
             (Some("a"), Some("a"), true, CopyPlan::Keep),
             (Some("a"), Some("b"), true, make("a")),
-            // A copy that is not to be relied upon, and one that was lost.
+            // A copy that is not trusted, and one that was lost.
             (Some("a"), None, true, make("a")),
             (Some("a"), Some("a"), false, make("a")),
             (None, Some("b"), true, CopyPlan::Drop),
-            // A picture that cannot be found is no reason to lose the one before.
+            // A hash that cannot be read does not remove the existing copy.
             (Some("of-the.future"), Some("b"), true, CopyPlan::Keep),
             (None, None, false, CopyPlan::Keep),
         ] {

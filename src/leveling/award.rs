@@ -1,31 +1,31 @@
-//! What one message earns.
+//! How much XP one message earns.
 //!
-//! An award depends on the message's id and on what its author earned before,
-//! and on nothing else: no dice at run time, no wall clock. A message seen twice
-//! therefore counts once, and a message missed can be read later.
+//! An award depends only on the message's id and on what its author earned before. It uses no
+//! random numbers at run time and no wall clock. So a message that is processed twice counts
+//! once, and a message that was missed live earns the same when it is read later.
 
 use super::{MessageId, Points, Timestamp};
 
-/// Time between two awards of one user, in milliseconds of message time.
+/// Minimum time between two awards of one user, in milliseconds of message time.
 pub const COOLDOWN_MS: i64 = 60_000;
 
-/// The least and the number of possible amounts: 15..=25, as MEE6 has it.
-const LEAST: u64 = 15;
-const AMOUNTS: u64 = 11;
+/// The smallest amount and the number of possible amounts: 15..=25, as in MEE6.
+const MIN_AMOUNT: u64 = 15;
+const AMOUNT_COUNT: u64 = 11;
 
 /// What a user has earned so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// XP in all.
+    /// Total XP.
     pub points: Points,
-    /// Messages that earned XP.
+    /// Number of messages that earned XP.
     pub message_count: u64,
-    /// Time of the latest of them.
+    /// Send time of the latest message that earned XP.
     pub last_awarded_at: Option<Timestamp>,
 }
 
 impl Standing {
-    /// Whether the user has a rank: any points or any message will do.
+    /// Whether the user has a rank: at least one point or one message that earned XP.
     pub fn is_tracked(&self) -> bool {
         self.points > Points::default() || self.message_count > 0
     }
@@ -46,35 +46,34 @@ impl Standing {
 pub struct Award {
     /// 15 to 25 points.
     pub amount: u64,
-    /// The message's own time, from which the cooldown runs.
+    /// When the message was sent. The cooldown starts at this time.
     pub at: Timestamp,
 }
 
-/// What `message` earns a user of this standing; `None` within the cooldown, and
-/// for anything older than the latest award, which makes repeats harmless.
+/// The award for `message` to a user with this standing. `None` within the cooldown, and for any
+/// message older than the latest award, so that processing a message again has no effect.
 pub fn award(standing: &Standing, message: MessageId) -> Option<Award> {
     let at = message.sent_at();
-    let rested = standing
+    let cooldown_over = standing
         .last_awarded_at
         .is_none_or(|last| at.millis() >= last.millis().saturating_add(COOLDOWN_MS));
-    rested.then(|| Award {
+    cooldown_over.then(|| Award {
         amount: amount(message),
         at,
     })
 }
 
-/// 15..=25, each equally likely, always the same for the same message.
+/// An amount in 15..=25, uniformly distributed over ids and fixed for each message.
 ///
-/// The id is mixed by the finalizer of `SplitMix64` (Steele, Lea, Flood: "Fast
-/// splittable pseudorandom number generators", 2014), and the mixed number is
-/// scaled onto the eleven amounts by its upper bits.
+/// The finalizer of `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number
+/// generators", 2014) mixes the id. The upper bits of the result select one of the eleven amounts.
 fn amount(message: MessageId) -> u64 {
     let mut mixed = message.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^= mixed >> 31;
-    let scaled = (u128::from(mixed) * u128::from(AMOUNTS)) >> 64;
-    LEAST + u64::try_from(scaled).expect("below the number of amounts")
+    let scaled = (u128::from(mixed) * u128::from(AMOUNT_COUNT)) >> 64;
+    MIN_AMOUNT + u64::try_from(scaled).expect("below the number of amounts")
 }
 
 #[cfg(test)]
@@ -122,7 +121,7 @@ mod tests {
 
     #[test]
     fn amounts_never_change_for_a_message_that_was_sent() {
-        // Written down once: another mixing function would rewrite history.
+        // Fixed values: another mixing function would change the XP of past messages.
         let known = [
             (175_928_847_299_117_063, 25),
             (1_000_000_000_000_000_000, 21),
@@ -138,9 +137,9 @@ mod tests {
         let mut counts = [0_u32; 11];
         for n in 0..110_000_u64 {
             let id = (1_100_000_000_000_u64 + n * 997) << 20;
-            counts[usize::try_from(amount(MessageId::new(id).unwrap()) - LEAST).unwrap()] += 1;
+            counts[usize::try_from(amount(MessageId::new(id).unwrap()) - MIN_AMOUNT).unwrap()] += 1;
         }
-        for (amount, count) in (LEAST..).zip(counts) {
+        for (amount, count) in (MIN_AMOUNT..).zip(counts) {
             assert!(
                 (9_500..=10_500).contains(&count),
                 "{amount} points: {count} of 110,000"
@@ -177,8 +176,8 @@ mod tests {
                 }
                 standing
             };
-            // A second reading of the same messages finds all of them older than
-            // the latest award or within its cooldown.
+            // When the same messages are read again, each is older than the latest award or
+            // within its cooldown.
             prop_assert_eq!(play(1), play(2));
         }
     }

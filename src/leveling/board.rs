@@ -1,33 +1,33 @@
 //! The board: every visible tracked user, ordered by rank.
 //!
-//! The one definition of rank. Order: more points first, then the earlier latest
-//! award (none sorts last), then the lower user id. The board knows nothing of
-//! who is hidden; whoever fills it leaves those out.
+//! This is the only definition of rank. Order: more points first, then the earlier latest
+//! award (no award sorts last), then the lower user id. The board does not know who is hidden;
+//! the caller leaves hidden users out.
 //!
-//! The places are kept in sorted chunks of at most [`CHUNK`] with a Fenwick tree
-//! over the chunks' lengths: finding, inserting and counting are `O(log n)` plus a
-//! bounded move inside one chunk, at 24 bytes a place in memory that is dense.
+//! The places are kept in sorted chunks of at most [`CHUNK_LEN`] places, with a Fenwick tree over
+//! the chunks' lengths. Finding, inserting and counting take `O(log n)` plus a bounded move inside
+//! one chunk. Each place takes 24 bytes of contiguous memory.
 
 use super::{Points, Standing, Timestamp, UserId};
 
-/// Places in a full chunk: 12 KiB, a few hundred nanoseconds to move.
-const CHUNK: usize = 512;
+/// Places in a full chunk: 12 KiB, which take a few hundred nanoseconds to move.
+const CHUNK_LEN: usize = 512;
 
-/// How full chunks are made from a sorted list, so that the first inserts do not
-/// split every one of them.
-const FILL: usize = CHUNK * 7 / 8;
+/// Places in each chunk of a new board: less than full, so that the first inserts do not split
+/// every chunk.
+const INITIAL_CHUNK_LEN: usize = CHUNK_LEN * 7 / 8;
 
-/// Where a user stands in the order; a smaller place is a better rank.
+/// A user's sort key on the board; a smaller place is a better rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     points: std::cmp::Reverse<Points>,
-    /// The latest award in milliseconds, `i64::MAX` for none.
+    /// Time of the latest award in Unix milliseconds, `i64::MAX` if there is none.
     last_awarded_ms: i64,
     user: UserId,
 }
 
 impl Place {
-    /// The place of a user of this standing.
+    /// The place of a user with this standing.
     pub fn new(user: UserId, standing: &Standing) -> Self {
         Self {
             points: std::cmp::Reverse(standing.points),
@@ -36,7 +36,7 @@ impl Place {
         }
     }
 
-    /// Whose place it is.
+    /// The user who holds this place.
     pub fn user(&self) -> UserId {
         self.user
     }
@@ -45,20 +45,20 @@ impl Place {
 /// All places in order. Ranks count from 1.
 #[derive(Debug, Default)]
 pub struct Board {
-    /// Sorted chunks, none empty, each wholly before the next.
+    /// Sorted chunks, none empty. All places of a chunk are before those of the next one.
     chunks: Vec<Vec<Place>>,
     /// Counts the places before a chunk.
     lengths: Fenwick,
 }
 
 impl Board {
-    /// The board of these places, in any order, each user at most once.
+    /// Builds a board. `places` may be in any order and must name each user at most once.
     pub fn from_places(mut places: Vec<Place>) -> Self {
         places.sort_unstable();
         let chunks: Vec<_> = places
-            .chunks(FILL)
+            .chunks(INITIAL_CHUNK_LEN)
             .map(|places| {
-                let mut chunk = Vec::with_capacity(CHUNK);
+                let mut chunk = Vec::with_capacity(CHUNK_LEN);
                 chunk.extend_from_slice(places);
                 chunk
             })
@@ -86,32 +86,32 @@ impl Board {
         self.leading(|other| other < place) + 1
     }
 
-    /// How many have at least these points.
+    /// Number of users with at least this many points.
     pub fn reached(&self, points: Points) -> usize {
         self.leading(|place| place.points.0 >= points)
     }
 
-    /// The places from rank `first` on, best first: the page is what one takes of it.
+    /// The places from rank `first` on, best first. The caller takes as many as a page needs.
     pub fn from_rank(&self, first: usize) -> impl Iterator<Item = &Place> {
         let (chunk, within) = self.lengths.find(first.saturating_sub(1));
         let rest = self.chunks.get(chunk..).unwrap_or_default();
         rest.iter().flatten().skip(within)
     }
 
-    /// Takes a place; does nothing if it is taken already.
+    /// Adds a place. Does nothing if it is on the board already.
     pub fn insert(&mut self, place: Place) {
         if self.chunks.is_empty() {
-            self.chunks.push(Vec::with_capacity(CHUNK));
+            self.chunks.push(Vec::with_capacity(CHUNK_LEN));
             self.recount();
         }
         let chunk = self.chunk_of(&place).min(self.chunks.len() - 1);
         let Err(within) = self.chunks[chunk].binary_search(&place) else {
             return;
         };
-        if self.chunks[chunk].len() == CHUNK {
-            let mut upper = Vec::with_capacity(CHUNK);
-            upper.extend_from_slice(&self.chunks[chunk][CHUNK / 2..]);
-            self.chunks[chunk].truncate(CHUNK / 2);
+        if self.chunks[chunk].len() == CHUNK_LEN {
+            let mut upper = Vec::with_capacity(CHUNK_LEN);
+            upper.extend_from_slice(&self.chunks[chunk][CHUNK_LEN / 2..]);
+            self.chunks[chunk].truncate(CHUNK_LEN / 2);
             self.chunks.insert(chunk + 1, upper);
             self.recount();
             return self.insert(place);
@@ -120,7 +120,7 @@ impl Board {
         self.lengths.add(chunk, 1);
     }
 
-    /// Leaves a place; does nothing if nobody is there.
+    /// Removes a place. Does nothing if it is not on the board.
     pub fn remove(&mut self, place: &Place) {
         let chunk = self.chunk_of(place);
         let Some(places) = self.chunks.get_mut(chunk) else {
@@ -138,7 +138,8 @@ impl Board {
         }
     }
 
-    /// How many places, from the best on, are `better`; none after the first that is not.
+    /// Number of leading places for which `better` holds. It must hold for a prefix of the board
+    /// and for nothing after it.
     fn leading(&self, better: impl Fn(&Place) -> bool) -> usize {
         let chunk = self
             .chunks
@@ -150,7 +151,8 @@ impl Board {
         self.lengths.before(chunk) + within
     }
 
-    /// The first chunk that reaches up to `place`; one past the end if none does.
+    /// Index of the first chunk whose last place is not before `place`; one past the end if there
+    /// is none.
     fn chunk_of(&self, place: &Place) -> usize {
         self.chunks
             .partition_point(|chunk| chunk.last().is_some_and(|last| last < place))
@@ -161,11 +163,11 @@ impl Board {
     }
 }
 
-/// A Fenwick tree: running totals of a row of counts, each in `O(log n)`.
+/// A Fenwick tree: prefix sums of a list of counts, with `O(log n)` reads and updates.
 #[derive(Debug, Default)]
 struct Fenwick {
-    /// `tree[i]` sums the counts of the span that ends at `i` and is as long as
-    /// the lowest set bit of `i`. Position 0 is unused.
+    /// `tree[i]` is the sum of the counts in the span that ends at `i` and whose length is the
+    /// lowest set bit of `i`. Position 0 is unused.
     tree: Vec<usize>,
 }
 
@@ -206,8 +208,8 @@ impl Fenwick {
         self.before(self.tree.len().saturating_sub(1))
     }
 
-    /// The index whose span holds the `nth` thing (from 0), and how many things of
-    /// that span come before it. Past the end: one past the last index.
+    /// Index of the count that contains item `nth` (from 0), and the item's offset in it. Past
+    /// the end: one past the last index.
     fn find(&self, nth: usize) -> (usize, usize) {
         let mut index = 0;
         let mut left = nth;

@@ -1,19 +1,19 @@
-//! Buckets: in which hour of a round of two weeks a user's profile is looked up.
+//! Buckets: the hour within a two-week round in which a user's profile is refreshed.
 //!
-//! Decides who comes when; looks nobody up.
+//! Only computes the schedule; sends no requests.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Hours in two weeks.
+/// Number of buckets: one for each hour of two weeks.
 pub const BUCKETS: u16 = 336;
 
-/// How long one bucket lasts.
-pub const LASTS: TimeDelta = TimeDelta::hours(1);
-/// How far apart users are looked up at most when a bucket is behind its time.
-const LATE: TimeDelta = TimeDelta::seconds(5);
+/// Duration of one bucket.
+pub const BUCKET_DURATION: TimeDelta = TimeDelta::hours(1);
+/// Maximum interval between two look-ups in a bucket that is past its hour.
+const MAX_LATE_INTERVAL: TimeDelta = TimeDelta::seconds(5);
 
 /// The number of a bucket, 1 to [`BUCKETS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,25 +23,26 @@ impl BucketNumber {
     /// The first bucket.
     pub const FIRST: Self = Self(1);
 
-    /// `None` if there is no such bucket.
+    /// `None` unless `number` is 1 to [`BUCKETS`].
     pub fn new(number: u16) -> Option<Self> {
         (1..=BUCKETS).contains(&number).then_some(Self(number))
     }
 
-    /// The bare number, for the database.
+    /// The number, for the database.
     pub fn get(self) -> u16 {
         self.0
     }
 
-    /// The one whose hour comes next; after the last comes the first.
+    /// The bucket of the next hour. The first follows the last.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 % BUCKETS + 1)
     }
 }
 
-/// Buckets for so many users who have none: each goes to the one that has the fewest by then,
-/// the lowest of several. `filled` says how many each has; what is not in it has none.
+/// Assigns a bucket to each of `users` new users: each goes to the bucket that has the fewest users
+/// at that point, the lowest number if several do. `filled` holds the number of users in each
+/// bucket; a bucket that it does not name is empty.
 pub fn assign(filled: &[(BucketNumber, u64)], users: usize) -> Vec<BucketNumber> {
     let mut counts = [0; BUCKETS as usize];
     for (bucket, count) in filled {
@@ -59,13 +60,13 @@ pub fn assign(filled: &[(BucketNumber, u64)], users: usize) -> Vec<BucketNumber>
     (0..users).map_while(|_| fill()).collect()
 }
 
-/// When the next of the `left` users of a bucket that began at `began` is looked up, where the
-/// last one was at `last` (the beginning, if there was none): evenly over what is left of the
-/// hour, and soon one after the other when that is over.
+/// When to look up the next of the `left` remaining users of a bucket. `began` is when the bucket
+/// began; `last` is when its latest user was looked up, or `began` if none was. The look-ups are
+/// spread evenly over the rest of the hour. After the hour they follow at a short fixed interval.
 pub fn next_look(began: DateTime<Utc>, last: DateTime<Utc>, left: u32) -> DateTime<Utc> {
     let left = i32::try_from(left.max(1)).unwrap_or(i32::MAX);
-    let remaining = began + LASTS - last;
-    let late = LATE.min(LASTS / left / 2);
+    let remaining = began + BUCKET_DURATION - last;
+    let late = MAX_LATE_INTERVAL.min(BUCKET_DURATION / left / 2);
     last + (remaining / left).max(late)
 }
 
@@ -134,7 +135,7 @@ mod tests {
         }
         let even: Vec<i64> = (1..=20).map(|nth| nth * 180).collect();
         assert_eq!(looks, even);
-        // Resumed after a day: soon, but not all at once.
+        // Resumed after a day: the look-ups follow at a short interval, not all at once.
         let late = began + TimeDelta::days(1);
         assert_eq!(next_look(began, late, 20), late + TimeDelta::seconds(5));
         let many = next_look(began, late, 3_600);
@@ -168,7 +169,7 @@ mod tests {
             let last = began + TimeDelta::milliseconds(after);
             let next = next_look(began, last, left);
             prop_assert!(next >= last);
-            prop_assert!(next <= (began + LASTS).max(last + LATE));
+            prop_assert!(next <= (began + BUCKET_DURATION).max(last + MAX_LATE_INTERVAL));
         }
     }
 }

@@ -1,15 +1,14 @@
-//! MEE6's curve: how many points each level takes. Beside it, the names of the original guild's
-//! levels.
+//! MEE6's curve: how many points each level needs. Also the level names of the original guild.
 //!
-//! A fresh database gets its levels from here. After that its table `level` decides, so a changed
-//! formula does not change a database that is in use.
+//! A new database gets its levels from this file. After that its table `level` is authoritative,
+//! so a changed formula does not affect a database that is in use.
 
 use super::levels::{Level, LevelNumber, Levels, Points};
 
-/// The highest level that a fresh database has.
+/// The highest level in a new database.
 pub const TOP_LEVEL: LevelNumber = LevelNumber(100);
 
-/// The names that `WALLE_LEVEL_NAMES=computing` gives.
+/// The level names that `WALLE_LEVEL_NAMES=computing` selects.
 pub const COMPUTING_NAMES: [(LevelNumber, &str); 20] = [
     (LevelNumber(0), "Hello World"),
     (LevelNumber(5), "Missing Semicolon"),
@@ -39,7 +38,7 @@ pub const fn mee6_points_to_next(number: u16) -> u64 {
     5 * level * level + 50 * level + 100
 }
 
-/// Points from nothing to level `number`: the sum of the steps below it.
+/// Total points that level `number` needs: the sum of all steps below it.
 pub const fn mee6_total(number: u16) -> u64 {
     let level = number as u64;
     5 * level * (2 * level * level + 27 * level + 91) / 6
@@ -51,7 +50,7 @@ impl Levels {
         Self::mee6_up_to(TOP_LEVEL)
     }
 
-    /// The same with the names of [`COMPUTING_NAMES`].
+    /// All levels of the curve with the names of [`COMPUTING_NAMES`], without roles.
     pub fn mee6_computing() -> Self {
         let mut rows = Self::mee6().rows().to_vec();
         for (level, name) in COMPUTING_NAMES {
@@ -75,8 +74,8 @@ impl Levels {
 
 #[cfg(test)]
 impl Levels {
-    /// The curve from level 0 on, as many levels as there are items. Each item is the id and the
-    /// name of that level's role.
+    /// The curve from level 0 on, with one level for each item. An item is the id and the name of
+    /// that level's role.
     pub(crate) fn with_roles<'a>(
         roles: impl IntoIterator<Item = (Option<u64>, Option<&'a str>)>,
     ) -> Self {

@@ -1,76 +1,77 @@
-//! What time it is by Discord, told from what Discord sends: answers that say it, and ids.
+//! Estimates Discord's clock from the time in Discord's responses and from the ids it sends.
 //!
-//! Never asks a clock: a steady one, which nobody sets, is an argument, and the machine's
-//! wall clock has no say in it.
+//! Reads no clock itself. The caller passes readings of a monotonic clock; the machine's wall
+//! clock is not used for the estimate.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{MessageId, Timestamp};
 
-/// How far ahead of Discord's time an id may be, in milliseconds. It covers an estimate that
-/// is a little late, and is as long as what each reading of the history goes back before the
-/// frontier: a frontier that is ahead by no more than this loses no message.
+/// How far an id may be ahead of Discord's time, in milliseconds. It allows for an estimate that
+/// is slightly behind. It equals the overlap that each reading of the history adds before the
+/// frontier, so a frontier that is ahead by no more than this skips no message.
 pub const TOLERANCE_MS: i64 = 5 * 60_000;
 
-/// The wall clock may be off by so much before anybody is told, in milliseconds.
-const SKEW_TOLD_MS: i64 = 60_000;
-/// Below this it is right again: less, so that a clock on the edge is not told all the time.
-const SKEW_OVER_MS: i64 = 30_000;
+/// Skew of the wall clock above which it is reported, in milliseconds.
+const SKEW_REPORT_MS: i64 = 60_000;
+/// Skew up to which a reported clock counts as right again, in milliseconds. It is lower than
+/// [`SKEW_REPORT_MS`], so that a clock near that limit is not reported over and over.
+const SKEW_RESOLVED_MS: i64 = 30_000;
 
-/// Ids that are remembered, and how many of them must agree.
-const RECENT: usize = 15;
-const AGREEING: usize = 10;
+/// Number of recent ids that are remembered, and how many of them must agree.
+const SAMPLES: usize = 15;
+const QUORUM: usize = 10;
 
-/// An estimate of Discord's time. Times between two observations are counted by the steady
-/// clock, whose readings are passed as the time since any fixed moment.
+/// An estimate of Discord's time. A monotonic clock measures the time between observations; its
+/// readings are passed as the time since any fixed moment.
 #[derive(Clone, Debug, Default)]
 pub struct TimeEstimate {
-    /// What Discord's latest answer said, less the steady clock, in milliseconds.
+    /// The time in Discord's latest response minus the monotonic clock, in milliseconds.
     told: Option<i64>,
-    /// The same for recent ids, the newest last.
+    /// The times of recent ids minus the monotonic clock, the newest last.
     recent: VecDeque<i64>,
 }
 
 impl TimeEstimate {
-    /// Discord has said that it is `time`.
+    /// Records that a response of Discord gave `time` as the current time.
     pub fn tell(&mut self, time: Timestamp, steady: Duration) {
         self.told = Some(time.millis() - millis(steady));
     }
 
-    /// Something arrived whose id was given at `time`.
+    /// Records that an id arrived which was created at `time`.
     pub fn hear(&mut self, time: Timestamp, steady: Duration) {
-        if self.recent.len() == RECENT {
+        if self.recent.len() == SAMPLES {
             self.recent.pop_front();
         }
         self.recent.push_back(time.millis() - millis(steady));
     }
 
-    /// What time it is; `None` before anything is known.
+    /// The estimated current time; `None` before any observation.
     ///
-    /// What Discord says decides. An id is given before it arrives, so each is a time that has
-    /// passed; a few that are wrong must not count, so it takes two thirds of the recent ones
-    /// to say that it is later than what Discord's answer said, or to stand in for one.
+    /// The latest response decides. Every genuine id was created before it arrived, so it is a
+    /// lower bound. A few ids may be forged. The estimate therefore moves past the response, or
+    /// does without one, only if ten of the last fifteen ids say so.
     pub fn now(&self, steady: Duration) -> Option<Timestamp> {
         let offset = self.told.max(self.agreed())?;
         Timestamp::from_millis(offset.saturating_add(millis(steady)))
     }
 
-    /// The latest time that enough of the recent ids have reached.
+    /// The latest offset that at least [`QUORUM`] of the recent ids have reached.
     fn agreed(&self) -> Option<i64> {
         let mut sorted: Vec<i64> = self.recent.iter().copied().collect();
         sorted.sort_unstable_by_key(|offset| std::cmp::Reverse(*offset));
-        sorted.get(AGREEING - 1).copied()
+        sorted.get(QUORUM - 1).copied()
     }
 }
 
-/// The highest id that is believed when it is `now` by Discord.
+/// The highest id that is accepted when Discord's time is `now`.
 pub fn newest_believed(now: Timestamp) -> MessageId {
     const FIRST: MessageId = MessageId::new(1).expect("one is an id");
     const LAST: MessageId = MessageId::new(i64::MAX as u64).expect("it is an id");
     let latest = now.millis().saturating_add(TOLERANCE_MS).max(1);
     let id = Timestamp::from_millis(latest).and_then(MessageId::first_at);
-    // Before 2015 there is no id, and later than this none that fits.
+    // No id exists for a time before 2015, and none that fits for a time after `LAST`.
     id.unwrap_or(if latest > LAST.sent_at().millis() {
         LAST
     } else {
@@ -78,24 +79,24 @@ pub fn newest_believed(now: Timestamp) -> MessageId {
     })
 }
 
-/// What is told of a wall clock.
+/// A report on the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkewNews {
-    /// It is off by so many milliseconds; above zero, ahead.
+    /// It is wrong by this many milliseconds; positive if it is ahead.
     Off(i64),
-    /// It is right, after it was off.
+    /// It is right again after it was reported as wrong.
     Right,
 }
 
-/// What is to be told of a wall clock that is `skew_ms` ahead of Discord's time, when `told_ms`
-/// was told last: once, and again when it changes.
+/// What to report about a wall clock that is `skew_ms` ahead of Discord's time. `told_ms` is the
+/// skew that was reported last. A skew is reported once, and again when it changes.
 pub fn skew_news(told_ms: Option<i64>, skew_ms: i64) -> Option<SkewNews> {
     let off = skew_ms.saturating_abs();
     match told_ms {
-        None => (off > SKEW_TOLD_MS).then_some(SkewNews::Off(skew_ms)),
-        Some(_) if off <= SKEW_OVER_MS => Some(SkewNews::Right),
+        None => (off > SKEW_REPORT_MS).then_some(SkewNews::Off(skew_ms)),
+        Some(_) if off <= SKEW_RESOLVED_MS => Some(SkewNews::Right),
         Some(told) => {
-            let changed = skew_ms.saturating_sub(told).saturating_abs() > SKEW_TOLD_MS;
+            let changed = skew_ms.saturating_sub(told).saturating_abs() > SKEW_REPORT_MS;
             changed.then_some(SkewNews::Off(skew_ms))
         }
     }
@@ -113,7 +114,7 @@ mod tests {
 
     const NOW: i64 = 1_750_000_000_000;
     const YEAR: i64 = 365 * 86_400_000;
-    /// When the highest id that fits is given.
+    /// The creation time of the highest id that fits.
     const LAST_MS: i64 = 1_420_070_400_000 + (i64::MAX >> 22);
 
     fn at(millis: i64) -> Timestamp {
@@ -131,14 +132,14 @@ mod tests {
         estimate.tell(at(NOW), s(5));
         assert_eq!(estimate.now(s(5)), Some(at(NOW)));
         assert_eq!(estimate.now(s(65)), Some(at(NOW + 60_000)));
-        // The machine had slept, and its steady clock with it.
+        // The machine slept, and its monotonic clock stopped meanwhile.
         estimate.tell(at(NOW + YEAR), s(66));
         assert_eq!(estimate.now(s(67)), Some(at(NOW + YEAR + 1_000)));
     }
 
     #[test]
     fn it_takes_two_thirds_of_the_recent_ids_to_move_it() {
-        // Poisoned ids in a row, and among ordinary ones.
+        // Forged ids in a row, and among ordinary ones.
         for (poisoned, ordinary, moved) in [
             (1, 0, false),
             (9, 0, false),
@@ -215,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever else is heard, ids that are at most nine of the last fifteen move nothing.
+        /// Up to nine forged ids among the last fifteen do not move the estimate.
         #[test]
         fn ids_in_the_minority_never_move_what_discord_said(
             poison in proptest::collection::vec(0..YEAR * 50, 0..=9),
@@ -237,7 +238,7 @@ mod tests {
             prop_assert_eq!(estimate.now(s(0)), Some(at(NOW)));
         }
 
-        /// Never back: real ids are given before they arrive.
+        /// Genuine ids are created before they arrive, so they never move it.
         #[test]
         fn real_ids_never_move_what_discord_said(
             lags in proptest::collection::vec((0..YEAR, 0_u64..10_000), 0..50),

@@ -1,34 +1,34 @@
-//! Which messages may earn XP at all, and which may run a command.
+//! Which messages may earn XP, and which may run a command.
 //!
-//! Only facts are used that the gateway and the REST history both carry: a
-//! message read back later must be judged as it would have been live.
+//! Uses only facts that both the gateway and the REST history carry, so that a message that is
+//! read later is judged as it would have been live.
 
-/// What of a message decides whether it may earn XP.
+/// The facts of a message that decide whether it may earn XP or run a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "the flags are independent")]
 pub struct MessageFacts {
-    /// Discord's message type; 0 is an ordinary one, 19 a reply.
+    /// Discord's message type: 0 is an ordinary message, 19 a reply.
     pub kind: u8,
-    /// The author is a bot's account.
+    /// The author is a bot account.
     pub by_bot: bool,
     /// The author is Discord itself.
     pub by_system: bool,
     /// Sent through a webhook.
     pub by_webhook: bool,
-    /// Someone else's message, passed on (reference type 1).
+    /// It forwards another message (reference type 1).
     pub forwarded: bool,
 }
 
 const ORDINARY: u8 = 0;
 const REPLY: u8 = 19;
 
-/// Whether a message may earn XP. Commands count, and so do threads and forum posts; the
-/// guild is checked where the message is received.
+/// Whether a message may earn XP. Commands, thread messages and forum posts count too. The
+/// receiver of the message checks the guild.
 pub fn may_earn(message: &MessageFacts) -> bool {
     was_typed(*message)
 }
 
-/// Whether a message may run a text command.
+/// Whether a message may run a text command: the same rule as for XP.
 pub fn may_command(message: &MessageFacts) -> bool {
     was_typed(*message)
 }

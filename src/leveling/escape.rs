@@ -1,33 +1,35 @@
-//! How a name, or any text of people's, is shown: only ever as text.
+//! Escapes names and other user-written text, so that Discord shows them as plain text.
 //!
-//! Two means make text inert in Discord. A backslash before a punctuation character takes its
-//! meaning away, and is not shown. Mentions, links and invites are found by patterns that know
-//! no backslash: a zero-width space (U+200B) within one breaks the pattern, and nobody sees it.
+//! Two methods make text inert in Discord. A backslash before a punctuation character disables
+//! its formatting and is not shown. Discord finds mentions, links and invites by patterns that
+//! ignore backslashes: an invisible zero-width space (U+200B) inside one breaks the pattern.
 
 use std::fmt;
 
-/// Shown of a name: as long as a role's may be. A person's has 32 at most, imported data
-/// may hold anything.
-const LONGEST: usize = 100;
-/// Characters in a row that show nothing: as many as between two emoji that are joined.
+/// Maximum length of a name as shown, in characters: Discord's limit for a role's name. A user's
+/// name has at most 32 characters, but imported data may hold names of any length.
+const MAX_CHARS: usize = 100;
+/// Maximum run of invisible characters: as many as stand between two joined emoji.
 const MAX_UNSEEN: usize = 2;
-/// Tags in a row: as many as the longest flag that is made of them.
+/// Maximum run of tag characters: as many as the longest flag that is made of them.
 const MAX_TAGS: usize = 6;
-/// Marks on one character: more than any language needs, and too few to reach the next line.
+/// Maximum number of combining marks on one character: more than any language needs, and too few
+/// to overlap the next line.
 const MAX_MARKS: usize = 3;
 const ZERO_WIDTH_SPACE: char = '\u{200b}';
-/// Around text that is written from right to left: what follows keeps its place.
+/// Put around right-to-left text, so that it does not reorder the text after it.
 const ISOLATE: char = '\u{2068}';
 const END_ISOLATE: char = '\u{2069}';
 
-/// A name made safe to stand in a message: nothing in it formats, links, pings, reorders the
-/// text around it, reaches over other lines or breaks its own. The name itself stays readable.
+/// Makes a name safe for a message: it cannot format, link, ping, reorder the text around it,
+/// overlap other lines or break its own line. The name itself stays readable. A name without any
+/// visible character becomes "(no name)".
 pub fn escape(name: &str) -> String {
-    escape_text(name, LONGEST).unwrap_or_else(|| "(no name)".to_owned())
+    escape_text(name, MAX_CHARS).unwrap_or_else(|| "(no name)".to_owned())
 }
 
-/// The same for any text of people's, cut off after so many characters; `None` if there is
-/// nothing to see.
+/// The same for any user-written text, cut off after `longest` characters; `None` if nothing in it
+/// is visible.
 pub fn escape_text(text: &str, longest: usize) -> Option<String> {
     let chars = bounded(text.trim(), longest);
     if chars.iter().copied().all(is_invisible) {
@@ -41,7 +43,7 @@ pub fn escape_text(text: &str, longest: usize) -> Option<String> {
         let rest = &chars[at + 1..];
         match c {
             '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '[' | ']' => safe.extend(['\\', c]),
-            // A quote, a heading, smaller text or a list, where the name begins the line.
+            // A quote, a heading, subtext or a list, if the name begins the line.
             '>' | '#' | '-' if !before.seen => safe.extend(['\\', c]),
             '.' | ')' if before.only_digits && rest.first().is_none_or(|c| c.is_whitespace()) => {
                 safe.extend(['\\', c]);
@@ -49,7 +51,7 @@ pub fn escape_text(text: &str, longest: usize) -> Option<String> {
             '@' => safe.extend([c, ZERO_WIDTH_SPACE]),
             // Any link with a scheme.
             ':' if rest.starts_with(&['/', '/']) => safe.extend([c, ZERO_WIDTH_SPACE]),
-            // Links and invites without one: `discord.gg/…`, `www.…`.
+            // Links and invites without a scheme: `discord.gg/…`, `www.…`.
             '/' if before.dot_in_word => safe.extend([ZERO_WIDTH_SPACE, c]),
             '.' if before.word.eq_ignore_ascii_case("www") => safe.extend([c, ZERO_WIDTH_SPACE]),
             c if breaks_line(c) => safe.push(' '),
@@ -61,14 +63,14 @@ pub fn escape_text(text: &str, longest: usize) -> Option<String> {
     Some(safe)
 }
 
-/// What stands before a character.
+/// What precedes the current character.
 #[derive(Default)]
 struct Before {
-    /// Anything that can be seen.
+    /// A visible character precedes.
     seen: bool,
-    /// Digits, and nothing else that can be seen.
+    /// Digits precede, and no other visible character.
     only_digits: bool,
-    /// The last letters of the word, as many as are of interest.
+    /// The first characters of the current word, as many as are needed to recognise `www`.
     word: String,
     dot_in_word: bool,
 }
@@ -91,8 +93,8 @@ impl Before {
     }
 }
 
-/// As much of a text as is shown: without what reorders, and without what is too much of
-/// characters that show nothing or stand on top of others.
+/// The part of a text that is shown: at most `longest` characters, without characters that reorder
+/// text and without excess invisible characters and combining marks.
 fn bounded(text: &str, longest: usize) -> Vec<char> {
     let (mut unseen, mut tags, mut marks) = (0, 0, 0);
     let fits = |c: &char| {
@@ -108,12 +110,12 @@ fn bounded(text: &str, longest: usize) -> Vec<char> {
     chars.filter(fits).take(longest).collect()
 }
 
-/// Whether there is nothing to see.
+/// Whether no character of the name is visible.
 pub(super) fn is_blank(name: &str) -> bool {
     name.chars().all(is_invisible)
 }
 
-/// A name in quotes, as a terminal or a log shows it: what a terminal would obey is spelled out.
+/// Displays a name in quotes for a terminal or a log, with control characters escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a>(pub &'a str);
 
@@ -123,8 +125,8 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A text on one line: control characters, line breaks, and what changes the order of the text,
-/// as Rust writes them in a string.
+/// Puts a text on one line: control characters, line breaks and characters that reorder text are
+/// replaced by Rust's escape sequences.
 pub fn spell_out(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -137,12 +139,12 @@ pub fn spell_out(text: &str) -> String {
     safe
 }
 
-/// Characters that change the order of what is around them.
+/// Bidirectional control characters, which reorder the text around them.
 fn reorders(c: char) -> bool {
     matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
 }
 
-/// Letters that are written from right to left, and draw the digits after them along.
+/// Letters of right-to-left scripts, which also reorder the digits after them.
 fn is_right_to_left(c: char) -> bool {
     matches!(c,
         '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefe}'
@@ -154,8 +156,7 @@ fn breaks_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Characters that show nothing. A joiner between two emoji is one of these, and is
-/// kept where something else is seen.
+/// Invisible characters. The joiner between two emoji is one of them; [`bounded`] keeps short runs.
 fn is_unseen(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
@@ -167,18 +168,18 @@ fn is_unseen(c: char) -> bool {
         )
 }
 
-/// Characters that show nothing but in the flags of England, Scotland and Wales.
+/// Tag characters, which are invisible except in the flags of England, Scotland and Wales.
 fn is_tag(c: char) -> bool {
     matches!(c, '\u{e0000}'..='\u{e01ef}')
 }
 
-/// Whether nobody sees this character.
+/// Whether this character is invisible by itself.
 pub(super) fn is_invisible(c: char) -> bool {
     is_unseen(c) || is_tag(c)
 }
 
-/// Marks that stand above or below another character. Not all that Unicode has: those that
-/// fonts stack.
+/// Combining marks above or below another character. Not all of Unicode's, only those that fonts
+/// stack.
 fn is_mark(c: char) -> bool {
     matches!(c,
         '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{610}'..='\u{61a}'
@@ -266,7 +267,7 @@ mod tests {
         assert_eq!(escape(&padded), "a\u{3164}\u{3164}b");
     }
 
-    /// The characters that no backslash takes the meaning of.
+    /// The characters that have no backslash before them.
     fn unescaped(shown: &str) -> Vec<char> {
         let mut bare = Vec::new();
         let mut chars = shown.chars();
@@ -280,7 +281,7 @@ mod tests {
         bare
     }
 
-    /// Whether a client would make a link of this: `HOST.TLD/PATH` or a scheme.
+    /// Whether a client would show a link in this text: a scheme, `www.` or an invite's host.
     fn has_link(shown: &str) -> bool {
         shown.contains("://")
             || shown.to_lowercase().split_whitespace().any(|word| {
@@ -341,7 +342,7 @@ mod tests {
             let inner = shown.trim_start_matches(ISOLATE).trim_end_matches(END_ISOLATE);
             prop_assert!(!inner.chars().any(reorders), "{:?}", shown);
             prop_assert_eq!(isolates == 1, inner.chars().any(is_right_to_left));
-            prop_assert!(inner.chars().count() <= LONGEST);
+            prop_assert!(inner.chars().count() <= MAX_CHARS);
             prop_assert!(longest_run(inner, is_unseen) <= MAX_UNSEEN);
             prop_assert!(longest_run(inner, is_mark) <= MAX_MARKS);
             prop_assert!(longest_run(inner, is_tag) <= MAX_TAGS);

@@ -1,8 +1,8 @@
-//! Numbers as people read them. Files and logs have plain ones.
+//! Thousands separators for numbers shown to people. Files and logs use plain numbers.
 
 use std::fmt;
 
-/// A whole number with a comma between every three digits: `12,480`.
+/// Displays an integer with a comma after every three digits: `12,480`.
 #[derive(Clone, Copy, Debug)]
 pub struct Grouped<T>(pub T);
 

@@ -1,10 +1,10 @@
-//! The parts in which a guild's history is listed. Each can fail by itself.
+//! The lists through which Discord returns a guild's history. Reading each can fail separately.
 
 use std::fmt;
 
 use super::ChannelId;
 
-/// A list of Discord's that has to be read for a complete history.
+/// A list that must be read from Discord for a complete history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HistorySource {
     /// The messages of a channel, thread or forum post.
@@ -16,12 +16,12 @@ pub enum HistorySource {
 }
 
 impl HistorySource {
-    /// Whether it is a list of threads, and not of messages.
+    /// Whether it lists threads instead of messages.
     pub fn is_list(self) -> bool {
         !matches!(self, Self::Messages(_))
     }
 
-    /// The channel that it belongs to; `None` for the guild's own list.
+    /// The channel of the list; `None` for the guild's active threads.
     pub fn channel(self) -> Option<ChannelId> {
         match self {
             Self::Messages(channel) | Self::ArchivedThreads(channel) => Some(channel),
@@ -30,7 +30,7 @@ impl HistorySource {
     }
 }
 
-/// For logs.
+/// The form used in logs.
 impl fmt::Display for HistorySource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,13 +1,12 @@
-//! Discord's ids, and the time that is written inside them.
+//! Discord's ids (snowflakes) and the creation time that they contain.
 //!
-//! A type for each kind of id, so that a role can never be passed where a user
-//! is meant. No id is ever zero or above `i64::MAX`: whoever holds one holds one
-//! that fits Postgres' `bigint`.
+//! Each kind of id has its own type, so that a role's id cannot be passed as a user's. No id is
+//! zero or above `i64::MAX`, so every id fits into Postgres' `bigint`.
 
 use std::fmt;
 use std::num::{NonZeroI64, NonZeroU64};
 
-/// The first millisecond of 2015, from which snowflakes count.
+/// The first millisecond of 2015, from which the time in snowflakes counts, as Unix milliseconds.
 /// Source: Discord's reference, "Snowflakes".
 const DISCORD_EPOCH_MS: i64 = 1_420_070_400_000;
 
@@ -30,7 +29,7 @@ macro_rules! snowflake {
                 }
             }
 
-            /// The bare number, for the edges: the wire, the database, a log.
+            /// The number, for requests to Discord, the database and logs.
             pub const fn get(self) -> u64 {
                 self.0.get()
             }
@@ -55,24 +54,25 @@ snowflake! {
     GuildId,
     /// A channel, a thread or a forum post.
     ChannelId,
-    /// A message; its id tells when it was sent.
+    /// A message; its id contains the time when it was sent.
     MessageId,
     /// A role of a guild.
     RoleId,
     /// A person's or a bot's account.
     UserId,
-    /// An interaction or a message by which somebody asked for something. An id is given
-    /// once, whatever it is given to, so that the one cannot be taken for the other.
+    /// An interaction or a message that requested something. Snowflakes are unique across kinds,
+    /// so the id of an interaction never equals that of a message.
     RequestId,
 }
 
 impl MessageId {
-    /// When the message was sent, to the millisecond, by Discord's own clock.
+    /// When the message was sent by Discord's clock, in millisecond precision.
     pub fn sent_at(self) -> Timestamp {
         time_within(self.0)
     }
 
-    /// The lowest id that a message sent at `at` can have; `None` before 2015.
+    /// The lowest id that a message sent at `at` can have; `None` before 2015 or if it
+    /// would exceed `i64::MAX`.
     pub fn first_at(at: Timestamp) -> Option<Self> {
         let since_epoch = u64::try_from(at.millis() - DISCORD_EPOCH_MS).ok()?;
         Self::new(since_epoch.checked_mul(1 << 22)?)
@@ -80,12 +80,13 @@ impl MessageId {
 }
 
 impl RequestId {
-    /// When it was asked for, to the millisecond, by Discord's own clock.
+    /// When the request was made by Discord's clock, in millisecond precision.
     pub fn asked_at(self) -> Timestamp {
         time_within(self.0)
     }
 
-    /// The id where a message's is wanted, which it may not be.
+    /// The same id as a message's id, for callers that need one. The request may have been an
+    /// interaction, and then there is no such message.
     pub fn as_message(self) -> MessageId {
         MessageId(self.0)
     }
@@ -102,15 +103,15 @@ fn time_within(id: NonZeroU64) -> Timestamp {
     Timestamp::from_millis(DISCORD_EPOCH_MS + since_epoch).expect("after 2015")
 }
 
-/// A moment: milliseconds since 1970, UTC, negative before it.
+/// A point in time: milliseconds since 1970 UTC, negative before that.
 ///
-/// Zero is not a moment: it is what the Python bot stored for "never". Leaving it
-/// out makes `Option<Timestamp>` as small as a bare number, a million times over.
+/// Zero is excluded: the Python bot stored it for "never". This also makes `Option<Timestamp>` as
+/// small as an `i64`, which matters for a million users in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(NonZeroI64);
 
 impl Timestamp {
-    /// `None` for zero, "never".
+    /// `None` for zero, which stands for "never".
     pub const fn from_millis(millis: i64) -> Option<Self> {
         match NonZeroI64::new(millis) {
             Some(millis) => Some(Self(millis)),
@@ -118,7 +119,7 @@ impl Timestamp {
         }
     }
 
-    /// Milliseconds since 1970, UTC.
+    /// Milliseconds since 1970 UTC.
     pub const fn millis(self) -> i64 {
         self.0.get()
     }
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_snowflake_tells_its_time() {
-        // The example of Discord's own reference.
+        // The example in Discord's reference.
         let id = MessageId::new(175_928_847_299_117_063).unwrap();
         assert_eq!(id.sent_at().millis(), 1_462_015_105_796);
         assert_eq!(

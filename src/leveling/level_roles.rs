@@ -1,8 +1,9 @@
-//! Which role of the guild is which level's: what to remember, what to make, what to ask.
+//! Reconciles the levels with the guild's roles: what to link, rename and create, and what a
+//! person must fix.
 //!
-//! A level role is its id. Pure: what the levels carry and what the guild has are given,
-//! the steps are returned. Never drops a link and never decides for a human: where that
-//! would be needed, it is a trouble.
+//! A level role is identified by its id. Pure functions of the levels and the guild's roles that
+//! return the steps. They never drop the link between a level and its role and never make a choice
+//! that only a person can make: such a case is returned as a [`Trouble`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,36 +13,38 @@ use super::{
     trim_role_name,
 };
 
-/// What makes the levels agree with the guild, to be done in this order.
+/// One step that makes the levels agree with the guild. Steps are carried out in the order in
+/// which [`reconcile`] returns them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The guild has a role of the level's name: the level carries it from now on.
+    /// Link the level to the guild's role that has the level's name.
     Link {
-        /// Which level.
+        /// The level to link.
         level: LevelNumber,
-        /// The role that it carries then.
+        /// The role that it will carry.
         role: RoleId,
-        /// What both are called.
+        /// The name of both.
         name: String,
     },
-    /// Levels' roles were renamed by hand: so are the levels. Several where each took the name
-    /// of another: to be saved at once, since none makes room before the others do.
+    /// Rename levels whose roles were renamed by hand. There are several if they exchanged names:
+    /// these must be saved together, since no name is free before the others change.
     Follow(Vec<Renamed>),
-    /// An imported id is a role of this guild: when it is gone, it was deleted.
+    /// Record that a level's imported role id exists in this guild. If it is missing later, the
+    /// role was deleted.
     Seen {
-        /// Which level.
+        /// The level that carries the role.
         level: LevelNumber,
     },
-    /// The guild has no role of the level's name.
+    /// Create a role, since the guild has none with the level's name.
     Create {
-        /// Which level.
+        /// The level that will carry the role.
         level: LevelNumber,
-        /// What the role is to be called.
+        /// The name of the new role.
         name: String,
     },
 }
 
-/// For logs and terminals: names are quoted, as they are hostile text.
+/// The form used in logs and terminals. Names are untrusted, so they are quoted and escaped.
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,82 +75,82 @@ impl fmt::Display for Step {
 /// A level whose role was renamed by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Renamed {
-    /// Which level.
+    /// The level to rename.
     pub level: LevelNumber,
     /// The role that it carries.
     pub role: RoleId,
-    /// What the guild calls it now.
+    /// The role's new name in the guild.
     pub name: String,
 }
 
-/// What only a human can put right.
+/// A problem that only a person can fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The level's role was deleted by hand.
     Missing {
-        /// Which level.
+        /// The level whose role is missing.
         level: LevelNumber,
-        /// What the role was called.
+        /// The level's name; the role's id if it has none.
         name: String,
     },
     /// The role is not below the bot's highest role.
     OutOfReach {
-        /// Which level.
+        /// The level concerned.
         level: LevelNumber,
-        /// The role that it carries, or would.
+        /// The role that it carries or would be linked to.
         role: RoleId,
-        /// What the guild calls it.
+        /// The role's name in the guild.
         name: String,
     },
-    /// An integration holds the role.
+    /// An integration manages the role.
     Managed {
-        /// Which level.
+        /// The level concerned.
         level: LevelNumber,
-        /// The role that it carries, or would.
+        /// The role that it carries or would be linked to.
         role: RoleId,
-        /// What the guild calls it.
+        /// The role's name in the guild.
         name: String,
     },
-    /// The role lets its holders moderate.
+    /// The role grants moderation permissions.
     Moderates {
-        /// Which level.
+        /// The level concerned.
         level: LevelNumber,
-        /// The role that it carries, or would.
+        /// The role that it carries or would be linked to.
         role: RoleId,
-        /// What the guild calls it.
+        /// The role's name in the guild.
         name: String,
     },
-    /// The settings give rights to whoever holds a role of this name.
+    /// The settings give rights to the holders of this role or of a role with this name.
     GivesRights {
-        /// Which level.
+        /// The level concerned.
         level: LevelNumber,
-        /// The name, as the level or the guild has it.
+        /// The name of the role in the guild, or of the level if it has no role.
         name: String,
     },
     /// Several roles have the level's name.
     Several {
-        /// Which level.
+        /// The level concerned.
         level: LevelNumber,
-        /// What they are called.
+        /// The name of the level and of the roles.
         name: String,
-        /// How many they are.
+        /// Number of roles with the name.
         count: usize,
     },
-    /// The role, or the name that it was given by hand, is another level's.
+    /// The role belongs to another level, or it was renamed by hand to another level's name.
     BelongsTo {
-        /// Which level.
+        /// The level concerned.
         level: LevelNumber,
-        /// The role that it carries, or would.
+        /// The role that it carries or would be linked to.
         role: RoleId,
-        /// What the guild calls it.
+        /// The role's name in the guild.
         name: String,
-        /// The other level.
+        /// The level that owns the role or the name.
         other: LevelNumber,
     },
 }
 
-/// The levels as they are after these steps, as far as that is known before: the role that a
-/// step would make has no id yet.
+/// The levels after these steps. `Create` changes nothing here, since the id of the new role is
+/// not known yet.
 pub fn after(levels: &Levels, steps: &[Step]) -> Levels {
     let mut rows = levels.rows().to_vec();
     let mut carry = |level: LevelNumber, role: RoleId, name: &str| {
@@ -167,13 +170,13 @@ pub fn after(levels: &Levels, steps: &[Step]) -> Levels {
             Step::Seen { .. } | Step::Create { .. } => {}
         }
     }
-    Levels::new(rows).expect("numbers and points are what they were")
+    Levels::new(rows).expect("numbers and points did not change")
 }
 
-/// What it takes for the levels to agree with the guild's roles, and what stands in the
-/// way. `unseen` are the levels whose role's id was imported and has never been seen in
-/// the guild; `bot_position` is how high the bot's own highest role stands; `rights` are the roles
-/// that the settings give rights to.
+/// The steps that make the levels agree with the guild's roles, and the problems that prevent it.
+/// `unseen` are the levels whose role id was imported and has never been seen in the guild;
+/// `bot_position` is the position of the bot's highest role; `rights` are the roles that the
+/// settings give rights to.
 pub fn reconcile(
     levels: &Levels,
     unseen: &BTreeSet<LevelNumber>,
@@ -198,7 +201,7 @@ pub fn reconcile(
             steps.push(Step::Seen { level: row.level });
         }
     }
-    // One after the other, since a name may only become free when its level leaves it.
+    // One at a time: a name may only become free when an earlier step renames its level.
     while let Some(next) = next_to_follow(&rows, rights) {
         let follow = |(at, role): (usize, &GuildRole)| Renamed {
             level: rows[at].level,
@@ -221,13 +224,13 @@ pub fn reconcile(
                 let level = row.level;
                 troubles.push(Trouble::Missing { level, name });
             }
-            // A blank name has no role: Discord would make "new role" of it.
+            // A blank name gets no role: Discord would call it "new role".
             (None, _, Some(name)) if trim_role_name(name).is_empty() => {}
             (None, _, Some(name)) => match find_role(&rows, row, name, roles, bot_position, rights)
             {
-                // Two levels whose names differ only in white space: the lower one's role is
-                // made, and it is in the other's way at the next look.
-                Ok(Step::Create { name, .. }) if is_made(&creates, &name) => {}
+                // Two levels whose names differ only in white space: only the lower level's role
+                // is created. The next reconciliation reports the other level.
+                Ok(Step::Create { name, .. }) if is_planned(&creates, &name) => {}
                 Ok(step @ Step::Create { .. }) => creates.push(step),
                 Ok(step) => steps.push(step),
                 Err(trouble) => troubles.push(trouble),
@@ -235,21 +238,21 @@ pub fn reconcile(
             (None, _, None) => {}
         }
     }
-    // A new role stands below all others and pushes them up: the lowest level's comes last.
+    // Discord puts a new role below all others, so the lowest level's role is created last.
     steps.extend(creates.into_iter().rev());
     (steps, troubles)
 }
 
-/// A level, with the name that it has when the steps so far are done.
+/// A level with the name that it has after the steps so far.
 struct Row<'a> {
     level: LevelNumber,
     name: Option<&'a str>,
-    /// The role that it carries, if that is in the guild.
+    /// The role that it carries, if it exists in the guild.
     role: Option<&'a GuildRole>,
 }
 
 impl Row<'_> {
-    /// Whether no other level may have this name: it is this one's, or its role's.
+    /// Whether this level or its role has the name, so that no other level may take it.
     fn claims(&self, name: &str) -> bool {
         self.name.map(trim_role_name) == Some(name)
             || self.role.is_some_and(|role| role.name == name)
@@ -263,11 +266,11 @@ fn claimed_by(rows: &[Row<'_>], level: LevelNumber, name: &str) -> Option<LevelN
         .map(|row| row.level)
 }
 
-/// Levels, by where they stand, that can take the names of their roles now, all at once.
+/// Levels, as indices into the rows, that can now take the names of their roles together.
 type Followers<'a> = Vec<(usize, &'a GuildRole)>;
 
-/// A level whose role was renamed by hand to what a level may be called and no other is; or
-/// a ring of such levels, in which each takes the name that the one after it leaves.
+/// A level whose role was renamed by hand to an allowed name that no other level has; or a cycle
+/// of such levels, in which each takes the name that the next one gives up.
 fn next_to_follow<'a>(rows: &[Row<'a>], rights: &ProtectedRoles) -> Option<Followers<'a>> {
     (0..rows.len()).find_map(|start| followers_from(rows, start, rights))
 }
@@ -285,29 +288,30 @@ fn followers_from<'a>(
         let mut claiming =
             (0..rows.len()).filter(|other| *other != at && rows[*other].claims(&role.name));
         match (claiming.next(), claiming.next()) {
-            // Nothing in the way; of a way to here, this is the part that can be done.
+            // The name is free. Of the levels that led here, only this one can follow now.
             (None, _) => return Some(vec![(at, role)]),
-            // What is wanted is left only by one who is called so, not by one who wants it too.
+            // The other level has the name now and gives it up. If it only wants the name too,
+            // neither can have it.
             (Some(other), None) if rows[other].name == Some(&role.name) => at = other,
             _ => return None,
         }
         if at == start {
             return Some(followers);
         }
-        // A ring that `start` only leads to is found from within.
+        // `start` only leads to a cycle. The cycle is found from one of its own levels.
         if followers.iter().any(|(before, _)| *before == at) {
             return None;
         }
     }
 }
 
-/// The role of a level, if it was renamed by hand to what a level may be called.
+/// The role of a level, if it was renamed by hand to a name that a level may have.
 fn renamed<'a>(row: &Row<'a>, rights: &ProtectedRoles) -> Option<&'a GuildRole> {
     row.role
         .filter(|role| row.name != Some(&role.name) && !rights.covers(role))
 }
 
-/// What is wrong with the role that a level carries. It stays the level's all the same.
+/// The problems of the role that a level carries. The level keeps the role in any case.
 fn troubles_of(
     rows: &[Row<'_>],
     row: &Row<'_>,
@@ -332,7 +336,7 @@ fn troubles_of(
     name_trouble.into_iter().chain(role_trouble).collect()
 }
 
-/// What gives a level of this name its role.
+/// Links a level to the role with its name, or creates that role.
 fn find_role(
     rows: &[Row<'_>],
     row: &Row<'_>,
@@ -375,13 +379,13 @@ fn find_role(
     }
 }
 
-fn is_made(creates: &[Step], wanted: &str) -> bool {
+fn is_planned(creates: &[Step], wanted: &str) -> bool {
     let makes = |step: &Step| matches!(step, Step::Create { name, .. } if name == wanted);
     creates.iter().any(makes)
 }
 
-/// Why this role should not be, or stay, a level's. For one that the bot cannot give, that
-/// is all that matters.
+/// Why this role should not be a level role. Of several reasons only the first is returned; that
+/// the bot cannot assign the role comes before the role's permissions.
 fn role_trouble(
     level: LevelNumber,
     role: &GuildRole,
@@ -427,7 +431,7 @@ mod tests {
         }
     }
 
-    /// The Minions, by that name and as the role 88.
+    /// "Minions", by name and as the pinned role 88.
     fn rights() -> ProtectedRoles {
         let minions = RoleEntry::Name("Minions".to_owned());
         ProtectedRoles::new([&minions], &[("Minions".to_owned(), id(88))].into())
@@ -440,7 +444,7 @@ mod tests {
         each.join(" with ")
     }
 
-    /// Each step and trouble in a few words.
+    /// The steps and troubles in short form.
     fn told(levels: &Levels, unseen: &[u16], roles: &[GuildRole]) -> (Vec<String>, Vec<String>) {
         let unseen = unseen.iter().copied().map(LevelNumber).collect();
         let (steps, troubles) = reconcile(levels, &unseen, roles, BOT_POSITION, &rights());
@@ -467,7 +471,7 @@ mod tests {
         (steps.collect(), troubles.collect())
     }
 
-    /// What one level comes to in a guild that has one role of each kind.
+    /// The result for one level in a guild that has one role of each kind.
     #[test]
     fn one_level_and_the_roles_of_a_guild() {
         let roles = [
@@ -492,7 +496,7 @@ mod tests {
                 position: 0,
                 ..role(18, "@everyone")
             },
-            // The Minions, by another name.
+            // The pinned role of "Minions" under another name.
             role(88, "Guards"),
         ];
         for (carried, unseen, step, trouble) in [
@@ -506,16 +510,16 @@ mod tests {
             ((None, Some("Bot")), false, "", "0 managed 15 Bot"),
             ((None, Some("Mods")), false, "", "0 moderates 16 Mods"),
             ((None, Some("minions")), false, "", "0 rights minions"),
-            // It would be a way to rights if it were made.
+            // Creating the role would make rights available for XP.
             ((None, Some("Minions")), false, "", "0 rights Minions"),
             ((None, Some("@everyone")), false, "", "0 rights @everyone"),
             ((None, Some("Guards")), false, "", "0 rights Guards"),
-            // White space that Discord does not store.
+            // White space that Discord trims.
             ((None, Some("Plain ")), false, "0 links 11 Plain", ""),
             ((None, Some("\u{a0}New ")), false, "0 creates New", ""),
             ((None, Some(" ")), false, "", ""),
             ((Some(11), Some("Plain ")), false, "0 follows 11 Plain", ""),
-            // Imported, and never seen here.
+            // Imported and never seen in this guild.
             ((Some(99), Some("Plain")), true, "0 links 11 Plain", ""),
             ((Some(99), Some("New")), true, "0 creates New", ""),
             ((Some(99), Some("Twin")), true, "", "0 has 2 Twin"),
@@ -533,7 +537,7 @@ mod tests {
             ((Some(11), Some("Plain")), false, "", ""),
             ((Some(11), Some("Old")), false, "0 follows 11 Plain", ""),
             ((Some(11), None), false, "0 follows 11 Plain", ""),
-            // Others may have its name: it is its id.
+            // Other roles may have the same name, since the id identifies the role.
             ((Some(12), Some("Twin")), false, "", ""),
             ((Some(12), Some("Old")), false, "0 follows 12 Twin", ""),
             ((Some(14), Some("High")), false, "", "0 high 14 High"),
@@ -549,7 +553,7 @@ mod tests {
             ((Some(17), Some("minions")), false, "", "0 rights minions"),
             ((Some(18), Some("Old")), false, "", "0 rights @everyone"),
             ((Some(88), Some("Old")), false, "", "0 rights Guards"),
-            // Deleted by hand, whatever else has its name by now.
+            // Deleted by hand, even if another role has its name now.
             ((Some(99), Some("Old")), false, "", "0 misses Old"),
             ((Some(99), Some("Plain")), false, "", "0 misses Plain"),
             ((Some(99), None), false, "", "0 misses 99"),
@@ -592,7 +596,7 @@ mod tests {
 
     #[test]
     fn a_name_is_one_levels_only() {
-        // Levels 0 and 1 carry roles 10 and 11, 2 has only a name.
+        // Levels 0 and 1 carry roles 10 and 11; level 2 has only a name.
         let levels = Levels::with_roles([
             (Some(10), Some("A")),
             (Some(11), Some("B")),
@@ -600,7 +604,7 @@ mod tests {
         ]);
         for (names, steps, troubles) in [
             (["A", "B"], vec!["2 creates C"], vec![]),
-            // Moved up by one: the upper must make room first, wherever it is in the list.
+            // Names moved by one level: the level that gives up the wanted name goes first.
             (
                 ["B", "D"],
                 vec!["1 follows 11 D", "0 follows 10 B", "2 creates C"],
@@ -611,20 +615,20 @@ mod tests {
                 vec!["0 follows 10 D", "1 follows 11 A", "2 creates C"],
                 vec![],
             ),
-            // Exchanged: neither makes room before the other does.
+            // Names exchanged: both levels must be renamed together.
             (
                 ["B", "A"],
                 vec!["0 follows 10 B with 1 follows 11 A", "2 creates C"],
                 vec![],
             ),
-            // Both by the same new name.
+            // Both renamed to the same new name.
             (
                 ["D", "D"],
                 vec!["2 creates C"],
                 vec!["0 wants 10 D of 1", "1 wants 11 D of 0"],
             ),
             (["A", "A"], vec!["2 creates C"], vec!["1 wants 11 A of 0"]),
-            // By the name of one that has no role yet.
+            // Renamed to the name of a level that has no role yet.
             (
                 ["A", "C"],
                 vec![],
@@ -646,7 +650,7 @@ mod tests {
 
     #[test]
     fn names_that_were_exchanged_by_hand_are_followed_at_once() {
-        // Levels 0 to 4 carry roles 10 to 14, called A to E; these are their names now.
+        // Levels 0 to 4 carry roles 10 to 14, called A to E. Each case lists the new role names.
         let names = ["A", "B", "C", "D", "E"];
         let carried =
             Levels::with_roles((10..).zip(names).map(|(id, name)| (Some(id), Some(name))));
@@ -679,7 +683,7 @@ mod tests {
                 ],
                 vec![],
             ),
-            // Two rings, and one beside a row that has an end.
+            // Two cycles; then a cycle and a chain that ends in a free name.
             (
                 "B A D C E",
                 vec![
@@ -698,7 +702,7 @@ mod tests {
                 ],
                 vec![],
             ),
-            // A third wants one of the two names: nobody knows whose it is.
+            // A third level wants one of the two names, so the choice is not clear.
             (
                 "B A B D E",
                 vec![],
@@ -708,7 +712,7 @@ mod tests {
                     "2 wants 12 B of 0",
                 ],
             ),
-            // One of the ring would get a name that gives rights.
+            // One level of the cycle would get a name that gives rights.
             (
                 "B C Minions D E",
                 vec![],
@@ -722,13 +726,13 @@ mod tests {
             let expected: (Vec<_>, Vec<_>) = (owned(steps), owned(troubles));
             assert_eq!(found, expected, "{roles:?}");
         }
-        // Without its role, or without a name, a level is in no ring.
+        // A level without its role is in no cycle.
         let roles = [role(10, "B"), role(12, "A")];
         let found = told(&carried, &[], &roles).0;
         assert_eq!(found, [""; 0]);
     }
 
-    /// A guild and its levels, as they are while the steps are done.
+    /// A guild and its levels while the steps are carried out.
     #[derive(Clone, Debug)]
     struct World {
         carried: Vec<(Option<u64>, Option<String>)>,
@@ -773,7 +777,7 @@ mod tests {
                     self.carry(level, new, name);
                 }
             }
-            // As the table demands after each statement.
+            // The unique constraints of the table `level`, which hold after each statement.
             let unique = |list: Vec<String>| {
                 let count = list.len();
                 assert_eq!(BTreeSet::from_iter(list).len(), count, "{self:?}");

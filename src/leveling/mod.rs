@@ -1,8 +1,7 @@
 //! The rules of leveling, as pure functions and plain data.
 //!
-//! Nothing in here reads a clock, throws dice, touches a socket or knows the
-//! database: times and ids are arguments, so that every rule can be tested with
-//! a table and checked again years later.
+//! Nothing in this module reads a clock, uses random numbers, opens a socket or accesses the
+//! database. Times and ids are arguments, so every rule can be tested with a table of cases.
 
 mod avatar;
 mod award;

@@ -1,7 +1,7 @@
-//! What it comes to when all names are taken off the levels, and which roles may be deleted then.
+//! What the removal of all level names changes, and which roles may be deleted after it.
 //!
-//! Pure: the levels and the guild's roles are given. Only what a level carries, or carried when a
-//! moderator wanted it deleted, is ever counted.
+//! Pure functions of the levels and the guild's roles. They count only roles that a level carries,
+//! or carried when a moderator asked for its deletion.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +10,18 @@ use super::{
     may_be_changed,
 };
 
-/// What taking all names off would change.
+/// What the removal of all level names would change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NameRemoval {
-    /// How many levels have a name or a role.
+    /// Number of levels with a name or a role.
     pub levels: usize,
-    /// The roles in the guild that could be deleted: the levels' own, and those left over from
-    /// an earlier removal that was cut off.
+    /// The roles in the guild that could be deleted: those of the levels, and those left over
+    /// from an earlier removal that was interrupted.
     pub roles: BTreeSet<RoleId>,
 }
 
 impl NameRemoval {
-    /// For these levels in a guild with these roles; `left_over` are roles of levels that a
-    /// moderator has asked to be deleted before.
+    /// `left_over` are former level roles whose deletion a moderator has already requested.
     pub fn new(levels: &Levels, roles: &[GuildRole], left_over: &BTreeSet<RoleId>) -> Self {
         let has_one = |level: &&Level| level.role_name.is_some() || level.role_id.is_some();
         let is_concerned =
@@ -37,24 +36,24 @@ impl NameRemoval {
         }
     }
 
-    /// Whether there is nothing to take off and nothing to delete.
+    /// Whether there is no name to remove and no role to delete.
     pub fn is_empty(&self) -> bool {
         self.levels == 0 && self.roles.is_empty()
     }
 }
 
-/// Why a role is not deleted.
+/// Why a role must not be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleStays<'a> {
     /// A level carries it.
     CarriedBy(LevelNumber),
     /// The bot cannot change it.
     OutOfHand(Refusal<'a>),
-    /// It gives rights to its holders, in Discord or by the settings.
+    /// It grants moderation permissions, or the settings give rights to its holders.
     GivesRights,
 }
 
-/// Whether the bot may delete a role that was a level's.
+/// Whether the bot may delete a former level role.
 pub fn may_be_deleted<'a>(
     levels: &Levels,
     bot_position: RolePosition,
@@ -112,7 +111,7 @@ mod tests {
             (Some(12), Some("Zwei")),
             // Deleted by hand.
             (Some(99), Some("Gone")),
-            // Not linked yet: a role of that name is not the level's.
+            // Not linked yet: a role with that name does not belong to the level.
             (None, Some("Namesake")),
         ];
         let removal = NameRemoval::new(&levels(&carried), &roles, &[id(14), id(98)].into());

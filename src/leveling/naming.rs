@@ -1,7 +1,7 @@
-//! Which role a level may carry, and what it takes to give it one.
+//! Which role a level may carry, and how to give it one.
 //!
-//! Pure: the levels and the guild's roles are given, what to do is returned. Nothing in
-//! here renames or creates anything.
+//! Pure functions of the levels and the guild's roles that return what to do. Nothing in this file
+//! renames or creates a role.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -10,18 +10,18 @@ use super::escape::{is_blank, is_invisible};
 use super::permission::MODERATION;
 use super::{Level, LevelNumber, Levels, ProtectedRoles, RoleId};
 
-/// A role of the guild, as far as levels care.
+/// The fields of a guild's role that the rules about levels need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuildRole {
-    /// What it is, whatever it is called.
+    /// Stays the same when the role is renamed.
     pub id: RoleId,
-    /// What it is called; hostile text, as all names.
+    /// Untrusted text, as every name; not escaped.
     pub name: String,
     /// Discord's permission bits.
     pub permissions: u64,
     /// Discord's `position`. Two roles can share one: compare [`GuildRole::role_position`].
     pub position: i64,
-    /// Whether an integration holds it, so that nobody can give it.
+    /// Whether an integration manages it, so that nobody can assign it.
     pub managed: bool,
 }
 
@@ -35,7 +35,7 @@ impl GuildRole {
         (self.position, Reverse(self.id))
     }
 
-    /// Whether it lets its holders do what only moderators should.
+    /// Whether it grants any of the permissions in `MODERATION`.
     pub fn moderates(&self) -> bool {
         self.permissions & MODERATION != 0
     }
@@ -45,42 +45,42 @@ impl GuildRole {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleName(String);
 
-/// Why a text is not a role's name. Each says what to type instead.
+/// Why a text cannot be a role's name. Each message says what to type instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotARoleName {
-    /// Nothing is left of it.
+    /// It has no visible character.
     #[error("A role's name needs 1 to 100 characters, and at least one that can be seen.")]
     Empty,
-    /// Discord's limit.
+    /// It has more than 100 characters, Discord's limit. The value is its length.
     #[error("A role's name needs 1 to 100 characters; this one has {0}.")]
     TooLong(usize),
-    /// Discord's own words, however they are disguised.
+    /// It contains `@everyone` or `@here`, perhaps disguised by similar or invisible characters.
     #[error("`@everyone` and `@here` cannot be names of roles.")]
     Everyone,
-    /// Of a user, a channel or a command, or of a role among other words.
+    /// It mentions a user, a channel or a command, or a role among other words.
     #[error(
         "A mention cannot be a role's name: type the name itself, or mention one role and nothing else."
     )]
     Mention,
-    /// A custom emoji or a timestamp: Discord shows what stands behind them in messages only.
+    /// It holds a custom emoji or a timestamp, which Discord renders only in messages.
     #[error("A role's name cannot hold custom emoji or timestamps: type it without them.")]
     Markup,
-    /// A quote at one end only.
+    /// It has a double quote at one end only.
     #[error("A quote is missing: type the name between two quotes, or without any.")]
     Unbalanced,
 }
 
-/// A role as somebody types it.
+/// A role as a user types it in a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleArgument {
-    /// This very role: it was mentioned, or its id was typed.
+    /// The role with this id: the user mentioned it or typed the id.
     Id(RoleId),
-    /// A role of this name, there or not.
+    /// A role with this name, which may not exist yet.
     Name(RoleName),
 }
 
 impl RoleArgument {
-    /// A mention of a role or a role's id, in quotes or not; else a name.
+    /// Accepts a mention of a role or a role's id, with or without quotes; anything else is a name.
     pub fn parse(text: &str) -> Result<Self, NotARoleName> {
         if let Some(id) = unquoted(text.trim()).ok().and_then(role_id) {
             return Ok(Self::Id(id));
@@ -89,7 +89,7 @@ impl RoleArgument {
     }
 }
 
-/// `<@&id>` or an id of 17 to 20 digits.
+/// Parses `<@&id>` or a bare id, with 17 to 20 digits.
 pub(super) fn role_id(text: &str) -> Option<RoleId> {
     let text = text.trim();
     let mention = text
@@ -101,16 +101,16 @@ pub(super) fn role_id(text: &str) -> Option<RoleId> {
     RoleId::new(id)
 }
 
-/// A role's name as Discord stores it: without the white space around it, which it takes off
-/// without a word. (Observed for spaces; taken to hold for all of Unicode's `White_Space`.)
-/// What is empty then would become "new role".
+/// A role's name as Discord stores it: Discord silently trims leading and trailing white space.
+/// (Observed for spaces; assumed for all of Unicode's `White_Space`.) For an empty name it would
+/// store "new role".
 pub fn trim_role_name(name: &str) -> &str {
     name.trim()
 }
 
 impl RoleName {
-    /// Takes quotes off, and makes one space of each run of spaces and line breaks, so
-    /// that what is stored is what Discord will say.
+    /// Removes quotes around the name, and replaces each run of white space and control characters
+    /// by one space, so that the stored name equals the one that Discord returns.
     pub fn parse(text: &str) -> Result<Self, NotARoleName> {
         let text: String = text.chars().filter(|c| *c != '\0').collect();
         let name = unquoted(text.trim())?
@@ -122,8 +122,8 @@ impl RoleName {
         Ok(Self(name))
     }
 
-    /// A name that comes from another bot's data: as Discord stores it, and refused where
-    /// nobody could have typed it. `None` if nothing is left of it.
+    /// A name from another bot's data, as Discord stores it. Fails for a name that `parse` would
+    /// refuse. `None` if it is empty.
     pub fn imported(text: &str) -> Result<Option<Self>, NotARoleName> {
         let name = trim_role_name(text);
         if name.is_empty() {
@@ -136,17 +136,17 @@ impl RoleName {
         Ok(Some(Self(name.to_owned())))
     }
 
-    /// What a role is called already, whatever people may type.
+    /// The current name of a role, without any check.
     pub fn of(role: &GuildRole) -> Self {
         Self(role.name.clone())
     }
 
-    /// A name that a level has already, as Discord stores it.
+    /// The current name of a level, as Discord stores it, without any other check.
     pub fn of_level(name: &str) -> Self {
         Self(trim_role_name(name).to_owned())
     }
 
-    /// The name.
+    /// The name; not escaped.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -159,12 +159,12 @@ impl fmt::Display for RoleName {
 }
 
 fn check(name: &str) -> Result<(), NotARoleName> {
-    const LONGEST: usize = 100;
+    const MAX_LENGTH: usize = 100;
     let length = name.chars().count();
     let plain = undisguised(name);
     if is_blank(name) {
         Err(NotARoleName::Empty)
-    } else if length > LONGEST {
+    } else if length > MAX_LENGTH {
         Err(NotARoleName::TooLong(length))
     } else if plain.contains("@everyone") || plain.contains("@here") {
         Err(NotARoleName::Everyone)
@@ -176,13 +176,13 @@ fn check(name: &str) -> Result<(), NotARoleName> {
     }
 }
 
-/// Whether this is Discord's own name for everyone, however it is disguised.
+/// Whether this is `@everyone` or `@here`, perhaps disguised by similar or invisible characters.
 pub(super) fn is_everyone(name: &str) -> bool {
     ["@everyone", "@here"].contains(&undisguised(name).trim())
 }
 
-/// In lower case, without what cannot be seen, and with plain characters in the place of
-/// fullwidth and small ones.
+/// The name in lower case, without invisible characters, and with fullwidth characters and the
+/// small `@` replaced by ASCII.
 fn undisguised(name: &str) -> String {
     const FULLWIDTH: std::ops::RangeInclusive<u32> = 0xff01..=0xff5e;
     let plain = |c: char| match c {
@@ -196,8 +196,8 @@ fn undisguised(name: &str) -> String {
     seen.map(plain).collect::<String>().to_lowercase()
 }
 
-/// What in a name Discord would show as something else in a message. Ids have 17 to 20
-/// digits: what looks like a mention and has fewer is only text, unless it is the whole name.
+/// Finds markup that Discord would render as something else in a message. Ids have at least 17
+/// digits: something like a mention with fewer is plain text, unless it is the whole name.
 fn markup(name: &str) -> Option<NotARoleName> {
     let whole = name.starts_with('<') && name.find('>') == Some(name.len() - 1);
     name.match_indices('<').find_map(|(at, _)| {
@@ -225,8 +225,8 @@ fn markup(name: &str) -> Option<NotARoleName> {
     })
 }
 
-/// The text without the pair of quotes around it. Single quotes may be apostrophes: one of
-/// these alone is part of the name.
+/// The text without the pair of quotes around it. An unpaired single quote may be an apostrophe,
+/// so it is part of the name; an unpaired double quote is an error.
 fn unquoted(text: &str) -> Result<&str, NotARoleName> {
     const DOUBLE: [char; 8] = ['"', '“', '”', '„', '‟', '«', '»', '＂'];
     const SINGLE: [char; 4] = ['\'', '‘', '’', '‚'];
@@ -240,31 +240,31 @@ fn unquoted(text: &str) -> Result<&str, NotARoleName> {
     Ok(text)
 }
 
-/// What gives a level its role.
+/// How a level gets its role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Naming<'a> {
-    /// A new role of this name.
+    /// Create a new role with this name.
     Create,
-    /// An existing role, in the place of whatever the level carried.
+    /// Carry this existing role instead of the one that the level carried, if any.
     Take(&'a GuildRole),
-    /// Another name for the role that the level carries.
+    /// Rename this role, which the level carries.
     Rename(&'a GuildRole),
 }
 
 /// Why a level cannot carry a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal<'a> {
-    /// The name is a level's already, this one's or another's.
+    /// The name or the role belongs to this level, which may be the same one.
     BelongsTo(LevelNumber),
-    /// The settings give rights to whoever holds a role of this name.
+    /// The settings give rights to the holders of this role or of a role with this name.
     GivesRights,
-    /// Several roles have the name.
+    /// This many roles have the name.
     Several(usize),
-    /// An integration holds the role.
+    /// An integration manages the role.
     Managed(&'a GuildRole),
     /// The role is not below the bot's highest role.
     OutOfReach(&'a GuildRole),
-    /// The role lets its holders moderate.
+    /// The role grants moderation permissions.
     Moderates(&'a GuildRole),
 }
 
@@ -284,14 +284,15 @@ pub fn name_level<'a>(
     let count = namesakes.clone().count();
     match (namesakes.next(), carried) {
         (Some(_), _) if count > 1 => Err(Refusal::Several(count)),
-        // A rename by hand, or one that was cut off: what the level carries has the name.
+        // Somebody renamed the role by hand, or an earlier rename was interrupted: the level's
+        // own role has the name already.
         (Some(role), Some(own)) if role.id == own.id => {
             carry_role(levels, bot_position, rights, level, role)
         }
         (Some(role), _) => take_role(levels, bot_position, rights, level, role),
         (None, own) => {
             let other = levels.rows().iter().find(namesake);
-            // One whose role was deleted by hand gets it again.
+            // A level may get its own stored name again, if its role was deleted by hand.
             if let Some(other) = other.filter(|other| own.is_some() || other.number != level.number)
             {
                 return Err(Refusal::BelongsTo(other.number));
@@ -307,7 +308,8 @@ pub fn name_level<'a>(
     }
 }
 
-/// What it takes for `level` to carry this very role, which somebody has pointed at.
+/// What has to be done so that `level` carries the role that a user selected. Fails if the level
+/// carries it under the same name already.
 pub fn carry_role<'a>(
     levels: &Levels,
     bot_position: RolePosition,
@@ -321,7 +323,7 @@ pub fn carry_role<'a>(
     take_role(levels, bot_position, rights, level, role)
 }
 
-/// Whether `level` may carry this very role.
+/// [`Naming::Take`] if `level` may carry this role.
 pub fn take_role<'a>(
     levels: &Levels,
     bot_position: RolePosition,
@@ -346,7 +348,8 @@ pub fn take_role<'a>(
     Ok(Naming::Take(role))
 }
 
-/// Whether the bot can give, rename and delete a role.
+/// Whether the bot can assign, rename and delete a role: it must not be managed, and must be below
+/// `bot_position`.
 pub fn may_be_changed(role: &GuildRole, bot_position: RolePosition) -> Result<(), Refusal<'_>> {
     if role.managed {
         return Err(Refusal::Managed(role));
@@ -378,7 +381,7 @@ mod tests {
         }
     }
 
-    /// Levels 0 to 9; 1 carries role 11 "One", 2 the missing role 22 "Two".
+    /// Levels 0 to 9. Level 1 carries role 11 "One", level 2 the missing role 22 "Two".
     fn levels() -> Levels {
         let roles = [
             (None, None),
@@ -413,7 +416,7 @@ mod tests {
             mods.clone(),
             role(77, "Twin", 1),
             role(78, "Twin", 1),
-            // The Minions, by another name.
+            // The pinned role of "Minions" under another name.
             role(88, "Guards", 1),
         ];
         let minions = RoleEntry::Name("Minions".to_owned());

@@ -1,11 +1,11 @@
-//! Discord's permission bits that rules about roles need; those that only calls need are in
-//! `discord/permissions`. Source: Discord's reference, "Permissions".
+//! Discord's permission bits that the rules about roles need. Those that only requests need are
+//! in `discord/permissions`. Source: Discord's reference, "Permissions".
 
-/// Everything, everywhere.
+/// All permissions in all channels.
 pub const ADMINISTRATOR: u64 = 1 << 3;
-/// Make, change and delete channels.
+/// Create, change and delete channels.
 pub const MANAGE_CHANNELS: u64 = 1 << 4;
-/// Make roles, and give those below one's own.
+/// Create roles, and change or assign those below the holder's highest role.
 pub const MANAGE_ROLES: u64 = 1 << 28;
 
 const KICK_MEMBERS: u64 = 1 << 1;
@@ -25,7 +25,7 @@ const MANAGE_THREADS: u64 = 1 << 34;
 const MODERATE_MEMBERS: u64 = 1 << 40;
 const PIN_MESSAGES: u64 = 1 << 51;
 
-/// What no one should get by talking.
+/// Moderation permissions. A role that grants any of them must never be earned with XP.
 pub const MODERATION: u64 = KICK_MEMBERS
     | BAN_MEMBERS
     | ADMINISTRATOR

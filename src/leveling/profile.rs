@@ -1,21 +1,21 @@
-//! Who a user is to be shown as: what is known of them, what was seen, and whether that is
-//! news.
+//! A user's names and avatars: what is stored, what an event or response showed, and whether that
+//! changes what is stored.
 //!
-//! Names are kept as Discord sends them; `escape` is for where they are shown. What was not
-//! seen is not empty: whoever sees a message in the history learns nothing of nicknames.
+//! Names are kept as Discord sends them; `escape` is applied where they are shown. A field that
+//! was not shown is not empty: for example, a message of the history carries no nickname.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// What is known of a user's names and avatars.
+/// The known names and avatars of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// The same in all guilds.
+    /// Names and avatar of the account, the same in all guilds.
     pub account: Account,
-    /// In this guild.
+    /// Nickname and avatar in this guild.
     pub member: Membership,
 }
 
-/// What a user is in all guilds.
+/// A user's names and avatar in all guilds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// The unique account name.
@@ -26,7 +26,7 @@ pub struct Account {
     pub avatar_hash: Option<String>,
 }
 
-/// What a user is in this guild only.
+/// A user's nickname and avatar in this guild.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     /// The name chosen for this guild.
@@ -35,7 +35,7 @@ pub struct Membership {
     pub avatar_hash: Option<String>,
 }
 
-/// What was seen of a user at one time.
+/// What one event or response showed of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
     /// The unique account name.
@@ -50,14 +50,14 @@ pub struct Sighting {
     pub guild_avatar_hash: Field,
 }
 
-/// What was seen of one field of a profile.
+/// What one event or response showed of one field of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Field {
     /// Not shown. The field keeps its value.
     #[default]
     Unseen,
-    /// Left out by an event, which may do so whether it is empty or not. The field keeps its
-    /// value; whether it still has one, Discord must be asked.
+    /// Left out by an event that may leave it out even if it is set. The field keeps its value;
+    /// only a request to Discord tells whether it is still set.
     Unclear,
     /// Shown, and empty.
     Empty,
@@ -65,17 +65,17 @@ pub enum Field {
     Value(String),
 }
 
-/// A short form of a profile, by which a sighting is compared with it: 32 bits of a hash for
-/// each field. A change goes unnoticed once in four billion, until the next one.
+/// A 32-bit hash for each field of a profile, with which a sighting is compared. One change in
+/// four billion goes unnoticed, until the next change of that field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint([u32; 5]);
 
-/// A field of which nothing is known: whatever is seen of it is news.
+/// The hash of a field whose value is unknown. Any value differs from it.
 const UNKNOWN: u32 = 0;
 const EMPTY: u32 = 1;
 
 impl Profile {
-    /// The name that Discord itself would show in the guild, not yet escaped.
+    /// The name that Discord shows in the guild, not escaped.
     pub fn shown_name(&self) -> &str {
         self.member
             .nickname
@@ -84,7 +84,7 @@ impl Profile {
             .unwrap_or(&self.account.username)
     }
 
-    /// The profile after a sighting.
+    /// The profile updated with the fields that a sighting shows.
     #[must_use]
     pub fn after(self, seen: Sighting) -> Self {
         let Self { account, member } = self;
@@ -101,7 +101,7 @@ impl Profile {
         }
     }
 
-    /// Its short form.
+    /// The hashes of the profile's fields.
     pub fn fingerprint(&self) -> Fingerprint {
         let field = |value: &Option<String>| value.as_ref().map_or(EMPTY, |text| short(text));
         Fingerprint([
@@ -115,14 +115,14 @@ impl Profile {
 }
 
 impl From<Sighting> for Profile {
-    /// Of someone of whom nothing was known.
+    /// The profile of a user of whom nothing else is known.
     fn from(seen: Sighting) -> Self {
         Self::default().after(seen)
     }
 }
 
 impl Sighting {
-    /// The name that Discord shows in the guild, as far as it was seen; not escaped.
+    /// The name that Discord shows in the guild, as far as the fields were shown; not escaped.
     pub fn shown_name(&self) -> &str {
         let chosen = [&self.nickname, &self.display_name];
         let chosen = chosen.into_iter().find_map(|field| match field {
@@ -132,8 +132,8 @@ impl Sighting {
         chosen.unwrap_or(&self.username)
     }
 
-    /// The short form of a profile after this sighting, if that makes a difference. `known` is
-    /// what it was before, if anything was known.
+    /// The fingerprint after this sighting, or `None` if the sighting changes nothing. `known` is
+    /// the fingerprint before it, if there is one.
     pub fn news(&self, known: Option<Fingerprint>) -> Option<Fingerprint> {
         let before = known.unwrap_or_default();
         let mut after = before;
@@ -148,9 +148,8 @@ impl Sighting {
         (after != before).then_some(after)
     }
 
-    /// Whether something that is known may be gone, which only Discord can tell.
-    /// `is_stored` says whether there may be a stored profile of which the short form knows
-    /// nothing.
+    /// Whether a known field may have been cleared, which only a request to Discord can tell.
+    /// `is_stored` says whether a profile may be stored whose fields `known` does not contain.
     pub fn is_unclear(&self, known: Option<Fingerprint>, is_stored: bool) -> bool {
         let known = known.unwrap_or_default();
         let unclear = |(seen, known): (&Field, &u32)| {
@@ -164,7 +163,7 @@ impl Sighting {
         self.optional().into_iter().zip(&known.0[1..]).any(unclear)
     }
 
-    /// Both, where `later` counts wherever it shows something.
+    /// Merges two sightings. A field that `later` shows takes precedence.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         Self {
@@ -176,8 +175,8 @@ impl Sighting {
         }
     }
 
-    /// Whether the account looks as Discord makes those look that were deleted. Anyone may
-    /// choose such a name: it says nothing of somebody who is in the guild.
+    /// Whether the account has the form that Discord gives to deleted accounts. Anyone may choose
+    /// such a name, so this proves nothing for a member of the guild.
     pub fn looks_deleted(&self) -> bool {
         let name = self.username.to_lowercase();
         let rest = ["deleted_user_", "deleted user "]
@@ -201,7 +200,7 @@ impl Sighting {
 }
 
 impl Field {
-    /// What is known of the field after this, of which `before` was known.
+    /// The field's value after this sighting, if it was `before`.
     fn over(self, before: Option<String>) -> Option<String> {
         match self {
             Self::Unseen | Self::Unclear => before,
@@ -210,7 +209,7 @@ impl Field {
         }
     }
 
-    /// This, or what was seen before it where this shows nothing.
+    /// This, or `before` if this shows nothing.
     fn or(self, before: Self) -> Self {
         match self {
             Self::Unseen | Self::Unclear => before,
@@ -218,7 +217,7 @@ impl Field {
         }
     }
 
-    /// The same, where an event could have shown it and did not.
+    /// Turns `Unseen` into `Unclear`, for an event that can carry the field but did not.
     #[must_use]
     pub fn left_out(self) -> Self {
         match self {
@@ -227,7 +226,7 @@ impl Field {
         }
     }
 
-    /// The same with a value changed.
+    /// Applies `change` to the value, if there is one.
     #[must_use]
     pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
         match self {
@@ -238,14 +237,14 @@ impl Field {
 }
 
 impl From<Option<String>> for Field {
-    /// What a field shows that is certainly shown.
+    /// For a source that always carries the field.
     fn from(value: Option<String>) -> Self {
         value.map_or(Self::Empty, Self::Value)
     }
 }
 
 impl Fingerprint {
-    /// The same, with what is unknown taken from another.
+    /// Fills unknown fields from `other`.
     #[must_use]
     pub fn completed_by(mut self, other: Self) -> Self {
         for (field, other) in self.0.iter_mut().zip(other.0) {
@@ -257,7 +256,7 @@ impl Fingerprint {
     }
 }
 
-/// The same for the same text on every machine and in every process of this version.
+/// A 32-bit hash, never [`UNKNOWN`] or [`EMPTY`]. It is the same in every process of this version.
 fn short(text: &str) -> u32 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
@@ -348,7 +347,7 @@ mod tests {
             let known = before.fingerprint();
             let after = before.clone().after(seen.clone());
             prop_assert_eq!(seen.news(Some(known)).is_some(), before != after);
-            // Seen again, it is no news; and the short form is that of the whole.
+            // The fingerprint is that of the whole profile, and the same sighting changes nothing.
             let told = seen.news(Some(known)).unwrap_or(known);
             prop_assert_eq!(told, after.fingerprint());
             prop_assert_eq!(seen.news(Some(told)), None);

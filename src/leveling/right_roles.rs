@@ -1,27 +1,27 @@
 //! Which roles of the guild the settings give rights to.
 //!
-//! A role is named by its id, or by a name. A name that one role bears is pinned to that
-//! role's id, so that a second role of the name gives nobody rights, and a rename takes none
-//! away. Pure: the settings, the pins and the guild's roles are given, the new pins and what
-//! a person must put right are returned.
+//! The settings name a role by its id or by its name. A name that exactly one role has is pinned
+//! to that role's id. So a second role with the same name gives no rights, and renaming the role
+//! does not remove them. Pure functions of the settings, the pins and the guild's roles, which
+//! return the new pins and the problems that a person must fix.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::naming::{is_everyone, role_id};
 use super::{GuildRole, RoleId};
 
-/// A role as the settings name it.
+/// A role as written in the settings.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RoleEntry {
-    /// By its id.
+    /// The role with this id.
     Id(RoleId),
-    /// By its name, exactly as the guild spells it.
+    /// The role with this name; upper and lower case differ.
     Name(String),
 }
 
 impl RoleEntry {
-    /// 17 to 20 digits, alone or as a mention, are an id; everything else is a name. `None`
-    /// for nothing at all.
+    /// 17 to 20 digits, bare or in a mention, are an id; everything else is a name. `None` for an
+    /// empty text.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         match role_id(text) {
@@ -32,45 +32,45 @@ impl RoleEntry {
     }
 }
 
-/// The roles that names were found to mean, by name.
+/// The role that each name of the settings was resolved to.
 pub type RolePins = BTreeMap<String, RoleId>;
 
-/// What the settings mean in this guild.
+/// The settings' entries resolved to roles of the guild.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleMatches {
-    /// The role that each entry means; entries without one give nobody rights.
+    /// The role of each entry. An entry without a role gives nobody rights.
     pub roles: BTreeMap<RoleEntry, RoleId>,
-    /// The pins as they are to be from now on.
+    /// The new pins, which replace the old ones.
     pub pins: RolePins,
-    /// What a person must put right, in the order of the entries.
+    /// What a person must fix, in the order of the entries.
     pub problems: Vec<RoleProblem>,
 }
 
-/// Why an entry does not do what it says.
+/// Why an entry has no effect, or may not have the intended one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleProblem {
     /// The guild has no such role.
     Missing(RoleEntry),
-    /// Several roles bear the name, and none was pinned before: none of them gives rights.
+    /// Several roles have the name and none is pinned, so none of them gives rights.
     Ambiguous {
-        /// The name.
+        /// The name in the settings.
         name: String,
-        /// All that bear it.
+        /// All roles with the name.
         roles: Vec<RoleId>,
     },
-    /// Other roles bear the name of a pinned one: they give no rights.
+    /// Roles other than the pinned one have the name. They give no rights.
     Namesakes {
-        /// The name.
+        /// The name in the settings.
         name: String,
-        /// The role that gives the rights, whatever it is called by now.
+        /// The pinned role, which gives the rights. It may have been renamed.
         role: RoleId,
-        /// All others that bear the name.
+        /// All other roles with the name.
         others: Vec<RoleId>,
     },
 }
 
 impl RoleProblem {
-    /// The entry that it is about.
+    /// The entry of the settings that has the problem.
     pub fn entry(&self) -> RoleEntry {
         match self {
             Self::Missing(entry) => entry.clone(),
@@ -81,12 +81,12 @@ impl RoleProblem {
     }
 }
 
-/// Finds the roles that the settings mean.
+/// Resolves the settings' entries to roles.
 ///
-/// A pin holds as long as its role exists and the settings hold its name. Without a pin, a
-/// name is pinned to the only role that bears it. So a role that was deleted is followed by
-/// another of its name, if there is just one: to make one takes Manage Roles, and `wall_e`
-/// says in the council that it happened.
+/// A pin lasts as long as its role exists and the settings contain its name. A name without a pin
+/// is pinned to the only role that has it. So after a pinned role was deleted, the pin moves to
+/// another role with the name, if there is exactly one. This is acceptable because creating such a
+/// role requires Manage Roles, and `wall_e` reports the change to the council.
 pub fn match_roles<'a>(
     entries: impl IntoIterator<Item = &'a RoleEntry>,
     pins: &RolePins,
@@ -107,10 +107,10 @@ pub fn match_roles<'a>(
             }
             RoleEntry::Name(name) => name,
         };
-        let bearers = roles.iter().filter(|role| role.name == *name);
-        let bearers: Vec<RoleId> = bearers.map(|role| role.id).collect();
+        let named = roles.iter().filter(|role| role.name == *name);
+        let named: Vec<RoleId> = named.map(|role| role.id).collect();
         let pinned = pins.get(name).copied().filter(exists);
-        let role = match (pinned, &bearers[..]) {
+        let role = match (pinned, &named[..]) {
             (Some(role), _) => role,
             (None, [only]) => *only,
             (None, []) => {
@@ -120,12 +120,12 @@ pub fn match_roles<'a>(
             (None, _) => {
                 matches.problems.push(RoleProblem::Ambiguous {
                     name: name.clone(),
-                    roles: bearers,
+                    roles: named,
                 });
                 continue;
             }
         };
-        let others: Vec<RoleId> = bearers.into_iter().filter(|id| *id != role).collect();
+        let others: Vec<RoleId> = named.into_iter().filter(|id| *id != role).collect();
         if !others.is_empty() {
             matches.problems.push(RoleProblem::Namesakes {
                 name: name.clone(),
@@ -139,16 +139,16 @@ pub fn match_roles<'a>(
     matches
 }
 
-/// Roles that give rights, which nobody may earn by talking.
+/// Roles that give rights, which nobody may earn with XP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProtectedRoles {
-    /// In lower case.
+    /// Names from the settings, in lower case.
     names: BTreeSet<String>,
     roles: BTreeSet<RoleId>,
 }
 
 impl ProtectedRoles {
-    /// Those that the settings name, and those that they were found to mean.
+    /// The roles named in the settings, and the roles that the names are pinned to.
     pub fn new<'a>(entries: impl IntoIterator<Item = &'a RoleEntry>, pins: &RolePins) -> Self {
         let mut protected = Self::default();
         protected.roles.extend(pins.values());
@@ -161,13 +161,13 @@ impl ProtectedRoles {
         protected
     }
 
-    /// Whether this very role gives rights, or has a name that does. The role that everyone
-    /// holds is nobody's to give either.
+    /// Whether this role or a role with its name gives rights. `@everyone` counts as well, since
+    /// it cannot be assigned.
     pub fn covers(&self, role: &GuildRole) -> bool {
         self.roles.contains(&role.id) || self.covers_name(&role.name)
     }
 
-    /// Whether a role of this name would give rights, however it is capitalised.
+    /// Whether a role with this name would give rights, ignoring upper and lower case.
     pub fn covers_name(&self, name: &str) -> bool {
         is_everyone(name) || self.names.contains(&name.to_lowercase())
     }
@@ -218,8 +218,8 @@ mod tests {
         }
     }
 
-    /// The pin of `Mods` before, the guild's roles, the role that gives rights and is pinned
-    /// afterwards, and what is wrong.
+    /// Each case: the old pin of `Mods`, the guild's roles, the role that gives rights and is
+    /// pinned afterwards, and the problem.
     #[test]
     fn a_name_is_pinned_to_the_one_role_that_bears_it() {
         let missing = || Some(RoleProblem::Missing(named("Mods")));
@@ -241,14 +241,14 @@ mod tests {
             (None, &[(2, "Other"), (3, "mods")], None, missing()),
             (None, &[], None, missing()),
             (None, &[(1, "Mods"), (2, "Mods")], None, ambiguous(&[1, 2])),
-            // A second role of the name.
+            // A second role with the name.
             (
                 Some(1),
                 &[(1, "Mods"), (2, "Mods")],
                 Some(1),
                 namesakes(1, &[2]),
             ),
-            // A rename, and one that makes room for another.
+            // The role was renamed; then others took its old name.
             (Some(1), &[(1, "Guards")], Some(1), None),
             (
                 Some(1),
@@ -262,7 +262,7 @@ mod tests {
                 Some(1),
                 namesakes(1, &[2, 3]),
             ),
-            // Deleted.
+            // The pinned role was deleted.
             (Some(1), &[(2, "Other")], None, missing()),
             (Some(1), &[(2, "Mods")], Some(2), None),
             (
@@ -343,7 +343,7 @@ mod tests {
                 let guild: Vec<_> = guild.iter().map(|(id, name)| (*id, names[*name])).collect();
                 let matches = match_roles(&entries, &pins, &roles(&guild));
                 for (name, role) in &pins {
-                    // While its role exists a pin never moves.
+                    // A pin never moves while its role exists.
                     if guild.iter().any(|(id, _)| *id == role.get()) {
                         prop_assert_eq!(matches.pins.get(name), Some(role));
                     }

@@ -1,7 +1,7 @@
-//! Which level roles a member should hold, and what that takes.
+//! Which level roles a member should hold, and what to change.
 //!
-//! Pure: the levels, the guild's roles and the member are given, what to change is
-//! returned. Never names a role that is not a level's.
+//! Pure functions of the levels, the guild's roles and the member that return the changes. They
+//! never return a role that no level carries.
 
 use std::collections::BTreeSet;
 
@@ -10,25 +10,25 @@ use super::{
     may_be_changed,
 };
 
-/// What to change for one member.
+/// The role changes for one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RolePlan {
-    /// Roles to give, lowest level first.
+    /// Roles to add, lowest level first.
     pub add: Vec<RoleId>,
-    /// Roles to take, lowest level first.
+    /// Roles to remove, lowest level first.
     pub remove: Vec<RoleId>,
-    /// Roles that would have to be given or taken, and that the bot cannot.
+    /// Roles that should be added or removed but are blocked; see [`LevelRoles::new`].
     pub blocked: Vec<RoleId>,
 }
 
 impl RolePlan {
-    /// Whether there is nothing to give and nothing to take.
+    /// Whether there is nothing to add and nothing to remove.
     pub fn is_empty(&self) -> bool {
         self.add.is_empty() && self.remove.is_empty()
     }
 }
 
-/// The level roles of a guild as they are now.
+/// The level roles that exist in a guild.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LevelRoles(
     /// Lowest level first.
@@ -38,18 +38,18 @@ pub struct LevelRoles(
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LevelRole {
     level: LevelNumber,
-    /// Points from which on it is held.
+    /// Members with at least this many points hold it.
     from: Points,
     role: RoleId,
-    /// Whether the bot can neither give nor take it, or must not.
+    /// Whether the bot cannot, or must not, add or remove it.
     blocked: bool,
 }
 
 impl LevelRoles {
-    /// The roles that levels carry and that are in the guild. `bot_position` is how high the bot's
-    /// own highest role stands: what stands there or above, or is held by an integration, is
-    /// only ever reported; and so is what lets its holders moderate, or gives them rights by
-    /// the settings, since nobody must get that by talking.
+    /// The roles that levels carry and that exist in the guild. `bot_position` is the position of
+    /// the bot's highest role. A role is blocked, that is only reported and never changed, if it
+    /// is not below that position or an integration manages it. It is also blocked if it grants
+    /// moderation permissions or rights in the settings, since nobody may earn those with XP.
     pub fn new(
         levels: &Levels,
         roles: &[GuildRole],
@@ -70,8 +70,8 @@ impl LevelRoles {
         Self(carried.collect())
     }
 
-    /// What a member who holds the roles `held`, in any order, still lacks or holds too
-    /// much: level roles stack up to the member's level. Whoever is not tracked has none.
+    /// The changes for a member who holds the roles `held`, in any order. A member holds the roles
+    /// of all levels up to their own. An untracked member holds none.
     pub fn plan(&self, held: &[RoleId], standing: Option<&Standing>) -> RolePlan {
         let points = standing
             .filter(|standing| standing.is_tracked())
@@ -92,8 +92,9 @@ impl LevelRoles {
         plan
     }
 
-    /// The roles that a rise from one level to another brings and the bot can give, lowest
-    /// level first. From `None`, nothing earned yet, level 0's is among them.
+    /// The unblocked roles that a member gains by rising from one level to another, lowest level
+    /// first. `from` is `None` if the member had earned nothing yet; then level 0's role is
+    /// included.
     pub fn gained(&self, from: Option<LevelNumber>, to: LevelNumber) -> Vec<RoleId> {
         self.0
             .iter()
@@ -104,13 +105,13 @@ impl LevelRoles {
             .collect()
     }
 
-    /// The roles that the bot can give and take, and may.
+    /// The roles that the bot can and may add and remove.
     pub fn usable(&self) -> BTreeSet<RoleId> {
         let usable = self.0.iter().filter(|level_role| !level_role.blocked);
         usable.map(|level_role| level_role.role).collect()
     }
 
-    /// Whether the guild has none.
+    /// Whether the guild has no level role.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -120,7 +121,7 @@ impl LevelRoles {
         self.0.iter().any(|level_role| level_role.role == role)
     }
 
-    /// The same without one role, which has turned out to be gone or out of reach meanwhile.
+    /// Leaves out one role, which turned out to be deleted or out of the bot's reach.
     pub fn without(&mut self, role: RoleId) {
         self.0.retain(|level_role| level_role.role != role);
     }
@@ -137,7 +138,7 @@ mod tests {
     use crate::leveling::{Timestamp, mee6_total};
 
     const BOT_POSITION: RolePosition = (10, Reverse(RoleId::new(1_000).unwrap()));
-    /// Levels that carry a role, whose id is the level's number and 100.
+    /// Levels that carry a role. Its id is 100 plus the level's number.
     const CARRY: [u16; 7] = [0, 1, 2, 3, 5, 8, 9];
     const TWO_STANDS_AT_REACH: u64 = 102;
     const THREE_IS_MANAGED: u64 = 103;
@@ -196,13 +197,13 @@ mod tests {
         for (held, standing, add, remove, blocked) in [
             (vec![], None, vec![], vec![], vec![]),
             (vec![], Some(standing(0, 0)), vec![], vec![], vec![]),
-            // The first message, as it were, and points that were taken again.
+            // Zero points after a message, and points without a message.
             (vec![], Some(standing(0, 1)), vec![100], vec![], vec![]),
             (vec![], Some(standing(99, 0)), vec![100], vec![], vec![]),
             (vec![200], at(1), vec![100, 101], vec![], vec![]),
             (vec![101, 200], at(1), vec![100], vec![], vec![]),
             (vec![101, 100], at(1), vec![], vec![], vec![]),
-            // What cannot be given is no reason to leave out the rest.
+            // Roles that cannot be given do not prevent the others.
             (vec![], at(5), vec![100, 101, 105], vec![], vec![102, 103]),
             (vec![102, 103], at(5), vec![100, 101, 105], vec![], vec![]),
             (
@@ -212,7 +213,7 @@ mod tests {
                 vec![],
                 vec![102, 103],
             ),
-            // Points went down, the level's role among those that are held by hand.
+            // The points went down.
             (
                 vec![100, 101, 108, 105],
                 at(1),
@@ -234,7 +235,7 @@ mod tests {
                 vec![100, 105],
                 vec![102],
             ),
-            // Not in the guild any more: Discord takes it from everyone by itself.
+            // A role that was deleted from the guild: Discord removes it from its holders.
             (vec![100, 109], at(0), vec![], vec![], vec![]),
         ] {
             let held: Vec<_> = held.into_iter().map(id).collect();
@@ -297,7 +298,7 @@ mod tests {
         proptest::option::weighted(0.9, tracked)
     }
 
-    /// What the member holds when the plan has been carried out.
+    /// The member's roles after the plan was carried out.
     fn applied(plan: &RolePlan, held: &[RoleId]) -> Vec<RoleId> {
         let kept = held.iter().filter(|role| !plan.remove.contains(role));
         kept.chain(&plan.add).copied().collect()
@@ -315,7 +316,7 @@ mod tests {
             let next = roles.plan(&after, standing.as_ref());
             prop_assert!(next.is_empty(), "{next:?}");
             prop_assert_eq!(&next.blocked, &plan.blocked, "what is blocked stays as it is");
-            // So does a plan that was carried out twice.
+            // Carrying out a plan twice changes nothing more.
             let twice: BTreeSet<_> = applied(&plan, &after).into_iter().collect();
             prop_assert_eq!(twice, after.into_iter().collect());
         }

@@ -1,44 +1,44 @@
-//! When something that is done once a day was last to be done.
+//! The latest scheduled time of a daily job.
 //!
-//! Pure: the clock is an argument. Days are the days of a time zone, with all that people
-//! do to their clocks.
+//! Pure: the current time is an argument. Days are those of a time zone, including its clock
+//! changes.
 
 use std::iter::successors;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 
-/// The newest scheduled moment that is not after `now`. There is one for each day of the
-/// zone: when its clocks first show `at`, or, where they skip it, the first moment after
-/// the gap.
+/// The latest scheduled time that is not after `now`. Each day of the zone has one: when its
+/// clocks first show `at` or, if a clock change skips `at`, the first moment after the gap.
 pub fn latest(at: NaiveTime, zone: Tz, now: DateTime<Utc>) -> DateTime<Utc> {
-    // Clocks that were set back over midnight show yesterday again.
+    // Tomorrow may have begun already: clocks that were set back over midnight show the day
+    // before again.
     let tomorrow = now.with_timezone(&zone).date_naive().succ_opt();
     successors(tomorrow, NaiveDate::pred_opt)
         .filter_map(|day| Some((day, first_showing(day, at, zone)?)))
         .find(|(day, moment)| *moment <= now && exists(*day, zone))
         .map(|(_, moment)| moment)
-        .expect("there was a day before any that a clock can show")
+        .expect("some day before `now` has a scheduled time")
 }
 
-/// Whether what was last done at `last` is to be done again.
+/// Whether a job that last ran at `last` is due.
 pub fn is_due(last: Option<DateTime<Utc>>, at: NaiveTime, zone: Tz, now: DateTime<Utc>) -> bool {
     let Some(last) = last else {
         return true;
     };
-    // Further in the future than clocks differ: the clock was set back since, and nothing
-    // would be done until it has caught up.
+    // More than any two clocks differ: this clock was set back since. Without this check the job
+    // would not run until the clock has passed `last`.
     let is_from_the_future = last.signed_duration_since(now) > TimeDelta::days(1);
     is_from_the_future || last < latest(at, zone, now)
 }
 
-/// Whether the zone has this day at all. Samoa had no 30 December 2011.
+/// Whether the zone has this day: Samoa skipped 30 December 2011.
 fn exists(day: NaiveDate, zone: Tz) -> bool {
     first_showing(day, NaiveTime::MIN, zone)
         .is_some_and(|moment| moment.with_timezone(&zone).date_naive() == day)
 }
 
-/// When the clocks first show this time of this day or a later one.
+/// The first moment when the clocks show this time of this day, or a later time if it is skipped.
 fn first_showing(day: NaiveDate, at: NaiveTime, zone: Tz) -> Option<DateTime<Utc>> {
     let shown = day.and_time(at);
     let moment = zone.from_local_datetime(&shown).earliest();
@@ -67,7 +67,7 @@ mod tests {
         utc(&format!("{year}-01-01T00:00:00Z"))
     }
 
-    /// Every so often from one moment to another.
+    /// Moments from `from` until before `to`, at intervals of `every`.
     fn ticks(
         from: DateTime<Utc>,
         to: DateTime<Utc>,
@@ -80,7 +80,7 @@ mod tests {
         moment.with_timezone(&zone).date_naive()
     }
 
-    /// The hours of these years at whose end the clocks show something else than an hour later.
+    /// The hours of these years during which the zone's clocks change.
     fn changes(zone: Tz, from: i32, to: i32) -> Vec<DateTime<Utc>> {
         let shown = |moment: DateTime<Utc>| moment.with_timezone(&zone).naive_local();
         let hour = TimeDelta::hours(1);
@@ -157,7 +157,7 @@ mod tests {
         }
     }
 
-    /// Watches the clocks from minute to minute: what they have shown decides.
+    /// Compares [`latest`] with a simulation that follows the zone's clocks minute by minute.
     fn watch(at: NaiveTime, zone: Tz, start: DateTime<Utc>, end: DateTime<Utc>) {
         let minute = TimeDelta::minutes(1);
         let existing: BTreeSet<_> = ticks(start, end, minute)
@@ -171,7 +171,7 @@ mod tests {
                 && day.and_time(at) <= shown
             {
                 open.pop_first();
-                // Those of the first day may have been earlier.
+                // The scheduled time of the first day may be before `start`.
                 expected = (Some(&day) != existing.first()).then_some(tick);
             }
             let is_looked_at = expected == Some(tick) || shown.minute().is_multiple_of(20);
@@ -195,7 +195,7 @@ mod tests {
             (Tz::America__Sao_Paulo, 2017, last_minute),
             (Tz::America__St_Johns, 2006, midnight),
             (Tz::Pacific__Apia, 2011, five),
-            // Back for Ramadan, within a summer.
+            // Clocks are set back for Ramadan, within summer time.
             (Tz::Africa__Casablanca, 2024, in_the_gap),
             (Tz::UTC, 2023, half_past),
         ] {
@@ -203,7 +203,7 @@ mod tests {
             let mut days: BTreeSet<_> = ticks(start, end, TimeDelta::hours(1))
                 .map(|tick| day_of(tick, zone))
                 .collect();
-            // Cut off by the start and by the end.
+            // The first and the last day may be incomplete.
             days.pop_first();
             days.pop_last();
             let mut done: BTreeMap<NaiveDate, u32> = BTreeMap::new();
@@ -230,7 +230,7 @@ mod tests {
             (Some("2025-06-14T05:00:00Z"), false),
             (Some("2025-06-15T04:00:00Z"), false),
             (Some("2020-01-01T00:00:00Z"), true),
-            // Clocks differ; a day is more than that.
+            // Two clocks may differ, but not by more than a day.
             (Some("2025-06-15T04:10:00Z"), false),
             (Some("2025-06-16T04:00:00Z"), false),
             (Some("2025-06-16T04:00:01Z"), true),

@@ -1,49 +1,49 @@
-//! Whether a member may have level roles yet, or must pass something of Discord's first.
+//! Whether a member may have level roles yet, or must first pass Discord's rules screening or
+//! complete the guild's onboarding.
 //!
-//! Pure: what Discord says of a member and of the guild is given. Nothing here remembers
-//! anybody.
+//! Pure functions of what Discord says about the member and the guild. Nothing is remembered.
 
 use super::Timestamp;
 
 const COMPLETED_ONBOARDING: u64 = 1 << 1;
 const BYPASSES_VERIFICATION: u64 = 1 << 2;
 const STARTED_ONBOARDING: u64 = 1 << 3;
-/// By how much the bot's idea of Discord's time may be ahead of it.
+/// How far the bot's estimate of Discord's time may be ahead of it, in milliseconds.
 const CLOCK_SLACK_MS: i64 = 5_000;
 
-/// How far a member is on the way into the guild, as Discord says.
+/// A member's state in rules screening and onboarding, as Discord sends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Screening {
-    /// Whether they have not passed the guild's rules screening yet: they would pass it by
-    /// getting a role.
+    /// Whether they have not passed the guild's rules screening yet. Assigning a role would make
+    /// them pass it.
     pub pending: bool,
-    /// Discord's member flags; `None` where it did not send any.
+    /// Discord's member flags; `None` if it did not send them.
     pub flags: Option<u64>,
-    /// When they joined, the last time; `None` where Discord did not say.
+    /// When they last joined; `None` if Discord did not send it.
     pub joined_at: Option<Timestamp>,
 }
 
 /// Whether members must complete the guild's onboarding before they get level roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Onboarding {
-    /// They need not: the guild has none, or the settings do not want it.
+    /// No: the guild has no onboarding, or the settings do not require it.
     NotAwaited,
-    /// They must, perhaps: the guild has not been seen yet.
+    /// Unknown: Discord has not sent the guild yet.
     Unknown,
-    /// They must, and the bot has known it since this time.
+    /// Yes, and the bot has known so since this time.
     AwaitedSince(Timestamp),
 }
 
-/// What follows for level roles.
+/// Whether a member may have level roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// They may have them.
+    /// They may.
     Admitted,
-    /// They must wait.
+    /// Not yet.
     Waits,
-    /// They have not begun with the onboarding, and nothing says that they must: members who
-    /// joined before the guild had one look like this. So does a member who has just joined
-    /// where it is not known when they joined or since when there is an onboarding.
+    /// Undecided: they have not begun the onboarding, and nothing shows that they must complete
+    /// it. Members who joined before the guild had one look like this. A member who has just
+    /// joined does too, if the time of joining or the start of the onboarding is unknown.
     NotBegun,
 }
 
@@ -64,8 +64,8 @@ impl Screening {
         }
     }
 
-    /// Whether they joined when there already was an onboarding. Discord tells both times again
-    /// after a restart of the bot, or the bot has stored them.
+    /// Whether they joined when the onboarding already existed. Both times are known after a
+    /// restart too: Discord sends them again, or the bot has stored them.
     fn joined_under(self, onboarding: Onboarding) -> bool {
         match (self.joined_at, onboarding) {
             (Some(joined), Onboarding::AwaitedSince(since)) => {
@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    /// Times that are further apart than clocks may differ.
+    /// Times at a distance of twice the allowed clock difference.
     fn at(step: i64) -> Timestamp {
         Timestamp::from_millis(step * 2 * CLOCK_SLACK_MS).unwrap()
     }

@@ -18,7 +18,7 @@ use crate::discord::RestError;
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::UserId;
-use crate::leveling::buckets::{BucketNumber, LASTS, assign, next_look};
+use crate::leveling::buckets::{BUCKET_DURATION, BucketNumber, assign, next_look};
 use crate::store::profile_bucket::{self, Round};
 use crate::store::user_point::profiles;
 use crate::store::{self, updated_user};
@@ -283,7 +283,7 @@ fn what_next(
     now: DateTime<Utc>,
 ) -> Next {
     let Some((user, left)) = next else {
-        let ends = began + LASTS;
+        let ends = began + BUCKET_DURATION;
         return if ends <= now {
             Next::NextBucket
         } else {
@@ -302,8 +302,12 @@ fn what_next(
 /// When the next bucket begins, after one that began at `began`: when that one's hour ended. If the
 /// bot has fallen behind by another hour or more it begins now, so that no bucket is rushed.
 fn next_beginning(began: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
-    let ends = began + LASTS;
-    if ends + LASTS <= now { now } else { ends }
+    let ends = began + BUCKET_DURATION;
+    if ends + BUCKET_DURATION <= now {
+        now
+    } else {
+        ends
+    }
 }
 
 #[cfg(test)]
@@ -347,7 +351,7 @@ mod tests {
                 Some(minutes(59)),
                 None,
                 minutes(59),
-                Next::Wait(began + LASTS),
+                Next::Wait(began + BUCKET_DURATION),
             ),
             (Some(minutes(60)), None, minutes(60), Next::NextBucket),
             (None, None, minutes(61), Next::NextBucket),
