@@ -1,106 +1,140 @@
-//! What a moderator's or a member's change comes to: decided here, saved by the engine.
+//! What moderators and members ask for: points given, points set, privacy.
 //!
-//! Pure: how the user stands before is given, what is to be saved is returned. A change
-//! never touches what messages alone decide: how many earned, and when the latest did.
+//! `plan_adjustment` is pure: it takes the user's state and returns what is to be saved. The
+//! engine's `Adjuster` saves it, in a transaction of its own, after the messages that came
+//! before. The asker is told whether it is saved, and is told the truth: an adjustment goes
+//! into a transaction only while somebody waits for it (see `commit_permit`), and is tried
+//! again only once the attempt before is known to have saved nothing.
+//!
+//! Never touches what messages alone decide: how many earned, and when the latest did.
 
-use crate::leveling::{ChannelId, LevelNumber, Levels, Points, RequestId, Standing, UserId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+
+use super::cache::XpCache;
+use super::commit_permit::CommitPermit;
+use super::committer::{CommitError, Committer, retry_delay};
+use crate::leveling::{
+    ChannelId, LevelNumber, Levels, MessageId, Points, RequestId, Standing, UserId,
+};
 use crate::store::outbox::LevelUp;
 use crate::store::user_point::{CachedUser, SavedUser};
+use crate::store::watermark::{HeldLines, Lost};
 use crate::store::xp_change::XpChange;
+use crate::store::{self, Connection};
 
 /// What is to happen to a user's XP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjustment {
-    /// So many points more, or fewer: never below none, never above what can be stored.
+    /// Adds points or takes them away, within 0 and the most that can be stored.
     Give {
-        /// Negative to take them.
+        /// Negative to take points away.
         amount: i64,
     },
-    /// Exactly so many points.
+    /// Sets the points.
     Set {
-        /// What the user has then.
+        /// The user's points from then on.
         amount: Points,
     },
-    /// The user's choice of privacy.
+    /// Sets the user's choice of privacy.
     Hide {
-        /// `false` to be seen again.
+        /// `false` to be on the board again.
         hidden: bool,
     },
 }
 
-/// A change, and who wants it why.
+impl Adjustment {
+    pub(super) fn is_about_points(self) -> bool {
+        !matches!(self, Self::Hide { .. })
+    }
+}
+
+/// An adjustment, and who wants it and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdjustmentRequest {
-    /// What asked for it. XP is changed once for each; privacy needs no such guard, since
-    /// whoever hides the hidden changes nothing.
+    /// The id of the interaction or message that asked for it. One id adjusts points at most
+    /// once. Privacy needs no such guard, since hiding twice changes nothing.
     pub request: RequestId,
-    /// Whose XP it is.
+    /// Whose XP is adjusted.
     pub user: UserId,
-    /// Who wants it: a moderator, or the user for themselves.
+    /// Who asks: a moderator, or the user for themselves.
     pub asker: UserId,
     /// What is to happen.
     pub adjustment: Adjustment,
-    /// Why, in the asker's words. Kept with changed points only.
+    /// Why, in the asker's words. Stored only if the adjustment is about points.
     pub reason: Option<String>,
-    /// Where a level that this brings is announced; `None` for nowhere.
+    /// The channel in which a new level is announced; `None` for nowhere.
     pub announce_in: Option<ChannelId>,
 }
 
-/// How a user stands before or after a change.
+/// A user's XP before or after an adjustment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XpState {
     /// XP in all.
     pub points: Points,
-    /// What it comes to.
+    /// The level of these points.
     pub level: LevelNumber,
-    /// Whether they chose privacy.
+    /// Whether the user chose privacy.
     pub hidden: bool,
 }
 
-/// What a change that was carried out has done.
+/// What an adjustment has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adjusted {
-    /// How the user stood.
+    /// The user's XP before it.
     pub before: XpState,
-    /// How the user stands.
+    /// The user's XP after it.
     pub after: XpState,
 }
 
 impl Adjusted {
-    /// Whether the user stands differently now: `false` when the hidden hide.
+    /// Whether anything differs: `false` if the user was hidden already, for example.
     pub fn is_different(&self) -> bool {
         self.before != self.after
     }
 }
 
-/// Why a change was not carried out, or may not have been.
+/// Why an adjustment was not carried out, or may not have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdjustmentError {
     /// It is not saved, and never will be.
-    #[error("the change could not be saved and was dropped")]
+    #[error("the adjustment could not be saved and was dropped")]
     NotSaved,
-    /// It was on its way into the database, which has not answered.
-    #[error("the database did not say whether the change is saved")]
+    /// Its COMMIT was sent, and the database has not answered.
+    #[error("the database did not say whether the adjustment is saved")]
     Unknown,
-    /// What was missed is still being counted, and comes before what moderators change.
-    #[error("points cannot be changed before what was missed has been counted")]
+    /// Missed messages are still being counted. They come first.
+    #[error("points cannot be adjusted before missed messages have been counted")]
     CatchingUp,
-    /// Its request has changed points before.
-    #[error("the change was carried out before")]
+    /// The same request has adjusted points before.
+    #[error("the adjustment was carried out before")]
     Repeated,
 }
 
-/// What one transaction saves of a change.
+/// An adjustment in the engine's inbox, and the way to the waiting asker.
+#[derive(Debug)]
+pub(super) struct PendingAdjustment {
+    pub request: AdjustmentRequest,
+    pub permit: Arc<CommitPermit>,
+    /// Closed once nobody waits. Dropped without an answer if the engine ends.
+    pub answer: oneshot::Sender<Result<Adjusted, AdjustmentError>>,
+    /// One of the inbox's places for those who wait.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// What one transaction saves of an adjustment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AdjustmentPlan {
     /// The user's row, if the points differ.
     pub user: Option<SavedUser>,
-    /// The user and their choice, if it differs.
+    /// The user's choice of privacy, if it differs.
     pub hidden: Option<(UserId, bool)>,
-    /// The record of who changed points; also when they come to the same, since it was
-    /// asked for, and must not come to something else when it is asked again.
+    /// The log entry for adjusted points. Also made if the points stay the same: the request
+    /// is then on record, and cannot change points when Discord sends it again.
     pub record: Option<XpChange>,
-    /// The line to post.
+    /// The level-up line to post.
     pub level_up: Option<LevelUp>,
     /// What the asker is told.
     pub adjusted: Adjusted,
@@ -113,7 +147,151 @@ impl AdjustmentPlan {
     }
 }
 
-/// What is to be saved for a user who is known like this, or not at all.
+/// What of the engine an adjustment needs.
+pub(super) struct Adjuster<'a> {
+    pub committer: &'a mut Committer,
+    pub cache: &'a XpCache,
+    /// Where the frontier is and stays: an adjustment contains no message. `None` where no
+    /// message has come yet.
+    pub frontier: Option<MessageId>,
+    pub outbox_filled: &'a Notify,
+}
+
+/// What became of an attempt whose outcome is known.
+enum Attempt {
+    Saved(Adjusted),
+    /// There was nothing to save.
+    Unchanged(Adjusted),
+    Refused(AdjustmentError),
+}
+
+impl Adjuster<'_> {
+    /// Tries for as long as somebody waits, and then until the outcome is known. Returns whether
+    /// anything was saved.
+    pub(super) async fn carry_out(mut self, pending: PendingAdjustment) -> Result<bool, Lost> {
+        let PendingAdjustment {
+            request,
+            permit,
+            mut answer,
+            place: _place,
+        } = pending;
+        for attempt in 0.. {
+            // Dropping an attempt in mid-transaction undoes it: its COMMIT was not sent.
+            let attempted = tokio::select! {
+                biased;
+                () = withdrawn(&mut answer, &permit) => return Ok(false),
+                attempted = self.attempt(&request, &permit) => attempted,
+            };
+            let error = match attempted {
+                Ok(attempt) => {
+                    let is_saved = matches!(attempt, Attempt::Saved(_));
+                    let _ = answer.send(match attempt {
+                        Attempt::Saved(adjusted) | Attempt::Unchanged(adjusted) => Ok(adjusted),
+                        Attempt::Refused(error) => Err(error),
+                    });
+                    return Ok(is_saved);
+                }
+                Err(CommitError::Lost(lost)) => return Err(lost),
+                Err(CommitError::Store(error) | CommitError::TooSlow(error)) => error,
+            };
+            if attempt == 0 {
+                tracing::error!(%error, "an adjustment could not be saved; trying again while its caller waits");
+            }
+            if error.is_about_the_values() && !permit.is_held() {
+                let _ = answer.send(Err(AdjustmentError::NotSaved));
+                return Ok(false);
+            }
+            tokio::select! {
+                biased;
+                () = withdrawn(&mut answer, &permit) => return Ok(false),
+                () = tokio::time::sleep(retry_delay(attempt)) => {}
+            }
+        }
+        unreachable!("the attempts never run out")
+    }
+
+    /// One attempt. The cache shows nothing of it before it is known to be saved.
+    async fn attempt(
+        &mut self,
+        request: &AdjustmentRequest,
+        permit: &CommitPermit,
+    ) -> Result<Attempt, CommitError> {
+        self.committer.resolve_doubt().await?;
+        let known = self.cache.get(request.user);
+        let plan = plan_adjustment(known, request, &self.cache.levels());
+        if plan.is_empty() {
+            return Ok(Attempt::Unchanged(plan.adjusted));
+        }
+        let committed =
+            self.committer
+                .commit(self.frontier, HeldLines::Keep, async |transaction| {
+                    write_permitted(transaction, &plan, permit).await
+                });
+        if let Some(refusal) = committed.await? {
+            return Ok(Attempt::Refused(refusal));
+        }
+        if let Some(row) = &plan.user {
+            self.cache.apply(std::slice::from_ref(row));
+        }
+        if let Some((user, hidden)) = plan.hidden {
+            self.cache.hide(user, hidden);
+        }
+        if plan.level_up.is_some() {
+            self.outbox_filled.notify_one();
+        }
+        Ok(Attempt::Saved(plan.adjusted))
+    }
+}
+
+/// Writes the plan if the asker still waits. Returns why the transaction must be rolled back,
+/// if it must.
+async fn write_permitted(
+    transaction: &mut Connection,
+    plan: &AdjustmentPlan,
+    permit: &CommitPermit,
+) -> store::Result<Option<AdjustmentError>> {
+    // The transaction holds the watermark row, which stands where the engine left it: no
+    // earlier attempt is saved or ever will be.
+    if !permit.acquire() {
+        return Ok(Some(AdjustmentError::NotSaved));
+    }
+    let written = write(transaction, plan).await;
+    if !matches!(written, Ok(true)) {
+        permit.release();
+    }
+    Ok((!written?).then_some(AdjustmentError::Repeated))
+}
+
+/// `false` if the request has adjusted points before.
+async fn write(transaction: &mut Connection, plan: &AdjustmentPlan) -> store::Result<bool> {
+    if let Some(record) = &plan.record
+        && !store::xp_change::add(transaction, record).await?
+    {
+        return Ok(false);
+    }
+    if let Some(row) = &plan.user {
+        let no_profiles = BTreeMap::new();
+        store::user_point::save(transaction, std::slice::from_ref(row), &no_profiles).await?;
+    }
+    if let Some((user, hidden)) = plan.hidden {
+        store::user_point::hide(transaction, user, hidden).await?;
+    }
+    if let Some(level_up) = plan.level_up {
+        store::outbox::add(transaction, &[level_up]).await?;
+    }
+    Ok(true)
+}
+
+/// Returns when the asker has left and the adjustment is withdrawn. Never returns if it was in a
+/// transaction when the asker left: its outcome must become known.
+async fn withdrawn<T>(answer: &mut oneshot::Sender<T>, permit: &CommitPermit) {
+    answer.closed().await;
+    if permit.is_held() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What is to be saved for a user in this state; `None` for a user without a row.
 pub(super) fn plan_adjustment(
     known: Option<CachedUser>,
     asked: &AdjustmentRequest,
@@ -126,16 +304,15 @@ pub(super) fn plan_adjustment(
         Adjustment::Set { amount } => (amount, hidden),
         Adjustment::Hide { hidden } => (standing.points, hidden),
     };
-    let account = |points, hidden| XpState {
+    let state = |points, hidden| XpState {
         points,
         level: levels.level_at(points),
         hidden,
     };
     let adjusted = Adjusted {
-        before: account(standing.points, hidden),
-        after: account(points, hides),
+        before: state(standing.points, hidden),
+        after: state(points, hides),
     };
-    let about_points = !matches!(asked.adjustment, Adjustment::Hide { .. });
     let rises = adjusted.after.level > adjusted.before.level;
     AdjustmentPlan {
         user: (points != standing.points).then_some(SavedUser {
@@ -144,7 +321,7 @@ pub(super) fn plan_adjustment(
             profile: None,
         }),
         hidden: (hides != hidden).then_some((asked.user, hides)),
-        record: about_points.then(|| XpChange {
+        record: asked.adjustment.is_about_points().then(|| XpChange {
             request: asked.request,
             user: asked.user,
             moderator: asked.asker,
@@ -163,7 +340,7 @@ pub(super) fn plan_adjustment(
     }
 }
 
-/// A reason as Postgres can hold it: any text but the character 0. `None` if nothing is left.
+/// The reason without NUL, which Postgres cannot store. `None` if nothing is left.
 fn storable(reason: &str) -> Option<String> {
     let reason = reason.replace('\0', "");
     let reason = reason.trim();

@@ -1,6 +1,6 @@
-//! What a batch of messages changes: decided here, saved by the engine.
+//! What a batch of messages changes: users' standings, days, level-ups, profiles.
 //!
-//! Pure: the standings before are given, the standings after are returned.
+//! Pure: takes the standings before, returns the standings after. The committer saves them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -29,46 +29,46 @@ pub(super) struct Batch {
     pub days: Vec<DayTotal>,
     /// Levels reached, in the order of the messages.
     pub level_ups: Vec<LevelUp>,
-    /// What was observed of those who earned, sorted by user.
+    /// Observed profiles of users who earned, sorted by user.
     pub observed: Vec<AuthorProfile>,
-    /// Authors of whom something was observed, and who have not earned.
+    /// Authors with an observed profile who did not earn.
     pub observed_only: Vec<UserId>,
-    /// Users whose roles must be looked at: they have earned for the first time, and the lowest
-    /// level carries a role; or a message that was counted late has cost them a level.
+    /// Users whose roles must be checked: they earned for the first time, and the lowest level
+    /// carries a role; or a message that was counted late cost them a level.
     pub newcomers: Vec<UserId>,
     /// Messages that earned, sorted.
     pub earned: Vec<MessageId>,
-    /// What changes about the history that is missing.
+    /// Changes to the record of missing history.
     pub history: HistoryChange,
 }
 
-/// What was observed of somebody who earned.
+/// The observed profile of a user who earned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AuthorProfile {
     pub user: UserId,
     pub sighting: Sighting,
-    /// Which state of the unsaved profile this is; `None` if the history showed it.
+    /// The version of the unsaved profile; `None` if it comes from the history.
     pub version: Option<u32>,
 }
 
-/// How a transaction saves what was observed of those who earn.
+/// How a transaction saves the observed profiles of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ProfilePlan {
     /// Saved with the XP.
     pub saved: BTreeMap<UserId, Profile>,
-    /// Left to the queue, sorted by user.
+    /// Added to the queue of changed profiles, sorted by user.
     pub queued: Vec<(UserId, Sighting)>,
-    /// Users whose picture is to be copied, or its copy dropped.
+    /// Users whose avatar is to be copied, or whose copy is to be dropped.
     pub pictures: Vec<UserId>,
 }
 
 impl Batch {
-    /// Whether there is nothing in it but where it ends.
+    /// Whether there is nothing to save but the frontier.
     pub(super) fn saves_nothing(&self) -> bool {
         self.users.is_empty() && self.history.is_empty()
     }
 
-    /// Gives the profiles up. Whose they were, and as of which version.
+    /// Removes the profiles, and returns their users and versions.
     pub(super) fn drop_profiles(&mut self) -> Vec<(UserId, Option<u32>)> {
         for row in &mut self.users {
             row.profile = None;
@@ -77,8 +77,9 @@ impl Batch {
         dropped.map(|one| (one.user, one.version)).collect()
     }
 
-    /// How the profiles are saved of users who are shown like this, those without a row left
-    /// out. Who is in the queue of changed profiles already, and who was gone, is left to it.
+    /// How the profiles are saved, given the users' stored rows; users without a row are not in
+    /// `shown`. Users who are in the queue of changed profiles already, or whose account
+    /// seemed to be deleted, go to the queue.
     pub(super) fn plan_profiles(
         &self,
         shown: Vec<Shown>,
@@ -107,7 +108,7 @@ impl Batch {
     }
 }
 
-/// Everything that these messages come to, from nothing: every user's row and days.
+/// Every user's row and days after these messages, if all users start with nothing.
 pub fn recompute(
     messages: Vec<EligibleMessage>,
     levels: &Levels,
@@ -116,8 +117,8 @@ pub fn recompute(
     recompute_from(|_| None, messages, levels, zone)
 }
 
-/// What these messages come to, from where each user stood before them: the row of
-/// everyone who earned, and the days.
+/// The rows of users who earned, and the days, after these messages. `before` is each user's
+/// standing before them.
 pub fn recompute_from(
     before: impl Fn(UserId) -> Option<Standing>,
     mut messages: Vec<EligibleMessage>,
@@ -135,22 +136,27 @@ pub fn recompute_from(
     };
     messages.sort_unstable_by_key(|seen| seen.message);
     let nothing = |_| None;
-    let Batch { users, days, .. } =
-        plan(&messages, levels, zone, Lines::OnePerUser, known, nothing);
+    let Batch { users, days, .. } = plan(
+        &messages,
+        levels,
+        zone,
+        Announce::OnePerUser,
+        known,
+        nothing,
+    );
     (users, days)
 }
 
 /// Which of a user's level-ups are announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lines {
-    /// Each: they happen now.
-    All,
-    /// One for all of them: they happened while nobody looked, and must not come as a flood.
+pub(super) enum Announce {
+    /// They happen now.
+    EachLevelUp,
+    /// One line for all: they happened during a gap, and must not come as a flood.
     OnePerUser,
 }
 
-/// How many of these messages one batch takes: at most so many, of at most so many users, and
-/// at least one where there is any.
+/// How many of these messages one batch takes, within both limits; at least one if there is any.
 pub(super) fn batch_end(
     messages: &[EligibleMessage],
     max_messages: usize,
@@ -168,13 +174,13 @@ pub(super) fn batch_end(
     beyond.unwrap_or(most)
 }
 
-/// Applies messages that are sorted by id. One that is there twice counts once.
-/// `known` is how a user stands before, `observed` what the engine is to save of their profile.
+/// Applies messages that are sorted by id. A message that occurs twice counts once. `known`
+/// returns a user's row before, `observed` the profile that the engine is to save.
 pub(super) fn plan(
     messages: &[EligibleMessage],
     levels: &Levels,
     zone: Tz,
-    lines: Lines,
+    announce: Announce,
     known: impl Fn(UserId) -> Option<CachedUser>,
     observed: impl Fn(UserId) -> Option<Observed>,
 ) -> Batch {
@@ -226,7 +232,7 @@ pub(super) fn plan(
         day.0 += signed(award.amount);
         day.1 += 1;
     }
-    if lines == Lines::OnePerUser {
+    if announce == Announce::OnePerUser {
         batch.level_ups = merged(&batch.level_ups);
     }
     for (user, author) in users {
@@ -264,7 +270,7 @@ pub(super) fn plan(
     batch
 }
 
-/// Each user's last level-up, which rises from where their first one did.
+/// One level-up for each user: the last one, rising from where the first one did.
 fn merged(level_ups: &[LevelUp]) -> Vec<LevelUp> {
     let mut by_user: BTreeMap<UserId, LevelUp> = BTreeMap::new();
     for &level_up in level_ups {
@@ -278,11 +284,11 @@ fn merged(level_ups: &[LevelUp]) -> Vec<LevelUp> {
     merged
 }
 
-/// A user as the batch goes through their messages.
+/// An author, as the batch goes through their messages.
 struct Author {
     standing: Standing,
     named: bool,
-    /// What was observed of them, and as of which version.
+    /// Their observed profile and its version.
     profile: Option<(Sighting, Option<u32>)>,
     earned: bool,
 }
@@ -302,7 +308,7 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).expect("points and messages are at most i64::MAX")
 }
 
-/// The day of the guild on which this moment falls.
+/// The day in the guild's time zone.
 pub(super) fn day_of(at: Timestamp, zone: Tz) -> NaiveDate {
     let utc = DateTime::from_timestamp_millis(at.millis())
         .expect("message times are within chrono's range");
@@ -338,7 +344,7 @@ mod tests {
             &messages,
             &Levels::mee6(),
             zone,
-            Lines::All,
+            Announce::EachLevelUp,
             |_| None,
             |_| None,
         )
@@ -381,7 +387,7 @@ mod tests {
             &message,
             &Levels::mee6(),
             Tz::UTC,
-            Lines::All,
+            Announce::EachLevelUp,
             known,
             |_| None,
         );
@@ -397,7 +403,7 @@ mod tests {
             &message,
             &Levels::mee6(),
             Tz::UTC,
-            Lines::All,
+            Announce::EachLevelUp,
             known,
             observed,
         );
@@ -417,11 +423,18 @@ mod tests {
     }
 
     #[test]
-    fn what_was_heard_live_goes_before_what_the_history_shows() {
+    fn a_live_profile_takes_precedence_over_one_from_the_history() {
         let heard = |user: UserId| (user.get() == 1).then(|| observed("al", Some(3)));
         let messages = vec![seen(1, 0), seen(2, 0)];
         let levels = Levels::mee6();
-        let batch = plan(&messages, &levels, Tz::UTC, Lines::All, |_| None, heard);
+        let batch = plan(
+            &messages,
+            &levels,
+            Tz::UTC,
+            Announce::EachLevelUp,
+            |_| None,
+            heard,
+        );
         let profiles: Vec<_> = batch
             .observed
             .iter()
@@ -520,7 +533,7 @@ mod tests {
             &[seen(1, 0), seen(1, 60_000)],
             &Levels::mee6(),
             Tz::UTC,
-            Lines::All,
+            Announce::EachLevelUp,
             |_| Some(almost),
             |_| None,
         );
@@ -556,7 +569,7 @@ mod tests {
         };
         let play =
             |lines| plan(&messages, &Levels::mee6(), Tz::UTC, lines, known, |_| None).level_ups;
-        let (all, one) = (play(Lines::All), play(Lines::OnePerUser));
+        let (all, one) = (play(Announce::EachLevelUp), play(Announce::OnePerUser));
         assert!(all.len() > 4 && all.is_sorted_by_key(|level_up| level_up.message));
         assert_eq!(one.len(), 2);
         assert!(one.is_sorted_by_key(|level_up| level_up.message));
@@ -659,7 +672,7 @@ mod tests {
                 let mut users: BTreeMap<UserId, CachedUser> = BTreeMap::new();
                 let mut points_by_day = BTreeMap::new();
                 for part in messages.chunks(size) {
-                    let batch = plan(part, &Levels::mee6(), Tz::UTC, Lines::All, |user| users.get(&user).copied(), |_| None);
+                    let batch = plan(part, &Levels::mee6(), Tz::UTC, Announce::EachLevelUp, |user| users.get(&user).copied(), |_| None);
                     for SavedUser { user, standing, .. } in batch.users {
                         users.insert(user, CachedUser { user, standing, hidden: false, named: true, seen: None });
                     }

@@ -1,8 +1,8 @@
-//! What awards, ranks and privacy need of every user, in memory.
+//! In memory: what awards, ranks and privacy need to know about every user.
 //!
 //! The map and the board change together, under the board's lock, and only after
 //! a commit: nobody ever reads XP that a crash could take back. Names and links
-//! stay in Postgres; of a profile there is only its short form, to compare with.
+//! stay in Postgres; of a profile the cache holds only a fingerprint to compare with.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -11,7 +11,6 @@ use dashmap::DashMap;
 use dashmap::mapref::multiple::RefMulti;
 
 use super::unsaved_profiles::{Compared, Saver, UnsavedProfiles};
-
 use crate::leveling::{
     Board, Fingerprint, LevelNumber, Levels, Place, Points, Progress, Sighting, Standing,
     Timestamp, UserId,
@@ -19,47 +18,47 @@ use crate::leveling::{
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::{self, Database};
 
-/// Every user's standing, and the board made of them.
+/// Every user's standing, and the board that ranks them.
 #[derive(Debug)]
 pub struct XpCache {
-    /// Replaced whole: whoever reads them keeps those they have until they are done.
+    /// Replaced as a whole: a reader keeps the levels it has.
     levels: RwLock<Arc<Levels>>,
     users: DashMap<UserId, Entry>,
     board: RwLock<Board>,
-    /// How many lists of members have been asked for.
+    /// How many lists of members have been requested.
     lists: AtomicU32,
     unsaved: UnsavedProfiles,
 }
 
-/// When a list of members was asked for, in the order of the events.
+/// When a list of members was requested, in the order of the events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListStart(u32);
 
-/// What showed a user.
+/// Where an observation comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A message that is handed to the engine; this is its author.
+    /// The user is the author of a message that goes to the engine.
     Author,
     /// Another event.
     Event,
-    /// A list that was asked for then. What an event has told since is newer, whenever the
-    /// list comes.
+    /// A list of members that was requested at this time. Events since then are newer, whenever
+    /// the list arrives.
     List(ListStart),
-    /// What Discord answered when it was asked for this user, at a time when the short form was
-    /// this. What was observed since is newer.
+    /// Discord's answer to a request for this user. The fingerprint is the one that the cache
+    /// had at the time of the request: if it has changed since, the answer is older.
     Answer(Option<Fingerprint>),
 }
 
-/// What a stat card shows.
+/// What a user's rank card shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Card {
     /// What the user has earned.
     pub standing: Standing,
     /// Their level and the way to the next.
     pub progress: Progress,
-    /// Their position among the visible; for the hidden, the one they would have.
+    /// The position on the board; for hidden users, the one they would have.
     pub rank: usize,
-    /// Whether only they may see this.
+    /// Whether only the user may see the card.
     pub hidden: bool,
 }
 
@@ -68,11 +67,11 @@ pub struct Card {
 pub struct BoardRow {
     /// The position, counted from 1.
     pub rank: usize,
-    /// Who stands there.
+    /// Who has this position.
     pub user: UserId,
     /// What they have earned.
     pub standing: Standing,
-    /// The level that it comes to.
+    /// The level of these points.
     pub level: LevelNumber,
 }
 
@@ -81,10 +80,10 @@ struct Entry {
     standing: Standing,
     hidden: bool,
     named: bool,
-    /// The profile last seen, which is stored or on its way.
+    /// The profile last seen: stored, or about to be.
     seen: Option<Fingerprint>,
-    /// How many lists had been asked for when an event last brought news of the profile: it
-    /// costs no scan, no clock and no memory besides (4 bytes that were padding).
+    /// How many lists had been requested when an event last changed the profile. This needs no
+    /// clock, and no memory either: the 4 bytes were padding.
     heard_at_list: u32,
 }
 
@@ -129,7 +128,7 @@ impl XpCache {
         Arc::clone(&levels)
     }
 
-    /// Puts other levels in their place, once they are committed.
+    /// Replaces the levels. They must be committed already.
     pub fn set_levels(&self, levels: Levels) {
         let mut current = self.levels.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(levels);
@@ -154,7 +153,7 @@ impl XpCache {
             .then(|| board.rank_of(&Place::new(user, &entry.standing)))
     }
 
-    /// At most `count` lines of the board from rank `first_rank` on, all of one moment.
+    /// Up to `count` rows of the board from rank `first_rank` on, all read at the same moment.
     pub fn page(&self, first_rank: usize, count: usize) -> Vec<BoardRow> {
         let levels = self.levels();
         let board = self.board();
@@ -175,12 +174,12 @@ impl XpCache {
             .collect()
     }
 
-    /// Number of users known, tracked or not.
+    /// Number of users, tracked or not.
     pub fn len(&self) -> usize {
         self.users.len()
     }
 
-    /// Whether no user is known.
+    /// Whether there is no user.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
@@ -202,23 +201,24 @@ impl XpCache {
         self.users.get(&user).is_some_and(|entry| entry.named)
     }
 
-    /// The profile last seen of a user, in short.
+    /// The fingerprint of the profile last seen.
     pub fn seen(&self, user: UserId) -> Option<Fingerprint> {
         self.users.get(&user)?.seen
     }
 
-    /// A list of members is about to be asked for.
+    /// To be called just before a list of members is requested.
     pub fn list_starts(&self) -> ListStart {
         ListStart(self.lists.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
     }
 
-    /// Takes note of what was observed of a user. If it is news, it is left to be saved: it is
-    /// no news a second time. Costs the same however many users there are, and never waits.
+    /// Takes in an observed profile. If it differs from the last one, it becomes an unsaved
+    /// profile; the same observation again changes nothing. Costs the same however many users
+    /// there are, and never waits.
     ///
-    /// Returns whether it leaves open if something that is known or stored is still there:
-    /// then Discord must be asked.
+    /// Returns `true` if the observation does not show whether a known field is still set: then
+    /// Discord must be asked.
     pub fn observe(&self, user: UserId, observed: Sighting, origin: Origin) -> bool {
-        // Most observations are no news, and a shared lock is enough to find that out.
+        // Most observations change nothing, and a shared lock is enough to see that.
         let (compared, is_unclear) = self.compare(user, &observed);
         if compared == Compared::Known {
             return is_unclear;
@@ -238,16 +238,16 @@ impl XpCache {
         &self.unsaved
     }
 
-    /// What was observed of a user is committed, as of this version.
+    /// Marks an unsaved profile, as of this version, as committed.
     pub fn observed_is_saved(&self, user: UserId, version: u32) {
         self.unsaved.saved(user, version, |newer| {
-            // Of a stranger nothing could be noted before.
+            // While the user had no row, this could not be noted.
             self.take_note(user, newer, Origin::Event);
         });
     }
 
-    /// Takes note of what was looked up and is saved, unless something else was observed since
-    /// it was asked for, when the short form was `known`.
+    /// Takes in a profile that was fetched and is saved. Ignores it if something was observed
+    /// since the request, at which the fingerprint was `known`.
     pub fn note_looked_up(&self, user: UserId, known: Option<Fingerprint>, found: &Sighting) {
         if let Some(mut entry) = self.users.get_mut(&user)
             && entry.seen == known
@@ -291,8 +291,8 @@ impl XpCache {
         Compared::News
     }
 
-    /// A profile is stored, with what had not been seen. Where something else was seen (an older
-    /// row of the queue was the last to be stored), whatever is seen next is news.
+    /// Notes that a complete profile is stored. If the last observation differs from it (the
+    /// queue stored an older row last), the next observation counts as new whatever it shows.
     pub fn profile_is_stored(&self, user: UserId, stored: Fingerprint) {
         if let Some(mut entry) = self.users.get_mut(&user) {
             entry.named = true;
@@ -301,16 +301,16 @@ impl XpCache {
         }
     }
 
-    /// Takes anything that is seen of a user for news from now on.
+    /// Lets the next observation of a user count as new, whatever it shows.
     pub fn forget_profile(&self, user: UserId) {
         if let Some(mut entry) = self.users.get_mut(&user) {
             entry.seen = None;
         }
     }
 
-    /// The user's stat card; `None` if they have earned nothing yet.
+    /// The user's rank card; `None` if they have earned nothing yet.
     pub fn card(&self, user: UserId) -> Option<Card> {
-        // The lock is taken first: rank and points are of the same moment.
+        // The lock comes first, so that rank and points are of the same moment.
         let board = self.board();
         let Entry {
             standing, hidden, ..
@@ -323,7 +323,8 @@ impl XpCache {
         })
     }
 
-    /// Users whose last award is later than `at`, and when it was. Looks at every user.
+    /// Users whose last award is later than `at` (in milliseconds), and when it was. Scans all
+    /// users.
     pub(super) fn awarded_after(&self, at: i64) -> Vec<(UserId, Timestamp)> {
         let last = |user: RefMulti<'_, UserId, Entry>| {
             let last = user.standing.last_awarded_at?;
@@ -332,18 +333,18 @@ impl XpCache {
         self.users.iter().filter_map(last).collect()
     }
 
-    /// Takes over what has been committed.
+    /// Takes in committed rows.
     pub(super) fn apply(&self, saved: &[SavedUser]) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         for row in saved {
             self.edit(&mut board, row.user, |entry| {
                 entry.standing = row.standing;
-                // Of whom a profile was stored already, only that knows what was not seen.
+                // If a profile was stored before, only that one has the fields that were not seen.
                 if let Some(profile) = &row.profile
                     && !entry.named
                 {
                     entry.named = true;
-                    // What was seen since is newer.
+                    // Observations since then are newer.
                     let since = entry.seen.unwrap_or_default();
                     entry.seen = Some(since.completed_by(profile.fingerprint()));
                 }
@@ -351,7 +352,7 @@ impl XpCache {
         }
     }
 
-    /// Takes over a committed choice of privacy: the hidden leave the board.
+    /// Takes in a committed choice of privacy. Hidden users leave the board.
     pub(super) fn hide(&self, user: UserId, hidden: bool) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         self.edit(&mut board, user, |entry| entry.hidden = hidden);
@@ -368,7 +369,7 @@ impl XpCache {
         }
     }
 
-    /// Taken before any user is looked at: what is read under it is of one moment.
+    /// Lock it before reading any user: then everything read is of the same moment.
     fn board(&self) -> RwLockReadGuard<'_, Board> {
         self.board.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hidden_leave_no_gap_and_come_back_to_their_place() {
+    fn hidden_users_leave_no_gap_and_return_to_their_place() {
         let cache = empty();
         cache.apply(&[saved(1, 300), saved(2, 200), saved(3, 90)]);
         assert_eq!(users(&cache.page(1, 10)), [(1, 1, 2), (2, 2, 1), (3, 3, 0)]);
@@ -433,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_hides_before_earning_never_shows() {
+    fn users_who_hide_before_earning_never_show() {
         let cache = empty();
         let user = UserId::new(5).unwrap();
         cache.hide(user, true);
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_replaced_under_those_who_read_them() {
+    fn readers_keep_the_levels_that_are_replaced_meanwhile() {
         let cache = empty();
         let before = cache.levels();
         cache.set_levels(levels("Beginner"));
@@ -463,7 +464,7 @@ mod tests {
         }
     }
 
-    /// What the engine is to save of a user.
+    /// The username that the engine is to save.
     fn for_engine(cache: &XpCache, user: UserId) -> Option<String> {
         let observed = cache.unsaved().left_to(Saver::Engine, user)?;
         Some(observed.sighting.username)
@@ -485,7 +486,7 @@ mod tests {
         let late = cache.list_starts();
         cache.observe(heard, called("newer"), Origin::List(late));
         assert_eq!(cache.seen(heard), short("newer"));
-        // What was heard before a list was asked for is as old as the list says.
+        // An event before the request of a list is older than the list.
         cache.observe(heard, called("new"), Origin::Event);
         let latest = cache.list_starts();
         cache.observe(heard, called("newer"), Origin::List(late));
@@ -495,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_looked_up_does_not_undo_what_was_observed_meanwhile() {
+    fn a_fetched_profile_does_not_undo_what_was_observed_meanwhile() {
         let cache = empty();
         cache.apply(&[saved(1, 100)]);
         let user = UserId::new(1).unwrap();
@@ -509,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_event_leaves_out_stays_and_is_asked_for_where_it_may_be_stored() {
+    fn a_field_that_an_event_leaves_out_stays_and_is_asked_for_if_it_may_be_stored() {
         let cache = empty();
         cache.apply(&[saved(1, 100), saved(2, 100)]);
         let [user, unnamed] = [1, 2].map(|user| UserId::new(user).unwrap());
@@ -528,12 +529,12 @@ mod tests {
             assert!(cache.observe(user, left_out(), Origin::Event));
             assert_eq!(cache.seen(user), known);
         }
-        // An answer that is older than an event counts for nothing.
+        // An answer that is older than an event is ignored.
         cache.observe(user, called("name"), Origin::Answer(None));
         assert_eq!(cache.seen(user), known);
         cache.observe(user, called("name"), Origin::Answer(known));
         assert!(!cache.observe(user, left_out(), Origin::Event));
-        // What is stored is compared with, also where nothing of it was seen.
+        // Observations are compared with the stored profile, even if it was never seen.
         let stored = Profile::from(nicknamed).fingerprint();
         cache.profile_is_stored(user, stored);
         assert_eq!(cache.seen(user), None, "it was not what was seen last");
@@ -565,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn news_of_a_user_costs_the_same_among_many_as_among_few() {
+    fn an_observation_costs_the_same_among_many_users_as_among_few() {
         let cost = |users: u64| {
             let cache = empty();
             let rows: Vec<_> = (1..=users).map(|user| saved(user, 100)).collect();
@@ -578,7 +579,7 @@ mod tests {
         };
         let least = |users| (0..5).map(|_| cost(users)).min().unwrap();
         let (few, many) = (least(2_000), least(100_000));
-        // Were all users looked at for each, it would be fifty times as much.
+        // If each observation scanned all users, it would cost fifty times as much.
         assert!(
             many < few * 15,
             "{few:?} among 2,000, {many:?} among 100,000"

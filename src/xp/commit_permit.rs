@@ -1,61 +1,59 @@
-//! Who decides about a change that somebody waits for: the engine, or the waiter whose
-//! patience is over.
+//! The permit to commit an adjustment, shared by the engine and the asker who waits for it.
 //!
-//! One word in memory, moved by compare-and-swap, so that it is always one of the two. The
-//! engine puts a change into a transaction only while it holds the permit, and the waiter
-//! says "not saved" only having taken the permit away. Knows no database.
+//! One atomic word, changed by compare-and-swap, so that only one of the two has it. The
+//! engine puts an adjustment into a transaction only while it holds the permit; the asker is
+//! told "not saved" only once the permit is withdrawn. Knows no database.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Nobody has decided: no transaction with the change can be committed.
-const WAITING: u8 = 0;
-/// The change is in a transaction, whose COMMIT may be answered or not.
+/// Nobody has it: no transaction with the adjustment can be committed.
+const FREE: u8 = 0;
+/// The engine has it: the adjustment is in a transaction, whose COMMIT may be answered or not.
 const HELD: u8 = 1;
-/// The waiter has left, and the change must not be saved any more.
+/// The asker has left, and the adjustment must not be saved any more.
 const WITHDRAWN: u8 = 2;
-/// The waiter has left while the change was in a transaction. Nobody knows the outcome
-/// yet, and if it is that nothing was saved, it stays so.
+/// The asker left while the engine had it. If that transaction turns out to have saved
+/// nothing, no other is tried.
 const ABANDONED: u8 = 3;
 
-/// Shared by the engine and a waiter.
 #[derive(Debug, Default)]
 pub(super) struct CommitPermit(AtomicU8);
 
 impl CommitPermit {
-    /// For the engine, in a transaction, where every earlier attempt is known not to have
-    /// been committed. `false`: the waiter has left, and nothing may be saved.
+    /// For the engine, in a transaction, once every earlier attempt is known to have saved
+    /// nothing. `false` if the asker has left: nothing may be saved.
     pub(super) fn acquire(&self) -> bool {
         self.release();
-        self.swap(WAITING, HELD)
+        self.swap(FREE, HELD)
     }
 
-    /// For the engine, when the transaction is certainly not committed.
+    /// For the engine, when the transaction will certainly not be committed.
     pub(super) fn release(&self) {
-        if !self.swap(HELD, WAITING) {
+        if !self.swap(HELD, FREE) {
             self.swap(ABANDONED, WITHDRAWN);
         }
     }
 
-    /// Whether the change is in a transaction of unknown outcome.
+    /// Whether the adjustment is in a transaction whose outcome is unknown.
     pub(super) fn is_held(&self) -> bool {
         [HELD, ABANDONED].contains(&self.0.load(Ordering::Acquire))
     }
 
-    /// For the waiter: `true` if the change is certainly not saved, and never will be.
+    /// For the asker: `true` if the adjustment is not saved and never will be.
     pub(super) fn withdraw(&self) -> bool {
-        self.swap(WAITING, WITHDRAWN)
+        self.swap(FREE, WITHDRAWN)
     }
 
-    /// For a waiter who leaves, whatever the engine is doing. `true` as for `withdraw`.
+    /// For an asker who leaves, whatever the engine is doing. `true` as for `withdraw`.
     pub(super) fn abandon(&self) -> bool {
         let left = self
             .0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |state| match state {
-                WAITING => Some(WITHDRAWN),
+                FREE => Some(WITHDRAWN),
                 HELD => Some(ABANDONED),
                 _ => None,
             });
-        left == Ok(WAITING)
+        left == Ok(FREE)
     }
 
     fn swap(&self, from: u8, to: u8) -> bool {
@@ -82,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_came_to_nothing_is_repeated_only_for_someone_who_waits() {
+    fn a_failed_attempt_is_repeated_only_for_an_asker_who_waits() {
         let permit = CommitPermit::default();
         assert!(permit.acquire());
         assert!(
@@ -96,13 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_and_the_engine_never_both_have_it() {
+    fn the_asker_and_the_engine_never_both_have_it() {
         for _ in 0..2_000 {
             let permit = CommitPermit::default();
             let (taken, withdrawn) = std::thread::scope(|scope| {
                 let engine = scope.spawn(|| permit.acquire());
-                let waiter = scope.spawn(|| permit.withdraw());
-                (engine.join().unwrap(), waiter.join().unwrap())
+                let asker = scope.spawn(|| permit.withdraw());
+                (engine.join().unwrap(), asker.join().unwrap())
             });
             assert!(taken != withdrawn);
         }

@@ -1,9 +1,10 @@
-//! Puts right, before the engine starts, what ids from the future have left in the database:
-//! a frontier behind which nothing is ever missed, and awards after which nothing is earned.
+//! Repairs, before the engine starts, what message ids from the future left in the database: a
+//! frontier so late that no message ever counts as missed, and last awards so late that their
+//! users earn nothing more.
 //!
-//! Counts nothing twice: the history may be read from anywhere, since an award is refused to
-//! whoever has earned at that time or later; and nobody's last award is put before one that
-//! may have been.
+//! Counts nothing twice: the history may be read from anywhere, since users earn nothing for
+//! messages up to their last award; and a last award is never moved to before one that may have
+//! been made.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
@@ -13,21 +14,22 @@ use crate::leveling::{MessageId, Timestamp, UserId};
 use crate::store::watermark::{self, HeldLines, Lost, Watermark};
 use crate::store::{self, Database, history_interval, user_point, xp_day};
 
-/// Threads of a list that failed may be missing up to some minutes after the time at which it
-/// did: what is further ahead is from the future.
+/// Where a list of threads could not be read, the missing interval ends some minutes after that
+/// time. An end further ahead than this is from the future.
 const LISTS_AHEAD_MS: i64 = 60 * 60_000;
 
-/// What time it is.
+/// The present time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
-    /// By Discord.
+    /// By Discord's clock.
     pub discord: Timestamp,
-    /// By the machine.
+    /// By the machine's clock.
     pub machine: Timestamp,
 }
 
-/// Puts right what stands at `watermark` and in the users' rows, and says so in the log. With
-/// what it leaves, up to `hours` are read back. Where the engine goes on from.
+/// Repairs the watermark, the users' last awards and the missing intervals, and logs what it
+/// changed. After a repaired frontier the next catch-up reads `hours` back. Returns the
+/// watermark from which the engine goes on.
 pub async fn repair_future_ids(
     database: &Database,
     watermark: Watermark,
@@ -38,8 +40,8 @@ pub async fn repair_future_ids(
     let mut transaction = database.begin().await?;
     let newest = newest_believed(clocks.discord);
     let poisoned = watermark.frontier.filter(|frontier| *frontier > newest);
-    // Two clocks must agree before anybody's award is put back: the frontier may be put back
-    // without harm, and this may not.
+    // A last award is moved back only if it is later than both clocks say: moving the frontier
+    // back does no harm, moving an award does.
     let later = clocks.discord.max(clocks.machine).millis() + TOLERANCE_MS;
     let later = Timestamp::from_millis(later).unwrap_or(clocks.discord);
     let users = user_point::awarded_after(&mut transaction, later).await?;
@@ -102,21 +104,22 @@ pub async fn repair_future_ids(
     }))
 }
 
-/// From where the history is read: as far back as it is at most, or from the newest award where
-/// the bot was away for longer, which moderators are then told.
+/// Where the next catch-up starts: `hours` back, or at the newest award if that is earlier. In
+/// the latter case the bot was away for longer, and moderators are told.
 fn read_from(newest_award: Option<Timestamp>, now: Timestamp, hours: u32) -> Option<MessageId> {
     let earliest = Timestamp::from_millis(now.millis() - i64::from(hours) * 3_600_000)?;
     let from = newest_award.map_or(earliest, |award| award.min(earliest));
     MessageId::first_at(from)
 }
 
-/// When somebody can have earned last whose last day with an award is this one. None of it may
-/// be counted again, so it is the day's end.
+/// The latest time at which a user can have earned whose last award fell on this day: the end of
+/// the day, so that no message of that day counts again.
 fn latest_award(last_day: Option<NaiveDate>, zone: Tz, now: Timestamp) -> Timestamp {
     let end = last_day.and_then(|day| day.succ_opt()).map(|next| {
         let midnight = next.and_time(NaiveTime::MIN);
         let end = zone.from_local_datetime(&midnight).latest();
-        // Where there is no midnight, half a day later is after it everywhere.
+        // Where that day has no midnight (the clocks change then), 26 hours after it in UTC is
+        // later than its start in every time zone.
         end.map_or_else(
             || midnight.and_utc() + chrono::TimeDelta::hours(26),
             |end| end.to_utc(),
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_history_is_read_as_far_back_as_it_may_be() {
+    fn the_history_is_read_as_far_back_as_allowed() {
         for (newest_award, from) in [
             (None, NOW - 24 * HOUR),
             (Some(NOW - HOUR), NOW - 24 * HOUR),

@@ -1,8 +1,8 @@
-//! The way into the engine.
+//! The engine's inbox.
 //!
-//! Listeners run on the gateway's thread, where nothing may wait: they offer a
-//! message and go on. What does not fit, and what a lost session or an outage kept from coming,
-//! is a gap: the engine stops before it until the history has been read.
+//! Listeners run on the gateway's thread, where nothing may wait: they offer a message and go
+//! on. Messages that do not fit, and messages that did not come because of a lost session or
+//! an outage, are a gap: the engine stops before it until the history has been read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,91 +11,90 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest};
+use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest, PendingAdjustment};
 use super::commit_permit::CommitPermit;
 use crate::leveling::{ChannelId, MessageId, Sighting, UserId};
 use crate::store::history_interval::UnreadSource;
 
-/// Messages that may wait for the engine; some minutes of a very busy guild.
+/// How many messages may wait for the engine: some minutes of a very busy guild.
 const CAPACITY: usize = 100_000;
-/// Commands and changes that may wait for the engine. Whoever is over it waits for as long as
-/// they would have anyway, and is told what they would have been told then.
-const MAX_WAITING: usize = 1_000;
-/// How much longer than their patience people wait for a change that is in a transaction
-/// already: the answer is then as good as there, or long in coming.
-const GRACE: Duration = Duration::from_secs(1);
+/// How many commands may wait for the engine. Others time out as if they had waited in the
+/// inbox, with the same answer.
+const MAX_WAITING_COMMANDS: usize = 1_000;
+/// Extra time for an adjustment that is in a transaction when its timeout ends: the answer is
+/// either about to come or will not come soon.
+const COMMIT_GRACE: Duration = Duration::from_secs(1);
 
 /// A message that may earn XP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EligibleMessage {
-    /// Its id, which holds its time.
+    /// Its id, which contains its time.
     pub message: MessageId,
     /// Where it was written.
     pub channel: ChannelId,
     /// Who wrote it.
     pub user: UserId,
-    /// What a message of the history shows of its author, where no name is stored yet. What is
-    /// heard live is in the cache's unsaved profiles instead. Boxed: a queue of 100,000 messages
-    /// is moved and sorted, and hardly any has it.
+    /// The author's profile as a message of the history shows it, if no name is stored yet.
+    /// Profiles from live messages are in the cache's unsaved profiles instead. Boxed, since a
+    /// queue of 100,000 messages is moved and sorted, and hardly any of them has one.
     pub profile: Option<Box<Sighting>>,
 }
 
-/// What was read of a gap.
+/// The history of a gap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// The gap that it fills, by its number.
+    /// The number of the gap that it fills.
     pub gap: u64,
     /// The messages that may earn XP, in any order.
     pub messages: Vec<EligibleMessage>,
-    /// Everything up to this message has been read, but for what is missing; of what is newer
-    /// only a part.
+    /// Everything up to this message has been read, except what is `missing`. Newer messages
+    /// may be in `messages` only in part.
     pub reached: MessageId,
     /// What could not be read.
     pub missing: MissingHistory,
 }
 
-/// What of a gap could not be read, and is counted later.
+/// The part of a gap that could not be read. It is counted later.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MissingHistory {
-    /// The sources that hold it.
+    /// The channels and lists that could not be read.
     pub sources: Vec<UnreadSource>,
-    /// What is older than this was not to be read.
+    /// Messages up to this one were not to be read.
     pub floor: Option<MessageId>,
-    /// Threads that are in no list may hold messages up to this one that did not come live.
+    /// Threads that no list contained may hold messages up to this one that did not come live.
     pub lists_until: Option<MessageId>,
 }
 
-/// What was read of an interval after newer messages were counted.
+/// The history of an interval, read after newer messages were counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateHistory {
-    /// Which interval.
+    /// The id of its row in the database.
     pub interval: i64,
     /// The messages that may earn XP, in any order.
     pub messages: Vec<EligibleMessage>,
     /// The interval is complete up to this message.
     pub up_to: MessageId,
-    /// Sources of which the interval is found to be missing as well.
+    /// Further sources in which the interval turned out to be missing.
     pub unread: Vec<UnreadSource>,
 }
 
-/// Why late messages were not counted. They can be handed in again.
+/// Why late messages were not counted. The caller may try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCounted {
-    /// A gap is being read, which comes first.
-    #[error("what was missed is being counted")]
+    /// A gap is being filled, which comes first.
+    #[error("missed messages are being counted")]
     CatchingUp,
-    /// The database has not taken them.
+    /// The database did not save them.
     #[error("the database did not save them")]
     NotSaved,
-    /// Postgres needs too long for so many.
+    /// Postgres takes too long for so many at once.
     #[error("they are too many at once")]
     TooMany,
-    /// Nobody counts any more.
+    /// The engine has ended.
     #[error("the engine has ended")]
     Ended,
 }
 
-/// What the engine finds in its inbox.
 #[derive(Debug)]
 pub(super) enum Delivery {
     Message(EligibleMessage),
@@ -106,65 +105,55 @@ pub(super) enum Delivery {
     Late(LateHistory, oneshot::Sender<Result<(), NotCounted>>),
 }
 
-/// Somebody who waits until everything before has been committed. Closed once nobody does.
+/// A command that waits until everything before it has been committed.
 #[derive(Debug)]
 pub(super) struct Settle {
+    /// Closed once the command has stopped waiting.
     pub done: oneshot::Sender<()>,
-    /// Of those that may wait.
+    /// One of the inbox's places for those who wait.
     pub place: OwnedSemaphorePermit,
 }
 
-/// A change, and the way to whoever waits for it.
-#[derive(Debug)]
-pub(super) struct PendingAdjustment {
-    pub request: AdjustmentRequest,
-    pub permit: Arc<CommitPermit>,
-    /// Dropped without an answer where the engine ends. Closed once nobody waits.
-    pub answer: oneshot::Sender<Result<Adjusted, AdjustmentError>>,
-    /// Of those that may wait.
-    pub place: OwnedSemaphorePermit,
-}
-
-/// Somebody who waits for a change. Whoever stops waiting, in whatever way, withdraws it.
-struct Waiter {
+/// An asker who waits for an adjustment. Dropping it, in whatever way, withdraws the adjustment.
+struct WaitingAsker {
     permit: Arc<CommitPermit>,
     answered: oneshot::Receiver<Result<Adjusted, AdjustmentError>>,
 }
 
-impl Drop for Waiter {
+impl Drop for WaitingAsker {
     fn drop(&mut self) {
-        // Before the channel closes, which is what the engine notices.
+        // Before the channel closes: the engine then looks at the permit.
         self.permit.abandon();
     }
 }
 
-/// Hands messages to the engine. Cheap to clone.
+/// Hands messages and requests to the engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     sender: mpsc::Sender<Delivery>,
-    gap: Arc<GapMark>,
-    /// Each waiter has one until the engine has let go of it, whether they still wait or not: a
-    /// catch-up or a Postgres that is away lets no more of them pile up.
+    gap: Arc<GapFlag>,
+    /// A waiting command has one until the engine lets go of it, even after the command has left:
+    /// so no more of them pile up during a catch-up or an outage of Postgres.
     places: Arc<Semaphore>,
 }
 
-/// Whether something was missed that the engine has not reacted to yet.
+/// Set when messages may have been missed, until the engine has reacted.
 #[derive(Debug, Default)]
-pub(super) struct GapMark {
+pub(super) struct GapFlag {
     open: AtomicBool,
     opened: Notify,
 }
 
-impl GapMark {
-    /// Opens a gap. What is offered after this call is seen by the engine after it
-    /// has seen the gap.
+impl GapFlag {
+    /// Returns whether it was not set before. The engine sees the gap before it sees messages
+    /// that are offered after this call.
     fn open(&self) -> bool {
         let opened = !self.open.swap(true, Ordering::AcqRel);
         self.opened.notify_one();
         opened
     }
 
-    /// Whether a gap was opened since the last call.
+    /// Whether it was set since the last call.
     pub(super) fn take(&self) -> bool {
         self.open.swap(false, Ordering::AcqRel)
     }
@@ -175,21 +164,21 @@ impl GapMark {
 }
 
 impl Inbox {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Delivery>, Arc<GapMark>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Delivery>, Arc<GapFlag>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        let gap = Arc::new(GapMark::default());
+        let gap = Arc::new(GapFlag::default());
         (
             Self {
                 sender,
                 gap: Arc::clone(&gap),
-                places: Arc::new(Semaphore::new(MAX_WAITING)),
+                places: Arc::new(Semaphore::new(MAX_WAITING_COMMANDS)),
             },
             receiver,
             gap,
         )
     }
 
-    /// Leaves a message for the engine. Never waits.
+    /// Offers a message. Never waits.
     pub fn offer(&self, seen: EligibleMessage) {
         let message = seen.message;
         let full = matches!(
@@ -205,13 +194,13 @@ impl Inbox {
         }
     }
 
-    /// Says that messages may have been missed until now: a gateway session has begun, or the
-    /// guild is back after an outage. Never waits.
+    /// Tells the engine that messages may have been missed until now: a gateway session has
+    /// begun, or the guild is back after an outage. Never waits.
     pub fn open_gap(&self) {
         self.gap.open();
     }
 
-    /// Fills a gap with what was read of it.
+    /// Hands in the history of a gap.
     pub async fn fill(&self, history: History) {
         // An engine that has ended needs no history.
         let _ = self.sender.send(Delivery::History(history)).await;
@@ -225,8 +214,8 @@ impl Inbox {
         counted.await.unwrap_or(Err(NotCounted::Ended))
     }
 
-    /// Waits until everything offered before has been committed, but no longer
-    /// than `patience`. Whether it came to that.
+    /// Waits until everything offered before has been committed, for `patience` at most. Returns
+    /// whether it is.
     pub async fn settled(&self, patience: Duration) -> bool {
         let (done, waiting) = oneshot::channel();
         let settle = async {
@@ -240,9 +229,9 @@ impl Inbox {
         matches!(timeout(patience, settle).await, Ok(Some(())))
     }
 
-    /// Has a change carried out after everything offered before, and waits until that is
-    /// committed and shown. What comes back is true, also when `patience` ends first: the
-    /// change is then withdrawn, so that it is never carried out behind anybody's back.
+    /// Carries out an adjustment after everything offered before, and waits until it is
+    /// committed and in the cache. The answer is true even if `patience` ends first: the
+    /// adjustment is then withdrawn, so that it is never carried out behind anybody's back.
     pub async fn adjust(
         &self,
         request: AdjustmentRequest,
@@ -250,43 +239,42 @@ impl Inbox {
     ) -> Result<Adjusted, AdjustmentError> {
         let (answer, answered) = oneshot::channel();
         let permit = Arc::<CommitPermit>::default();
-        let mut waiter = Waiter {
+        let mut asker = WaitingAsker {
             permit: Arc::clone(&permit),
             answered,
         };
         let carried_out = async {
-            let asked = PendingAdjustment {
+            let pending = PendingAdjustment {
                 request,
                 permit,
                 answer,
                 place: self.place().await?,
             };
-            let sent = self.sender.send(Delivery::Adjust(asked)).await;
+            let sent = self.sender.send(Delivery::Adjust(pending)).await;
             sent.ok()?;
-            (&mut waiter.answered).await.ok()
+            (&mut asker.answered).await.ok()
         };
         match timeout(patience, carried_out).await {
             Ok(Some(answer)) => return answer,
             // The engine has ended.
             Ok(None) => {}
-            Err(_) if waiter.permit.withdraw() => return Err(AdjustmentError::NotSaved),
+            Err(_) if asker.permit.withdraw() => return Err(AdjustmentError::NotSaved),
             Err(_) => {
-                if let Ok(Ok(answer)) = timeout(GRACE, &mut waiter.answered).await {
+                if let Ok(Ok(answer)) = timeout(COMMIT_GRACE, &mut asker.answered).await {
                     return answer;
                 }
             }
         }
-        Err(if waiter.permit.abandon() {
+        Err(if asker.permit.abandon() {
             AdjustmentError::NotSaved
         } else {
             AdjustmentError::Unknown
         })
     }
 
-    /// A place among those who may wait; none is given any more once all are taken, until the
-    /// engine lets go of one.
+    /// Waits for a free place among the waiting commands.
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        // It is never closed.
+        // The semaphore is never closed.
         Arc::clone(&self.places).acquire_owned().await.ok()
     }
 }

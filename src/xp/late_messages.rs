@@ -1,10 +1,10 @@
-//! What messages come to that are read after newer ones were counted.
+//! Late messages: what messages change that are read after newer ones were counted.
 //!
-//! Pure. A source of the guild's history that does not answer leaves an interval of messages
-//! uncounted while everything else goes on. For each author the difference between two
-//! replays is added later: of all messages of that time, and of those that were counted then.
+//! Pure. When a channel's history cannot be read, an interval of its messages stays uncounted
+//! while everything else goes on. Later, each author gets the difference between two replays:
+//! one of all messages of that time, and one of those that were counted then.
 //!
-//! This is exact as long as two things are remembered of each author: the messages that were
+//! This is exact as long as two things are remembered for each author: the messages that were
 //! counted in the interval and after it until the author paused for the length of the
 //! cooldown, and the time of an award less than a cooldown before the interval. Any message
 //! that follows such a pause earns, whatever came before: both replays agree from there on.
@@ -24,15 +24,15 @@ use crate::store::outbox::LevelUp;
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::xp_day::DayTotal;
 
-/// What late messages change for their author.
+/// What late messages change for one author.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Recount {
     /// The author's standing with them.
     pub standing: Standing,
-    /// Points and messages to be added by day; negative where a late message's cooldown takes
-    /// the award of a counted one.
+    /// Points and messages to add for each day; negative where the cooldown of a late message
+    /// takes away the award of a counted one.
     pub days: BTreeMap<NaiveDate, (i64, i64)>,
-    /// The messages that had not been counted before, in order.
+    /// The messages that were not counted before, in order.
     pub newly_counted: Vec<MessageId>,
     /// The newest of them that earns.
     pub last_award: Option<MessageId>,
@@ -46,9 +46,9 @@ enum Kind {
     Late,
 }
 
-/// Adds to one author's `standing` their messages `late`, of an interval that begins after
-/// `after`. `counted` is what is remembered of the author. Late messages up to `after` belong
-/// to the margin that is read again before each gap, and count as they would have there.
+/// Adds the `late` messages of one author, from an interval that begins after `after`, to their
+/// `standing`. `counted` are the author's remembered messages. Late messages up to `after`
+/// belong to the margin that is read again before each gap, and count as they would there.
 fn recount(
     standing: Standing,
     counted: &[CountedMessage],
@@ -119,8 +119,8 @@ impl Recount {
         self.standing = Standing {
             points: had.changed_by(points),
             message_count: message_count.saturating_add_signed(more),
-            // The cooldown that runs now is that of the last award of the replay, which may
-            // be an earlier one; unless something was awarded after a pause.
+            // The present cooldown is that of the replay's last award, even if that is earlier
+            // than before; unless there was an award after a pause.
             last_awarded_at: if last == last_before {
                 last_after
             } else {
@@ -139,7 +139,7 @@ impl Recount {
     }
 }
 
-/// What these messages earn, and when the last award was.
+/// What these messages earn, and the time of the last award.
 fn replay(
     timeline: impl Iterator<Item = (MessageId, Kind)>,
 ) -> (Vec<(MessageId, Award)>, Option<Timestamp>) {
@@ -157,7 +157,7 @@ fn replay(
     (awards, standing.last_awarded_at)
 }
 
-/// Cuts where so much time passes that the next message earns whatever came before.
+/// Splits at pauses: the message after a pause earns whatever came before.
 fn between_pauses<T: Copy>(
     timeline: impl IntoIterator<Item = (MessageId, T)>,
 ) -> Vec<Vec<(MessageId, T)>> {
@@ -181,9 +181,10 @@ fn is_pause(earlier: MessageId, later: MessageId) -> bool {
     later.sent_at().millis() - earlier.sent_at().millis() >= COOLDOWN_MS
 }
 
-/// What late messages of one of the missing `intervals` come to; `None` if it is not missing any
-/// more. `counted` is what is remembered: of the messages' authors, or of everyone where the
-/// interval becomes complete. Then the recorder that goes on with what is left comes along.
+/// Plans the late messages of one of the missing `intervals`; `None` if that interval is not
+/// missing any more. `counted` are the remembered messages: of the late messages' authors, or
+/// of everyone if the interval becomes complete. In the latter case the result contains the
+/// recorder for what is still missing.
 pub(super) fn plan_interval(
     late: &LateHistory,
     intervals: Vec<HistoryInterval>,
@@ -226,8 +227,8 @@ pub(super) fn plan_interval(
     Some((batch, Some(Recorder::resumed(until, &counted))))
 }
 
-/// What late messages of an interval that begins after `after` come to, saved as any batch.
-/// `counted` is what is remembered of their authors.
+/// Plans the late messages of an interval that begins after `after`, as a batch. `counted` are
+/// the remembered messages of their authors.
 fn plan_late(
     messages: &[EligibleMessage],
     counted: &[CountedMessage],
@@ -315,8 +316,8 @@ fn plan_late(
     batch
 }
 
-/// Which of the remembered messages no late message of these open intervals (`after`,
-/// `until`) can have to do with any more.
+/// The remembered messages that no late message of the open intervals (`after`, `until`) can
+/// affect any more.
 fn forgettable(counted: &[CountedMessage], open: &[(MessageId, MessageId)]) -> Vec<CountedMessage> {
     let is_near = |message: MessageId| {
         open.iter()
@@ -341,16 +342,16 @@ fn forgettable(counted: &[CountedMessage], open: &[(MessageId, MessageId)]) -> V
 pub(super) struct Recorder {
     /// The end of the newest interval.
     until: Option<MessageId>,
-    /// Who has not paused since, and their newest message.
+    /// Users who have not paused since, and their newest message.
     running: HashMap<UserId, MessageId>,
 }
 
 impl Recorder {
-    /// One that goes on after a restart: intervals are missing, the newest up to `until`, and
-    /// this is what is remembered, sorted.
+    /// A recorder that goes on after a restart. The newest missing interval ends at `until`;
+    /// `counted` are the remembered messages, sorted.
     pub fn resumed(until: Option<MessageId>, counted: &[CountedMessage]) -> Self {
         let newer = |row: &&CountedMessage| !row.is_award && Some(row.message) > until;
-        // The newest of a user comes last, and stays.
+        // A user's newest message comes last, and stays in the map.
         let running = counted.iter().filter(newer);
         Self {
             until,
@@ -358,10 +359,10 @@ impl Recorder {
         }
     }
 
-    /// Notes in a batch that sources are `missing` in intervals that begin before it: messages
-    /// are remembered from here on, and who was awarded less than a cooldown before.
-    /// `awarded_after` says who was awarded after a time in milliseconds, before the batch.
-    pub fn miss(
+    /// Notes in a batch which sources are `missing`, in intervals that begin before it. From here
+    /// on messages are remembered, and also the awards less than a cooldown before.
+    /// `awarded_after` returns the awards after a time in milliseconds and before the batch.
+    pub fn note_missing(
         &mut self,
         batch: &mut Batch,
         missing: Vec<(UnreadSource, MessageId, MessageId)>,
@@ -372,7 +373,7 @@ impl Recorder {
         };
         let until = missing.iter().map(|(.., until)| *until).max();
         batch.history.missing.extend(missing);
-        // Where another one ends that was remembered whole, its messages say it better.
+        // If another interval ends right here, its remembered messages say more than awards do.
         if self.until != Some(after) {
             let award = |(user, at)| {
                 Some(CountedMessage {
@@ -389,9 +390,9 @@ impl Recorder {
         self.running.clear();
     }
 
-    /// Remembers of these messages, which the batch counts after `applied`, what late ones may
-    /// have to do with: all up to the end of the newest interval, and then those of who has not
-    /// paused.
+    /// Remembers those of the batch's messages that late ones may affect: all up to the end of
+    /// the newest interval, and then those of users who have not paused. Messages up to `applied`
+    /// have been applied before.
     pub fn remember(
         &mut self,
         batch: &mut Batch,
@@ -403,9 +404,9 @@ impl Recorder {
         }
         for &EligibleMessage { user, message, .. } in messages {
             let is_new = Some(message) > applied;
-            // What is read again before a gap was counted then, unless it earns now.
+            // A message that is read again was counted before, unless it earns now.
             let counts = is_new || batch.earned.binary_search(&message).is_ok();
-            if counts && self.wants(user, message) {
+            if counts && self.must_remember(user, message) {
                 batch.history.counted.push(CountedMessage {
                     user,
                     message,
@@ -414,12 +415,12 @@ impl Recorder {
             }
         }
         if let Some(newest) = batch.last {
-            self.settle(newest);
+            self.forget_paused(newest);
         }
     }
 
-    /// Whether a message must be remembered. Called for each message that is counted, in order.
-    fn wants(&mut self, user: UserId, message: MessageId) -> bool {
+    /// Whether a message must be remembered. Called for each counted message, in order.
+    fn must_remember(&mut self, user: UserId, message: MessageId) -> bool {
         let Some(until) = self.until else {
             return false;
         };
@@ -437,9 +438,9 @@ impl Recorder {
         true
     }
 
-    /// Forgets who has paused by the time of `newest`. Some more time is left for messages
-    /// that overtook each other.
-    fn settle(&mut self, newest: MessageId) {
+    /// Forgets users who have paused by the time of `newest`. Allows twice the cooldown, since
+    /// messages may overtake each other.
+    fn forget_paused(&mut self, newest: MessageId) {
         let paused = |last: MessageId| {
             newest.sent_at().millis() - last.sent_at().millis() >= 2 * COOLDOWN_MS
         };
@@ -456,7 +457,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::batch::{Lines, plan, recompute};
+    use super::super::batch::{Announce, plan, recompute};
     use super::*;
     use crate::leveling::{ChannelId, HistorySource};
 
@@ -562,9 +563,14 @@ mod tests {
                     seen: None,
                 })
             };
-            let mut batch = plan(&messages, &Levels::mee6(), ZONE, Lines::All, known, |_| {
-                None
-            });
+            let mut batch = plan(
+                &messages,
+                &Levels::mee6(),
+                ZONE,
+                Announce::EachLevelUp,
+                known,
+                |_| None,
+            );
             if let Some(after) = self.applied
                 && !missing.is_empty()
             {
@@ -583,7 +589,7 @@ mod tests {
                     let awarded = users.iter().filter_map(last);
                     awarded.filter(|(_, last)| last.millis() > at).collect()
                 };
-                self.recorder.miss(&mut batch, missing, awarded);
+                self.recorder.note_missing(&mut batch, missing, awarded);
             }
             self.recorder.remember(&mut batch, &messages, self.applied);
             self.save(batch);

@@ -1,7 +1,7 @@
-//! What levels carry: the one way to change it, in the database and in what everyone sees.
+//! The roles and names of levels: the one way to change them, in the database and in the cache.
 //!
-//! Knows nothing of Discord; what a role is called there, and whether it exists, is for
-//! whoever changes names to find out.
+//! Knows nothing of Discord: the caller finds out what a role is called there and whether it
+//! exists.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,78 +14,77 @@ use crate::leveling::level_roles::Renamed;
 use crate::leveling::{LevelNumber, Levels, RoleId};
 use crate::store::{self, Database};
 
-/// How long the database may take for a level's name.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Level names, which one at a time may change. Cheap to clone.
+/// Changes level names, one caller at a time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct LevelNames {
     database: Database,
     xp: Arc<XpCache>,
-    turn: Arc<Mutex<Shown>>,
+    lock: Arc<Mutex<CachedLevels>>,
 }
 
-/// Whether the levels that everyone sees are those of the database.
+/// Whether the levels in the cache are those of the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Shown {
+enum CachedLevels {
     #[default]
-    Whole,
-    /// Something was, perhaps, saved since they were read.
-    PerhapsNot,
+    Current,
+    /// A change may have been saved since they were read.
+    MaybeStale,
 }
 
-/// The right to change level names, until it is dropped.
+/// A lock: nobody else changes level names until it is dropped.
 #[derive(Debug)]
 pub struct LevelNamesLock<'a> {
     names: &'a LevelNames,
-    shown: MutexGuard<'a, Shown>,
+    cached: MutexGuard<'a, CachedLevels>,
 }
 
 impl LevelNames {
-    /// The names of the levels that `xp` shows.
+    /// Changes names in `database`, and in the levels of `xp`.
     pub fn new(database: Database, xp: Arc<XpCache>) -> Self {
         Self {
             database,
             xp,
-            turn: Arc::default(),
+            lock: Arc::default(),
         }
     }
 
-    /// Waits for everyone else who changes names: two moderators at one level come one after
-    /// the other, and the second works on what the first has made of it.
+    /// Waits until nobody else changes names: if two moderators change the same level, the
+    /// second starts from the result of the first. Fails if the levels cannot be read.
     pub async fn lock(&self) -> anyhow::Result<LevelNamesLock<'_>> {
-        let mut alone = LevelNamesLock {
+        let mut lock = LevelNamesLock {
             names: self,
-            shown: self.turn.lock().await,
+            cached: self.lock.lock().await,
         };
-        if *alone.shown == Shown::PerhapsNot {
-            alone.show().await?;
+        if *lock.cached == CachedLevels::MaybeStale {
+            lock.reload().await?;
         }
-        Ok(alone)
+        Ok(lock)
     }
 }
 
 impl LevelNamesLock<'_> {
-    /// Saves what a level carries, and lets everyone see it.
+    /// Saves the role and name of a level, and updates the cache.
     pub async fn save(
         &mut self,
         number: LevelNumber,
         role: Option<RoleId>,
         name: Option<&str>,
     ) -> anyhow::Result<()> {
-        let saved = store::within(PATIENCE, async {
+        let saved = store::within(DATABASE_TIMEOUT, async {
             let mut session = self.names.database.acquire().await?;
             store::level::set_role(&mut session, number, role, name).await
         })
         .await;
         let is_there = |levels: &Levels| carries(levels, number, role, name);
-        self.saved(saved, is_there).await
+        self.check_saved(saved, is_there).await
     }
 
-    /// Takes role and name off every level, lets everyone see it, and notes which of the roles are
-    /// to be deleted; all of it or nothing.
+    /// Takes role and name off every level, notes which of the roles are to be deleted, and
+    /// updates the cache. Saves all of it or nothing.
     pub async fn take_all_off(&mut self, delete: &BTreeSet<RoleId>) -> anyhow::Result<()> {
-        let saved = store::within(PATIENCE, async {
+        let saved = store::within(DATABASE_TIMEOUT, async {
             let mut transaction = self.names.database.begin().await?;
             store::level::take_all_off(&mut transaction).await?;
             store::role_deletion::replace_all(&mut transaction, delete).await?;
@@ -97,22 +96,22 @@ impl LevelNamesLock<'_> {
             each.all(|level| level.role_id.is_none() && level.role_name.is_none())
         };
         let is_unsure = saved.is_err();
-        self.saved(saved, are_bare).await?;
-        if is_unsure && self.noted().await? != *delete {
+        self.check_saved(saved, are_bare).await?;
+        if is_unsure && self.noted_deletions().await? != *delete {
             // The levels had no names before either.
             anyhow::bail!("the roles to delete were not noted");
         }
         Ok(())
     }
 
-    /// Saves what the guild calls the roles of these levels now, all at once, and lets
-    /// everyone see it.
+    /// Saves what the guild now calls the roles of these levels, all at once, and updates the
+    /// cache.
     pub async fn rename(&mut self, renamed: &[Renamed]) -> anyhow::Result<()> {
         let names: Vec<_> = renamed
             .iter()
             .map(|one| (one.level, one.name.as_str()))
             .collect();
-        let saved = store::within(PATIENCE, async {
+        let saved = store::within(DATABASE_TIMEOUT, async {
             let mut session = self.names.database.acquire().await?;
             store::level::rename(&mut session, &names).await
         })
@@ -121,29 +120,28 @@ impl LevelNamesLock<'_> {
             let mut each = renamed.iter();
             each.all(|one| carries(levels, one.level, Some(one.role), Some(&one.name)))
         };
-        self.saved(saved, are_there).await
+        self.check_saved(saved, are_there).await
     }
 
-    /// The roles that are noted to be deleted.
-    async fn noted(&self) -> anyhow::Result<BTreeSet<RoleId>> {
-        let noted = store::within(PATIENCE, async {
+    async fn noted_deletions(&self) -> anyhow::Result<BTreeSet<RoleId>> {
+        let noted = store::within(DATABASE_TIMEOUT, async {
             let mut session = self.names.database.acquire().await?;
             store::role_deletion::all(&mut session).await
         });
         Ok(noted.await?)
     }
 
-    /// What has come of saving.
-    async fn saved(
+    /// Reloads the levels, and decides by them whether the change is saved.
+    async fn check_saved(
         &mut self,
         saved: store::Result<()>,
         is_there: impl FnOnce(&Levels) -> bool,
     ) -> anyhow::Result<()> {
-        // Also where that failed: whether it did is looked up, never assumed.
-        *self.shown = Shown::PerhapsNot;
-        let shown = self.show().await;
+        // After an error as well: only the database says whether the change is saved.
+        *self.cached = CachedLevels::MaybeStale;
+        let reloaded = self.reload().await;
         let is_there = is_there(&self.names.xp.levels());
-        match (saved, shown) {
+        match (saved, reloaded) {
             (_, Ok(())) if is_there => Ok(()),
             (Err(error), _) => Err(error.into()),
             (Ok(()), Err(error)) => Err(error),
@@ -151,15 +149,16 @@ impl LevelNamesLock<'_> {
         }
     }
 
-    async fn show(&mut self) -> anyhow::Result<()> {
+    async fn reload(&mut self) -> anyhow::Result<()> {
         let reading = async {
             let mut session = self.names.database.acquire().await?;
             store::level::load(&mut session).await
         };
-        let read = tokio::time::timeout(PATIENCE, reading).await;
-        let levels = read.unwrap_or_else(|_| Err(store::Error::TimedOut(PATIENCE).into()))?;
+        let read = tokio::time::timeout(DATABASE_TIMEOUT, reading).await;
+        let levels =
+            read.unwrap_or_else(|_| Err(store::Error::TimedOut(DATABASE_TIMEOUT).into()))?;
         self.names.xp.set_levels(levels);
-        *self.shown = Shown::Whole;
+        *self.cached = CachedLevels::Current;
         Ok(())
     }
 }

@@ -2,9 +2,11 @@
 //! task that writes. Nothing in here knows Discord.
 
 mod adjustment;
+mod backlog;
 mod batch;
 mod cache;
 mod commit_permit;
+mod committer;
 mod engine;
 mod future_ids;
 mod inbox;

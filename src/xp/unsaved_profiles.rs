@@ -1,10 +1,10 @@
-//! What was observed of users and is not in the database yet: one entry a user, in which
-//! everything that was observed is merged in the order in which it came.
+//! Profiles that were observed and are not in the database yet: one entry for each user, which
+//! merges observations in the order in which they came.
 //!
-//! Two tasks save it. The engine saves the profile of an author whose message earns, with
-//! the XP; the register queues everyone else's. An entry is left to one of them, and stays
-//! until what it held is committed: so the two never save one user's profile at the same
-//! time, and an older observation never overwrites a newer one. Saves nothing itself.
+//! Two tasks save them. The engine saves the profile of an author whose message earns, together
+//! with the XP; the register queues all others. An entry belongs to one of the two, and stays
+//! until its content is committed: so they never save the same user's profile at the same time,
+//! and an older observation never overwrites a newer one. Saves nothing itself.
 
 use std::sync::OnceLock;
 
@@ -18,7 +18,8 @@ use crate::leveling::{Sighting, UserId};
 #[derive(Debug, Default)]
 pub struct UnsavedProfiles {
     users: DashMap<UserId, Unsaved>,
-    /// Tells the register whom to save. Weak, so that the register ends with those who observe.
+    /// Tells the register which user to save. Weak, so that the register ends with those who
+    /// observe.
     register: OnceLock<mpsc::WeakUnboundedSender<UserId>>,
 }
 
@@ -31,23 +32,23 @@ pub enum Saver {
     Register,
 }
 
-/// How an observation compares with what is known of its user.
+/// How an observation compares with the known profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
     /// It changes nothing.
     Known,
-    /// It does.
+    /// It changes something.
     News,
-    /// The user is not known. An author becomes known with the message.
+    /// The user has no row yet. An author gets one with the first message that earns.
     Stranger,
 }
 
-/// An entry's content at one time.
+/// The content of an entry at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
-    /// All that was observed since it was last saved.
+    /// Everything that was observed since the last save.
     pub sighting: Sighting,
-    /// Which state of the entry this is.
+    /// Rises with each observation that is added.
     pub version: u32,
 }
 
@@ -58,14 +59,14 @@ struct Unsaved {
 }
 
 impl UnsavedProfiles {
-    /// What is left to the register is told here from now on, as long as somebody holds the
-    /// other end's sender. The first call counts.
+    /// From now on sends the users of the register's entries here, as long as the caller keeps
+    /// the sender. Only the first call has an effect.
     pub fn connect_register(&self, sender: &mpsc::UnboundedSender<UserId>) {
         let _ = self.register.set(sender.downgrade());
     }
 
     /// Adds an observation unless `compare` finds nothing new in it. `compare` runs under the
-    /// entry's lock, so that entries and whatever it changes have the same order.
+    /// entry's lock, so that what it changes keeps the order of the observations.
     pub fn add(
         &self,
         user: UserId,
@@ -73,8 +74,8 @@ impl UnsavedProfiles {
         saver: Saver,
         compare: impl FnOnce(&Sighting) -> Compared,
     ) {
-        // The register is told once of an entry, however much is added to it: while the database
-        // is away, no more waits for it than there are users.
+        // The register hears of an entry once, however often something is added: so its queue
+        // has one place for each user at most while the database is unavailable.
         let left_to = match (self.users.entry(user), compare(&sighting)) {
             (_, Compared::Known) => return,
             (Entry::Vacant(_), Compared::Stranger) if saver == Saver::Register => return,
@@ -99,14 +100,14 @@ impl UnsavedProfiles {
         }
     }
 
-    /// What this task is to save of a user.
+    /// The content of a user's entry, if it belongs to this task.
     pub fn left_to(&self, saver: Saver, user: UserId) -> Option<Observed> {
         let entry = self.users.get(&user)?;
         (entry.saver == saver).then(|| entry.observed.clone())
     }
 
-    /// What an entry held at this version is committed, or can never be. What was added since
-    /// is left to the register, and shown to `newer`.
+    /// Removes an entry whose content as of this version is committed, or can never be. If
+    /// something was added since, the entry goes to the register, and `newer` sees it.
     pub fn saved(&self, user: UserId, version: u32, newer: impl FnOnce(&Sighting)) {
         if let Entry::Occupied(mut entry) = self.users.entry(user) {
             if entry.get().observed.version == version {
@@ -121,7 +122,7 @@ impl UnsavedProfiles {
         self.tell_register(user);
     }
 
-    /// Leaves what the engine was to save of a user to the register.
+    /// Hands a user's entry from the engine to the register.
     pub(super) fn leave_to_register(&self, user: UserId) {
         if let Some(mut entry) = self.users.get_mut(&user) {
             if entry.saver == Saver::Register {
@@ -134,7 +135,7 @@ impl UnsavedProfiles {
         self.tell_register(user);
     }
 
-    /// The same for all users of whom `is_known` is true; the register cannot save others.
+    /// The same for all users who are known: the register can save no others.
     pub(super) fn leave_all_to_register(&self, is_known: impl Fn(UserId) -> bool) {
         let with_engine = self.users.iter();
         let with_engine = with_engine.filter(|entry| entry.saver == Saver::Engine);
@@ -144,7 +145,7 @@ impl UnsavedProfiles {
         }
     }
 
-    /// Number of users.
+    /// Number of entries.
     pub fn len(&self) -> usize {
         self.users.len()
     }
@@ -159,7 +160,8 @@ impl UnsavedProfiles {
         let register = register.and_then(mpsc::WeakUnboundedSender::upgrade);
         let told = register.is_some_and(|register| register.send(user).is_ok());
         if !told {
-            // Nobody would ever take it: the bot ends, and its next session compares everyone.
+            // Nobody would ever save it. The bot is ending, and its next session compares all
+            // members anyway.
             self.users.remove(&user);
         }
     }
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_the_engine_saves_waits_for_its_commit() {
+    fn an_observation_during_a_save_by_the_engine_waits_for_its_commit() {
         let mut setup = setup();
         setup.news(named("a", Some("al")), Saver::Engine);
         let version = setup.version(Saver::Engine);
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_while_the_register_saves_is_told_again() {
+    fn an_observation_during_a_save_by_the_register_is_told_again() {
         let mut setup = setup();
         setup.news(named("a", None), Saver::Register);
         let version = setup.version(Saver::Register);

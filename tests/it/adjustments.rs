@@ -1,5 +1,5 @@
-//! Moderators' and members' changes, over a real Postgres: what the asker is told is what
-//! the database holds, whatever happens on the way.
+//! Adjustments by moderators and members, over a real Postgres: what the asker is told is what
+//! the database contains, whatever happens on the way.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -24,10 +24,10 @@ use wall_e::xp::{
 use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
 
 const FIRST_AT: i64 = 1_750_000_000_000;
-/// Too short for anything to come back.
+/// Too short for a retry to succeed.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A running engine that reaches Postgres through a gate, and a way past it.
+/// A running engine that reaches Postgres through a gate, and a connection beside the gate.
 struct Lab {
     inbox: Inbox,
     gaps: watch::Receiver<Option<Gap>>,
@@ -35,7 +35,7 @@ struct Lab {
     end: CancellationToken,
     running: JoinHandle<Result<EngineEnd, Lost>>,
     gate: Gate,
-    /// Past the gate.
+    /// Reaches Postgres directly, not through the gate.
     store: Database,
     database: TestDatabase,
 }
@@ -79,7 +79,7 @@ impl Lab {
         Some(standing.points.get())
     }
 
-    /// Makes every COMMIT of changed points take so long.
+    /// Makes every COMMIT of adjusted points take the seconds that this statement inserts.
     async fn commits_take(&self, seconds: &'static str) {
         self.database
             .execute(
@@ -119,7 +119,7 @@ fn points(points: u64) -> Points {
     Points::new(points).unwrap()
 }
 
-/// One message a minute and a bit, by as many people in turn.
+/// Message number `number`, by `people` in turn, thirty seconds after the one before.
 fn message(number: u64, people: u64) -> EligibleMessage {
     let at = Timestamp::from_millis(FIRST_AT + i64::try_from(number).unwrap() * 30_000).unwrap();
     EligibleMessage {
@@ -244,7 +244,7 @@ async fn whoever_hides_leaves_the_board_and_may_do_so_before_earning() {
 
     let again = lab.adjust(hide(3, 1, true)).await.unwrap();
     assert!(again.after.hidden && !again.is_different(), "already");
-    // Nothing needs to be saved for that, so it needs no database.
+    // There is nothing to save, so no database is needed.
     lab.gate.set(Position::Shut);
     let again = lab.adjust(hide(4, 1, true)).await.unwrap();
     assert!(!again.is_different());
@@ -269,7 +269,7 @@ async fn a_request_that_comes_twice_is_carried_out_once_and_after_a_restart_as_w
         lab.adjust(give(1, 5, 100)).await,
         Err(AdjustmentError::Repeated)
     );
-    // Nothing of a repeat is left over for what comes after it.
+    // A repeated request leaves nothing behind in the session.
     assert!(lab.adjust(give(2, 5, 1)).await.is_ok());
     lab.end.cancel();
     lab.running.await.unwrap().expect("the engine ends well");
@@ -376,7 +376,7 @@ async fn a_commit_that_takes_too_long_is_called_unknown_and_is_followed_to_its_e
     let next = lab.adjust(give(2, 5, 1)).await.unwrap();
     assert_eq!(next.after.points, points(101));
 
-    // A little longer than the asker's patience is no reason to leave them in doubt.
+    // If the COMMIT takes only a little longer than the asker's timeout, they still get the answer.
     lab.commits_take("insert into slowness values (0.7)").await;
     let changed = lab.inbox.adjust(give(3, 5, 1), SHORT).await;
     assert_eq!(changed.unwrap().after.points, points(102));
@@ -399,7 +399,7 @@ async fn a_commit_that_came_to_nothing_is_repeated_for_whoever_still_waits() {
     assert_eq!(changed.unwrap().after.points, points(100));
     assert_eq!(lab.points(user(5)).await, Some(100));
 
-    // Nobody waits for this one any more when it turns out that it was not saved.
+    // When this one turns out not to be saved, nobody waits for it any more.
     lab.database
         .execute("update slowness set seconds = 60")
         .await;
@@ -518,7 +518,7 @@ async fn at_the_end_what_is_in_the_inbox_is_carried_out_and_nothing_after_it() {
     let late = lab.inbox.adjust(give(2, 5, 9), PATIENCE).await;
     assert_eq!(late, Err(AdjustmentError::NotSaved));
 
-    // One that never ran.
+    // An engine that never ran.
     let database = TestDatabase::migrated().await;
     let (engine, EngineHandles { inbox, .. }, _) = engine(&database.store().await).await;
     let (dropped, ()) = tokio::join!(inbox.adjust(give(3, 5, 9), PATIENCE), async {

@@ -1,5 +1,5 @@
 //! The engine by itself, over a real Postgres: a full inbox, a fence, and batches that are too
-//! large for it.
+//! large for Postgres.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
 
     let reached = everything.last().unwrap().message;
     let levels = levels(&store).await;
-    // An answer to a question that nobody asks any more changes nothing.
+    // The history of an outdated gap changes nothing.
     inbox
         .fill(History {
             gap: gap.number + 7,
@@ -111,10 +111,10 @@ async fn an_engine_whose_row_was_moved_by_others_writes_nothing_and_says_why() {
 
 #[tokio::test]
 async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
-    /// What the engine lets wait; the inbox holds half of it.
-    const MAY_WAIT: u64 = 200_000;
-    /// The engine takes as many at once.
-    const AT_ONCE: u64 = 2_000;
+    /// As in the engine. The inbox holds half as many.
+    const MAX_WAITING_MESSAGES: u64 = 200_000;
+    /// As in the engine.
+    const BATCH_SIZE: u64 = 2_000;
     let database = TestDatabase::migrated().await;
     let store = database.store().await;
     let (engine, EngineHandles { inbox, mut gaps }, _) = engine(&store).await;
@@ -126,22 +126,22 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
 
     let mut offered = 0;
     while !gaps.has_changed().expect("the engine runs") {
-        assert!(offered < 2 * MAY_WAIT, "nothing was forgotten");
-        for number in offered..offered + AT_ONCE {
+        assert!(offered < 2 * MAX_WAITING_MESSAGES, "nothing was forgotten");
+        for number in offered..offered + BATCH_SIZE {
             inbox.offer(message(number));
         }
-        offered += AT_ONCE;
+        offered += BATCH_SIZE;
         // The engine shares this thread and takes them now.
         tokio::task::yield_now().await;
     }
     assert!(
-        (MAY_WAIT..MAY_WAIT + 4 * AT_ONCE).contains(&offered),
+        (MAX_WAITING_MESSAGES..MAX_WAITING_MESSAGES + 4 * BATCH_SIZE).contains(&offered),
         "{offered} were offered"
     );
     let gap = gaps.borrow_and_update().expect("it is open still");
     assert_eq!((gap.number, gap.after), (first.number + 1, first.after));
 
-    // What is offered from now on waits beside the new reading.
+    // Messages offered from now on wait for the new reading.
     inbox.offer(message(offered));
     let history: Vec<EligibleMessage> = (0..offered).map(message).collect();
     let reached = history.last().unwrap().message;
@@ -180,7 +180,7 @@ fn long_history() -> Vec<EligibleMessage> {
     messages.collect()
 }
 
-/// No batch gets in from this number on.
+/// Makes Postgres refuse batches from this number on.
 async fn stop_at_batch(database: &TestDatabase, number: u8) {
     let sql = format!(
         "create or replace function no_more() returns trigger language plpgsql as $$ begin
@@ -199,7 +199,7 @@ async fn batches(database: &TestDatabase) -> i64 {
     database.number("select batch_no from watermark").await
 }
 
-/// The lines that Discord may be told of.
+/// The level-up lines that are due.
 async fn due(store: &Database) -> Vec<LevelUp> {
     let mut session = store.acquire().await.unwrap();
     let due = outbox::due(&mut session, Utc::now(), Age::Any, 1_000)
@@ -213,7 +213,7 @@ async fn frontier(store: &Database) -> Option<MessageId> {
     watermark::read(&mut session).await.unwrap().frontier
 }
 
-/// Has a gap opened and filled with these messages.
+/// Opens a gap and fills it with these messages.
 async fn fill(
     inbox: &Inbox,
     gaps: &mut tokio::sync::watch::Receiver<Option<Gap>>,
@@ -233,7 +233,7 @@ async fn fill(
         .await;
 }
 
-/// What these messages come to, for everyone.
+/// Everyone has what these messages come to.
 async fn assert_counted(store: &Database, messages: Vec<EligibleMessage>) {
     let expected = recompute(messages, &levels(store).await, ZONE).0;
     let expected: BTreeMap<_, _> = expected
@@ -243,7 +243,7 @@ async fn assert_counted(store: &Database, messages: Vec<EligibleMessage>) {
     assert_eq!(standings(store).await, expected);
 }
 
-/// One line for each of the fifty, from nothing to the level that they are at.
+/// There is one line for each of the fifty, from nothing to their present level.
 async fn assert_one_line_each(store: &Database) {
     let lines = due(store).await;
     let mut users: Vec<_> = lines.iter().map(|line| line.user).collect();
@@ -278,7 +278,7 @@ async fn a_long_catch_up_is_saved_in_parts_and_brings_each_member_one_line() {
     assert!(reached < messages.last().unwrap().message, "and not all");
     assert!(database.number("select count(*) from outbox").await > 0);
     assert_eq!(due(&store).await, [], "the lines wait for the last part");
-    // What comes live belongs to the catch-up; a session that is lost does not undo it.
+    // Live messages belong to the catch-up; a lost session does not undo it.
     let live = message(50 * 60 + 7);
     inbox.offer(live.clone());
     messages.push(live.clone());
@@ -339,7 +339,7 @@ async fn a_session_that_is_lost_during_a_catch_up_is_a_gap_after_it() {
     })
     .await;
     inbox.open_gap();
-    // It came in the new session, and not all before it did.
+    // This message came in the new session; some before it did not come.
     inbox.offer(messages.last().unwrap().clone());
     database.execute("drop trigger no_more on watermark").await;
     gaps.changed().await.expect("the engine finds the gap");
@@ -361,7 +361,7 @@ async fn a_session_that_is_lost_during_a_catch_up_is_a_gap_after_it() {
 
 #[tokio::test]
 async fn a_batch_that_takes_postgres_too_long_is_split_until_it_gets_in() {
-    // As the server says it, and as the engine sees it when the server says nothing in time.
+    // Once the server reports the timeout, and once the engine's own timeout ends first.
     for (trigger, timeout) in [
         (
             "create function slow() returns trigger language plpgsql as $$ begin
@@ -415,8 +415,8 @@ async fn a_batch_that_takes_postgres_too_long_is_split_until_it_gets_in() {
 
 #[tokio::test]
 async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
-    /// Who may wait.
-    const PLACES: u32 = 1_000;
+    /// As in the inbox.
+    const MAX_WAITING_COMMANDS: u32 = 1_000;
     let database = TestDatabase::migrated().await;
     database.insert_user(1, 0, 0).await;
     let store = database.store().await;
@@ -436,9 +436,9 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
         };
         inbox.adjust(request, patience).await
     };
-    // Who has left takes nobody's place.
+    // A command that has left makes room for another.
     let mut leaving = JoinSet::new();
-    for _ in 0..5 * PLACES {
+    for _ in 0..5 * MAX_WAITING_COMMANDS {
         let inbox = inbox.clone();
         leaving.spawn(async move { inbox.settled(Duration::from_millis(1)).await });
     }
@@ -450,7 +450,7 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
     );
 
     let mut waiting = JoinSet::new();
-    for _ in 0..PLACES {
+    for _ in 0..MAX_WAITING_COMMANDS {
         let inbox = inbox.clone();
         waiting.spawn(async move { inbox.settled(PATIENCE).await });
     }

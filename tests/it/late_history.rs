@@ -301,7 +301,7 @@ async fn many_late_messages_are_counted_in_parts() {
     faults.next(3, Method::GET, &of_random, Fault::Delay(Duration::ZERO));
     faults.next(EVER, Method::GET, &of_random, Fault::Status(500));
     stage.start_again().await;
-    stage.bot.logged("what was missed has been counted").await;
+    stage.bot.logged("missed messages have been counted").await;
     stage.sim.faults().clear();
     nothing_is_missing(&stage).await;
     written.all.comes_true(&stage).await;
