@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 use super::codes::{
     MISSING_ACCESS, MISSING_PERMISSIONS, UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE,
 };
+use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
 use super::nonce::nonce;
-use super::own_channel::{NoChannel, OwnChannel, find_or_create};
 use super::reply::Outgoing;
 use super::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
 use super::{guild, payload};
@@ -228,7 +228,7 @@ impl AvatarChannel {
         if let Some(channel) = *place {
             return Ok(channel);
         }
-        let wanted = OwnChannel {
+        let wanted = ManagedChannel {
             purpose: "avatars",
             setting: "WALLE_AVATAR_CHANNEL",
             name: &self.name,

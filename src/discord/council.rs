@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 use serenity::all::{CreateActionRow, CreateAllowedMentions, CreateMessage};
 
+use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
 use super::nonce::nonce;
-use super::own_channel::{NoChannel, OwnChannel, find_or_create};
 use super::reply::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
 use super::rest::{Author, Priority, Rest, RestError};
 use super::right_roles::RightRoles;
@@ -511,7 +511,7 @@ impl Council {
     /// The channel, looked for if it is not known yet.
     async fn find<'a>(&self, place: &'a mut Place) -> anyhow::Result<&'a Place> {
         if matches!(place, Place::Unknown) {
-            let wanted = OwnChannel {
+            let wanted = ManagedChannel {
                 purpose: "council",
                 setting: "WALLE_COUNCIL_CHANNEL",
                 name: &self.name,

@@ -1,8 +1,8 @@
 //! The gateway kept alive, events in our own types, and Discord's REST side. Decides nothing
 //! about XP.
 
-pub mod announce;
 pub mod avatar_channel;
+pub mod level_up_message;
 
 pub mod buttons;
 pub mod cdn;
@@ -15,18 +15,18 @@ pub mod history;
 mod ids;
 pub mod interaction;
 pub mod known_guild;
+pub mod managed_channel;
+pub mod member_roles;
 pub mod member_states;
 pub mod message_gate;
 mod nonce;
 pub mod offline_shard;
 pub mod old_commands;
-pub mod own_channel;
 pub mod payload;
 pub mod permissions;
 pub mod reply;
 pub mod rest;
 pub mod right_roles;
-pub mod role_calls;
 pub mod time;
 pub mod unreadable;
 

@@ -15,9 +15,9 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
 use crate::backoff::backoff;
-use crate::discord::announce::LateLevelUp;
-use crate::discord::role_calls::RoleCalls;
-use crate::discord::{RestError, announce, guild};
+use crate::discord::level_up_message::LateLevelUp;
+use crate::discord::member_roles::MemberRoles;
+use crate::discord::{RestError, guild, level_up_message};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
@@ -51,7 +51,7 @@ pub struct LevelUps {
     /// What level roles there are.
     book: RoleBook,
     /// Gives them.
-    calls: RoleCalls,
+    calls: MemberRoles,
     /// Has levels looked at when a role turns out to be out of reach.
     verifications: Verifications,
     /// Notified after each commit that brought a level.
@@ -265,7 +265,7 @@ impl LevelUps {
             }
             while !rows.is_empty() {
                 let levels: Vec<_> = rows.iter().map(|(_, level)| level.clone()).collect();
-                let later = rows.split_off(announce::fitting(&levels).clamp(1, rows.len()));
+                let later = rows.split_off(level_up_message::fitting(&levels).clamp(1, rows.len()));
                 let key = rows[0].0.level_up.message;
                 let pending: Vec<Pending> = rows.iter().map(|(row, _)| *row).collect();
                 outbox::tell_together(&mut session, &keys(&pending), key).await?;
@@ -284,7 +284,7 @@ impl LevelUps {
         levels: &[LateLevelUp],
     ) -> Outcome {
         let (count, attempts) = (rows.len(), attempts(rows));
-        match announce::late_level_ups(&self.env.rest, channel, key, levels).await {
+        match level_up_message::late_level_ups(&self.env.rest, channel, key, levels).await {
             Ok(()) => Outcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, count, %channel, "the bot is not allowed to post late level-up messages; \
@@ -430,7 +430,8 @@ impl LevelUps {
             tracing::debug!(%user, %level, "no level-up message for a hidden user");
             return Outcome::Done;
         }
-        match announce::level_up(&self.env.rest, channel, message, user, level, role).await {
+        match level_up_message::level_up(&self.env.rest, channel, message, user, level, role).await
+        {
             Ok(()) => Outcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, %user, %level, %channel, "the bot is not allowed to post a level-up message; \

@@ -19,7 +19,7 @@ pub use verifications::{Verifications, VerificationsTask};
 pub use verify::{ALLOWED_FOR, Difference, Found, Progress, Report, VerifyRoles};
 pub use work::{Members, Register, RoleWork, note_refusals, waiting_members};
 
-use crate::discord::role_calls::RoleCalls;
+use crate::discord::member_roles::MemberRoles;
 use crate::xp::LevelNames;
 
 /// What whoever gives, takes or renames level roles works with. Cheap to clone; all clones are
@@ -31,7 +31,7 @@ pub struct Roles {
     /// What level roles there are.
     pub book: RoleBook,
     /// Gives and takes.
-    pub calls: RoleCalls,
+    pub calls: MemberRoles,
     /// Has roles verified.
     pub verifications: Verifications,
 }

@@ -16,9 +16,9 @@ use super::book::RoleBook;
 use super::role_problems::{self, Withheld};
 use crate::discord::codes::TOO_MANY_ROLES;
 use crate::discord::council::Notice;
+use crate::discord::member_roles::MemberRoles;
 use crate::discord::member_states::Seen;
 use crate::discord::right_roles::RightRoles;
-use crate::discord::role_calls::RoleCalls;
 use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
@@ -50,7 +50,7 @@ pub struct VerifyRoles {
     /// What level roles there are.
     pub(super) book: RoleBook,
     /// Gives and takes.
-    pub(super) calls: RoleCalls,
+    pub(super) calls: MemberRoles,
     /// The roles that give rights, which no level may carry.
     rights: RightRoles,
     /// Shown everyone who is read, since their names and avatars come with their roles. `None` at
@@ -159,7 +159,7 @@ impl VerifyRoles {
         Self {
             names: LevelNames::new(env.database.clone(), Arc::clone(&env.xp)),
             book: RoleBook::new(env, rights.clone()),
-            calls: RoleCalls::new(env.rest.clone(), env.guild),
+            calls: MemberRoles::new(env.rest.clone(), env.guild),
             env: env.clone(),
             rights,
             bot: sightings,

@@ -16,8 +16,8 @@ use super::Roles;
 use super::book::RoleBook;
 use super::verifications::Verifications;
 use crate::backoff::backoff;
+use crate::discord::member_roles::{Applied, MemberRoles};
 use crate::discord::member_states::Seen;
-use crate::discord::role_calls::{Applied, RoleCalls};
 use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::job::Job;
@@ -128,7 +128,7 @@ pub struct RoleWork {
     /// What level roles there are.
     book: RoleBook,
     /// Gives and takes.
-    calls: RoleCalls,
+    calls: MemberRoles,
     /// Has levels looked at when a role turns out to be out of reach.
     verifications: Verifications,
     /// Notified when somebody is written down.

@@ -43,7 +43,7 @@ const NEEDED: [(u64, &str); 3] = [
 
 /// A channel as it is wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnChannel<'a> {
+pub struct ManagedChannel<'a> {
     /// By which it is remembered.
     pub purpose: &'static str,
     /// The setting that names it, for whoever must mend something.
@@ -90,7 +90,7 @@ pub async fn find_or_create(
     rest: &Rest,
     database: &Database,
     guild: GuildId,
-    wanted: OwnChannel<'_>,
+    wanted: ManagedChannel<'_>,
 ) -> Result<ChannelId, NoChannel> {
     // With another name in the settings another channel is meant.
     let purpose = format!("{}: {}", wanted.purpose, wanted.name);
@@ -160,7 +160,7 @@ fn spelled(name: &str) -> String {
 async fn create(
     rest: &Rest,
     guild: GuildId,
-    wanted: OwnChannel<'_>,
+    wanted: ManagedChannel<'_>,
 ) -> Result<ChannelId, NoChannel> {
     let not_created = |why: String| NoChannel::NotCreated {
         name: wanted.name.to_owned(),

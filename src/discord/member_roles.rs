@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The gate. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RoleCalls {
+pub struct MemberRoles {
     rest: Rest,
     guild: GuildId,
     gate: Arc<Mutex<()>>,
@@ -69,7 +69,7 @@ impl Applied {
     }
 }
 
-impl RoleCalls {
+impl MemberRoles {
     /// The gate to one guild's roles.
     pub fn new(rest: Rest, guild: GuildId) -> Self {
         Self {
