@@ -1,8 +1,8 @@
-//! Fills gaps: reads what the guild wrote while nobody listened, and hands it to the
-//! engine.
+//! Fills gaps: reads the messages that were written while the bot was not connected, and sends them
+//! to the engine.
 //!
-//! A reading that fails is begun again; a newer gap replaces it. Nothing is saved in
-//! here, so that it can end at any point. Never lets XP wait for a word to people.
+//! A failed reading starts again from the beginning, and a newer gap replaces the current one. This
+//! service saves nothing, so it can end at any point. XP never waits for a message to the council.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,51 +17,52 @@ use crate::environment::Environment;
 use crate::leveling::{HistorySource, MessageId, Timestamp};
 use crate::xp::{Gap, History, Inbox, MissingHistory};
 
-const RETRY_LEAST: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(30);
-/// How long Discord is given to say what time it is.
-const TIME_PATIENCE: Duration = Duration::from_secs(30);
-/// Nobody is in a hurry to read it.
-const TELL_MOST: Duration = Duration::from_mins(5);
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// How long to wait for Discord's answer about its current time.
+const TIME_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum retry delay for messages to the council, which are not urgent.
+const COUNCIL_BACKOFF_MAX: Duration = Duration::from_mins(5);
 
-/// Fills gaps.
+/// The service that fills gaps.
 #[derive(Debug)]
 pub struct CatchUp {
     env: Environment,
-    /// How far back missed messages are read, in hours.
+    /// Maximum age of missed messages that are read, in hours.
     hours: u32,
-    /// The way to the engine.
+    /// Sends what was read to the engine.
     inbox: Inbox,
-    /// The gap that is open now.
+    /// The gap whose history the engine is waiting for, if any.
     gaps: watch::Receiver<Option<Gap>>,
-    /// What is remembered from one reading to the next.
+    /// Remembers which sources fail, from one reading to the next.
     memory: Arc<ReadingMemory>,
-    /// Notified when something was set aside.
+    /// Notified when a source could not be read.
     set_aside: Arc<Notify>,
-    /// What was said, and what has yet to be.
-    said: Mutex<Said>,
+    reported: Mutex<Reported>,
 }
 
-/// What people were told, and what they have yet to be told. It outlives a gap.
+/// What was logged or told to the council, and what the council has yet to be told. Kept from one
+/// gap to the next.
 #[derive(Debug, Default)]
-struct Said {
-    /// Channels that may not be read and of which it was said, by id.
+struct Reported {
+    /// Ids of the channels that the bot may not read and that are in the log already.
     hidden: BTreeSet<u64>,
-    /// What was set aside and of which it was said, until it is read.
+    /// Sources that could not be read and are in the log already; removed when they can be read.
     set_aside: BTreeSet<HistorySource>,
-    /// What the council has not been told yet.
-    word: Option<Word>,
+    /// The newest message that the council has not been told yet.
+    message: Option<CouncilMessage>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Word {
-    sentence: String,
-    /// Which word it is: said once.
+struct CouncilMessage {
+    text: String,
+    /// The council posts one message per key.
     key: String,
 }
 
 impl CatchUp {
-    /// Reads up to `hours` back, and notifies `set_aside` of what could not be read.
+    /// Reads messages of the last `hours` hours. Notifies `set_aside` when a source could not be
+    /// read.
     pub fn new(
         env: &Environment,
         hours: u32,
@@ -76,28 +77,28 @@ impl CatchUp {
             gaps,
             memory,
             set_aside,
-            said: Mutex::default(),
+            reported: Mutex::default(),
         }
     }
 
-    /// Fills each gap that the engine finds, until the engine has ended. Beside it the
-    /// council is told what it must know, however long that takes: neither XP nor the
-    /// next gap waits for it.
+    /// Fills each gap that the engine finds, until the engine has ended. A second future tells the
+    /// council, so that neither XP nor the next gap waits for that.
     pub async fn run(&self) {
-        let news = Notify::new();
+        let message_waiting = Notify::new();
         tokio::select! {
-            () = self.fill_each(&news) => {}
-            () = self.tell_council(&news) => {}
+            () = self.fill_each(&message_waiting) => {}
+            () = self.tell_council(&message_waiting) => {}
         }
     }
 
-    async fn fill_each(&self, news: &Notify) {
+    /// A new gap cancels the filling of the current one.
+    async fn fill_each(&self, message_waiting: &Notify) {
         let mut gaps = self.gaps.clone();
         let mut gap = *gaps.borrow_and_update();
         loop {
             let filling = async {
                 if let Some(gap) = gap {
-                    self.fill(gap, news).await;
+                    self.fill(gap, message_waiting).await;
                 }
                 std::future::pending::<()>().await;
             };
@@ -109,11 +110,12 @@ impl CatchUp {
         }
     }
 
-    async fn fill(&self, gap: Gap, news: &Notify) {
+    async fn fill(&self, gap: Gap, message_waiting: &Notify) {
         let started = Instant::now();
         for attempt in 0.. {
-            // A machine that has slept would take what was written meanwhile for the future.
-            let fresh = self.env.time.ask(TIME_PATIENCE).await;
+            // If the machine slept, its estimate of Discord's time is behind, and messages written
+            // meanwhile would seem to be from the future.
+            let fresh = self.env.time.ask(TIME_TIMEOUT).await;
             let after = gap
                 .after
                 .map(|after| self.not_from_the_future(after, fresh));
@@ -148,26 +150,27 @@ impl CatchUp {
                             },
                         })
                         .await;
-                    // Nothing is waited for from here on: a newer gap could cut it off.
-                    self.say_hidden(&missed);
-                    self.say_set_aside(&missed);
+                    // No await from here on: a newer gap could cancel it there.
+                    self.log_hidden_channels(&missed);
+                    self.log_unread_sources(&missed);
                     if missed.cut_off {
-                        self.say_cut_off(missed.reached);
-                        news.notify_one();
+                        self.report_cut_off(missed.reached);
+                        message_waiting.notify_one();
                     }
                     return;
                 }
                 Err(RestError::Revoked) => return,
                 Err(error) => {
-                    let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
-                    tracing::warn!(%error, "what was missed could not be read; trying again, XP waits until then");
+                    let pause = backoff(attempt, BACKOFF_MIN, BACKOFF_MAX);
+                    tracing::warn!(%error, "missed messages could not be read; trying again, XP waits until then");
                     tokio::time::sleep(pause).await;
                 }
             }
         }
     }
 
-    /// From where to read: as far back as is allowed, where the frontier is from the future.
+    /// The message to read from: `after`, or the oldest allowed position if `after` is from the
+    /// future.
     fn not_from_the_future(&self, after: MessageId, fresh: bool) -> MessageId {
         if !self.env.time.rules_out(after, fresh) {
             return after;
@@ -182,9 +185,9 @@ impl CatchUp {
         start.and_then(MessageId::first_at).unwrap_or(after)
     }
 
-    fn say_hidden(&self, missed: &Missed) {
+    fn log_hidden_channels(&self, missed: &Missed) {
         for (channel, name) in &missed.hidden {
-            if self.said().hidden.insert(channel.get()) {
+            if self.reported().hidden.insert(channel.get()) {
                 tracing::warn!(
                     %channel, %name,
                     "the bot is not allowed to read this channel's history, so messages missed in it are not \
@@ -194,12 +197,13 @@ impl CatchUp {
         }
     }
 
-    fn say_set_aside(&self, missed: &Missed) {
-        let mut said = self.said();
-        said.set_aside
+    fn log_unread_sources(&self, missed: &Missed) {
+        let mut reported = self.reported();
+        reported
+            .set_aside
             .retain(|source| self.memory.is_failing(*source));
         for (source, Unread { name, error }) in &missed.unread {
-            if !said.set_aside.insert(*source) {
+            if !reported.set_aside.insert(*source) {
                 continue;
             }
             tracing::warn!(
@@ -213,39 +217,39 @@ impl CatchUp {
         }
     }
 
-    fn say_cut_off(&self, reached: MessageId) {
+    fn report_cut_off(&self, reached: MessageId) {
         let hours = self.hours;
         tracing::error!(
             hours,
             "messages that are older than this were missed and are not counted: \
              set WALLE_CATCH_UP_HOURS higher to have more read the next time"
         );
-        let sentence = format!(
+        let text = format!(
             "I was away for longer than {hours} hours, and messages from before that time earned no XP. \
              To have me read further back the next time, set WALLE_CATCH_UP_HOURS to more than {hours} \
              and start me again."
         );
         let key = format!("long-gap:{reached}");
-        self.said().word = Some(Word { sentence, key });
+        self.reported().message = Some(CouncilMessage { text, key });
     }
 
-    /// Never ends.
-    async fn tell_council(&self, news: &Notify) {
+    /// Posts each queued message, with retries. Never returns.
+    async fn tell_council(&self, message_waiting: &Notify) {
         let mut attempt = 0;
         loop {
-            let word = self.said().word.clone();
-            let Some(word) = word else {
-                news.notified().await;
+            let message = self.reported().message.clone();
+            let Some(message) = message else {
+                message_waiting.notified().await;
                 continue;
             };
-            match self.env.council.say(&word.key, &word.sentence).await {
+            match self.env.council.say(&message.key, &message.text).await {
                 Ok(()) => {
                     if attempt > 0 {
                         tracing::info!("the council has been told");
                     }
                     attempt = 0;
-                    // Unless there is something newer to say by now.
-                    self.said().word.take_if(|newest| *newest == word);
+                    // A newer message may have replaced this one meanwhile.
+                    self.reported().message.take_if(|newest| *newest == message);
                 }
                 Err(error) if error.downcast_ref() == Some(&RestError::Revoked) => {
                     std::future::pending::<()>().await;
@@ -255,14 +259,14 @@ impl CatchUp {
                         let error = format!("{error:#}");
                         tracing::warn!(error, "the council could not be told; trying again");
                     }
-                    tokio::time::sleep(backoff(attempt, RETRY_LEAST, TELL_MOST)).await;
+                    tokio::time::sleep(backoff(attempt, BACKOFF_MIN, COUNCIL_BACKOFF_MAX)).await;
                     attempt += 1;
                 }
             }
         }
     }
 
-    fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reported(&self) -> MutexGuard<'_, Reported> {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! Takes buttons off the bot's messages when they stop working.
+//! Removes the buttons from the bot's messages when they stop working.
 //!
-//! What is to be taken off, and when, stands in a table: a restart forgets none. Whoever
-//! presses one that is late is told so by `commands/components`.
+//! The database holds which buttons expire and when, so a restart loses none. If someone presses a
+//! button that should be gone, `commands/components` tells them that it has expired.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::job::Job;
 use crate::leveling::MessageId;
 use crate::store::open_buttons::{self, AnsweredInteraction, WithButtons};
 
-/// Messages taken at a time.
-const PAGE: u16 = 50;
-/// How long a message is left alone whose buttons could not be taken off.
-const POSTPONED: TimeDelta = TimeDelta::minutes(5);
-/// The same while an interaction's token is about to expire.
-const POSTPONED_WITH_TOKEN: TimeDelta = TimeDelta::seconds(15);
+/// Messages read from the database at a time.
+const BATCH_SIZE: u16 = 50;
+/// Retry delay after a message's buttons could not be removed.
+const RETRY_DELAY: TimeDelta = TimeDelta::minutes(5);
+/// Retry delay while an interaction's token is still valid; short, because it expires soon.
+const TOKEN_RETRY_DELAY: TimeDelta = TimeDelta::seconds(15);
 
-/// Takes buttons off.
+/// The job that removes expired buttons.
 #[derive(Debug)]
 pub struct CloseButtons {
     env: Environment,
@@ -32,8 +32,8 @@ impl Job for CloseButtons {
     const CADENCE: Duration = Duration::from_secs(5);
 
     async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        // By the machine's clock alone they could go at once: whoever presses one that is late is
-        // told so all the same.
+        // While Discord's time is not known, a wrong machine clock could make all buttons look
+        // expired. Waiting is harmless: expired buttons do nothing when pressed.
         if self.env.time.is_known() {
             self.close(now).await?;
         }
@@ -42,7 +42,7 @@ impl Job for CloseButtons {
 }
 
 impl CloseButtons {
-    /// The job.
+    /// Uses the environment's database and REST client.
     pub fn new(env: &Environment) -> Self {
         Self { env: env.clone() }
     }
@@ -50,8 +50,8 @@ impl CloseButtons {
     async fn close(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let (mut failed, mut failing_channels) = (None, BTreeSet::new());
         loop {
-            let due =
-                open_buttons::due(&mut *self.env.database.acquire().await?, now, PAGE).await?;
+            let due = open_buttons::due(&mut *self.env.database.acquire().await?, now, BATCH_SIZE)
+                .await?;
             if due.is_empty() {
                 break;
             }
@@ -73,17 +73,15 @@ impl CloseButtons {
                     }
                     ByToken::NotNow(error) => {
                         failed = failed.or(Some(error));
-                        let (mut session, next) = (
-                            self.env.database.acquire().await?,
-                            now + POSTPONED_WITH_TOKEN,
-                        );
+                        let (mut session, next) =
+                            (self.env.database.acquire().await?, now + TOKEN_RETRY_DELAY);
                         open_buttons::postpone(&mut session, message, next).await?;
                         continue;
                     }
                     ByToken::Expired => {}
                 }
-                // One refusal says enough about its channel: Discord limits how often messages
-                // older than an hour are edited there, and asking again would not help.
+                // After one failure in a channel, skip its other messages: Discord limits how often
+                // messages older than an hour may be edited there, so more requests would fail too.
                 let outcome = if failing_channels.contains(&channel) {
                     None
                 } else {
@@ -94,7 +92,7 @@ impl CloseButtons {
                 };
                 match outcome {
                     Some(Ok(())) => {}
-                    // The channel is gone, or closed to the bot: it will not get better.
+                    // The channel is gone or the bot has no access; a retry would not help.
                     Some(Err(error @ RestError::Refused { .. })) => {
                         tracing::debug!(%error, "buttons stay where the bot may not take them off");
                     }
@@ -102,7 +100,7 @@ impl CloseButtons {
                         failing_channels.insert(channel);
                         failed = failed.or(unanswered.and_then(Result::err));
                         let mut session = self.env.database.acquire().await?;
-                        open_buttons::postpone(&mut session, message, now + POSTPONED).await?;
+                        open_buttons::postpone(&mut session, message, now + RETRY_DELAY).await?;
                         continue;
                     }
                 }
@@ -112,6 +110,7 @@ impl CloseButtons {
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// Removes the buttons with the interaction's token, which needs no access to the channel.
     async fn by_token(&self, interaction: &AnsweredInteraction, message: MessageId) -> ByToken {
         match interaction::take_buttons_off(&self.env.rest, interaction, message.into()).await {
             Ok(()) => ByToken::Done,
@@ -126,6 +125,6 @@ enum ByToken {
     Done,
     /// Discord did not answer.
     NotNow(RestError),
-    /// There is none, or it is of no use any more: the message is changed as any other.
+    /// There is no token or it no longer works; the message must be edited like any other.
     Expired,
 }

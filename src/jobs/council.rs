@@ -1,4 +1,5 @@
-//! Tells the council what it could not be told before.
+//! The job that repeats reports to the council that failed, because Discord or the database had
+//! trouble.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +10,14 @@ use crate::discord::council::Council;
 use crate::environment::Environment;
 use crate::job::Job;
 
-/// Tells it again.
+/// Repeats failed reports to the council.
 #[derive(Debug)]
 pub struct TellCouncil(Arc<Council>);
 
 impl Job for TellCouncil {
     const NAME: &'static str = "council";
-    /// Discord limits how often old messages are rewritten, and does not say by how much.
+    /// Long, because Discord limits how often old messages may be edited and does not publish the
+    /// limit.
     const CADENCE: Duration = Duration::from_mins(5);
 
     async fn run_once(&self, _: DateTime<Utc>) -> anyhow::Result<()> {
@@ -24,7 +26,7 @@ impl Job for TellCouncil {
 }
 
 impl TellCouncil {
-    /// The job.
+    /// Uses the environment's council.
     pub fn new(env: &Environment) -> Self {
         Self(Arc::clone(&env.council))
     }

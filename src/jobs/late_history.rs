@@ -1,8 +1,8 @@
-//! Counts later what could not be read when a gap was: tries each part of the history that was
-//! set aside until it can be read, and tells the council which it is.
+//! Counts parts of the history that could not be read during catch-up. Retries each part until it
+//! can be read, and tells the council which parts are missing.
 //!
-//! Decides nothing about XP: the engine counts, and what is missing is in the database until
-//! it has.
+//! The engine decides which messages earn XP. An interval of missing history stays in the database
+//! until the engine has counted it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,49 +23,51 @@ use crate::leveling::{HistorySource, escape};
 use crate::store::history_interval::{self, HistoryInterval, UnreadSource};
 use crate::xp::{Inbox, LateHistory, NotCounted};
 
-/// Of the council's notices.
+/// Scope of the council's notices about missing history.
 const SCOPE: &str = "history";
-/// Sources that are read side by side.
+/// Sources read at the same time.
 const CONCURRENCY: usize = 4;
-/// Messages that are counted in one transaction.
+/// Maximum number of messages counted in one transaction.
 const BATCH_SIZE: usize = 5_000;
-/// How long what came before is waited for.
+/// How long to wait for the engine to commit what it received before.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 const BACKOFF_MIN: Duration = Duration::from_secs(4);
 const BACKOFF_MAX: Duration = Duration::from_hours(1);
 
-/// Tries what was set aside.
+/// The job that reads and counts missing history.
 #[derive(Debug)]
 pub struct CountLateHistory {
     env: Environment,
-    /// The way to the engine.
+    /// Sends messages to the engine.
     inbox: Inbox,
-    /// What is remembered from one reading to the next.
+    /// Remembers which sources fail, shared with the catch-up.
     memory: Arc<ReadingMemory>,
-    /// Notified when something was set aside.
+    /// Notified when the catch-up could not read a source.
     set_aside: Arc<Notify>,
     state: State,
 }
 
-/// What is kept from one round to the next.
+/// State kept from one run to the next.
 #[derive(Debug)]
 struct State {
-    /// Whether everything was tried once, whenever it is due: whoever starts the bot again
-    /// may have mended something.
+    /// Whether this process has tried all intervals once, whether due or not. Before a restart,
+    /// the operator may have fixed what made them fail.
     has_tried_all: AtomicBool,
-    /// How many messages are counted in one transaction: fewer after one that took too long.
+    /// Current number of messages per transaction: halved after one that took too long, doubled
+    /// after a success.
     batch_size: AtomicUsize,
-    /// What the council was given last. It keeps what it cannot say yet.
+    /// Texts of the notices that were last passed to the council. The council itself retries those
+    /// that it could not post.
     told: Mutex<Option<Vec<String>>>,
-    /// What was lost and is counted as such, and the council has not been told yet.
+    /// Intervals that are lost for good and of which the council has not been told yet.
     losses: Mutex<Losses>,
 }
 
 #[derive(Debug, Default)]
 struct Losses {
-    /// The key and the text of each.
+    /// Key and text of each message to the council.
     untold: Vec<(String, String)>,
-    /// Not before this time, after a failure.
+    /// The council is not told before this time, which is set after a failure.
     next_attempt_at: DateTime<Utc>,
 }
 
@@ -94,7 +96,7 @@ impl Job for CountLateHistory {
 }
 
 impl CountLateHistory {
-    /// The job. `set_aside` is notified when there is something to try.
+    /// `set_aside` wakes the job when the catch-up could not read a source.
     pub fn new(
         env: &Environment,
         inbox: Inbox,
@@ -110,10 +112,10 @@ impl CountLateHistory {
         }
     }
 
-    /// Tries everything that is due at `now`, and tells the council what is missing.
+    /// Tries all intervals that are due at `now`, and tells the council what is missing.
     async fn count_what_is_due(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let missing = self.missing().await?;
-        // The council must not hold up what can be counted, and the other way round.
+        // At the same time, so that neither waits for the other.
         let (counted, ()) = tokio::join!(self.try_due(&missing, now), self.tell_council(&missing));
         if !missing.is_empty() {
             self.tell_council(&self.missing().await?).await;
@@ -131,7 +133,7 @@ impl CountLateHistory {
         let mut due: BTreeMap<HistorySource, Vec<HistoryInterval>> = BTreeMap::new();
         for interval in missing {
             let source = interval.source.source;
-            // One that was read in another gap meanwhile can be read now.
+            // A source that stopped failing, in a catch-up for example, is tried at once.
             let is_due = interval.next_attempt_at <= now
                 || try_all
                 || (interval.attempts > 0 && !self.memory.is_failing(source));
@@ -142,8 +144,8 @@ impl CountLateHistory {
         if due.is_empty() {
             return Ok(());
         }
-        // During a catch-up, or without a database, nothing could be counted: it would be read
-        // in vain, again and again.
+        // During a catch-up, or while the database is unavailable, the engine could not count the
+        // messages, so reading them would be wasted work.
         if !self.inbox.settled(SETTLE_TIMEOUT).await {
             return Ok(());
         }
@@ -158,7 +160,7 @@ impl CountLateHistory {
             0,
         );
         let layout = match reader.layout().await {
-            // Nothing is asked any more.
+            // The token was refused, and the bot is about to stop.
             Err(RestError::Revoked) => return Ok(()),
             layout => layout?,
         };
@@ -168,7 +170,7 @@ impl CountLateHistory {
         tried.into_iter().collect()
     }
 
-    /// Reads and counts the intervals of one source, the oldest first.
+    /// Reads and counts the intervals of one source, oldest first, until one fails.
     async fn try_source(
         &self,
         reader: &Reader<'_>,
@@ -184,7 +186,7 @@ impl CountLateHistory {
         Ok(())
     }
 
-    /// Whether it goes on with the next interval of the source.
+    /// Reads and counts one interval. Returns whether to continue with the source's next interval.
     async fn try_interval(
         &self,
         reader: &Reader<'_>,
@@ -229,7 +231,7 @@ impl CountLateHistory {
         Ok(true)
     }
 
-    /// Hands what was read to the engine, in parts; whether all of it was counted.
+    /// Sends the messages to the engine in batches. Returns whether all of them were counted.
     async fn count(&self, interval: i64, read: IntervalRead) -> anyhow::Result<bool> {
         let IntervalRead {
             mut messages,
@@ -246,7 +248,7 @@ impl CountLateHistory {
                 interval,
                 up_to: part_up_to.filter(|_| !is_last).unwrap_or(up_to),
                 messages: messages.clone(),
-                // In the first part: what follows may be cut off by the end of the bot.
+                // With the first batch, because the bot may end before the last one.
                 unread: unread.clone(),
             };
             match self.inbox.count_late(late).await {
@@ -261,7 +263,7 @@ impl CountLateHistory {
                     self.state.batch_size.store(size, Ordering::Relaxed);
                     messages.extend(rest);
                 }
-                // It is read again in the next round.
+                // The rest is read again in the next run.
                 Err(NotCounted::CatchingUp | NotCounted::NotSaved | NotCounted::Ended) => {
                     return Ok(false);
                 }
@@ -269,6 +271,7 @@ impl CountLateHistory {
         }
     }
 
+    /// Schedules the next attempt for the interval's source.
     async fn postpone(
         &self,
         interval: &HistoryInterval,
@@ -286,7 +289,8 @@ impl CountLateHistory {
         Ok(history_interval::postpone(&mut session, *source, now + pause).await?)
     }
 
-    /// Notes that an interval never can be read, once that counts.
+    /// Logs that an interval can never be read, and queues a message to the council. Called after
+    /// the interval is committed as counted, so that this happens once.
     fn note_loss(&self, interval: &HistoryInterval, why: &NotRead) {
         let UnreadSource { source, name } = &interval.source;
         let (logged, told) = match why {
@@ -308,6 +312,7 @@ impl CountLateHistory {
         self.losses().untold.push((key, text));
     }
 
+    /// Tells the council about lost intervals, until one message fails.
     async fn tell_losses(&self, now: DateTime<Utc>) {
         loop {
             let next = {
@@ -334,6 +339,7 @@ impl CountLateHistory {
         losses.unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reports the sources that failed at least once, if that changed since the last report.
     async fn tell_council(&self, missing: &[HistoryInterval]) {
         let mut by_source: BTreeMap<HistorySource, &HistoryInterval> = BTreeMap::new();
         for interval in missing.iter().filter(|interval| interval.attempts > 0) {

@@ -1,8 +1,8 @@
-//! The work that goes on by itself: one visible list of all jobs and of what runs beside them.
+//! All background work, listed in one place: [`spawn_all`] starts every job, service and register.
 //!
-//! A [`Job`](crate::job::Job) comes round at its cadence; a service runs all the time; a register
-//! writes down what events have told, and is the last to end. Each job is in a file of its own,
-//! here or in the room that it belongs to. The list decides nothing.
+//! A [`Job`](crate::job::Job) runs again after each cadence. A service runs all the time. A
+//! register writes to the database what events have told, and ends last. Each job has its own file,
+//! in this directory or in the module that it belongs to.
 
 pub mod catch_up;
 pub mod close_buttons;
@@ -38,40 +38,40 @@ use level_ups::LevelUps;
 use right_roles::WatchRightRoles;
 pub use runner::{Registers, Runner};
 
-/// What jobs work with besides the environment.
+/// What the jobs need besides the [`Environment`].
 #[derive(Debug)]
 pub struct Parts {
-    /// Gives and takes level roles.
+    /// The level roles, and the REST calls that add and remove them.
     pub roles: Roles,
-    /// Verifies them, when it is told to.
+    /// Reconciles all members' level roles, at a set time or on request.
     pub verifications: VerificationsTask,
-    /// What the settings give rights to.
+    /// The roles to which the settings give rights.
     pub right_roles: RightRoles,
-    /// The guild as events tell of it.
+    /// The guild's owner and roles, kept current by events.
     pub known_guild: KnownGuild,
-    /// Holds messages from the future.
+    /// Holds back messages whose ids lie in the future until their time has come.
     pub gate: MessageGate,
-    /// The way to the engine.
+    /// Sends messages and history to the XP engine.
     pub inbox: Inbox,
-    /// The gap that is open now.
+    /// The gap whose history the engine is waiting for, if any.
     pub gaps: watch::Receiver<Option<Gap>>,
-    /// Notified after each commit that brought a level.
+    /// Notified after each commit that added level-ups to the outbox.
     pub outbox_filled: Arc<Notify>,
-    /// How far back missed messages are read, in hours.
+    /// Maximum age of missed messages that are read, in hours.
     pub catch_up_hours: u32,
-    /// Members whose roles are to be looked at.
+    /// Members whose roles must be checked.
     pub members: mpsc::Receiver<UserId>,
-    /// Users whose changed profiles are to be written down.
+    /// Users whose changed profiles must be queued.
     pub observed: mpsc::UnboundedReceiver<UserId>,
-    /// Users of whom an event left something open.
+    /// Users whose profile an event left open.
     pub unclear: Unclear,
-    /// Where images come from.
+    /// Downloads avatars.
     pub cdn: Cdn,
-    /// Where their copies are kept.
+    /// The channel that holds the copies of avatars.
     pub avatars: Arc<AvatarChannel>,
 }
 
-/// Starts all of it.
+/// Starts all jobs, services and registers.
 pub fn spawn_all(env: &Environment, parts: Parts, runner: &Runner, registers: &Registers) {
     let roles = &parts.roles;
     let memory = Arc::<ReadingMemory>::default();

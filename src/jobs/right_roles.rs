@@ -1,5 +1,5 @@
-//! Looks whether the settings name roles that there are, and tells moderators where they do
-//! not. Changes nobody's rights: what a setting means is decided where it is asked.
+//! Checks that the roles named in the settings exist and are unambiguous, and tells the council if
+//! not. This job changes nobody's rights: each command finds out itself what a setting means.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,18 +15,19 @@ use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{RoleEntry, RoleId, RoleProblem, escape};
 
+/// Scope of the council's notices about roles in the settings.
 const SCOPE: &str = "right-roles";
-/// Ids in a notice at most.
+/// Maximum number of role ids listed in a notice.
 const MAX_IDS: usize = 5;
 
-/// Compares the settings with the guild's roles.
+/// The job that compares the settings with the guild's roles.
 #[derive(Debug)]
 pub struct WatchRightRoles {
     council: Arc<Council>,
     guild: KnownGuild,
-    /// What the settings mean in it.
+    /// Finds the roles that the settings name.
     roles: RightRoles,
-    /// What the log was told: each problem is said there once.
+    /// The problems found in the last run; each is logged only when it appears.
     logged: Mutex<BTreeSet<String>>,
 }
 
@@ -39,12 +40,12 @@ impl Job for WatchRightRoles {
     }
 
     async fn run_once(&self, _: DateTime<Utc>) -> anyhow::Result<()> {
-        self.look().await
+        self.check().await
     }
 }
 
 impl WatchRightRoles {
-    /// The job.
+    /// Checks the settings that `roles` holds against `guild`.
     pub fn new(env: &Environment, guild: KnownGuild, roles: RightRoles) -> Self {
         Self {
             council: Arc::clone(&env.council),
@@ -54,7 +55,7 @@ impl WatchRightRoles {
         }
     }
 
-    async fn look(&self) -> anyhow::Result<()> {
+    async fn check(&self) -> anyhow::Result<()> {
         if !self.guild.is_connected() {
             return Ok(());
         }
@@ -75,7 +76,7 @@ impl WatchRightRoles {
         };
         let told = told.await;
         if told.is_err() {
-            // Discord drops what it has been told already.
+            // Saying all of them again is safe: Discord ignores repeated nonces.
             self.roles.put_back_moved(moved);
         }
         told
@@ -140,6 +141,7 @@ impl WatchRightRoles {
         }
     }
 
+    /// What the council is told when another role of the same name takes over the rights.
     fn moved(&self, name: &str, role: RoleId) -> String {
         let settings = self.settings_of(&RoleEntry::Name(name.to_owned()));
         format!(
@@ -150,7 +152,7 @@ impl WatchRightRoles {
         )
     }
 
-    /// The settings that hold an entry, in words.
+    /// The names of the settings that hold an entry, for a sentence.
     fn settings_of(&self, entry: &RoleEntry) -> String {
         self.roles.settings().holding(entry).join(" and ")
     }

@@ -1,5 +1,5 @@
-//! Keeps jobs, services and registers running: each in a task of its own that is begun again if
-//! it panics, until all are ended together.
+//! Runs jobs, services and registers, each in its own task. A task that panics is restarted, until
+//! all are ended together.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use tokio_util::task::TaskTracker;
 use crate::discord::time::DiscordTime;
 use crate::job::Job;
 
-/// How long a task that panicked rests.
-const AFTER_PANIC: Duration = Duration::from_secs(5);
+/// Pause before a task that panicked is restarted.
+const RESTART_DELAY: Duration = Duration::from_secs(5);
 
-/// Runs jobs and services.
+/// Runs jobs and services until its cancellation token is cancelled.
 #[derive(Debug)]
 pub struct Runner {
     tracker: TaskTracker,
@@ -24,8 +24,8 @@ pub struct Runner {
     time: DiscordTime,
 }
 
-/// Runs what writes down what events have told of members: the last to end, so that nothing of it
-/// is lost. Cheap to clone; all clones are one.
+/// Runs registers, which write to the database what events told about members. They end last, so
+/// that nothing they received is lost. Cheap to clone; all clones share the same tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
     tracker: TaskTracker,
@@ -34,8 +34,8 @@ pub struct Registers {
 }
 
 impl Runner {
-    /// All of it ends at `cancel`, wherever it is, since all of it can be taken up again from what
-    /// the database and Discord hold.
+    /// `cancel` drops each task at its next await point. This loses nothing: the next start
+    /// continues from what the database and Discord hold.
     pub fn new(tracker: TaskTracker, cancel: CancellationToken, time: DiscordTime) -> Self {
         Self {
             tracker,
@@ -44,13 +44,13 @@ impl Runner {
         }
     }
 
-    /// Has a job done now, then again after each cadence or when it is woken.
+    /// Runs a job now, then again after each cadence or when it is woken.
     pub fn job<J: Job>(&self, job: J) {
         let time = self.time.clone();
-        self.service(J::NAME, job, move |job| come_round(job, time.clone()));
+        self.service(J::NAME, job, move |job| repeat(job, time.clone()));
     }
 
-    /// Has something run all the time.
+    /// Runs a service: a future that is not expected to end.
     pub fn service<S, F>(
         &self,
         name: &'static str,
@@ -68,17 +68,18 @@ impl Runner {
 }
 
 impl Registers {
-    /// Has them write down what they were told before, for so long; whether they have.
-    pub async fn finish(&self, patience: Duration) -> bool {
+    /// Lets the registers write what they received before this call, then ends them, by force after
+    /// `limit`. Returns whether they finished in time.
+    pub async fn finish(&self, limit: Duration) -> bool {
         self.close.cancel();
         self.tracker.close();
-        let finished = timeout(patience, self.tracker.wait()).await.is_ok();
+        let finished = timeout(limit, self.tracker.wait()).await.is_ok();
         self.give_up.cancel();
         self.tracker.wait().await;
         finished
     }
 
-    /// Has a register run until it is closed.
+    /// Runs a register. `run` must return soon after its token is cancelled.
     pub(super) fn spawn<R, F>(
         &self,
         name: &'static str,
@@ -95,8 +96,8 @@ impl Registers {
     }
 }
 
-/// Runs a task until it ends or `cancel`. One that panics is begun again: the others, and XP, go
-/// on meanwhile.
+/// Runs a task until it ends or `cancel` is cancelled, and restarts it if it panics. Other tasks
+/// and the XP engine continue meanwhile.
 fn keep_running<F>(
     tracker: &TaskTracker,
     cancel: &CancellationToken,
@@ -109,18 +110,18 @@ fn keep_running<F>(
     tracker.spawn(async move {
         let running = async {
             while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
-                // The panic itself is in the log already.
+                // The panic hook has logged the panic itself.
                 tracing::error!(task = name, "the task has crashed; starting it again");
-                tokio::time::sleep(AFTER_PANIC).await;
+                tokio::time::sleep(RESTART_DELAY).await;
             }
         };
         cancel.run_until_cancelled(running).await;
     });
 }
 
-/// Does a job now, then again after each cadence or when it is woken. A failure is said once, and
-/// its end too.
-async fn come_round<J: Job>(job: Arc<J>, time: DiscordTime) {
+/// Runs a job now, then again after each cadence or when it is woken. Logs the first of several
+/// failures in a row, and the first success after them.
+async fn repeat<J: Job>(job: Arc<J>, time: DiscordTime) {
     let wakes = job.wakes().unwrap_or_default();
     let mut failing = false;
     loop {
