@@ -1,9 +1,9 @@
-//! `wall_e check`: is the database sound, and is it what the messages come to?
+//! `wall_e check`: checks that the stored XP is consistent, and that it matches a log of messages.
 //!
-//! Only reads. A difference is printed row by row and makes the command fail; what the
-//! rows should be is computed by the rules the bot itself uses, from nothing or from the
-//! dump that was imported. What moderators changed is no message's doing: it is taken from
-//! the database's own record, and added.
+//! Read-only. Each row that differs is printed, and any difference makes the command fail. The
+//! expected rows are computed with the bot's own rules, starting from nothing or from the dump that
+//! was imported. Moderators' changes do not come from messages: they are read from the database's
+//! own record of changes and added.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,20 +23,21 @@ use crate::store::{self, Connection, Database};
 use crate::text_file::{self, TextFile};
 use crate::xp::{EligibleMessage, recompute_from};
 
-/// Rows printed at most; the rest is only counted.
-const SHOWN: usize = 50;
+/// Maximum number of rows printed; the others are only counted.
+const MAX_PRINTED: usize = 50;
 
-/// Checks the database, and compares it with a log of messages if there is one: with what
-/// the log comes to from the standings of the dump in the files `from`, or from nothing.
+/// Checks the database. If there is a log of messages (`replay`), compares the stored rows with
+/// those computed from the log, starting from the dump in the files `from`, or from nothing.
+/// Without a log, checks only for contradictions between the stored rows.
 pub async fn run(
     database: &Database,
     replay: Option<&Path>,
     from: &[PathBuf],
     zone: Tz,
 ) -> anyhow::Result<()> {
-    // The files first: whoever mistypes a name need not wait for a database.
+    // The files first, so that a mistyped name fails before the database is read.
     let imported = imported(from)?;
-    // One moment for all of it: a bot that is running goes on meanwhile.
+    // All reads see the same snapshot, because a running bot may commit meanwhile.
     let mut snapshot = database.begin_snapshot().await?;
     let levels = store::level::load(&mut snapshot).await?;
     let stored = Rows::load(&mut snapshot).await?;
@@ -54,7 +55,7 @@ pub async fn run(
     report(&differences, &stored)
 }
 
-/// Every user's standing, and what they earned on each day.
+/// Each user's standing, and what they earned on each day.
 struct Rows {
     users: BTreeMap<UserId, Standing>,
     days: Vec<DayTotal>,
@@ -93,7 +94,7 @@ impl Rows {
         Self { users, days }
     }
 
-    /// What is here and not there, there and not here, or not the same.
+    /// Describes each row that is missing on one side or differs.
     fn differences_from(&self, expected: &Self) -> Vec<String> {
         let show = |standing: Option<&Standing>| standing.map_or("nothing".to_owned(), describe);
         let mut found = compare(
@@ -118,7 +119,7 @@ impl Rows {
         found
     }
 
-    /// Days that hold more than their user has ever earned.
+    /// Users whose days add up to more XP than they ever earned.
     fn contradictions(&self, by_moderators: &BTreeMap<UserId, i64>) -> Vec<String> {
         let mut by_user: BTreeMap<UserId, i64> = BTreeMap::new();
         for row in &self.days {
@@ -139,7 +140,7 @@ impl Rows {
     }
 }
 
-/// Where everyone stood before the first message of the log.
+/// The standings before the first message of the log: those in the imported dump.
 fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
     if from.is_empty() {
         return Ok(BTreeMap::new());
@@ -152,8 +153,9 @@ fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
         .collect())
 }
 
-/// The messages of a log that may earn XP: none from the future, which the bot refuses. There
-/// is no Discord to ask what time it is: it is no earlier than the bot's frontier.
+/// Reads the messages of a log that may earn XP. Leaves out messages from the future, as the bot
+/// does. The current time is that of the machine's clock, but not before the bot's frontier,
+/// because Discord is not asked.
 fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<EligibleMessage>> {
     let TextFile { text, encoding } =
         text_file::read(path).map_err(|error| anyhow!("{} {error}", path.display()))?;
@@ -181,7 +183,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<EligibleMessage>> {
         .filter(|(_, line)| !line.trim().is_empty())
     {
         let message: PartialMessage = serde_json::from_str(line).map_err(|error| {
-            // Each line is its own document to serde, which counts them from 1.
+            // Serde sees each line as a document of its own, so its line number is always 1.
             let why = text_file::json_error(&error).replace(" at line 1 column ", " at column ");
             anyhow!("line {number} is not a message of Discord: {why}")
         })?;
@@ -190,6 +192,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<EligibleMessage>> {
     Ok(messages)
 }
 
+/// Describes each key whose value differs between `here` and `there` or is missing in one of them.
 fn compare<K: Ord, V: PartialEq>(
     here: &BTreeMap<K, V>,
     there: &BTreeMap<K, V>,
@@ -216,7 +219,7 @@ fn compare<K: Ord, V: PartialEq>(
 fn describe(standing: &Standing) -> String {
     let last = standing.last_awarded_at.map(Timestamp::millis);
     let last = last.map(|millis| match DateTime::from_timestamp_millis(millis) {
-        // To the millisecond: two standings may differ by no more.
+        // With milliseconds, because two standings may differ only there.
         Some(time) => time.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string(),
         None => format!("{millis} ms"),
     });
@@ -229,7 +232,7 @@ fn describe(standing: &Standing) -> String {
 }
 
 fn report(differences: &[String], stored: &Rows) -> anyhow::Result<()> {
-    for line in differences.iter().take(SHOWN) {
+    for line in differences.iter().take(MAX_PRINTED) {
         print_line(line)?;
     }
     match differences.len() {
@@ -241,7 +244,7 @@ fn report(differences: &[String], stored: &Rows) -> anyhow::Result<()> {
         }
         count => bail!(
             "{count} rows are wrong{}",
-            if count > SHOWN {
+            if count > MAX_PRINTED {
                 "; the first ones are listed above"
             } else {
                 ""
@@ -255,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_standing_is_described_as_people_read_it() {
+    fn a_standing_is_described_in_readable_units() {
         let standing = |points, millis| Standing {
             points: Points::new(points).unwrap(),
             message_count: 1_234,

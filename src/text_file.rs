@@ -1,8 +1,8 @@
-//! Text files in the encodings that people's tools write: UTF-8, with or without a byte order
-//! mark, and UTF-16, as `PowerShell` writes with `>`.
+//! Reads text files in the encodings that common tools write: UTF-8, with or without a byte order
+//! mark, and UTF-16, which `PowerShell` writes with `>`.
 //!
-//! Guesses nothing else: what is none of these is refused by its line, and an error never
-//! holds what stands in a file.
+//! Anything else is refused, with the number of the first invalid line. An error never contains
+//! text from the file.
 
 use std::fmt;
 use std::io;
@@ -10,52 +10,52 @@ use std::path::Path;
 
 use serde_json::error::Category;
 
-/// A file that was read.
+/// A decoded file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextFile {
-    /// What it says, without a byte order mark.
+    /// The text, without the byte order mark.
     pub text: String,
-    /// How it says it.
+    /// The encoding that was detected.
     pub encoding: Encoding,
 }
 
-/// An encoding that is read.
+/// A supported encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// With a byte order mark or without.
+    /// UTF-8, with or without a byte order mark.
     Utf8,
-    /// Little-endian.
+    /// UTF-16, little-endian.
     Utf16Le,
-    /// Big-endian.
+    /// UTF-16, big-endian.
     Utf16Be,
 }
 
-/// Why a file cannot be read; to be said after its name.
+/// Why a file cannot be read. The text is written to follow the file's name in a sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
-    /// The system's word.
+    /// The operating system reported an error.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// Bytes that are no text in the encoding that was found.
+    /// The file contains bytes that are invalid in the detected encoding.
     #[error("cannot be read: line {line} is not {found}; save the file as UTF-8")]
     Malformed {
-        /// What the file's beginning says.
+        /// The encoding detected from the file's first bytes.
         found: Encoding,
-        /// From 1 on.
+        /// Number of the first invalid line, counted from 1.
         line: usize,
     },
-    /// UTF-32, which nobody writes by accident.
+    /// The file starts with a UTF-32 byte order mark. UTF-32 is too rare to support.
     #[error("cannot be read: it is UTF-32; save the file as UTF-8")]
     Utf32,
 }
 
-/// Reads a file.
+/// Reads and decodes a file.
 pub fn read(path: &Path) -> Result<TextFile, TextError> {
     decode(std::fs::read(path)?)
 }
 
-/// Reads a file's bytes. Without a byte order mark they are UTF-16 where every other one of
-/// the first two is zero, as in text that begins with a plain character; else UTF-8.
+/// Decodes a file's bytes. Without a byte order mark they are taken for UTF-16 if exactly one of the
+/// first two bytes is zero, as in a text that starts with an ASCII character; otherwise for UTF-8.
 pub fn decode(bytes: Vec<u8>) -> Result<TextFile, TextError> {
     match bytes[..] {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(TextError::Utf32),
@@ -68,7 +68,7 @@ pub fn decode(bytes: Vec<u8>) -> Result<TextFile, TextError> {
     }
 }
 
-/// What is wrong with JSON, without the values that serde quotes.
+/// Describes a JSON error without the values from the document that serde quotes.
 pub fn json_error(error: &serde_json::Error) -> String {
     let said = error.to_string();
     if error.classify() != Category::Data || said.starts_with("missing field") {
@@ -99,7 +99,7 @@ fn utf8(bytes: Vec<u8>) -> Result<TextFile, TextError> {
 fn utf16(bytes: &[u8], encoding: Encoding) -> Result<TextFile, TextError> {
     let units = bytes.chunks(2).map(|unit| match (unit, encoding) {
         (&[low, high], Encoding::Utf16Le) | (&[high, low], _) => u16::from_be_bytes([high, low]),
-        // Half a character at the end: as half of a pair alone, which is refused below.
+        // An odd byte at the end: replaced by a lone surrogate, which is refused below.
         _ => 0xd800,
     });
     let mut text = String::with_capacity(bytes.len());
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused_by_its_line() {
+    fn invalid_text_is_refused_with_its_line_number() {
         for (bytes, said) in [
             (
                 b"a\nb\xe4".to_vec(),
@@ -194,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_encoding_says_the_same(text in "[ -~]\\PC{0,40}", mark: bool) {
+        fn every_encoding_decodes_to_the_same_text(text in "[ -~]\\PC{0,40}", mark: bool) {
             for encoding in [Encoding::Utf8, Encoding::Utf16Le, Encoding::Utf16Be] {
                 let read = decode(encoded(&text, encoding, mark)).unwrap();
                 prop_assert_eq!((&read.text, read.encoding), (&text, encoding));
@@ -202,7 +202,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_break_it(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             let _ = decode(bytes);
         }
     }

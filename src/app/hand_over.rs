@@ -1,9 +1,9 @@
-//! How a bot leaves its gateway session to the next one, and how that one takes it.
+//! Hands the gateway session over from a process that ends to the next one, which resumes it.
 //!
-//! Only an orderly end leaves a session, once everything is committed that its events have
-//! brought. It is stored after that, and not with it: a bot that dies in between leaves none. A
-//! session that is not left or not taken costs no XP: the next bot begins another one, and reads
-//! from the history what it has missed.
+//! A process stores its session only at an orderly end, in a separate transaction after everything
+//! that the session's events brought is committed. If it dies before that, no session is stored.
+//! Then, or if the session cannot be resumed, no XP is lost: the next process begins a new session
+//! and reads the missed messages from the history.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,23 +19,23 @@ use crate::store::gateway_session::{self, LeftSession, SessionTerms};
 use crate::store::{self, Database};
 use crate::xp::EngineEnd;
 
-/// How long a start may take before Discord has given up the session for sure.
+/// If a start takes longer than this, Discord has certainly dropped the session.
 const MAX_START: Duration = Duration::from_mins(2);
 
-/// What decides whether a session can be left.
+/// Decides whether the session can be handed over, and does so.
 #[derive(Debug)]
 pub struct HandOver {
-    /// On what terms it was begun.
+    /// The bot, guild and intents of the session. The next process must have the same.
     terms: SessionTerms,
     council: Arc<Council>,
-    /// The guild as events have told of it.
+    /// The guild's owner and roles, as kept current by events.
     known_guild: KnownGuild,
-    /// Where messages wait whose time has not come.
+    /// Holds messages whose ids lie in the future.
     gate: MessageGate,
 }
 
 impl HandOver {
-    /// For the session of `bot`.
+    /// For the session of the user `bot` in the environment's guild.
     pub fn new(env: &Environment, bot: UserId, known_guild: KnownGuild, gate: MessageGate) -> Self {
         let terms = SessionTerms {
             bot,
@@ -50,8 +50,9 @@ impl HandOver {
         }
     }
 
-    /// Leaves `session` in the database, if the engine has applied all that was read and
-    /// nothing else waits for a session to begin. Call it when all else is committed.
+    /// Stores `session` in the database if the engine has applied everything that was read and no
+    /// other part of the bot holds unsaved state or needs a new session. Call this after everything
+    /// else is committed.
     pub async fn leave(&self, session: Session, engine: EngineEnd, database: &Database) {
         let can_go_on = self.known_guild.is_kept_by_events()
             && self.gate.is_clear()
@@ -74,7 +75,7 @@ impl HandOver {
             Ok(true) => {
                 tracing::info!("a bot that starts within two minutes goes on where this one ended");
             }
-            // Another bot has taken over; it reads the history.
+            // Another process has taken over; it reads the history.
             Ok(false) => {}
             Err(error) => tracing::warn!(
                 %error,
@@ -83,8 +84,8 @@ impl HandOver {
         }
     }
 
-    /// Has `gateway` resume the session that the bot before has left, if this one is the same and
-    /// took it not long ago.
+    /// Lets `gateway` resume the session that the previous process left, if its terms are the same
+    /// and this process took it less than [`MAX_START`] ago.
     pub async fn take(
         &self,
         left: Option<(LeftSession, Instant)>,

@@ -1,10 +1,11 @@
-//! Delivers the outbox: for each level-up the roles that it brings, then one line.
+//! Delivers the outbox: for each level-up, gives the roles that it earns and then posts the
+//! level-up message.
 //!
-//! A row leaves the outbox when its line is posted, or when it never can be. The
-//! message's id is the nonce, so that a line posted twice is one line.
+//! A row leaves the outbox when its message is posted or can never be posted. The nonce is derived
+//! from the message that earned the level and its user, so posting a level-up twice shows it once.
 //!
-//! Levels that were reached long ago (the bot was away, or Discord was) ping nobody and are
-//! told together, one message in each channel for as many as fit.
+//! Level-ups that are more than an hour old (because the bot or Discord was unavailable) ping
+//! nobody and are combined: one message per channel for as many as fit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,67 +26,70 @@ use crate::roles::{RoleBook, Roles, Verifications, note_refusals};
 use crate::store::outbox::{self, Age, LevelUp, Pending};
 use crate::store::{self, role_work, user_point};
 
+/// The audit log's reason for a role that is given.
 const REASON: &str = "a level was reached";
-/// How often a line waits for its role.
+/// How many times a level-up message is delayed because its roles could not be given.
 const ROLE_ATTEMPTS: u32 = 3;
-/// Rows taken at a time.
-const PAGE: u16 = 50;
-/// A level that was reached longer ago is told without a ping, together with others.
-const LATE: TimeDelta = TimeDelta::hours(1);
-/// Late rows taken at a time: about what one message holds, since each may need a role first,
-/// and what happens meanwhile waits.
-const LATE_PAGE: u16 = 64;
-/// Lines posted side by side: a channel that does not answer holds up no other.
-const AT_ONCE: usize = 4;
-const RETRY_LEAST: Duration = Duration::from_secs(2);
-const RETRY_MOST: Duration = Duration::from_mins(5);
-/// About an hour; a line that comes later than that would puzzle more than please.
-const MOST_ATTEMPTS: u32 = 20;
-/// Whoever wrote a message that was found later than this may have left unheard since.
-const HEARD_LATE: TimeDelta = TimeDelta::minutes(1);
+/// Rows read from the outbox at a time.
+const BATCH_SIZE: u16 = 50;
+/// Level-ups older than this are combined into one message that pings nobody.
+const LATE_AFTER: TimeDelta = TimeDelta::hours(1);
+/// Late rows read at a time: about as many as one message holds. More would make new level-ups wait
+/// while the roles of the late ones are given.
+const LATE_BATCH_SIZE: u16 = 64;
+/// Level-ups handled at the same time, so that a slow channel does not delay the others.
+const CONCURRENCY: usize = 4;
+const BACKOFF_MIN: Duration = Duration::from_secs(2);
+const BACKOFF_MAX: Duration = Duration::from_mins(5);
+/// About an hour of retries; a level-up message that comes later would only confuse.
+const MAX_ATTEMPTS: u32 = 20;
+/// If a level-up is handled later than this after its message, its user may have left without the
+/// bot receiving the event.
+const MAX_LIVE_DELAY: TimeDelta = TimeDelta::minutes(1);
 
-/// Delivers the outbox.
+/// The job that delivers the outbox.
 #[derive(Debug)]
 pub struct LevelUps {
     env: Environment,
-    /// What level roles there are.
+    /// The current level roles, and those that Discord refused.
     book: RoleBook,
-    /// Gives them.
+    /// Gives roles to members.
     calls: MemberRoles,
-    /// Has levels looked at when a role turns out to be out of reach.
+    /// Requests a check of the level roles when Discord refused one.
     verifications: Verifications,
-    /// Notified after each commit that brought a level.
+    /// Notified after each commit that added level-ups to the outbox.
     outbox_filled: Arc<Notify>,
-    /// Lines that are posted although their rows could not be removed yet: a database
-    /// that is away for longer than Discord remembers a nonce must not repeat them.
+    /// Level-ups that are posted but whose rows could not be removed yet. Without this, they would
+    /// be posted again if the database is unavailable for longer than Discord remembers a nonce.
     posted: Mutex<BTreeSet<(MessageId, UserId)>>,
 }
 
-/// What became of the roles of a level-up.
+/// Result of giving the roles of a level-up.
 enum RolesGiven {
-    /// They are given, as far as they can be; the name of the one that the line speaks of.
+    /// The roles are given, except those that cannot be given; the name of the role that the
+    /// message mentions.
     Given(Option<String>),
-    /// The user is no member any more.
+    /// The user has left the guild.
     Gone,
-    /// They may be given later.
+    /// Discord did not answer; a retry may work.
     Unanswered(RestError),
 }
 
-/// What follows for the line when the roles have been seen to.
-enum BeforeLine {
-    /// It is told, with the name of the role that it speaks of.
-    Tell(Option<String>),
-    /// It waits for the roles.
+/// What to do with a level-up message after an attempt to give the roles.
+enum Prepared {
+    /// Post it, with the name of the role that it mentions.
+    Post(Option<String>),
+    /// Try to give the roles again first.
     Wait,
-    /// There is none.
-    Drop,
+    /// Post nothing.
+    Skip,
 }
 
-/// What becomes of a row.
+/// What happens to an outbox row after an attempt to post.
 enum Outcome {
-    /// The line is posted, or must not be.
+    /// Remove it: the message is posted, or will never be.
     Done,
-    /// It may work later.
+    /// Retry it later.
     Again,
 }
 
@@ -103,7 +107,7 @@ impl Job for LevelUps {
 }
 
 impl LevelUps {
-    /// The job. `outbox_filled` is notified after each commit that brought a level.
+    /// `outbox_filled` wakes the job after each commit that added level-ups.
     pub fn new(env: &Environment, roles: &Roles, outbox_filled: Arc<Notify>) -> Self {
         Self {
             env: env.clone(),
@@ -115,23 +119,23 @@ impl LevelUps {
         }
     }
 
-    /// What has just happened comes first.
+    /// Delivers all rows that are due. New level-ups come before late ones.
     async fn deliver_all(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let late = Timestamp::from_millis((now - LATE).timestamp_millis());
+        let late = Timestamp::from_millis((now - LATE_AFTER).timestamp_millis());
         let late = late.and_then(MessageId::first_at);
         loop {
             let age = late.map_or(Age::Any, Age::From);
-            let due = self.due(now, age, PAGE).await?;
+            let due = self.due(now, age, BATCH_SIZE).await?;
             if !due.is_empty() {
                 let delivering = stream::iter(due).map(|pending| self.deliver(pending, now));
-                // All of them to their end: one that fails must not cut off another whose line
-                // is on its way, and which would be posted again.
-                let outcomes: Vec<_> = delivering.buffer_unordered(AT_ONCE).collect().await;
+                // Finish all deliveries before returning an error: one that is dropped while its post
+                // is in flight would be posted again.
+                let outcomes: Vec<_> = delivering.buffer_unordered(CONCURRENCY).collect().await;
                 outcomes.into_iter().collect::<anyhow::Result<()>>()?;
                 continue;
             }
             let Some(late) = late else { return Ok(()) };
-            let due = self.due(now, Age::Before(late), LATE_PAGE).await?;
+            let due = self.due(now, Age::Before(late), LATE_BATCH_SIZE).await?;
             if due.is_empty() {
                 return Ok(());
             }
@@ -145,10 +149,10 @@ impl LevelUps {
 
     async fn deliver(&self, pending: Pending, now: DateTime<Utc>) -> anyhow::Result<()> {
         let LevelUp { message, user, .. } = pending.level_up;
-        let outcome = match self.before_the_line(&pending, now).await? {
-            BeforeLine::Tell(role) => self.post(&pending, role.as_deref()).await,
-            BeforeLine::Wait => Outcome::Again,
-            BeforeLine::Drop => Outcome::Done,
+        let outcome = match self.prepare(&pending, now).await? {
+            Prepared::Post(role) => self.post(&pending, role.as_deref()).await,
+            Prepared::Wait => Outcome::Again,
+            Prepared::Skip => Outcome::Done,
         };
         match outcome {
             Outcome::Done => {
@@ -157,7 +161,7 @@ impl LevelUps {
                 self.posted().remove(&(message, user));
             }
             Outcome::Again => {
-                let next = now + backoff(pending.attempts, RETRY_LEAST, RETRY_MOST);
+                let next = now + backoff(pending.attempts, BACKOFF_MIN, BACKOFF_MAX);
                 outbox::postpone(
                     &mut *self.env.database.acquire().await?,
                     message,
@@ -170,12 +174,8 @@ impl LevelUps {
         Ok(())
     }
 
-    /// Gives the roles, as far as that is possible now, and says what follows for the line.
-    async fn before_the_line(
-        &self,
-        pending: &Pending,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<BeforeLine> {
+    /// Tries to give the roles, and decides what to do with the level-up message.
+    async fn prepare(&self, pending: &Pending, now: DateTime<Utc>) -> anyhow::Result<Prepared> {
         let user = pending.level_up.user;
         let roles = match self.is_gone(pending, now).await {
             Ok(true) => RolesGiven::Gone,
@@ -183,46 +183,46 @@ impl LevelUps {
             Err(error) => RolesGiven::Unanswered(error),
         };
         Ok(match roles {
-            RolesGiven::Given(name) => BeforeLine::Tell(name),
+            RolesGiven::Given(name) => Prepared::Post(name),
             RolesGiven::Gone => {
                 tracing::debug!(%user, "no level-up message for someone who left");
-                BeforeLine::Drop
+                Prepared::Skip
             }
             RolesGiven::Unanswered(error) if pending.attempts < ROLE_ATTEMPTS => {
                 if pending.attempts == 0 {
                     tracing::warn!(%error, %user, "a level's role could not be given; trying again");
                 }
-                BeforeLine::Wait
+                Prepared::Wait
             }
-            // The line need not wait for longer.
+            // After the last attempt: post the message now and leave the roles to `role_work`.
             RolesGiven::Unanswered(_) => {
                 self.give_later(user).await?;
-                BeforeLine::Tell(None)
+                Prepared::Post(None)
             }
         })
     }
 
-    /// Gives the roles of levels that were reached long ago, and tells of these together.
+    /// Gives the roles of late level-ups and posts them in combined messages.
     async fn deliver_late(&self, due: Vec<Pending>, now: DateTime<Utc>) -> anyhow::Result<()> {
         let preparing = stream::iter(due).map(|pending| async move {
-            let role = self.before_the_line(&pending, now).await;
+            let role = self.prepare(&pending, now).await;
             (pending, role)
         });
-        let prepared: Vec<_> = preparing.buffer_unordered(AT_ONCE).collect().await;
-        let (mut again, mut untold, mut told) = (Vec::new(), Vec::new(), Vec::new());
+        let prepared: Vec<_> = preparing.buffer_unordered(CONCURRENCY).collect().await;
+        let (mut waiting, mut finished, mut to_post) = (Vec::new(), Vec::new(), Vec::new());
         for (pending, role) in prepared {
             let LevelUp { message, user, .. } = pending.level_up;
             match role? {
-                BeforeLine::Wait => again.push(pending),
-                BeforeLine::Drop => untold.push(pending),
-                BeforeLine::Tell(_) if self.is_untold(message, user) => untold.push(pending),
-                BeforeLine::Tell(role) => told.push((pending, role)),
+                Prepared::Wait => waiting.push(pending),
+                Prepared::Skip => finished.push(pending),
+                Prepared::Post(_) if self.needs_no_message(message, user) => finished.push(pending),
+                Prepared::Post(role) => to_post.push((pending, role)),
             }
         }
-        self.remove_all(&untold).await?;
-        // They stay together.
-        self.postpone_all(&again, now).await?;
-        for (channel, key, group) in self.grouped(told).await? {
+        self.remove_all(&finished).await?;
+        // All with the same delay, so that they can still share a message.
+        self.postpone_all(&waiting, now).await?;
+        for (channel, key, group) in self.grouped(to_post).await? {
             let (rows, levels): (Vec<_>, Vec<_>) = group.into_iter().unzip();
             match self.post_late(channel, key, &rows, &levels).await {
                 Outcome::Done => {
@@ -235,14 +235,14 @@ impl LevelUps {
         Ok(())
     }
 
-    /// Which levels are told in one message, which is written down before it is posted: the
-    /// channel, the message's key, and the levels.
-    async fn grouped(&self, told: Vec<(Pending, Option<String>)>) -> anyhow::Result<Vec<Group>> {
+    /// Groups late level-ups into messages. The groups are stored before anything is posted, so
+    /// that a retry posts the same groups with the same keys.
+    async fn grouped(&self, late: Vec<(Pending, Option<String>)>) -> anyhow::Result<Vec<Group>> {
         let mut session = self.env.database.acquire().await?;
-        let users: Vec<UserId> = told.iter().map(|(row, _)| row.level_up.user).collect();
+        let users: Vec<UserId> = late.iter().map(|(row, _)| row.level_up.user).collect();
         let profiles = user_point::profiles_of(&mut session, &users).await?;
         let mut together: BTreeMap<_, Vec<(Pending, LateLevelUp)>> = BTreeMap::new();
-        for (pending, role) in told {
+        for (pending, role) in late {
             let LevelUp {
                 user,
                 channel,
@@ -265,12 +265,13 @@ impl LevelUps {
             }
             while !rows.is_empty() {
                 let levels: Vec<_> = rows.iter().map(|(_, level)| level.clone()).collect();
-                let later = rows.split_off(level_up_message::fitting(&levels).clamp(1, rows.len()));
+                let remaining =
+                    rows.split_off(level_up_message::fitting(&levels).clamp(1, rows.len()));
                 let key = rows[0].0.level_up.message;
                 let pending: Vec<Pending> = rows.iter().map(|(row, _)| *row).collect();
                 outbox::tell_together(&mut session, &keys(&pending), key).await?;
                 groups.push((channel, key, rows));
-                rows = later;
+                rows = remaining;
             }
         }
         Ok(groups)
@@ -291,7 +292,7 @@ impl LevelUps {
                                                          skipping them");
                 Outcome::Done
             }
-            Err(error) if attempts + 1 >= MOST_ATTEMPTS => {
+            Err(error) if attempts + 1 >= MAX_ATTEMPTS => {
                 tracing::error!(%error, count, %channel, "late level-up messages could not be posted; skipping them");
                 Outcome::Done
             }
@@ -305,8 +306,8 @@ impl LevelUps {
         }
     }
 
-    /// Whether there is no line to post: there is one, or there must be none.
-    fn is_untold(&self, message: MessageId, user: UserId) -> bool {
+    /// Whether no message must be posted: it is posted already, or the user is hidden.
+    fn needs_no_message(&self, message: MessageId, user: UserId) -> bool {
         self.posted().contains(&(message, user))
             || self.env.xp.get(user).is_some_and(|user| user.hidden)
     }
@@ -325,19 +326,19 @@ impl LevelUps {
 
     async fn postpone_all(&self, rows: &[Pending], now: DateTime<Utc>) -> anyhow::Result<()> {
         if !rows.is_empty() {
-            let next = now + backoff(attempts(rows), RETRY_LEAST, RETRY_MOST);
+            let next = now + backoff(attempts(rows), BACKOFF_MIN, BACKOFF_MAX);
             let mut session = self.env.database.acquire().await?;
             outbox::postpone_all(&mut session, &keys(rows), next).await?;
         }
         Ok(())
     }
 
-    /// Whether the user is not a member any more. Asked of Discord only where they may be gone:
-    /// they were last heard of as leaving, or nobody listened while they may have left.
+    /// Whether the user has left the guild. Asks Discord only if they may have: the last event
+    /// about them was that they left, or the bot may have missed that event.
     async fn is_gone(&self, pending: &Pending, now: DateTime<Utc>) -> Result<bool, RestError> {
         let LevelUp { message, user, .. } = pending.level_up;
-        let heard_late = message.sent_at().millis() < (now - HEARD_LATE).timestamp_millis();
-        if !heard_late && !self.env.members.may_be_gone(user) {
+        let is_late = message.sent_at().millis() < (now - MAX_LIVE_DELAY).timestamp_millis();
+        if !is_late && !self.env.members.may_be_gone(user) {
             return Ok(false);
         }
         match guild::member(&self.env.rest, self.env.guild, user).await {
@@ -346,20 +347,20 @@ impl LevelUps {
                 Ok(false)
             }
             Ok(None) => Ok(true),
-            // The line is worth more than an answer that does not come by trying again.
+            // A retry would not help, so post the message without knowing.
             Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Has the user's roles looked at until they are right.
+    /// Queues the user for `role_work`, which retries until their level roles are correct.
     async fn give_later(&self, user: UserId) -> anyhow::Result<()> {
         role_work::ask_for_all(&mut *self.env.database.acquire().await?, &[user]).await?;
         Ok(())
     }
 
-    /// Gives the roles of a level-up, once. A role that Discord refuses is remembered, and does
-    /// not hold up the line.
+    /// Makes one attempt to give the roles of a level-up. A role that Discord refuses is noted and
+    /// does not delay the message.
     async fn give_roles(&self, pending: &Pending) -> anyhow::Result<RolesGiven> {
         let LevelUp {
             message,
@@ -370,18 +371,19 @@ impl LevelUps {
         } = pending.level_up;
         let level_roles = match self.book.level_roles().await {
             Ok(level_roles) => level_roles,
-            // The line is worth more than a list of roles that cannot be read.
+            // Retrying would not help, so post the message without waiting for the roles.
             Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => {
                 self.give_later(user).await?;
                 return Ok(RolesGiven::Given(None));
             }
             Err(error) => return Ok(RolesGiven::Unanswered(error)),
         };
-        // They would pass the screening by it; passing it is an event of its own.
+        // A role would let the member bypass the membership screening. They get their roles after
+        // the event that they passed it.
         if self.env.members.waits(user) {
             return Ok(RolesGiven::Given(None));
         }
-        // By now a moderator may have taken XP away.
+        // A moderator may have taken XP away since.
         let standing = self.env.xp.get(user).map(|user| user.standing);
         let deserved = level_roles.plan(&[], standing.as_ref()).add;
         let mut gained = level_roles.gained(from, level);
@@ -438,7 +440,7 @@ impl LevelUps {
                                                                  skipping it");
                 Outcome::Done
             }
-            Err(error) if pending.attempts + 1 >= MOST_ATTEMPTS => {
+            Err(error) if pending.attempts + 1 >= MAX_ATTEMPTS => {
                 tracing::error!(%error, %user, %level, %channel, "a level-up message could not be posted for an \
                                                                   hour; skipping it");
                 Outcome::Done
@@ -458,16 +460,17 @@ impl LevelUps {
     }
 }
 
-/// What is told in one message: the channel, the message's key, and the levels.
+/// One combined message: its channel, its key (the id of the first row's message), and its rows.
 type Group = (ChannelId, MessageId, Vec<(Pending, LateLevelUp)>);
 
+/// The primary keys of outbox rows.
 fn keys(rows: &[Pending]) -> Vec<(MessageId, UserId)> {
     let rows = rows.iter();
     rows.map(|row| (row.level_up.message, row.level_up.user))
         .collect()
 }
 
-/// How often the one of these that has failed most has failed.
+/// The highest number of failed attempts among the rows.
 fn attempts(rows: &[Pending]) -> u32 {
     rows.iter().map(|row| row.attempts).max().unwrap_or(0)
 }
