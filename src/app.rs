@@ -1,6 +1,7 @@
-//! The composition root: builds everything, starts it, and ends it in order.
+//! The composition root: builds all parts of the bot, starts them, and ends them in order. It also
+//! runs the other subcommands.
 //!
-//! Nothing is decided in here but what depends on what, and who ends before whom.
+//! Contains no logic beyond what depends on what, and which part ends before which.
 
 mod hand_over;
 
@@ -49,28 +50,36 @@ use crate::store::{self, Database};
 use crate::xp::{self, Engine, EngineEnd, EngineHandles, XpCache};
 use hand_over::HandOver;
 
-/// Everything ends within this, or is left behind: service managers kill after 10 s.
-const SHUTDOWN: Duration = Duration::from_secs(9);
-/// What each step of ending may take.
-const CLOSE_GATEWAY: Duration = Duration::from_millis(1_500);
-const NOTE_DELETIONS: Duration = Duration::from_millis(500);
-const ANSWER_COMMANDS: Duration = Duration::from_millis(1_500);
-const SAVE_XP: Duration = Duration::from_secs(3);
-const WRITE_DOWN: Duration = Duration::from_millis(500);
-const LET_GO: Duration = Duration::from_millis(500);
+/// Limit for the whole shutdown. Service managers kill a process 10 s after they ask it to end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
+// Limits for the steps of the shutdown, in their order.
+/// Close the gateway connection.
+const CLOSE_GATEWAY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Save which of the council's messages were deleted.
+const NOTE_DELETIONS_TIMEOUT: Duration = Duration::from_millis(500);
+/// Answer the commands in progress.
+const ANSWER_COMMANDS_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Commit the messages that the engine holds.
+const SAVE_XP_TIMEOUT: Duration = Duration::from_secs(3);
+/// Let the registers write what they received.
+const REGISTERS_TIMEOUT: Duration = Duration::from_millis(500);
+/// Any other step: end the tasks, store the session, release the lease, close the database.
+const RELEASE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How far apart new starts grow after a database that lost commits, and how long one
-/// must have lasted to count as a good one: each begins a session with Discord.
-const START_OVER_LEAST: Duration = Duration::from_secs(1);
-const START_OVER_MOST: Duration = Duration::from_mins(5);
-const HEALTHY: Duration = Duration::from_mins(15);
-/// How soon a database is tried again that cannot be used yet.
-const DATABASE_AWAY: Duration = Duration::from_secs(2);
+/// Backoff between restarts after the database lost commits. Each restart begins a new gateway
+/// session, and Discord limits how many may begin in a day.
+const RESTART_BACKOFF_MIN: Duration = Duration::from_secs(1);
+const RESTART_BACKOFF_MAX: Duration = Duration::from_mins(5);
+/// The backoff starts over after a run that lasted this long.
+const HEALTHY_AFTER: Duration = Duration::from_mins(15);
+/// Retry delay while the database cannot be used after it lost commits.
+const DATABASE_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// Runs the bot until `cancel` (then it ends well) or until it cannot go on. A database
-/// that has lost commits is no reason to stay down: everything ends in order and starts
-/// over from what the database holds, when it lets itself be used again, and the history
-/// gives the rest.
+/// Runs the bot until `cancel` is cancelled (then returns `Ok`) or until it cannot continue.
+///
+/// If the database has lost commits, in a failover for example, the bot does not end: all parts end
+/// in order and start over from what the database holds, once it can be used again. The lost
+/// messages are read again from Discord's history.
 pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result<(), Stop> {
     let mut starts = 0;
     loop {
@@ -78,10 +87,10 @@ pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result
         let pause = match Box::pin(run_once(settings.clone(), &cancel)).await {
             Err(stop) if cancel.is_cancelled() => return Err(stop),
             Err(Stop::Rewound) => {
-                if started.elapsed() > HEALTHY {
+                if started.elapsed() > HEALTHY_AFTER {
                     starts = 0;
                 }
-                let pause = backoff(starts, START_OVER_LEAST, START_OVER_MOST);
+                let pause = backoff(starts, RESTART_BACKOFF_MIN, RESTART_BACKOFF_MAX);
                 starts += 1;
                 tracing::error!(
                     next_in_ms = pause.as_millis(),
@@ -89,19 +98,19 @@ pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result
                 );
                 pause
             }
-            // A failover may take its time. This one has worked before, and nobody was
-            // bothered but the database itself.
+            // A failover may take a while. The database worked before, so the settings are right,
+            // and trying again needs nothing from Discord.
             Err(Stop::Database(error)) if starts > 0 => {
                 let error = format!("{error:#}");
                 tracing::warn!(
                     error,
                     "the database cannot be used yet after what it lost; trying again"
                 );
-                DATABASE_AWAY
+                DATABASE_RETRY_DELAY
             }
             result => return result,
         };
-        // An owner that came since then was not meant.
+        // `--take-over` was meant for the owner at the start, not for one that came since.
         settings.take_over = false;
         let paused = cancel.run_until_cancelled(tokio::time::sleep(pause));
         if paused.await.is_none() {
@@ -135,10 +144,10 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
         watermark,
         session,
     } = claimed;
-    // Its end has two reasons: a signal, or a successor.
+    // From here on `cancel` has two causes: a signal, or another process that takes over.
     let cancel = &cancel.child_token();
     let lease = lease.cancel_when_asked_to_end(cancel.clone());
-    // Beats from here on: whatever follows may take long, and is not a sign of death.
+    // The lease is renewed from here on, so that a slow start does not look like a dead process.
     let mut running = Running::start(database.clone(), lease);
     let background = running.background.clone();
     let from = (watermark, session.map(|session| (session, claimed_at)));
@@ -158,7 +167,7 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
         Ok(()) => Goodbye::HandOver,
         Err(_) => Goodbye::EndSession,
     };
-    let ended = timeout(SHUTDOWN, running.end(goodbye)).await;
+    let ended = timeout(SHUTDOWN_TIMEOUT, running.end(goodbye)).await;
     result.and(ended.unwrap_or_else(|_| {
         Err(Stop::Other(anyhow!(
             "shutdown took too long and was cut short"
@@ -166,7 +175,7 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
     }))
 }
 
-/// Everything that is built and not yet started.
+/// The parts of the bot that are built but not yet started.
 struct Ready {
     engine: Engine,
     env: Environment,
@@ -177,10 +186,10 @@ struct Ready {
     stops: mpsc::Receiver<Stop>,
 }
 
-/// Loads what is needed and wires it up; nothing of it runs yet.
+/// Loads what the bot needs from Discord and the database, and builds all parts. Starts none.
 #[expect(
     clippy::too_many_lines,
-    reason = "one line for each thing and whom it knows"
+    reason = "one statement per part, with what it depends on"
 )]
 async fn build(
     database: &Database,
@@ -193,10 +202,10 @@ async fn build(
     let rest = client::rest(&settings.discord, &token, background.revoked.clone())?;
     let bot = gateway::who_are_we(&rest).await?;
     tracing::info!(name = bot.name, "Discord knows the bot");
-    // Before anything is told by a time.
+    // Before anything that compares times.
     let time = DiscordTime::default();
     time.find(&rest).await?;
-    let mended = mend(database, watermark, &time, &settings).await?;
+    let repaired = repair_future_ids(database, watermark, &time, &settings).await?;
 
     let known_guild = KnownGuild::new(rest.clone(), guild);
     let rights = RightRoles::load(
@@ -221,7 +230,7 @@ async fn build(
         database.clone(),
         Arc::clone(&env.xp),
         settings.zone,
-        mended,
+        repaired,
         Arc::clone(&outbox_filled),
     );
     let gate = MessageGate::new(env.time.clone(), inbox.clone());
@@ -270,8 +279,8 @@ async fn build(
     };
     let hand_over = HandOver::new(&env, bot.id, known_guild.clone(), gate.clone());
     let gateway = Gateway::new(token, env.rest.clone());
-    // History that is to be read again is read where a session begins.
-    let left = left.filter(|_| mended == watermark);
+    // If the watermark was put back, history must be read again, which only a new session causes.
+    let left = left.filter(|_| repaired == watermark);
     let gateway = hand_over.take(left, &listeners, gateway).await;
     let avatars = AvatarChannel::new(
         env.rest.clone(),
@@ -306,8 +315,9 @@ async fn build(
     })
 }
 
-/// Corrects ids from the future in the database, where Discord says what time it is.
-async fn mend(
+/// Corrects positions and awards in the database that lie in the future. Does nothing while
+/// Discord's time is not known. Returns the watermark to continue from.
+async fn repair_future_ids(
     database: &Database,
     watermark: Watermark,
     time: &DiscordTime,
@@ -320,7 +330,7 @@ async fn mend(
     Ok(xp::repair_future_ids(database, watermark, clocks, hours, zone).await??)
 }
 
-/// The council as an earlier run has left it.
+/// The council, with the notices that an earlier process posted.
 async fn council(
     rest: &Rest,
     database: &Database,
@@ -334,7 +344,7 @@ async fn council(
     Ok(Arc::new(council))
 }
 
-/// What is known of members, with what an earlier run has stored.
+/// The state of members, with what an earlier process stored about the guild's onboarding.
 async fn member_states(
     database: &Database,
     settings: &config::Joining,
@@ -348,6 +358,7 @@ async fn member_states(
     ))
 }
 
+/// Loads the levels and all users' XP into the cache.
 async fn load(database: &Database) -> Result<XpCache, Stop> {
     let started = Instant::now();
     let levels = store::level::load(&mut *database.acquire().await?).await?;
@@ -360,14 +371,15 @@ async fn load(database: &Database) -> Result<XpCache, Stop> {
     Ok(xp)
 }
 
-/// Brings the schema up to date and fills a fresh database with the levels.
+/// `wall_e migrate`: applies pending migrations, and creates the levels in a fresh database.
 pub async fn migrate(settings: &config::DatabaseUrl) -> Result<(), Stop> {
     open_database(settings).await?.close().await;
     tracing::info!("the database is up to date");
     Ok(())
 }
 
-/// Puts everyone's level roles right, or only prints what that would change.
+/// `wall_e verify-roles`: corrects all members' level roles, or with `dry_run` only prints what
+/// would change.
 pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -> Result<(), Stop> {
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = Database::connect(&settings.database.database_url).await?;
@@ -375,9 +387,10 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let known_guild = KnownGuild::new(rest.clone(), guild);
     let rights = RightRoles::load(settings.rights, known_guild, database.clone()).await?;
     let verifying = async {
-        let (nobody_is_told, _) = roles::waiting_members();
-        let members = member_states(&database, &settings.joining, nobody_is_told).await?;
-        // The council is left to the bot.
+        // Nothing here follows changes of members, so the receiver is dropped.
+        let (changed_members, _) = roles::waiting_members();
+        let members = member_states(&database, &settings.joining, changed_members).await?;
+        // An empty council: only a running bot reports to it.
         let council = Council::new(rest.clone(), database.clone(), guild, String::new(), None);
         let env = Environment {
             guild,
@@ -396,8 +409,8 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let outcome = if settings.dry_run {
         verifying.await
     } else {
-        // A bot that runs has the same to do, and would not see what levels carry now. XP is
-        // read after its end: until then it may change.
+        // Not while a bot is running: it would do the same work, without noticing changes made here
+        // to the levels' roles. The lease is taken first, because XP may change until the bot ends.
         let claimed = lease::claim_if_free(&database).await?;
         let Claimed { lease, .. } = claimed.ok_or_else(|| {
             Stop::Other(anyhow!(
@@ -425,8 +438,8 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     })
 }
 
-/// Only marks whose profile has changed, until `cancel`: what a bot that is away would learn at
-/// its next session only. May run beside one.
+/// `wall_e listen`: only queues changed profiles, until `cancel` is cancelled. While the bot is
+/// down, these changes are otherwise noticed only at its next session. May run beside a bot.
 pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Result<(), Stop> {
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = open_database(&settings.database).await?;
@@ -442,8 +455,8 @@ pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Resu
     let register = profiles::Register::new(database.clone(), xp, Arc::default());
     let rest = client::rest(&settings.discord, &token, revoked.clone())?;
     let gateway = Gateway::new(token, rest);
-    let for_ever = CancellationToken::new();
-    let registering = tokio::spawn(async move { register.run(&mut seen, &for_ever).await });
+    let never_closed = CancellationToken::new();
+    let registering = tokio::spawn(async move { register.run(&mut seen, &never_closed).await });
     let (end_reading, goodbye) = oneshot::channel();
     let on_event = move |kind: &str, text: &str| listener.on_event(kind, text);
     let mut reading = tokio::spawn(read(gateway, on_event, goodbye));
@@ -455,18 +468,19 @@ pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Resu
     };
     let _ = end_reading.send(Goodbye::EndSession);
     if !reading.is_finished() {
-        // With the reader goes the last who could tell anything: then all is written.
-        let _ = timeout(CLOSE_GATEWAY, &mut reading).await;
+        // When the reader ends, the last sender is dropped, so the register writes what is left and
+        // ends too.
+        let _ = timeout(CLOSE_GATEWAY_TIMEOUT, &mut reading).await;
     }
-    let _ = timeout(SAVE_XP, registering).await;
-    let _ = timeout(LET_GO, database.close()).await;
+    let _ = timeout(SAVE_XP_TIMEOUT, registering).await;
+    let _ = timeout(RELEASE_TIMEOUT, database.close()).await;
     result
 }
 
-/// Takes over another bot's data.
+/// `wall_e import`: imports the data of another bot.
 pub async fn import(settings: &config::Import, cancel: CancellationToken) -> Result<(), Stop> {
     let config::ImportFormat::Django = settings.from;
-    // The files first: bad data is found before anything is touched.
+    // The files first, so that bad data is found before the database is changed.
     let dump = import::django::read(&settings.files)?;
     let database = open_database(&settings.database).await?;
     let report = cancel
@@ -481,7 +495,7 @@ pub async fn import(settings: &config::Import, cancel: CancellationToken) -> Res
     report.unwrap_or_else(interrupted).map_err(Stop::Other)
 }
 
-/// Looks for what must not be in the database, and compares it with a log.
+/// `wall_e check`: checks the database for contradictions, or compares it with a log of messages.
 pub async fn check(settings: &config::Check) -> Result<(), Stop> {
     let database = Database::connect(&settings.database.database_url).await?;
     let replay = settings.replay.as_deref();
@@ -490,7 +504,7 @@ pub async fn check(settings: &config::Check) -> Result<(), Stop> {
     Ok(found?)
 }
 
-/// Opens the database, and gives the levels of a fresh one their names.
+/// Opens and migrates the database, and names the levels of a fresh one.
 async fn open_and_name(
     settings: &config::DatabaseUrl,
     names: anyhow::Result<ChosenNames>,
@@ -500,6 +514,7 @@ async fn open_and_name(
     Ok(database)
 }
 
+/// Opens the database, applies pending migrations, and creates the levels in a fresh one.
 async fn open_database(settings: &config::DatabaseUrl) -> Result<Database, Stop> {
     let database = Database::connect(&settings.database_url).await?;
     database.migrate().await?;
@@ -509,18 +524,18 @@ async fn open_database(settings: &config::DatabaseUrl) -> Result<Database, Stop>
     Ok(database)
 }
 
-/// How a connection to the gateway is ended.
+/// How to close the gateway connection.
 #[derive(Clone, Copy, Debug)]
 enum Goodbye {
-    /// The session ends with it.
+    /// End the session as well.
     EndSession,
-    /// Another process may resume the session.
+    /// Keep the session, so that another process may resume it.
     HandOver,
 }
 
-/// Hands on events, one after the other, until `end` or until the connection cannot come back.
-/// What comes back is the session that another process may resume; all its events up to its
-/// sequence have been handed on.
+/// Passes events to `on_event`, one after the other, until `end` or until the connection cannot be
+/// restored. Returns the session if another process may resume it; all events up to its sequence
+/// number have been passed on.
 async fn read(
     mut gateway: Gateway,
     on_event: impl Fn(&str, &str),
@@ -534,7 +549,7 @@ async fn read(
             }
         }
     };
-    // Between two events: none is taken from the connection and not handed on.
+    // Reading stops only between two events, so none is received without being passed on.
     let goodbye = tokio::select! {
         stop = reading => return Err(stop),
         goodbye = end => goodbye,
@@ -548,7 +563,7 @@ async fn read(
     }
 }
 
-/// What it means that the gateway's reader has ended although nobody asked it to.
+/// The error for a gateway reader that ended without being asked to.
 fn why_reading_ended(ended: Result<Result<Option<Session>, Stop>, JoinError>) -> Stop {
     match ended {
         Ok(Err(stop)) => stop,
@@ -561,29 +576,29 @@ fn why_reading_ended(ended: Result<Result<Option<Session>, Stop>, JoinError>) ->
     }
 }
 
-/// What tasks live by. Cheap to clone; all clones are one.
+/// Trackers and cancellation tokens of the background tasks. Cheap to clone; clones share them.
 #[derive(Clone, Default)]
 struct Background {
     tasks: TaskTracker,
     end_tasks: CancellationToken,
     registers: Registers,
-    /// What is noted down of deletions.
+    /// Tasks that save which of the council's messages and channels were deleted.
     notes: TaskTracker,
-    /// Commands that are being answered.
+    /// Commands that are being executed.
     under_way: TaskTracker,
     /// Cancelled when Discord refuses the token.
     revoked: CancellationToken,
 }
 
-/// What runs, and in which order it ends.
+/// The running parts of the bot; [`Running::end`] ends them in order.
 struct Running {
     database: Database,
     lease: JoinHandle<Option<Lost>>,
     end_lease: CancellationToken,
-    /// Once started; emptied when its end has been seen.
+    /// `None` before it is started and after its result was taken.
     engine: Option<JoinHandle<Result<EngineEnd, Lost>>>,
     end_engine: CancellationToken,
-    /// The gateway's reader, once started; emptied when its end has been seen.
+    /// The gateway's reader; `None` before it is started and after its result was taken.
     reading: Option<JoinHandle<Result<Option<Session>, Stop>>>,
     end_reading: Option<oneshot::Sender<Goodbye>>,
     hand_over: Option<HandOver>,
@@ -591,6 +606,7 @@ struct Running {
 }
 
 impl Running {
+    /// Starts renewing the lease; nothing else yet.
     fn start(database: Database, lease: Lease) -> Self {
         let end_lease = CancellationToken::new();
         Self {
@@ -606,7 +622,8 @@ impl Running {
         }
     }
 
-    /// Starts the rest and connects, until the end; why it came.
+    /// Starts the other parts and connects to the gateway. Returns when the bot must end: `Ok` if
+    /// it was asked to.
     async fn connect(&mut self, ready: Ready, cancel: &CancellationToken) -> Result<(), Stop> {
         let Ready {
             engine,
@@ -635,7 +652,7 @@ impl Running {
         }
     }
 
-    /// Waits until something ended that must not, and says what that means.
+    /// Waits until a part ends that must not end, and returns the error for it.
     async fn failed(&mut self) -> Stop {
         tokio::select! {
             ended = ended(&mut self.engine) => match ended {
@@ -653,7 +670,8 @@ impl Running {
         }
     }
 
-    /// Takes nothing more, answers who waits, saves what is in hand, and lets go.
+    /// Ends all parts: closes the gateway, finishes commands, commits all received messages, stores
+    /// the session if possible, and releases the lease and the database.
     async fn end(mut self, goodbye: Goodbye) -> Result<(), Stop> {
         let session = self.end_reading(goodbye).await;
         let Background {
@@ -665,34 +683,34 @@ impl Running {
             ..
         } = &self.background;
         notes.close();
-        let are_noted = timeout(NOTE_DELETIONS, notes.wait()).await.is_ok();
+        let deletions_noted = timeout(NOTE_DELETIONS_TIMEOUT, notes.wait()).await.is_ok();
         end_tasks.cancel();
         tasks.close();
         under_way.close();
-        let _ = timeout(ANSWER_COMMANDS, under_way.wait()).await;
-        // Some of them may still hand messages to the engine.
-        let have_ended = timeout(LET_GO, tasks.wait()).await.is_ok();
+        let _ = timeout(ANSWER_COMMANDS_TIMEOUT, under_way.wait()).await;
+        // Before the engine, because some tasks may still send it messages.
+        let tasks_ended = timeout(RELEASE_TIMEOUT, tasks.wait()).await.is_ok();
         self.end_engine.cancel();
         let saved = match &mut self.engine {
-            Some(engine) => Some(timeout(SAVE_XP, engine).await),
+            Some(engine) => Some(timeout(SAVE_XP_TIMEOUT, engine).await),
             None => None,
         };
-        // After the engine, which leaves them those who earned nothing.
-        let are_written_down = registers.finish(WRITE_DOWN).await;
+        // After the engine, which leaves the profiles of users who earned nothing to the registers.
+        let registers_finished = registers.finish(REGISTERS_TIMEOUT).await;
         if let (Some(session), Some(Ok(Ok(Ok(engine)))), Some(hand_over)) =
             (session, &saved, &self.hand_over)
-            && are_noted
-            && have_ended
-            && are_written_down
+            && deletions_noted
+            && tasks_ended
+            && registers_finished
         {
             let leaving = hand_over.leave(session, *engine, &self.database);
-            let _ = timeout(LET_GO, leaving).await;
+            let _ = timeout(RELEASE_TIMEOUT, leaving).await;
         }
         self.end_lease.cancel();
         if !self.lease.is_finished() {
-            let _ = timeout(LET_GO, &mut self.lease).await;
+            let _ = timeout(RELEASE_TIMEOUT, &mut self.lease).await;
         }
-        let _ = timeout(LET_GO, self.database.close()).await;
+        let _ = timeout(RELEASE_TIMEOUT, self.database.close()).await;
         match saved {
             None | Some(Ok(Ok(Ok(_)))) => Ok(()),
             Some(Ok(Ok(Err(lost)))) => Err(lost.into()),
@@ -705,15 +723,16 @@ impl Running {
         }
     }
 
-    /// Reads no more events; returns the session that the next bot may resume.
+    /// Closes the gateway connection. Returns the session if the next process may resume it.
     async fn end_reading(&mut self, goodbye: Goodbye) -> Option<Session> {
         let _ = self.end_reading.take()?.send(goodbye);
-        let ended = timeout(CLOSE_GATEWAY, self.reading.as_mut()?).await;
+        let ended = timeout(CLOSE_GATEWAY_TIMEOUT, self.reading.as_mut()?).await;
         ended.ok()?.ok()?.ok()?
     }
 }
 
-/// Waits for a task's end, which is seen once; for ever if there is none.
+/// Waits for a task and takes its result, setting `task` to `None`. Never returns if there is no
+/// task.
 async fn ended<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
     let Some(running) = task else {
         return std::future::pending().await;

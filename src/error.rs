@@ -54,7 +54,7 @@ pub enum Stop {
          to Discord, or look for a newer wall_e"
     )]
     ShardRefused,
-    /// The gateway closed with 4011, or is known to do so: sharding required.
+    /// The gateway closed with 4011, or Discord recommends more than one shard.
     #[error(
         "the bot is in so many guilds that Discord wants it split into shards (4011): wall_e serves one guild, give it \
          an application of its own"

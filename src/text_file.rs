@@ -54,8 +54,8 @@ pub fn read(path: &Path) -> Result<TextFile, TextError> {
     decode(std::fs::read(path)?)
 }
 
-/// Decodes a file's bytes. Without a byte order mark they are taken for UTF-16 if exactly one of the
-/// first two bytes is zero, as in a text that starts with an ASCII character; otherwise for UTF-8.
+/// Decodes a file's bytes. Without a byte order mark they are taken for UTF-16 if exactly one of
+/// the first two bytes is zero, as in a text that starts with a Latin letter; otherwise for UTF-8.
 pub fn decode(bytes: Vec<u8>) -> Result<TextFile, TextError> {
     match bytes[..] {
         [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Err(TextError::Utf32),

@@ -85,7 +85,7 @@ impl HandOver {
     }
 
     /// Lets `gateway` resume the session that the previous process left, if its terms are the same
-    /// and this process took it less than [`MAX_START`] ago.
+    /// and this process took it less than two minutes ago.
     pub async fn take(
         &self,
         left: Option<(LeftSession, Instant)>,

@@ -128,8 +128,8 @@ impl LevelUps {
             let due = self.due(now, age, BATCH_SIZE).await?;
             if !due.is_empty() {
                 let delivering = stream::iter(due).map(|pending| self.deliver(pending, now));
-                // Finish all deliveries before returning an error: one that is dropped while its post
-                // is in flight would be posted again.
+                // Finish all deliveries before returning an error: one that is dropped while its
+                // post is in flight would be posted again.
                 let outcomes: Vec<_> = delivering.buffer_unordered(CONCURRENCY).collect().await;
                 outcomes.into_iter().collect::<anyhow::Result<()>>()?;
                 continue;
