@@ -1,11 +1,11 @@
-//! Reading what was missed: every channel, thread and forum post of the guild, from
-//! some minutes before a message on.
+//! Reads the messages that the bot missed: every channel, thread and forum post of the guild,
+//! starting a few minutes before the last message that was counted.
 //!
-//! Only reads, and can be dropped and begun again at any point; never gives up because
-//! Discord is away, and never passes over a channel without a word. A channel or list that
-//! fails while Discord answers otherwise is set aside, so that it holds up nothing else.
-//! Discord's own ids are the only clock: how far back is counted from the guild's newest
-//! message.
+//! This only reads, so a run can be dropped and restarted at any point. It never gives up
+//! because Discord is unavailable, and it reports every channel that it could not read. A
+//! channel or thread list that fails while Discord answers other calls is set aside for later,
+//! so that it does not hold up the rest. The ids that Discord assigns are the only clock: the
+//! look-back limit is measured from the guild's newest message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,71 +33,74 @@ use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, U
 use crate::store::history_interval::UnreadSource;
 use crate::xp::{EligibleMessage, XpCache};
 
-/// Read again before the frontier: messages of different channels may have
-/// overtaken each other just before the gap.
+/// Overlap that is read again before the frontier: just before the gap, messages of different
+/// channels may have arrived out of order.
 const MARGIN_MS: i64 = 5 * 60 * 1_000;
-/// By how much the estimate of Discord's time may be late.
+/// The largest assumed error of the estimate of Discord's time.
 const CLOCK_SLACK_MS: i64 = 15 * 60 * 1_000;
-/// Discord's most for one call.
+/// Messages or threads in one page: Discord's maximum.
 const PAGE: usize = 100;
-/// Channels read side by side; each has a rate limit of its own.
-const AT_ONCE: usize = 4;
-/// For one call, waits for rate limits included.
-const PATIENCE: Duration = Duration::from_mins(2);
-/// The same for a source that can be set aside. More than the five seconds for which five
-/// reads of a channel's history are enough.
-const SOURCE_PATIENCE: Duration = Duration::from_secs(8);
-/// Calls, each of several attempts, after which a source is set aside if Discord answers
-/// otherwise.
+/// Channels that are read concurrently; each has its own rate limit.
+const CONCURRENCY: usize = 4;
+/// Timeout of one call, including waits for rate limits.
+const CALL_TIMEOUT: Duration = Duration::from_mins(2);
+/// Timeout of a call for a source that can be set aside. It is longer than the five seconds
+/// of Discord's rate limit window, in which a channel's history may be read five times.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(8);
+/// A source is set aside after this many failed calls (each retries internally) if Discord
+/// answers other calls.
 const SOURCE_CALLS: u32 = 2;
-/// For finding out whether Discord answers otherwise.
-const PROBE_PATIENCE: Duration = Duration::from_secs(5);
-/// Pages of a late channel that are handed on at a time.
-const LATE_PAGES: usize = 50;
-/// How long Discord is asked what the bot may read.
+/// Timeout of the call that checks whether Discord answers at all.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of a source that was set aside which one [`Reader::read_interval`] reads at most.
+const INTERVAL_PAGES: usize = 50;
+/// Timeout of the call for the owner and roles that decide what the bot may read.
 const ACCESS_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between calls while Discord is away.
-const RETRY_LEAST: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(30);
-/// What Discord calls a text channel: the one kind that has private threads.
+/// Backoff between calls while Discord is unavailable.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Channel type of a text channel: the only type that can have private threads.
 const TEXT: u8 = 0;
-/// Whose messages only those read who may join.
+/// Channel types whose messages can only be read with the Connect permission.
 const VOICE: u8 = 2;
 const STAGE: u8 = 13;
-/// A line of progress for so many messages.
-const SAY_EVERY: usize = 10_000;
+/// Messages between two progress lines in the log.
+const PROGRESS_INTERVAL: usize = 10_000;
 
-/// What was read.
+/// The result of reading the whole guild.
 #[derive(Debug)]
 pub struct Missed {
-    /// The messages that may earn XP, in no order.
+    /// The messages that may earn XP, in no particular order.
     pub messages: Vec<EligibleMessage>,
-    /// The newest message when all channels and threads were known: everything up to it
-    /// has been read, of what is newer only what happened to be there.
+    /// The guild's newest message when all channels and threads had been listed. Everything up
+    /// to it has been read; newer messages are only partly included.
     pub reached: MessageId,
-    /// Nothing older was read; `None` if it did not come to reading.
+    /// Messages before this one were not read, apart from pages that checked for lost ones;
+    /// `None` if no messages were read at all.
     pub floor: Option<MessageId>,
-    /// Later than any message of a thread in a list that was set aside, if it did not come live.
+    /// An upper bound for messages in threads whose list was set aside: later ones arrive as
+    /// live events.
     pub lists_until: Option<MessageId>,
-    /// There are messages in the gap that would have earned and are too old to be read.
+    /// Whether the gap contains messages that would have earned XP but are beyond the
+    /// look-back limit.
     pub cut_off: bool,
-    /// Names of channels that hold messages of the gap and may not be read.
+    /// Names of channels that contain messages of the gap but that the bot may not read.
     pub hidden: BTreeMap<theirs::ChannelId, String>,
-    /// What was set aside, once each.
+    /// Sources that were set aside, to be read later.
     pub unread: BTreeMap<HistorySource, Unread>,
 }
 
 /// A source that was set aside.
 #[derive(Debug)]
 pub struct Unread {
-    /// The name of its channel; hostile text, as all names.
+    /// The name of its channel: untrusted text, which must be escaped before it is shown.
     pub name: String,
-    /// What Discord said.
+    /// The error of the last call for it.
     pub error: RestError,
 }
 
 impl Missed {
-    /// What was set aside, for the database.
+    /// The sources that were set aside, in the form that the database stores.
     pub fn unread_sources(&self) -> Vec<UnreadSource> {
         sources_of(&self.unread)
     }
@@ -114,16 +117,17 @@ fn sources_of(unread: &BTreeMap<HistorySource, Unread>) -> Vec<UnreadSource> {
 /// Why a source was not read.
 #[derive(Debug)]
 pub enum NotRead {
-    /// Its channel was deleted, and its messages with it.
+    /// Its channel was deleted, together with its messages.
     Gone,
     /// The bot lacks View Channel or Read Message History.
     Forbidden,
-    /// It fails, while Discord answers otherwise.
+    /// Calls for it fail while Discord answers others.
     Failing(RestError),
 }
 
 impl NotRead {
-    /// A token that was refused is not about the source.
+    /// Classifies an error. A refused token is returned as `Err`: it concerns every call, not
+    /// this source.
     fn of(error: RestError) -> Result<Self, RestError> {
         match error {
             RestError::Revoked => Err(error),
@@ -134,32 +138,33 @@ impl NotRead {
     }
 }
 
-/// The guild's channels and what the bot may read of them, at one time.
+/// A snapshot of the guild's channels and of the bot's permissions in them.
 #[derive(Debug)]
 pub struct Layout {
     channels: Vec<PartialChannel>,
     access: Access,
 }
 
-/// What was read of an interval.
+/// The result of reading one source's interval, or its first part.
 #[derive(Debug)]
 pub struct IntervalRead {
-    /// The messages that may earn XP, in no order. Some are from before the interval.
+    /// The messages that may earn XP, in no particular order. Some are from before the interval.
     pub messages: Vec<EligibleMessage>,
     /// Everything up to this message has been read, unless it is in `unread`.
     pub up_to: MessageId,
-    /// What else was set aside: the interval is missing of it, too.
+    /// Threads or lists that were set aside meanwhile: the same interval is missing from them.
     pub unread: Vec<UnreadSource>,
 }
 
-/// What is remembered from one reading to the next.
+/// State that is kept from one reading to the next.
 #[derive(Debug, Default)]
 pub struct ReadingMemory {
     own_id: OnceLock<UserId>,
-    /// What Discord refused although the bot's permissions should do, and a hash of those
-    /// permissions. It is not asked for again until they change.
+    /// Sources that Discord refused although the bot's computed permissions suffice, with a
+    /// hash of these permissions. They are not requested again until the hash changes.
     refused: Mutex<BTreeMap<HistorySource, u64>>,
-    /// What was set aside and not read since: it is not asked for so often.
+    /// Sources that were set aside and have not been read since: they are set aside again after
+    /// their first failed call.
     failing: Mutex<BTreeSet<HistorySource>>,
 }
 
@@ -172,16 +177,16 @@ impl ReadingMemory {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the source failed when it was last asked for.
+    /// Whether the source failed when it was last read.
     pub fn is_failing(&self, source: HistorySource) -> bool {
         self.failing().contains(&source)
     }
 }
 
-/// What the bot may read, as far as that can be computed.
+/// Decides which channels the bot may read, as far as its permissions are known.
 #[derive(Debug)]
 struct Access {
-    /// `None` if Discord did not say: then every channel is asked for.
+    /// `None` if Discord did not answer: then every channel is requested.
     bot: Option<PermissionHolder>,
     overwrites: BTreeMap<theirs::ChannelId, Option<Vec<Overwrite>>>,
 }
@@ -193,7 +198,8 @@ impl Access {
         self.overwrites = listed.collect();
     }
 
-    /// What decides on a channel; `None` if it is not known whole.
+    /// The inputs of the permission computation for a channel or a thread's parent; `None` if
+    /// they are not all known.
     fn inputs(&self, channel: &PartialChannel) -> Option<(&PermissionHolder, &[Overwrite])> {
         let of = if is_thread(channel) {
             channel.parent_id?
@@ -203,7 +209,7 @@ impl Access {
         Some((self.bot.as_ref()?, self.overwrites.get(&of)?.as_deref()?))
     }
 
-    /// `None` if that is unknown.
+    /// Whether the bot may read the channel; `None` if that is unknown.
     fn may_read(&self, channel: &PartialChannel) -> Option<bool> {
         let (bot, overwrites) = self.inputs(channel)?;
         let needed = match channel.kind {
@@ -213,7 +219,7 @@ impl Access {
         Some(bot.in_channel(overwrites) & needed == needed)
     }
 
-    /// Differs when something has changed that decides on the channel.
+    /// A hash that changes with the permissions that apply to the channel.
     fn hash(&self, channel: &PartialChannel) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
         self.inputs(channel)?.hash(&mut hasher);
@@ -228,12 +234,12 @@ pub struct Reader<'a> {
     xp: &'a XpCache,
     memory: &'a ReadingMemory,
     time: &'a DiscordTime,
-    /// Whether Discord has just said what time it is.
+    /// Whether Discord has just been asked for the time.
     time_is_fresh: bool,
     guild: GuildId,
     hours: u32,
     read_so_far: AtomicUsize,
-    /// Calls that are being repeated now.
+    /// The number of calls that have failed and are being retried now.
     failing: AtomicUsize,
 }
 
@@ -251,7 +257,7 @@ impl Missed {
     }
 }
 
-/// Each thread once, however often it was in a list.
+/// Threads by id, so that each is read once even if several lists contain it.
 type Threads = BTreeMap<theirs::ChannelId, PartialChannel>;
 
 fn by_id(threads: Vec<PartialChannel>) -> Threads {
@@ -262,9 +268,9 @@ fn by_id(threads: Vec<PartialChannel>) -> Threads {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads by `rest` the history of `guild`, up to so many hours back from its newest
-    /// message; `xp` knows whose names are stored. Ids from the future are passed over: with the
-    /// time goes whether Discord has just said it.
+    /// A reader of `guild`'s history, up to `hours` back from its newest message. `xp` knows
+    /// whose names are already stored. Ids from the future are skipped: `time` decides which
+    /// are, and `time_is_fresh` says whether Discord has just been asked for the time.
     pub fn new(
         rest: &'a Rest,
         xp: &'a XpCache,
@@ -286,8 +292,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Everything after `after`, or nothing but where the guild is now if that is `None`.
-    /// Takes as long as Discord is away.
+    /// Reads everything after `after`; with `None`, only finds the guild's newest message.
+    /// Keeps retrying while Discord is unavailable.
     pub async fn read(&self, after: Option<MessageId>) -> Result<Missed, RestError> {
         let mut unread = BTreeMap::new();
         let channels = self.channels().await?;
@@ -299,31 +305,33 @@ impl<'a> Reader<'a> {
         let mut access = self.access().await?;
         access.list(&channels);
 
-        // How far back is counted from the newest message, which may be in a thread that
-        // has been archived since: the limit is put into effect when all are known.
+        // The look-back limit is measured from the newest message, which may be in a thread
+        // that has been archived since. So the limit is applied once all threads are known.
         let margin = before(after, MARGIN_MS);
         let (archived, closed) = self
             .archived_since(margin, &channels, &access, &mut unread)
             .await?;
         threads.extend(archived);
-        // A message brings an archived thread back, and it is then in neither list if
-        // that happened between the two: so the first is read once more.
+        // A new message makes an archived thread active again. If that happens between the two
+        // calls, the thread is in neither list: so the active threads are listed once more.
         threads.extend(self.active_threads(&mut unread).await?);
         let reached = self.newest(Some(after), &channels, &threads);
         let mut missed = Missed {
             unread,
             ..Missed::nothing(reached)
         };
-        // The newest may be in a thread, and something older in a channel that was quiet
-        // when it was listed, so that nobody would read it. What is listed from here on
-        // does not count as reached, but shows everything up to there.
+        // `reached` may be a message in a thread, and an older one may be in a channel whose
+        // last message had not changed yet when it was listed: that channel would be skipped.
+        // So the channels are listed again. `reached` stays, and this list shows every channel
+        // with messages up to it.
         let channels = self.channels().await?;
         access.list(&channels);
 
         let cut = before(reached, i64::from(self.hours) * 3_600_000);
         let start = margin.max(cut);
         missed.floor = Some(cut);
-        // What these threads hold is unknown, but not that it was written before now.
+        // Which messages the unlisted threads contain is unknown, but all were written before
+        // now.
         let now = self.time.newest_id().max(Some(reached));
         missed.lists_until = now.map(|now| after_by(now, CLOCK_SLACK_MS));
         let newer_than = |after| {
@@ -333,11 +341,12 @@ impl<'a> Reader<'a> {
         let is_open = |channel: &PartialChannel| !self.is_closed(messages_of, channel, &access);
         missed.cut_off = cut > after
             && self
-                .something_lost(after, cut, newer_than(after).filter(is_open).collect())
+                .has_lost_messages(after, cut, newer_than(after).filter(is_open).collect())
                 .await?;
         let (open, mut hidden): (Vec<_>, Vec<_>) = newer_than(start).partition(is_open);
         hidden.extend(closed);
-        // A post may hold its first message alone; any other channel without a last message is empty.
+        // A forum post without a last message may still have its first one; any other channel
+        // without a last message is empty.
         hidden.retain(|channel| {
             is_thread(channel) || last_message(channel).is_some_and(|last| last > start)
         });
@@ -350,7 +359,7 @@ impl<'a> Reader<'a> {
                 let read = self.channel(&channel, start, None, access).await?;
                 Ok::<_, RestError>((channel, read))
             })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(CONCURRENCY);
         while let Some((channel, (messages, why))) = reading.try_next().await? {
             missed.messages.extend(messages);
             match why {
@@ -364,8 +373,8 @@ impl<'a> Reader<'a> {
         Ok(missed)
     }
 
-    /// The guild's channels, for reading intervals of single sources. Takes as long as Discord
-    /// is away.
+    /// Takes a snapshot of the guild's channels, to read intervals of single sources with. Keeps
+    /// retrying while Discord is unavailable.
     pub async fn layout(&self) -> Result<Layout, RestError> {
         let channels = self.channels().await?;
         let mut access = self.access().await?;
@@ -373,8 +382,8 @@ impl<'a> Reader<'a> {
         Ok(Layout { channels, access })
     }
 
-    /// Reads what one source holds of the messages after `after` and up to `until`, or the
-    /// first part of it; and some minutes before, as before every gap.
+    /// Reads one source's messages after `after` and up to `until`, or the first part of them.
+    /// As before every gap, the few minutes before `after` are read again.
     pub async fn read_interval(
         &self,
         layout: &Layout,
@@ -383,8 +392,8 @@ impl<'a> Reader<'a> {
         until: MessageId,
     ) -> Result<Result<IntervalRead, NotRead>, RestError> {
         let read = match source {
-            HistorySource::Messages(id) => self.late_messages(layout, id, after, until).await,
-            _ => self.late_threads(layout, source, after, until).await,
+            HistorySource::Messages(id) => self.interval_messages(layout, id, after, until).await,
+            _ => self.interval_threads(layout, source, after, until).await,
         };
         match read {
             Ok(read) => Ok(Ok(read)),
@@ -393,14 +402,14 @@ impl<'a> Reader<'a> {
                 if let NotRead::Failing(error) = &why
                     && self.memory.failing().insert(source)
                 {
-                    tracing::warn!(%source, %error, "this part of the history cannot be read yet; trying again");
+                    tracing::warn!(%source, %error, "part of the history cannot be read yet; trying again later");
                 }
                 Ok(Err(why))
             }
         }
     }
 
-    async fn late_messages(
+    async fn interval_messages(
         &self,
         layout: &Layout,
         id: ChannelId,
@@ -416,15 +425,15 @@ impl<'a> Reader<'a> {
             None => self.thread(id).await?,
         };
         if self.is_closed(messages_of, &channel, &layout.access) {
-            return Err(closed());
+            return Err(forbidden_error());
         }
         let (start, mut messages, mut up_to) = (before(after, MARGIN_MS), Vec::new(), after);
         let mut next = Some(start);
-        for _ in 0..LATE_PAGES {
+        for _ in 0..INTERVAL_PAGES {
             let Some(from) = next else { break };
             let page = match self.page(channel.id, from).await {
                 Ok(page) => page,
-                // What was read is worth keeping: the next time it begins there.
+                // Keep the pages that were read: the next attempt starts after them.
                 Err(RestError::Unreachable(_) | RestError::Limited { .. }) if up_to > after => {
                     break;
                 }
@@ -447,7 +456,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A thread that is asked for by itself.
+    /// Requests a single thread by its id.
     async fn thread(&self, id: ChannelId) -> Result<PartialChannel, RestError> {
         let route = Route::Channel {
             channel_id: id.into(),
@@ -457,8 +466,8 @@ impl<'a> Reader<'a> {
             .await
     }
 
-    /// The messages in all threads that a list may have held.
-    async fn late_threads(
+    /// Reads the messages in all threads that a failed list may have contained.
+    async fn interval_threads(
         &self,
         layout: &Layout,
         source: HistorySource,
@@ -468,14 +477,14 @@ impl<'a> Reader<'a> {
         let Layout { channels, access } = layout;
         let start = before(after, MARGIN_MS);
         let mut unread = BTreeMap::new();
-        // A thread that was active then may be archived by now, and the other way round.
+        // A thread that was active then may be archived by now, and vice versa.
         let threads = if let Some(id) = source.channel() {
             let found = channels
                 .iter()
                 .find(|one| one.id == theirs::ChannelId::from(id));
-            let channel = found.ok_or_else(gone)?;
+            let channel = found.ok_or_else(not_found_error)?;
             if self.is_closed(archive_of, channel, access) {
-                return Err(closed());
+                return Err(forbidden_error());
             }
             let mut threads = self.archived_in(channel, start).await?;
             let mut active = self.active_threads(&mut unread).await?;
@@ -497,7 +506,7 @@ impl<'a> Reader<'a> {
                 let read = self.channel(&thread, start, Some(until), access).await?;
                 Ok::<_, RestError>((thread, read))
             })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(CONCURRENCY);
         while let Some((thread, (read, why))) = reading.try_next().await? {
             messages.extend(read);
             if let Some(NotRead::Failing(error)) = why {
@@ -512,7 +521,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Leaves a source for later.
+    /// Records that a source could not be read, so that it is read later.
     fn set_aside(
         &self,
         source: impl Fn(ChannelId) -> HistorySource,
@@ -520,7 +529,7 @@ impl<'a> Reader<'a> {
         error: RestError,
         unread: &mut BTreeMap<HistorySource, Unread>,
     ) {
-        // What has an id that no database could keep has no messages that could count.
+        // An id that the database cannot store belongs to no real channel.
         if let Ok(id) = channel.id.try_into() {
             let name = channel.name.clone().unwrap_or_default();
             self.set_source_aside(source(id), name, error, unread);
@@ -538,8 +547,8 @@ impl<'a> Reader<'a> {
         unread.entry(source).or_insert(Unread { name, error });
     }
 
-    /// What the bot may read. Without an answer nothing is known, and everything is asked
-    /// for: it only saves calls.
+    /// Asks for the bot's permissions. They only save calls: if Discord does not answer, every
+    /// channel is requested.
     async fn access(&self) -> Result<Access, RestError> {
         let asked = async {
             let own_id = match self.memory.own_id.get() {
@@ -558,7 +567,7 @@ impl<'a> Reader<'a> {
             Ok(bot) => Some(bot),
             Err(RestError::Revoked) => return Err(RestError::Revoked),
             Err(error) => {
-                tracing::warn!(%error, "the bot's permissions are unknown; every channel's history is asked for");
+                tracing::warn!(%error, "the bot's permissions are unknown; requesting every channel's history");
                 None
             }
         };
@@ -568,8 +577,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Whether it is known that Discord does not show this to the bot: asking all the same
-    /// would be refused, and who is refused too often is banned.
+    /// Whether Discord would refuse to show this source to the bot. Such a source is not
+    /// requested, because Discord bans clients that are refused too often.
     fn is_closed(
         &self,
         source: impl Fn(ChannelId) -> HistorySource,
@@ -584,7 +593,7 @@ impl<'a> Reader<'a> {
         access.may_read(channel) == Some(false) || was_refused() == Some(true)
     }
 
-    /// Remembers a refusal that the permissions do not explain.
+    /// Remembers that Discord refused a source which the computed permissions allow.
     fn note_refusal(
         &self,
         source: impl Fn(ChannelId) -> HistorySource,
@@ -603,7 +612,7 @@ impl<'a> Reader<'a> {
         let list: ChannelList = self
             .get(None, "reading the channels", route, Vec::new())
             .await?;
-        Ok(self.without_future(list.channels))
+        Ok(self.without_future_ids(list.channels))
     }
 
     async fn active_thread_list(&self) -> Result<Vec<PartialChannel>, RestError> {
@@ -614,7 +623,7 @@ impl<'a> Reader<'a> {
         let list: ThreadList = self
             .get(source, "reading the threads", route, Vec::new())
             .await?;
-        Ok(self.without_future(list.threads))
+        Ok(self.without_future_ids(list.threads))
     }
 
     async fn active_threads(
@@ -635,9 +644,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A newest message from the future says nothing of the newest real one, which may have
-    /// been written just now.
-    fn without_future(&self, mut channels: Vec<PartialChannel>) -> Vec<PartialChannel> {
+    /// Replaces last-message ids from the future by the newest possible id: the newest real
+    /// message of such a channel is unknown, and may have been written just now.
+    fn without_future_ids(&self, mut channels: Vec<PartialChannel>) -> Vec<PartialChannel> {
         for channel in &mut channels {
             if let Some(last) = last_message(channel)
                 && self.is_from_the_future(last)
@@ -649,7 +658,7 @@ impl<'a> Reader<'a> {
         channels
     }
 
-    /// The newest message of all.
+    /// The newest message of all channels and threads, and not before `after`.
     fn newest(
         &self,
         after: Option<MessageId>,
@@ -662,15 +671,15 @@ impl<'a> Reader<'a> {
             .filter_map(newest_in)
             .filter(|newest| !self.is_from_the_future(*newest))
             .max();
-        // The guild's own id is a time before any message in it.
+        // The guild's own id is older than any message in it.
         newest
             .or(MessageId::new(self.guild.get()))
             .max(after)
             .expect("the guild has an id")
     }
 
-    /// One channel's messages after `start`, at least up to `until` if that is said, as far as
-    /// they could be read, and why not further.
+    /// Reads a channel's messages after `start`, up to `until` (a page may go beyond it) or the
+    /// newest. Returns what could be read, and the reason if reading stopped early.
     async fn channel(
         &self,
         channel: &PartialChannel,
@@ -690,7 +699,7 @@ impl<'a> Reader<'a> {
                     return Ok((messages, Some(NotRead::of(error)?)));
                 }
             };
-            self.say_progress(page.len());
+            self.log_progress(page.len());
             let next = self.next_page(&page, after);
             messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
             let Some(next) = next.filter(|next| until.is_none_or(|until| *next < until)) else {
@@ -700,10 +709,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn say_progress(&self, read: usize) {
+    fn log_progress(&self, read: usize) {
         let before = self.read_so_far.fetch_add(read, Ordering::Relaxed);
         let now = before + read;
-        if now / SAY_EVERY > before / SAY_EVERY {
+        if now / PROGRESS_INTERVAL > before / PROGRESS_INTERVAL {
             tracing::info!(messages = now, "reading what was missed");
         }
     }
@@ -718,12 +727,12 @@ impl<'a> Reader<'a> {
             }
             return Some(seen);
         }
-        tracing::error!("a message of the history could not be read at all; it earns nothing");
+        tracing::error!("a message in the history could not be parsed; it earns no XP");
         None
     }
 
-    /// Where the page after this one begins, if there is one: never behind an id from the
-    /// future, after which nothing is found.
+    /// The `after` of the next page, if there is one. Ids from the future are ignored, because
+    /// a page that starts after one is empty.
     fn next_page(&self, page: &[Value], after: MessageId) -> Option<MessageId> {
         next_page(page, after, |id| !self.is_from_the_future(id))
     }
@@ -732,7 +741,7 @@ impl<'a> Reader<'a> {
         self.time.rules_out(id, self.time_is_fresh)
     }
 
-    /// The messages that follow `after`, at most [`PAGE`], newest first.
+    /// One page of the messages after `after`, newest first.
     async fn page(
         &self,
         channel: theirs::ChannelId,
@@ -747,8 +756,8 @@ impl<'a> Reader<'a> {
             .await
     }
 
-    /// Threads that were archived after `start`, which may hold messages of the gap; and
-    /// the channels that may not show theirs.
+    /// Lists the threads that were archived after `start`, which may contain messages of the
+    /// gap. Also returns the channels whose archive the bot may not read.
     async fn archived_since(
         &self,
         start: MessageId,
@@ -765,7 +774,7 @@ impl<'a> Reader<'a> {
                 let read = self.archived_in(&channel, start).await;
                 (channel, read)
             })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(CONCURRENCY);
         while let Some((channel, read)) = reading.next().await {
             match read {
                 Ok(threads) => found.extend(threads),
@@ -789,8 +798,8 @@ impl<'a> Reader<'a> {
     ) -> Result<Threads, RestError> {
         let channel_id = channel.id;
         let public = Route::ChannelArchivedPublicThreads { channel_id };
-        // The one archived last comes first.
-        let before_it = |oldest: &PartialChannel| {
+        // The list is sorted by archive time, latest first.
+        let page_before = |oldest: &PartialChannel| {
             let archived_at = oldest
                 .thread_metadata
                 .as_ref()?
@@ -799,24 +808,24 @@ impl<'a> Reader<'a> {
             archived_after(archived_at, start).then(|| encoded(archived_at))
         };
         let source = channel_id.try_into().ok().map(archive_of);
-        let mut found = self.threads(source, public, before_it).await?;
+        let mut found = self.threads(source, public, page_before).await?;
         if channel.kind == TEXT {
-            // Those that the bot is in; others it does not hear either. The one made last
-            // comes first, which says nothing of when it was archived: all are looked at.
+            // Only those that the bot has joined: it gets no events for the others either. The
+            // list is sorted by id, not by archive time, so all pages are read.
             let private = Route::ChannelJoinedPrivateThreads { channel_id };
-            let before_it = |oldest: &PartialChannel| Some(oldest.id.to_string());
-            found.extend(self.threads(source, private, before_it).await?);
+            let page_before = |oldest: &PartialChannel| Some(oldest.id.to_string());
+            found.extend(self.threads(source, private, page_before).await?);
         }
         Ok(found)
     }
 
-    /// A list of threads, page by page. `before_it` says where the page after this thread
-    /// begins; `None` where nothing older is wanted.
+    /// Reads a thread list page by page. `page_before` gives the `before` parameter of the next
+    /// page from the last thread of this one; `None` ends the reading.
     async fn threads(
         &self,
         source: Option<HistorySource>,
         route: Route<'_>,
-        before_it: impl Fn(&PartialChannel) -> Option<String>,
+        page_before: impl Fn(&PartialChannel) -> Option<String>,
     ) -> Result<Threads, RestError> {
         let mut found = Threads::new();
         let mut before: Option<String> = None;
@@ -826,27 +835,27 @@ impl<'a> Reader<'a> {
             let list: ThreadList = self
                 .get(source, "reading archived threads", route, parameters)
                 .await?;
-            before = list.threads.last().and_then(&before_it);
+            before = list.threads.last().and_then(&page_before);
             let known = found.len();
-            found.extend(by_id(self.without_future(list.threads)));
-            // A page that brings nothing new would come for ever.
+            found.extend(by_id(self.without_future_ids(list.threads)));
+            // A page without new threads would be repeated for ever.
             if !list.has_more || before.is_none() || found.len() == known {
                 return Ok(found);
             }
         }
     }
 
-    /// Whether any of the channels has a message after `after` and up to `cut` that would
-    /// have earned.
-    async fn something_lost(
+    /// Whether any of the channels contains a message after `after` and up to `cut` that would
+    /// have earned XP.
+    async fn has_lost_messages(
         &self,
         after: MessageId,
         cut: MessageId,
         channels: Vec<PartialChannel>,
     ) -> Result<bool, RestError> {
         let mut asking = stream::iter(channels)
-            .map(|channel| self.lost_in(channel.id, after, cut))
-            .buffer_unordered(AT_ONCE);
+            .map(|channel| self.has_lost_in(channel.id, after, cut))
+            .buffer_unordered(CONCURRENCY);
         while let Some(lost) = asking.try_next().await? {
             if lost {
                 return Ok(true);
@@ -855,7 +864,7 @@ impl<'a> Reader<'a> {
         Ok(false)
     }
 
-    async fn lost_in(
+    async fn has_lost_in(
         &self,
         channel: theirs::ChannelId,
         mut after: MessageId,
@@ -879,9 +888,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Makes a call until Discord answers it: what has been read so far must not be read
-    /// again because of some seconds of trouble. Only a source that fails while Discord
-    /// answers otherwise is given up.
+    /// Repeats a call until Discord answers it, so that a short outage does not discard what
+    /// has been read so far. An error without an answer is only returned for a `source`, and
+    /// only if Discord answers other calls.
     async fn get<T: DeserializeOwned>(
         &self,
         source: Option<HistorySource>,
@@ -889,11 +898,11 @@ impl<'a> Reader<'a> {
         route: Route<'_>,
         parameters: Vec<(&'static str, String)>,
     ) -> Result<T, RestError> {
-        let patience = source.map_or(PATIENCE, |_| SOURCE_PATIENCE);
+        let timeout = source.map_or(CALL_TIMEOUT, |_| SOURCE_TIMEOUT);
         for attempt in 0.. {
             let answer = self
                 .rest
-                .call(what, Repeat::Safe, patience, |http| {
+                .call(what, Repeat::Safe, timeout, |http| {
                     let request =
                         Request::new(route, LightMethod::Get).params(Some(parameters.clone()));
                     async move { http.fire(request).await }
@@ -914,7 +923,7 @@ impl<'a> Reader<'a> {
                 }
             };
             if let Some(source) = source
-                && self.is_enough(source, &error, attempt)
+                && self.should_set_aside(source, &error, attempt)
                 && self.discord_answers().await?
             {
                 if attempt > 0 {
@@ -925,22 +934,22 @@ impl<'a> Reader<'a> {
             if attempt == 0 && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(%error, "what was missed cannot be read now; trying again, XP waits until then");
             }
-            tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+            tokio::time::sleep(backoff(attempt, BACKOFF_MIN, BACKOFF_MAX)).await;
         }
-        unreachable!("attempts are not counted out")
+        unreachable!("the loop has no last attempt")
     }
 
     /// Whether a source has failed often enough to be set aside.
-    fn is_enough(&self, source: HistorySource, error: &RestError, attempt: u32) -> bool {
-        let at_once = matches!(error, RestError::Limited { .. }) || self.memory.is_failing(source);
-        at_once || attempt + 1 >= SOURCE_CALLS
+    fn should_set_aside(&self, source: HistorySource, error: &RestError, attempt: u32) -> bool {
+        let is_final = matches!(error, RestError::Limited { .. }) || self.memory.is_failing(source);
+        is_final || attempt + 1 >= SOURCE_CALLS
     }
 
-    /// Whether Discord answers now, when it is asked once for the guild's channels. After trouble
-    /// of its own it would say nothing about what failed before.
+    /// Whether Discord answers at all now: asks once for the guild's channels. A retry would
+    /// blur the result, which must tell an outage from a source's own failure.
     async fn discord_answers(&self) -> Result<bool, RestError> {
         let what = "asking whether Discord answers";
-        let asked = self.rest.call(what, Repeat::Never, PROBE_PATIENCE, |http| {
+        let asked = self.rest.call(what, Repeat::Never, PROBE_TIMEOUT, |http| {
             let route = Route::GuildChannels {
                 guild_id: self.guild.into(),
             };
@@ -956,13 +965,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// In the place of Discord's refusal, which is known beforehand.
-fn closed() -> RestError {
+/// Stands in for Discord's 403 where the bot knows that it would be refused.
+fn forbidden_error() -> RestError {
     refusal(403)
 }
 
-/// In the place of Discord's answer about a channel that is not among the guild's.
-fn gone() -> RestError {
+/// Stands in for Discord's 404 where a channel is not in the guild's list.
+fn not_found_error() -> RestError {
     refusal(404)
 }
 
@@ -987,7 +996,7 @@ fn after_by(message: MessageId, later_ms: i64) -> MessageId {
     at.and_then(MessageId::first_at).unwrap_or(FIRST)
 }
 
-/// Where the page after this one begins, if there is one, by those ids that are `believed`.
+/// The `after` of the next page, if there is one: the newest id that is `believed`.
 fn next_page(
     page: &[Value],
     after: MessageId,
@@ -998,14 +1007,14 @@ fn next_page(
     (page.len() == PAGE && last > after).then_some(last)
 }
 
-/// Of a forum it is the last post, which is a thread.
+/// The channel's last message; of a forum, its last post, which is a thread.
 fn last_message(channel: &PartialChannel) -> Option<MessageId> {
     channel.last_message_id?.try_into().ok()
 }
 
-/// The newest id in a channel that holds messages; `None` for others. Its own id is one:
-/// the first message of a forum post has the post's id, and Discord names no last message of
-/// a post in which there is no other.
+/// The newest message id in a channel; `None` for types that contain no messages. The channel's
+/// own id counts too: a forum post's first message has the post's id, and Discord gives no last
+/// message for a post that contains only that one.
 fn newest_in(channel: &PartialChannel) -> Option<MessageId> {
     let own = MessageId::new(channel.id.get());
     last_message(channel)
@@ -1017,12 +1026,12 @@ fn newer(channel: &PartialChannel, after: MessageId) -> bool {
     newest_in(channel).is_some_and(|newest| newest > after)
 }
 
-/// Text, voice, announcements, their threads, stages.
+/// Whether the channel is of a type with messages: text, voice, announcement, stage, thread.
 fn holds_messages(channel: &PartialChannel) -> bool {
     matches!(channel.kind, TEXT | VOICE | 5 | STAGE) || is_thread(channel)
 }
 
-/// Threads of announcements, public and private ones.
+/// Whether the channel is an announcement, public or private thread.
 fn is_thread(channel: &PartialChannel) -> bool {
     matches!(channel.kind, 10..=12)
 }
@@ -1035,7 +1044,7 @@ fn archive_of(channel: ChannelId) -> HistorySource {
     HistorySource::ArchivedThreads(channel)
 }
 
-/// Text, announcements, forums, media.
+/// Whether the channel is of a type with threads: text, announcement, forum, media.
 fn holds_threads(channel: &PartialChannel) -> bool {
     matches!(channel.kind, 0 | 5 | 15 | 16)
 }
@@ -1045,13 +1054,13 @@ fn id_of(message: &Value) -> Option<MessageId> {
 }
 
 fn archived_after(timestamp: &str, start: MessageId) -> bool {
-    // A time that is not understood is taken for a recent one: reading more is harmless.
+    // An unreadable time counts as recent: reading more than needed is harmless.
     chrono::DateTime::parse_from_rfc3339(timestamp)
         .ok()
         .is_none_or(|at| at.timestamp_millis() > start.sent_at().millis())
 }
 
-/// serenity puts parameters into the URL as they are; the `+` of a time zone is a space there.
+/// Encodes `+`: serenity does not encode parameters, and in a query string `+` means a space.
 fn encoded(timestamp: &str) -> String {
     timestamp.replace('+', "%2B")
 }
@@ -1077,7 +1086,7 @@ mod tests {
             (11, 100, 10, Some(id(110))),
             (11, 99, 10, None),
             (11, 0, 10, None),
-            // What does not move on would be read for ever.
+            // A page that does not advance would be read for ever.
             (1, 100, 100, None),
         ] {
             let ids = (first..first + count).rev();
