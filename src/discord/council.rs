@@ -1,9 +1,9 @@
-//! The council: the channel in which moderators are told of problems.
+//! The council: the channel in which the bot reports problems to the moderators.
 //!
-//! A problem is posted once, rewritten when it changes and marked when it is solved: a row
-//! of the database says what the channel shows, so that telling of the same again costs
-//! Discord nothing. Never pings, and never holds anything up: what the channel cannot be
-//! told stands in the log.
+//! The bot posts a problem once, edits the message when the problem changes and marks it when
+//! the problem is solved. A database row records what the channel shows, so reporting the same
+//! problem again makes no call to Discord. Nothing here pings anybody or blocks other work; what
+//! cannot be posted in the channel is logged instead.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Display;
@@ -23,29 +23,31 @@ use crate::leveling::{ChannelId, GuildId, MessageId};
 use crate::store::council_notice::CouncilNotice;
 use crate::store::{self, Database, council_notice};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const POST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest message that Discord takes, in characters.
-const LONGEST: usize = 2_000;
+const MAX_LENGTH: usize = 2_000;
 const SOLVED: &str = "\n**Solved.**";
-/// Of what is said and no lasting problem.
+/// The log scope of messages from [`Council::say`], which are not lasting problems.
 const NO_SCOPE: &str = "";
-/// Deletions that are remembered while a message is being posted whose id is not known yet.
+/// Deletions that are remembered while a message is being posted: its id is not known yet, and
+/// one of them may be its own.
 const MAX_DELETED: usize = 1_000;
 const TOPIC: &str = "Problems that wall_e cannot solve by itself, and what to do about them.";
 
-/// A problem that lasts until somebody does something about it.
+/// A problem that lasts until somebody solves it.
 #[derive(Clone, Debug)]
 pub struct Notice {
-    /// Which problem it is, the same at every look: `missing-role:5`. No two scopes share one.
+    /// A stable identifier of the problem, such as `missing-role:5`; unique across all scopes.
     pub key: String,
-    /// What is wrong and what to do. Two that say the same are the same, whatever their
-    /// buttons; names in it are escaped by whoever wrote it.
+    /// What is wrong and what to do about it. A message is only edited if its text changes, not
+    /// if only its buttons do. The caller escapes the names in it.
     pub text: String,
-    /// What can be done right there.
+    /// Buttons that solve the problem from the message.
     pub buttons: Option<CreateActionRow>,
 }
 
-/// The channel, and what it has been told. One for the whole bot: it speaks in turn.
+/// The council's channel and the messages in it. There is one for the whole bot, because only
+/// one call at a time may post.
 #[derive(Debug)]
 pub struct Council {
     rest: Rest,
@@ -53,28 +55,29 @@ pub struct Council {
     guild: GuildId,
     name: String,
     seen_by: Option<RightRoles>,
-    /// Held while something is told: two at a time would post twice, or make two channels.
+    /// Held while a message is sent: two concurrent calls could post it twice, or create two
+    /// channels.
     turn: tokio::sync::Mutex<()>,
-    /// The newest problems of each scope that could not be told yet.
-    untold: Mutex<BTreeMap<&'static str, Vec<Notice>>>,
-    /// What only the log was told, by scope and key: it is said there once.
+    /// The latest problems of each scope that has not been reported successfully yet.
+    unreported: Mutex<BTreeMap<&'static str, Vec<Notice>>>,
+    /// Texts that could only be logged, by scope and key, so that each is logged once.
     logged: Mutex<BTreeMap<(&'static str, String), String>>,
     messages: Mutex<Messages>,
 }
 
-/// The council's messages, in memory: of the thousands that people delete, those few are told
-/// from the rest without asking the database.
+/// The council's messages, in memory. People delete thousands of messages; this finds the
+/// council's among them without a query.
 #[derive(Debug, Default)]
 struct Messages {
-    /// Those that show a problem, and their channels: all that the table holds, and perhaps some
-    /// that it could not be told of.
+    /// Messages that show a problem, and their channels: all that the table contains, and perhaps
+    /// some that could not be saved.
     shown: BTreeMap<MessageId, ChannelId>,
-    /// Those of them that are gone.
+    /// Messages among `shown` that were deleted.
     gone: BTreeSet<MessageId>,
-    /// Whether the database has not been told yet which are gone.
+    /// Whether some of the deletions are not saved in the database yet.
     is_unsaved: bool,
-    /// What was deleted while one is being posted.
-    meanwhile: Option<Deleted>,
+    /// Deletions since the current post began; `None` if nothing is being posted.
+    deleted_meanwhile: Option<Deleted>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +86,7 @@ struct Deleted {
     channels: VecDeque<ChannelId>,
 }
 
-/// Whether the council was told.
+/// Logs an error. Returns whether there was none.
 fn log_failure(told: &anyhow::Result<()>) -> bool {
     if let Err(error) = told {
         let error = format!("{error:#}");
@@ -93,10 +96,10 @@ fn log_failure(told: &anyhow::Result<()>) -> bool {
 }
 
 impl Messages {
-    /// These were deleted; whether any of them showed a problem.
+    /// Notes that messages were deleted. Returns whether any newly deleted one showed a problem.
     fn delete(&mut self, messages: &[MessageId]) -> bool {
-        if let Some(meanwhile) = &mut self.meanwhile {
-            remember(&mut meanwhile.messages, messages);
+        if let Some(deleted) = &mut self.deleted_meanwhile {
+            remember(&mut deleted.messages, messages);
         }
         let shown = messages.iter().filter(|id| self.shown.contains_key(id));
         let before = self.gone.len();
@@ -104,7 +107,8 @@ impl Messages {
         self.gone.len() > before
     }
 
-    /// The channels for which this is true are gone; whether any of them showed a problem.
+    /// Notes that every channel for which `is_gone` holds was deleted. Returns whether any newly
+    /// deleted message showed a problem.
     fn delete_in(&mut self, is_gone: impl Fn(ChannelId) -> bool) -> bool {
         let shown = self.shown.iter().filter(|(_, channel)| is_gone(**channel));
         let before = self.gone.len();
@@ -112,11 +116,11 @@ impl Messages {
         self.gone.len() > before
     }
 
-    /// One is posted, or rewritten; it may be deleted by now.
+    /// Notes that a message was posted or edited. It may have been deleted since.
     fn show(&mut self, message: MessageId, channel: ChannelId) {
         self.shown.insert(message, channel);
-        let is_deleted = self.meanwhile.take().is_some_and(|meanwhile| {
-            meanwhile.messages.contains(&message) || meanwhile.channels.contains(&channel)
+        let is_deleted = self.deleted_meanwhile.take().is_some_and(|deleted| {
+            deleted.messages.contains(&message) || deleted.channels.contains(&channel)
         });
         if is_deleted {
             self.gone.insert(message);
@@ -125,7 +129,7 @@ impl Messages {
         }
     }
 
-    /// The table knows this one no more.
+    /// Notes that the table no longer contains a message.
     fn forget(&mut self, message: MessageId) {
         self.shown.remove(&message);
         self.gone.remove(&message);
@@ -137,24 +141,24 @@ fn remember<T: Copy>(deleted: &mut VecDeque<T>, more: &[T]) {
     deleted.drain(..deleted.len().saturating_sub(MAX_DELETED));
 }
 
-/// Where to write: found out when there is something to write, and once in a call.
-enum Place {
+/// The channel to write to: looked up at most once per call, when there is something to write.
+enum Destination {
     Unknown,
-    At(ChannelId),
-    /// Nowhere, and what to do about it.
-    Nowhere(String),
+    Channel(ChannelId),
+    /// There is no usable channel; says why and what to do about it.
+    Unavailable(String),
 }
 
-/// How telling ended that met no trouble which may pass.
-enum Told {
-    At(ChannelId, MessageId),
-    /// Not at all, and why.
-    Not(String),
+/// The result of a post or edit that did not fail temporarily.
+enum Delivery {
+    Shown(ChannelId, MessageId),
+    /// It was not shown, and why.
+    Refused(String),
 }
 
 impl Council {
-    /// In the channel of this name, found or made when there is something to say. A new one
-    /// is seen by the roles of moderators that `seen_by` finds.
+    /// A council in the channel `name`, which is found or created with the first message. If the
+    /// bot creates it, the moderator roles that `seen_by` finds can see it.
     pub fn new(
         rest: Rest,
         database: Database,
@@ -169,53 +173,56 @@ impl Council {
             name,
             seen_by,
             turn: tokio::sync::Mutex::default(),
-            untold: Mutex::default(),
+            unreported: Mutex::default(),
             logged: Mutex::default(),
             messages: Mutex::default(),
         }
     }
 
-    /// Learns which messages show problems. To be called before anything is heard of what people
-    /// delete.
+    /// Loads from the database which messages show problems. Must be called before the first
+    /// deletion event is handled.
     pub async fn load(&self) -> store::Result<()> {
         let shown = council_notice::messages(&mut *self.database.acquire().await?).await?;
         self.messages().shown.extend(shown);
         Ok(())
     }
 
-    /// Tells of all problems of `scope` that there are now. New ones are posted and changed
-    /// ones rewritten; those that are not among them any more are marked as solved and
-    /// forgotten. After an error (Discord or the database had trouble) the newest are kept for
-    /// [`Council::tell_again`].
+    /// Reports all current problems of `scope`. Posts new ones and edits changed ones; problems
+    /// that are no longer in `notices` are marked as solved and forgotten. After an error of
+    /// Discord or the database, `notices` are kept for [`Council::tell_again`].
     pub async fn tell(&self, scope: &'static str, notices: &[Notice]) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
-        // Also when this is cut off.
-        self.untold().insert(scope, notices.to_vec());
-        let told = self.tell_in_turn(scope, notices).await;
+        // Before the first await, so that they are kept if this future is dropped.
+        self.unreported().insert(scope, notices.to_vec());
+        let told = self.report_holding_turn(scope, notices).await;
         if told.is_ok() {
-            self.untold().remove(scope);
+            self.unreported().remove(scope);
         }
         told
     }
 
-    /// Tells what could not be told before, as it was meant last.
+    /// Retries the scopes that could not be reported, each with its latest problems.
     pub async fn tell_again(&self) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
-        let untold = self.untold().clone();
+        let unreported = self.unreported().clone();
         let mut outcome = Ok(());
-        for (scope, notices) in untold {
-            match self.tell_in_turn(scope, &notices).await {
+        for (scope, notices) in unreported {
+            match self.report_holding_turn(scope, &notices).await {
                 Ok(()) => {
-                    self.untold().remove(scope);
+                    self.unreported().remove(scope);
                 }
-                // The others are told all the same.
+                // The other scopes are still reported.
                 Err(error) => outcome = Err(error),
             }
         }
         outcome
     }
 
-    async fn tell_in_turn(&self, scope: &'static str, notices: &[Notice]) -> anyhow::Result<()> {
+    async fn report_holding_turn(
+        &self,
+        scope: &'static str,
+        notices: &[Notice],
+    ) -> anyhow::Result<()> {
         let others = self.show_all(scope, notices).await?;
         let mut keys: BTreeSet<&str> = notices.iter().map(|notice| &*notice.key).collect();
         for solved in &others {
@@ -228,16 +235,17 @@ impl Council {
         Ok(())
     }
 
-    /// Tells of problems of `scope`, of which there may be more: new ones are posted and changed
-    /// ones rewritten, and none is marked as solved. To be called again after an error.
+    /// Reports some problems of `scope`: posts new ones and edits changed ones, but marks none as
+    /// solved. The caller must retry after an error.
     pub async fn add(&self, scope: &'static str, notices: &[Notice]) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
-        // What could not be told before is out of date: not all of it may be solved.
-        self.untold().remove(scope);
+        // Problems kept from a failed `tell` are out of date: retrying them could mark the new
+        // ones as solved.
+        self.unreported().remove(scope);
         self.show_all(scope, notices).await.map(|_| ())
     }
 
-    /// Shows these problems; what is shown of `scope` beside them.
+    /// Shows these problems. Returns the other problems of `scope` that the channel shows.
     async fn show_all(
         &self,
         scope: &'static str,
@@ -253,48 +261,49 @@ impl Council {
                 shown.text.clear();
             }
         }
-        let (mut place, mut keys) = (Place::Unknown, BTreeSet::new());
+        let (mut destination, mut keys) = (Destination::Unknown, BTreeSet::new());
         for notice in notices.iter().filter(|notice| keys.insert(&*notice.key)) {
             let before = shown.remove(&notice.key);
-            self.show(scope, notice, before, &mut place).await?;
+            self.show(scope, notice, before, &mut destination).await?;
         }
         Ok(shown.into_values().collect())
     }
 
-    /// Tells of all problems of `scope` that there are now, or says in the log why it could not.
-    /// Returns whether the council was told; the next call makes up for it.
+    /// As [`Council::tell`], but logs an error. Returns whether there was none; the next call
+    /// makes up for a failed one.
     pub async fn report_or_log(&self, scope: &'static str, notices: &[Notice]) -> bool {
         log_failure(&self.tell(scope, notices).await)
     }
 
-    /// The same for some problems of `scope`: those that are not among them are not marked as
-    /// solved.
+    /// As [`Council::add`], but logs an error. Returns whether there was none.
     pub async fn add_or_log(&self, scope: &'static str, notices: &[Notice]) -> bool {
         log_failure(&self.add(scope, notices).await)
     }
 
-    /// Says something that is no lasting problem, once for each key within Discord's memory
-    /// of a nonce. To be called again after an error.
+    /// Posts a message that is not a lasting problem. Calls with the same `key` post it once
+    /// while Discord remembers the nonce (some minutes). The caller must retry after an error.
     pub async fn say(&self, key: &str, text: &str) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
-        let text = fitting(text, LONGEST);
+        let text = fit(text, MAX_LENGTH);
         let nonce = nonce(&[NO_SCOPE, key]);
-        let posted = self.post(&text, None, nonce, &mut Place::Unknown).await?;
-        if let Told::Not(why) = posted {
+        let posted = self
+            .post(&text, None, nonce, &mut Destination::Unknown)
+            .await?;
+        if let Delivery::Refused(why) = posted {
             self.log(NO_SCOPE, key, &text, &why);
         }
         Ok(())
     }
 
-    /// The key of the problem that this message is about, if it is about one: for whoever
-    /// presses its buttons.
+    /// The key of the problem that a message shows, if it shows one. Used when one of its buttons
+    /// is pressed.
     pub async fn notice_of(&self, message: MessageId) -> anyhow::Result<Option<String>> {
         let mut session = self.database.acquire().await?;
         Ok(council_notice::of_message(&mut session, message).await?)
     }
 
-    /// Messages were deleted. If they were about problems that last, these are posted anew
-    /// when they are told of the next time. Waits for nothing where they were not.
+    /// Handles deleted messages: problems that they showed are posted again with the next report.
+    /// Returns without waiting if none of them showed a problem.
     pub async fn messages_deleted(&self, messages: &[MessageId]) -> anyhow::Result<()> {
         if self.messages().delete(messages) {
             self.save_gone().await?;
@@ -302,12 +311,12 @@ impl Council {
         Ok(())
     }
 
-    /// A channel was deleted, and what stood in it.
+    /// Handles a deleted channel, whose messages are gone with it.
     pub async fn channel_deleted(&self, channel: ChannelId) -> anyhow::Result<()> {
         let is_concerned = {
             let mut messages = self.messages();
-            if let Some(meanwhile) = &mut messages.meanwhile {
-                remember(&mut meanwhile.channels, &[channel]);
+            if let Some(deleted) = &mut messages.deleted_meanwhile {
+                remember(&mut deleted.channels, &[channel]);
             }
             messages.delete_in(|of| of == channel)
         };
@@ -317,7 +326,7 @@ impl Council {
         Ok(())
     }
 
-    /// These are all channels that there are: what stood in another one is gone.
+    /// Takes the complete list of channels: messages in any other channel are gone.
     pub async fn channels_are(&self, channels: &[ChannelId]) -> anyhow::Result<()> {
         let are: BTreeSet<ChannelId> = channels.iter().copied().collect();
         if self.messages().delete_in(|of| !are.contains(&of)) {
@@ -326,16 +335,16 @@ impl Council {
         Ok(())
     }
 
-    /// Whether this process alone knows of a deletion.
+    /// Whether a deletion is not saved in the database yet.
     pub fn has_unsaved_deletions(&self) -> bool {
         self.messages().is_unsaved
     }
 
-    /// Notes in the database what is gone, so that a restart knows it too. Called once for each
-    /// message at most; until it succeeds this process knows it alone.
+    /// Saves in the database which messages are gone, for the next start. If it fails, the
+    /// deletions stay known in memory and `is_unsaved` stays set.
     async fn save_gone(&self) -> anyhow::Result<()> {
         self.messages().is_unsaved = true;
-        // After what is being told, which may be about to save one of them.
+        // Wait for a report in progress, which may be about to save one of these messages.
         let _turn = self.turn.lock().await;
         let gone: Vec<MessageId> = self.messages().gone.iter().copied().collect();
         let mut session = self.database.acquire().await?;
@@ -351,9 +360,9 @@ impl Council {
         scope: &'static str,
         notice: &Notice,
         before: Option<CouncilNotice>,
-        place: &mut Place,
+        destination: &mut Destination,
     ) -> anyhow::Result<()> {
-        let text = fitting(&notice.text, LONGEST);
+        let text = fit(&notice.text, MAX_LENGTH);
         if before.as_ref().is_some_and(|before| before.text == text) {
             return Ok(());
         }
@@ -365,21 +374,22 @@ impl Council {
         let told = if let Some(told) = told {
             told
         } else {
-            // To Discord, a message in the place of one that is gone is another message.
+            // The deleted message's id is part of the nonce: without it Discord would take the
+            // new post for a repeat of the deleted one.
             let gone = before.as_ref().map_or(0, |before| before.message.get());
-            self.messages().meanwhile = Some(Deleted::default());
+            self.messages().deleted_meanwhile = Some(Deleted::default());
             let nonce = nonce(&[&notice.key, &text, &gone.to_string()]);
-            self.post(&text, buttons, nonce, place).await?
+            self.post(&text, buttons, nonce, destination).await?
         };
         match told {
-            Told::At(channel, message) => {
+            Delivery::Shown(channel, message) => {
                 let shown = CouncilNotice {
                     key: notice.key.clone(),
                     text,
                     channel,
                     message,
                 };
-                // First of all: it is known here whatever the database says.
+                // Before the database call, which may fail.
                 self.messages().show(message, channel);
                 let mut session = self.database.acquire().await?;
                 council_notice::save(&mut session, scope, &shown).await?;
@@ -388,24 +398,24 @@ impl Council {
                 }
                 self.logged().remove(&(scope, shown.key));
             }
-            Told::Not(why) => self.log(scope, &notice.key, &text, &why),
+            Delivery::Refused(why) => self.log(scope, &notice.key, &text, &why),
         }
         Ok(())
     }
 
-    /// Marks a problem as solved, and forgets it; `false` if it could not be marked, and is
-    /// remembered until it can.
+    /// Marks a problem's message as solved and forgets the problem. Returns `false` if Discord
+    /// refused the edit: then the problem is kept for the next report.
     async fn solve(&self, scope: &'static str, solved: &CouncilNotice) -> anyhow::Result<bool> {
         let text = solved.text.trim_end_matches(SOLVED);
-        let text = fitting(text, LONGEST - SOLVED.len()) + SOLVED;
-        // First of all: if the bot ends in between and the problem comes back, the row does not
-        // say that it is shown.
+        let text = fit(text, MAX_LENGTH - SOLVED.len()) + SOLVED;
+        // Save first: if the bot stops after the edit and the problem comes back, a row with the
+        // old text would claim that the problem is still shown.
         let marked = CouncilNotice {
             text: text.clone(),
             ..solved.clone()
         };
         council_notice::save(&mut *self.database.acquire().await?, scope, &marked).await?;
-        if let Some(Told::Not(why)) = self.rewrite(solved, text.trim(), None).await? {
+        if let Some(Delivery::Refused(why)) = self.rewrite(solved, text.trim(), None).await? {
             self.log(scope, &solved.key, text.trim(), &why);
             return Ok(false);
         }
@@ -414,13 +424,13 @@ impl Council {
         Ok(true)
     }
 
-    /// Rewrites a message in its place; `None` if it is gone, or its channel.
+    /// Edits a message; `None` if it or its channel is gone.
     async fn rewrite(
         &self,
         shown: &CouncilNotice,
         text: &str,
         buttons: Option<&CreateActionRow>,
-    ) -> anyhow::Result<Option<Told>> {
+    ) -> anyhow::Result<Option<Delivery>> {
         let (channel, message) = (shown.channel, shown.message);
         let body = json!({
             "content": text,
@@ -430,32 +440,31 @@ impl Council {
         });
         let what = "rewriting a word to the council";
         match edit(&self.rest, what, channel.into(), message.into(), &body).await {
-            Ok(()) => Ok(Some(Told::At(channel, message))),
+            Ok(()) => Ok(Some(Delivery::Shown(channel, message))),
             Err(RestError::Refused { status: 404, .. }) => Ok(None),
-            Err(error @ RestError::Refused { .. }) => Ok(Some(Told::Not(refusal(&error)))),
+            Err(error @ RestError::Refused { .. }) => Ok(Some(Delivery::Refused(refusal(&error)))),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Posts exactly once, however often it is called with one nonce within Discord's memory
-    /// of it.
+    /// Posts a message. Calls with the same nonce post once while Discord remembers it.
     async fn post(
         &self,
         text: &str,
         buttons: Option<&CreateActionRow>,
         nonce: String,
-        place: &mut Place,
-    ) -> anyhow::Result<Told> {
+        destination: &mut Destination,
+    ) -> anyhow::Result<Delivery> {
         let word = plain(CreateMessage::new())
             .content(text)
             .components(buttons.cloned().into_iter().collect())
             .allowed_mentions(CreateAllowedMentions::new());
-        let mut looked_again = false;
+        let mut retried = false;
         loop {
-            let channel = match self.find(place).await? {
-                Place::At(channel) => *channel,
-                Place::Nowhere(why) => return Ok(Told::Not(why.clone())),
-                Place::Unknown => unreachable!("it has been looked for"),
+            let channel = match self.find(destination).await? {
+                Destination::Channel(channel) => *channel,
+                Destination::Unavailable(why) => return Ok(Delivery::Refused(why.clone())),
+                Destination::Unknown => unreachable!("`find` never leaves the channel unknown"),
             };
             let word = Outgoing {
                 what: "a word to the council",
@@ -465,38 +474,40 @@ impl Council {
                 nonce: nonce.clone(),
                 priority: Priority::Ahead,
                 author: Author::Bot,
-                patience: PATIENCE,
+                patience: POST_TIMEOUT,
             };
             match word.send(&self.rest).await {
                 Ok(sent) => return self.posted(channel, &sent, text, buttons).await,
-                // Gone since it was found.
-                Err(RestError::Refused { status: 404, .. }) if !looked_again => {
-                    looked_again = true;
-                    *place = Place::Unknown;
+                // The channel was deleted after it was found.
+                Err(RestError::Refused { status: 404, .. }) if !retried => {
+                    retried = true;
+                    *destination = Destination::Unknown;
                 }
                 Err(error @ RestError::Refused { status: 403, .. }) => {
-                    *place = Place::Nowhere(refusal(&error));
+                    *destination = Destination::Unavailable(refusal(&error));
                 }
-                // This text's own fault, and no other's.
-                Err(error @ RestError::Refused { .. }) => return Ok(Told::Not(error.to_string())),
+                // Only this message is refused; others may still be posted.
+                Err(error @ RestError::Refused { .. }) => {
+                    return Ok(Delivery::Refused(error.to_string()));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// What Discord shows after a post. A problem that comes back within its memory of the
-    /// nonce is shown the old message, which says by now that it is solved.
+    /// Reads Discord's answer to a post. If a problem comes back while Discord remembers the
+    /// nonce, Discord returns the old message, which is marked as solved by now: it is edited.
     async fn posted(
         &self,
         channel: ChannelId,
         sent: &Value,
         text: &str,
         buttons: Option<&CreateActionRow>,
-    ) -> anyhow::Result<Told> {
+    ) -> anyhow::Result<Delivery> {
         let message = id_of(sent).and_then(|id| MessageId::try_from(id).ok());
         let message = message.context("Discord did not say which message it posted")?;
         if sent["edited_timestamp"].is_null() {
-            return Ok(Told::At(channel, message));
+            return Ok(Delivery::Shown(channel, message));
         }
         let old = CouncilNotice {
             key: String::new(),
@@ -508,9 +519,9 @@ impl Council {
         again.context("a message that Discord just showed is gone; posting it again")
     }
 
-    /// The channel, looked for if it is not known yet.
-    async fn find<'a>(&self, place: &'a mut Place) -> anyhow::Result<&'a Place> {
-        if matches!(place, Place::Unknown) {
+    /// The channel, found or created if `destination` is still unknown.
+    async fn find<'a>(&self, destination: &'a mut Destination) -> anyhow::Result<&'a Destination> {
+        if matches!(destination, Destination::Unknown) {
             let wanted = ManagedChannel {
                 purpose: "council",
                 setting: "WALLE_COUNCIL_CHANNEL",
@@ -519,18 +530,20 @@ impl Council {
                 topic: TOPIC,
             };
             let found = find_or_create(&self.rest, &self.database, self.guild, wanted);
-            *place = match found.await {
-                Ok(channel) => Place::At(channel),
-                Err(error @ NoChannel::NotCreated { .. }) => Place::Nowhere(error.to_string()),
+            *destination = match found.await {
+                Ok(channel) => Destination::Channel(channel),
+                Err(error @ NoChannel::NotCreated { .. }) => {
+                    Destination::Unavailable(error.to_string())
+                }
                 Err(NoChannel::Discord(error @ RestError::Refused { .. })) => {
-                    Place::Nowhere(refusal(&error))
+                    Destination::Unavailable(refusal(&error))
                 }
                 Err(NoChannel::Discord(error)) => return Err(error.into()),
                 Err(error @ NoChannel::Unsettled) => return Err(error.into()),
                 Err(NoChannel::Database(error)) => return Err(error.into()),
             };
         }
-        Ok(place)
+        Ok(destination)
     }
 
     fn log(&self, scope: &'static str, key: &str, text: &str, why: &dyn Display) {
@@ -545,8 +558,10 @@ impl Council {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn untold(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Notice>>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unreported(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Notice>>> {
+        self.unreported
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn logged(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), String>> {
@@ -561,13 +576,13 @@ fn refusal(error: &RestError) -> String {
     )
 }
 
-/// A text that Discord takes and the database keeps.
-fn fitting(text: &str, longest: usize) -> String {
+/// Cuts a text to `max_length` characters and removes NUL, which Postgres cannot store.
+fn fit(text: &str, max_length: usize) -> String {
     let text = text.replace('\0', "");
-    if text.chars().count() <= longest {
+    if text.chars().count() <= max_length {
         return text;
     }
-    let cut: String = text.chars().take(longest - 1).collect();
+    let cut: String = text.chars().take(max_length - 1).collect();
     cut + "…"
 }
 
@@ -596,13 +611,13 @@ mod tests {
         let message = |id| MessageId::new(id).unwrap();
         let channel = ChannelId::new(1).unwrap();
         let mut messages = Messages {
-            meanwhile: Some(Deleted::default()),
+            deleted_meanwhile: Some(Deleted::default()),
             ..Messages::default()
         };
         for id in 1..=5_000 {
             assert!(!messages.delete(&[message(id)]));
         }
-        let remembered = messages.meanwhile.as_ref().unwrap().messages.len();
+        let remembered = messages.deleted_meanwhile.as_ref().unwrap().messages.len();
         assert_eq!(remembered, MAX_DELETED);
         messages.show(message(4_999), channel);
         messages.show(message(5_000), channel);
@@ -615,8 +630,8 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_by_characters() {
-        assert_eq!(fitting("a\0b", 2), "ab");
-        assert_eq!(fitting("äöü", 3), "äöü");
-        assert_eq!(fitting("äöüß", 3), "äö…");
+        assert_eq!(fit("a\0b", 2), "ab");
+        assert_eq!(fit("äöü", 3), "äöü");
+        assert_eq!(fit("äöüß", 3), "äö…");
     }
 }
