@@ -84,7 +84,7 @@ mod tests {
             // A level role was moved above the bot's, or the bot's below level roles.
             ([5, 1, 6], MANAGE_ROLES, 0, &[BOT], &[HIGH]),
             ([1, 2, 3], MANAGE_ROLES, 0, &[BOT], &[LOW, HIGH]),
-            // At one position the older role stands higher, and the bot's is older.
+            // Of two roles with the same position the older one is higher: here the bot's.
             ([2, 1, 2], MANAGE_ROLES, 0, &[BOT], &[]),
             // One role grants the permission, the other one has the higher position.
             ([1, 2, 3], MANAGE_ROLES, 0, &[BOT, HELPER], &[]),

@@ -1,13 +1,13 @@
-//! The table `channel`: the channels in which the bot keeps its own messages, by purpose.
+//! The table `channel`: the id of the bot's own channel for each purpose.
 //!
-//! Knows an id, and not whether Discord still has a channel of it.
+//! The channel may have been deleted in Discord.
 
 use super::{Connection, Result, bigint, channel_id};
 use crate::leveling::ChannelId;
 
 const TABLE: &str = "channel";
 
-/// The channel of this purpose, if one is remembered.
+/// The stored channel for this purpose.
 pub async fn of_purpose(connection: &mut Connection, purpose: &str) -> Result<Option<ChannelId>> {
     let row = sqlx::query!("select channel_id from channel where purpose = $1", purpose)
         .fetch_optional(connection)
@@ -15,7 +15,7 @@ pub async fn of_purpose(connection: &mut Connection, purpose: &str) -> Result<Op
     row.map(|row| channel_id(TABLE, row.channel_id)).transpose()
 }
 
-/// Remembers the channel of this purpose, in the place of another.
+/// Stores the channel for this purpose, replacing a stored one.
 pub async fn remember(
     connection: &mut Connection,
     purpose: &str,

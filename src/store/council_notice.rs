@@ -1,26 +1,26 @@
-//! The table `council_notice`: the problems that the council's channel shows.
+//! The table `council_notice`: the messages in the council's channel that report open problems.
 //!
-//! Knows what was posted where, and neither whose problems they are nor how they end.
+//! Stores what was posted where. It does not know the problems themselves or how they are solved.
 
 use super::{Connection, Result, bigint, channel_id, message_id};
 use crate::leveling::{ChannelId, MessageId};
 
 const TABLE: &str = "council_notice";
 
-/// A message about a problem.
+/// A posted message about a problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CouncilNotice {
-    /// Which problem.
+    /// Identifies the problem.
     pub key: String,
-    /// What the message says; empty when it is believed to be gone.
+    /// The text of the message; empty if the message may have been deleted.
     pub text: String,
-    /// Where it stands.
+    /// The channel of the message.
     pub channel: ChannelId,
-    /// Which message.
+    /// The id of the message.
     pub message: MessageId,
 }
 
-/// All problems of a scope that were posted and not solved since.
+/// All notices of a scope whose problems are not solved yet, oldest first.
 pub async fn of_scope(connection: &mut Connection, scope: &str) -> Result<Vec<CouncilNotice>> {
     let rows = sqlx::query!(
         "select key, text, channel_id, message_id from council_notice where scope = $1 order by message_id",
@@ -40,7 +40,7 @@ pub async fn of_scope(connection: &mut Connection, scope: &str) -> Result<Vec<Co
         .collect()
 }
 
-/// Remembers what was posted or rewritten.
+/// Stores a notice that was posted or edited.
 pub async fn save(connection: &mut Connection, scope: &str, notice: &CouncilNotice) -> Result<()> {
     sqlx::query!(
         "insert into council_notice (key, scope, text, channel_id, message_id) values ($1, $2, $3, $4, $5)
@@ -57,7 +57,7 @@ pub async fn save(connection: &mut Connection, scope: &str, notice: &CouncilNoti
     Ok(())
 }
 
-/// Forgets a problem that is solved.
+/// Deletes the notice of a solved problem.
 pub async fn forget(connection: &mut Connection, key: &str) -> Result<()> {
     sqlx::query!("delete from council_notice where key = $1", key)
         .execute(connection)
@@ -65,7 +65,7 @@ pub async fn forget(connection: &mut Connection, key: &str) -> Result<()> {
     Ok(())
 }
 
-/// The problem that a message is about.
+/// The key of the problem that a message reports.
 pub async fn of_message(connection: &mut Connection, message: MessageId) -> Result<Option<String>> {
     let row = sqlx::query!(
         "select key from council_notice where message_id = $1",
@@ -76,8 +76,8 @@ pub async fn of_message(connection: &mut Connection, message: MessageId) -> Resu
     Ok(row.map(|row| row.key))
 }
 
-/// Notes that these messages are believed to be gone. The rows stay: their ids tell a
-/// message that is posted anew from the one before it.
+/// Marks these messages as possibly deleted. The rows stay: their ids distinguish a message that is
+/// posted again from the one before it.
 pub async fn doubt(connection: &mut Connection, messages: &[MessageId]) -> Result<()> {
     let messages: Vec<i64> = messages.iter().map(|id| bigint(id.get())).collect();
     sqlx::query!(
@@ -89,7 +89,7 @@ pub async fn doubt(connection: &mut Connection, messages: &[MessageId]) -> Resul
     Ok(())
 }
 
-/// All messages that show a problem, and their channels.
+/// All messages that report a problem, with their channels.
 pub async fn messages(connection: &mut Connection) -> Result<Vec<(MessageId, ChannelId)>> {
     let rows = sqlx::query!("select message_id, channel_id from council_notice")
         .fetch_all(connection)

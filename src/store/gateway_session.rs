@@ -1,7 +1,7 @@
-//! The table `gateway_session`: the session with Discord's gateway that a bot leaves at an
-//! orderly end to whoever takes the database next.
+//! The table `gateway_session`: the gateway session that a bot leaves to the next owner of the
+//! database when it shuts down.
 //!
-//! Decides only whether a session is young enough; resumes nothing.
+//! Only checks whether a session is recent enough; the gateway module resumes it.
 
 use super::watermark::Watermark;
 use super::{Connection, Result, bigint, read};
@@ -12,35 +12,36 @@ const TABLE: &str = "gateway_session";
 /// A session that may be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftSession {
-    /// Who began it.
+    /// What the next bot must have in common with the one that began the session.
     pub terms: SessionTerms,
-    /// Discord's id.
+    /// The session id that Discord assigned.
     pub id: String,
-    /// Of the last event whose effects are committed.
+    /// Sequence number of the last event whose effects are committed.
     pub sequence: u64,
-    /// Where Discord wants it to be resumed; `None` for the usual address.
+    /// The URL that Discord sent for resuming; `None` for the default one.
     pub resume_url: Option<String>,
 }
 
-/// On what terms a session was begun. Only a bot with the same ones can go on with it.
+/// The parameters of a gateway session. Only a bot with the same ones can resume it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionTerms {
     /// The bot's account.
     pub bot: UserId,
     /// The guild served.
     pub guild: GuildId,
-    /// The intents, as Discord numbers them.
+    /// The gateway intents, as Discord's bit set.
     pub intents: u64,
 }
 
-/// Leaves a session to whoever takes the database next, if the row still stands where this bot
-/// left it: whether it does. Everything else must be committed before.
+/// Stores a session for the next owner of the database. Returns `false` and stores nothing if the
+/// watermark is not at `from` any more. Everything else must be committed before.
 pub async fn leave(
     connection: &mut Connection,
     session: &LeftSession,
     from: Watermark,
 ) -> Result<bool> {
-    // Locked, so that a bot that takes over finds the session or keeps it from being left.
+    // The watermark is locked, so that a bot that takes over either finds the session or makes this
+    // statement store nothing.
     let left = sqlx::query!(
         "with ours as (select from watermark where owner_epoch = $1 and batch_no = $2 for update)
          insert into gateway_session
@@ -60,9 +61,9 @@ pub async fn leave(
     Ok(left.rows_affected() == 1)
 }
 
-/// Takes the session out of the table; `None` if the owner before has left none, or left it
-/// more than two minutes ago: by then Discord has ended it, or has more to send again than it
-/// keeps.
+/// Removes the session from the table and returns it. `None` if the previous owner left none, or
+/// left it more than two minutes ago: by then Discord has ended the session, or has dropped events
+/// that it would have to replay.
 pub(super) async fn take(
     connection: &mut Connection,
     owner_before: i64,

@@ -1,8 +1,9 @@
-//! The tables `history_interval` and `history_counted`: what of the guild's history has not
-//! been counted although newer messages were, and what must be known to count it later.
+//! The tables `history_interval` and `history_counted`: the gaps in the guild's history that were
+//! not counted although newer messages were, and what is needed to count them later.
 //!
-//! Only the engine changes what is missing and what was counted, in the transaction that
-//! moves the watermark. When something is tried again is not XP, and written by whoever tries.
+//! Only the engine changes the gaps and the counted messages, in the transaction that moves the
+//! watermark. The time of the next attempt does not affect XP, so the caller that attempts it
+//! writes it.
 
 use chrono::{DateTime, Utc};
 
@@ -12,65 +13,65 @@ use crate::leveling::{ChannelId, HistorySource, MessageId, UserId};
 const TABLE: &str = "history_interval";
 const COUNTED: &str = "history_counted";
 
-/// Messages of one source that have not been counted.
+/// A gap: messages of one source that have not been counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryInterval {
-    /// Tells it from others.
+    /// Primary key.
     pub id: i64,
-    /// What could not be read.
+    /// The source that could not be read.
     pub source: UnreadSource,
-    /// Messages above this id,
+    /// Messages above this id are missing,
     pub after: MessageId,
-    /// and up to this one are missing.
+    /// up to and including this one.
     pub until: MessageId,
-    /// How often it was tried to read them.
+    /// Number of attempts to read them.
     pub attempts: u32,
-    /// When it is tried again.
+    /// Time of the next attempt.
     pub next_attempt_at: DateTime<Utc>,
 }
 
 /// A source that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadSource {
-    /// Which it is.
+    /// The list in Discord.
     pub source: HistorySource,
-    /// The name of its channel; hostile text, as all names. Empty for the guild's own list.
+    /// The name of its channel, untrusted text. Empty for the guild's active threads.
     pub name: String,
 }
 
-/// A message that was counted near a missing interval, or a time of which an award is known.
+/// A counted message, or the known time of an award, near a missing interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CountedMessage {
     /// Its author.
     pub user: UserId,
-    /// The message; for an award, the lowest id of its time.
+    /// The message; for an award, the lowest id that a message of its time can have.
     pub message: MessageId,
-    /// Whether only the time of an award is known.
+    /// Whether only the time of an award is known, and not its message.
     pub is_award: bool,
 }
 
-/// What a transaction changes about missing history.
+/// The changes to missing history in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryChange {
-    /// Sources of which the interval (`after`, `until`] is missing from now on.
+    /// New gaps: for each source the interval (`after`, `until`].
     pub missing: Vec<(UnreadSource, MessageId, MessageId)>,
-    /// An interval that has been counted up to a message.
+    /// The id of an interval, and the message up to which it has been counted.
     pub filled: Option<(i64, MessageId)>,
-    /// To be remembered.
+    /// Counted messages to store.
     pub counted: Vec<CountedMessage>,
-    /// Not needed any more.
+    /// Counted messages to delete.
     pub forgotten: Forgotten,
 }
 
-/// What need not be remembered any more.
+/// Which counted messages are no longer needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Forgotten {
-    /// Everything is needed.
+    /// All are needed.
     #[default]
     Nothing,
-    /// These are not.
+    /// These are not needed.
     These(Vec<CountedMessage>),
-    /// Nothing is missing any more.
+    /// None is needed, since no history is missing any more.
     Everything,
 }
 
@@ -105,7 +106,7 @@ fn source(kind: &str, channel: i64) -> Result<HistorySource> {
     }
 }
 
-/// Everything that is missing, the oldest first.
+/// All gaps, oldest first.
 pub async fn all(connection: &mut Connection) -> Result<Vec<HistoryInterval>> {
     let rows = sqlx::query!(
         "select id, source, channel_id, name, after_id, until_id, attempts, next_attempt_at
@@ -132,7 +133,7 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<HistoryInterval>> {
         .collect()
 }
 
-/// Tries a source again at `next`.
+/// Counts a failed attempt for all gaps of a source and sets the next attempt to `next`.
 pub async fn postpone(
     connection: &mut Connection,
     source: HistorySource,
@@ -151,11 +152,12 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Takes out what ids from the future have left, above `limit`; intervals that end there end at
-/// `newest` instead. Whether there was any.
+/// Removes what forged ids from the future left behind. Counted messages above `limit` are
+/// deleted, and intervals that end above `limit` end at `newest` instead. Returns whether anything
+/// changed.
 ///
-/// An interval that begins there is dropped: what lies before it was never noted as counted, and
-/// is read again from the frontier, which was from the future as well.
+/// An interval that begins at or after `newest` is deleted. The messages before it were never
+/// stored as counted. They are read again from the frontier, which was from the future as well.
 pub async fn put_back(
     connection: &mut Connection,
     limit: MessageId,
@@ -179,7 +181,7 @@ pub async fn put_back(
     Ok(rows.iter().any(|count| *count > 0))
 }
 
-/// Saves a change. It belongs into the transaction that moves the watermark.
+/// Saves a change. Call it in the transaction that moves the watermark.
 pub async fn save(connection: &mut Connection, change: &HistoryChange) -> Result<()> {
     for (source, after, until) in &change.missing {
         add(connection, source, *after, *until).await?;
@@ -210,7 +212,7 @@ async fn add(
 ) -> Result<()> {
     let (kind, channel) = kind(source.source);
     let (after, until) = (bigint(after.get()), bigint(until.get()));
-    // One that ends where this begins becomes longer: a long gap is counted in many batches.
+    // A gap that ends where this one begins is extended: a long gap is found in many batches.
     let longer = sqlx::query!(
         "update history_interval set until_id = $4
          where source = $1 and channel_id = $2 and until_id = $3",
@@ -294,7 +296,7 @@ fn columns(rows: &[CountedMessage]) -> (Vec<i64>, Vec<i64>) {
     (users.collect(), messages.collect())
 }
 
-/// What is remembered of these users; of all of them where none are named.
+/// The stored counted messages of these users; of all users if `users` is `None`.
 pub async fn counted(
     connection: &mut Connection,
     users: Option<&[UserId]>,

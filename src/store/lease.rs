@@ -1,13 +1,14 @@
-//! Who may write: the ownership of the database, held by one bot at a time.
+//! The lease: the right to write to the database, which one bot holds at a time.
 //!
-//! The owner beats on the table `lease` from a session of its own, and waits for no row that a
-//! batch or anything else may hold. It is gone when that session has ended (a crash, a kill)
-//! or when the beat stops (a hang). Time is only ever measured by the watcher's own monotonic
-//! clock; no wall clock, here or in the database, is trusted. Whoever takes over raises the
-//! watermark's `owner_epoch`, and from then on every write of the old owner is refused,
-//! however late it comes.
+//! The owner updates a heartbeat in the table `lease` from a session of its own. It never waits for
+//! a row that a batch or another transaction may have locked. A standby considers the owner gone
+//! when that session has ended (crash or kill) or when the heartbeat stops (hang). It measures time
+//! only by its own monotonic clock and trusts no wall clock, here or in the database. A bot that
+//! takes over raises the watermark's `owner_epoch`. From then on every write of the old owner is
+//! refused, however late it comes.
 //!
-//! Versions before the table `lease` beat on the watermark: see the migration that adds it.
+//! Versions without the table `lease` keep their heartbeat in `watermark`: see the migration that
+//! adds `lease`.
 
 use std::time::{Duration, Instant};
 
@@ -19,91 +20,92 @@ use super::watermark::{self, Lost, Watermark, frontier};
 use super::{ANSWER_TIMEOUT, Connection, Database, Result, begin, commit, within};
 use crate::backoff::backoff;
 
-/// How often the owner beats.
-const BEAT: Duration = Duration::from_secs(1);
-/// How long a watcher waits without a beat before it takes over.
-const SILENCE: Duration = Duration::from_millis(3_500);
-/// The same when the owner's session has ended: a living one has a new session by then.
-const SILENCE_WITHOUT_SESSION: Duration = Duration::from_secs(2);
-/// How long the row may be held by a batch that is being saved.
+/// Interval between two heartbeats of the owner.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// A standby takes over after this time without a heartbeat.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(3_500);
+/// The same if the owner's session has ended. A live owner opens a new session within this time.
+const HEARTBEAT_TIMEOUT_WITHOUT_SESSION: Duration = Duration::from_secs(2);
+/// Timeout of a takeover. It may have to wait for a batch that holds the watermark's row.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long an owner that was asked to end may take before that is reported: it promises to end
+/// After this time a warning reports an owner that was asked to end and still runs. An owner ends
 /// within ten seconds.
 const END_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a watcher looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// Interval at which a standby reads the owner's state.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The right to write, until someone else takes it.
+/// The right to write, until another bot takes it.
 #[derive(Debug)]
 pub struct Lease {
     database: Database,
     /// The session whose end tells others that the owner is gone.
     session: Connection,
     owner_epoch: i64,
-    /// Where our last beat left the count.
+    /// The value that our last heartbeat wrote.
     heartbeat: i64,
-    /// Cancelled when a bot that stands by asks for the database.
+    /// Cancelled when a standby asks this bot to end.
     asked_to_end: CancellationToken,
 }
 
-/// What comes with the database.
+/// The result of taking over the database.
 #[derive(Debug)]
 pub struct Claimed {
     /// The right to write.
     pub lease: Lease,
     /// Up to where messages have been applied.
     pub watermark: Watermark,
-    /// The session with Discord's gateway that the owner before has left. It is in the database
-    /// no more: who drops it begins another one.
+    /// The gateway session that the previous owner left. It has been removed from the database, so
+    /// if it is dropped, the bot must begin a new session.
     pub session: Option<LeftSession>,
 }
 
 /// What a standby does while another bot owns the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standby {
-    /// Waits until the owner ends by itself or falls silent.
+    /// Waits until the owner ends by itself or its heartbeat stops.
     Wait,
-    /// Asks the owner for an orderly end. Every owner it meets is asked once.
+    /// Asks the owner to shut down. Each owner is asked once.
     AskOwnerToEnd,
 }
 
-/// The owner as a watcher sees it.
+/// The owner's state as a standby reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Holder {
     owner_epoch: i64,
     heartbeat: i64,
-    /// Nobody holds it: the last owner gave it free.
+    /// Nobody owns the database: the last owner released it.
     free: bool,
-    /// The owner's session is still there.
+    /// The owner's session still exists.
     alive: bool,
-    /// It beats on the lease; one of before the lease beats on the watermark.
+    /// The heartbeat is in `lease`; older versions keep it in `watermark`.
     on_lease: bool,
 }
 
 impl Holder {
-    /// Whether someone who has watched it unchanged for so long may take it.
+    /// Whether a standby that has seen no change for this time may take over.
     fn is_gone_after(self, unchanged: Duration) -> bool {
         self.free
             || unchanged
                 >= if self.alive {
-                    SILENCE
+                    HEARTBEAT_TIMEOUT
                 } else {
-                    SILENCE_WITHOUT_SESSION
+                    HEARTBEAT_TIMEOUT_WITHOUT_SESSION
                 }
     }
 }
 
-/// Takes the database if nobody has it; `None` if a living bot does.
+/// Takes the database if no bot owns it; `None` if a live bot does. Waits a few seconds if the
+/// owner's session has ended.
 pub async fn claim_if_free(database: &Database) -> Result<Option<Claimed>> {
     let mut session = database.connect_apart().await?;
-    let first = look(&mut session).await?;
+    let first = read_holder(&mut session).await?;
     let mut started = Instant::now();
     let mut seen = first;
     while seen == first && !seen.alive && !seen.is_gone_after(started.elapsed()) {
-        tokio::time::sleep(LOOK).await;
-        let asked = Instant::now();
-        seen = look(&mut session).await?;
-        started += asked.elapsed();
+        tokio::time::sleep(POLL_INTERVAL).await;
+        let read_started = Instant::now();
+        seen = read_holder(&mut session).await?;
+        started += read_started.elapsed();
     }
     if seen == first && seen.is_gone_after(started.elapsed()) {
         return claim(database, session, seen).await;
@@ -111,36 +113,39 @@ pub async fn claim_if_free(database: &Database) -> Result<Option<Claimed>> {
     Ok(None)
 }
 
-/// Takes the database as soon as nobody has it: waits as a standby while another
-/// bot lives, and takes over when it ends or falls silent. `None` on `cancel`.
+/// Takes the database as soon as no bot owns it: waits as a standby while another bot is alive, and
+/// takes over when it ends or its heartbeat stops. `None` on `cancel`.
 pub async fn claim_when_free(
     database: &Database,
     cancel: &CancellationToken,
     standby: Standby,
 ) -> Result<Option<Claimed>> {
-    let claimed = cancel.run_until_cancelled(watch(database, standby)).await;
+    let claimed = cancel
+        .run_until_cancelled(wait_and_claim(database, standby))
+        .await;
     claimed.transpose()
 }
 
-/// Watches until the database is ours. A Postgres that is away is waited for: its
-/// return is not the moment to be without a bot.
-async fn watch(database: &Database, standby: Standby) -> Result<Claimed> {
+/// Waits until this bot owns the database. Keeps waiting while Postgres is unavailable, so that a
+/// bot is ready when it returns.
+async fn wait_and_claim(database: &Database, standby: Standby) -> Result<Claimed> {
     let mut session = database.connect_apart().await?;
     let mut last: Option<(Holder, Instant)> = None;
     let mut owner_asked: Option<AskedOwner> = None;
     let mut away = false;
     loop {
-        let asked = Instant::now();
-        let looked = look(&mut session).await;
-        // Whatever held this up may have held up the owner's beat: it is no silence.
-        last = last.map(|(seen, since)| (seen, since + asked.elapsed()));
-        let holder = match looked {
+        let read_started = Instant::now();
+        let read = read_holder(&mut session).await;
+        // Whatever delayed this query may have delayed the owner's heartbeat too, so its duration
+        // does not count.
+        last = last.map(|(seen, since)| (seen, since + read_started.elapsed()));
+        let holder = match read {
             Ok(holder) => holder,
             Err(error) => {
                 if !std::mem::replace(&mut away, true) {
                     tracing::warn!(%error, "the database does not answer; waiting for it");
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
                 if let Ok(new) = database.connect_apart().await {
                     session = new;
                 }
@@ -157,22 +162,24 @@ async fn watch(database: &Database, standby: Standby) -> Result<Claimed> {
             let claimed = async { claim(database, database.connect_apart().await?, holder).await };
             match claimed.await {
                 Ok(Some(claimed)) => return Ok(claimed),
-                // Someone else was faster.
+                // Another bot took over first, or the owner is alive.
                 Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "the database could not be taken over yet"),
+                Err(error) => {
+                    tracing::warn!(%error, "the database could not be taken over yet; trying again");
+                }
             }
             last = None;
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             continue;
         }
         if last.is_none() {
-            tracing::info!("another wall_e holds the database; waiting to take over when it ends");
+            tracing::info!("another wall_e owns the database; waiting to take over when it ends");
         }
         if standby == Standby::AskOwnerToEnd {
             owner_asked = ask_to_end(&mut session, holder.owner_epoch, owner_asked).await;
         }
         last = Some((holder, since));
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -217,53 +224,57 @@ async fn ask_to_end(
                 reported: false,
             })
         }
-        // The next look tells whether the database is away.
+        // The next poll shows whether the database is unavailable.
         Err(error) => {
-            tracing::warn!(%error, "the other bot could not be asked to end yet");
+            tracing::warn!(%error, "the other bot could not be asked to end yet; trying again");
             None
         }
     }
 }
 
 impl Lease {
-    /// Cancels `token` when a bot that stands by asks this one to end. Without this call the
-    /// request has no effect.
+    /// Cancels `token` when a standby asks this bot to end. Without this call such a request has no
+    /// effect.
     #[must_use]
     pub fn cancel_when_asked_to_end(mut self, token: CancellationToken) -> Self {
         self.asked_to_end = token;
         self
     }
 
-    /// Beats until `cancel`, then gives the database free. Returns early only with the
-    /// reason why it is not ours any more. A database that is away is waited for.
+    /// Sends heartbeats until `cancel`, then releases the database. Returns early only if the lease
+    /// is lost, with the reason. Keeps trying while the database is unavailable.
     pub async fn keep(mut self, cancel: CancellationToken) -> Option<Lost> {
-        let beating = cancel.run_until_cancelled(self.beat_on()).await;
-        if beating.is_none()
+        let lost = cancel.run_until_cancelled(self.keep_beating()).await;
+        if lost.is_none()
             && let Err(error) = self.release().await
         {
-            tracing::warn!(%error, "the database could not be released; the next bot will wait some seconds for it");
+            tracing::warn!(%error, "the database could not be released; the next bot takes over some seconds later");
         }
-        beating
+        lost
     }
 
-    /// Returns when the database is not ours any more.
-    async fn beat_on(&mut self) -> Lost {
+    /// Sends heartbeats until the lease is lost.
+    async fn keep_beating(&mut self) -> Lost {
         let mut failures = 0;
         loop {
             match self.beat().await {
                 Ok(None) => {
                     failures = 0;
-                    tokio::time::sleep(BEAT).await;
+                    tokio::time::sleep(HEARTBEAT_INTERVAL).await;
                 }
                 Ok(Some(lost)) => return lost,
                 Err(error) => {
                     match failures {
-                        // A new session beats at once: until then a watcher may think us
-                        // dead. One that fails as well meets a server that refuses.
+                        // After the first failure the new session sends a heartbeat without delay,
+                        // since a standby may consider this bot dead meanwhile. If that fails too,
+                        // the server is unavailable, and the backoff applies.
                         0 => {
                             tracing::warn!(%error, "the database does not answer; claiming it again when it does");
                         }
-                        _ => tokio::time::sleep(backoff(failures - 1, LOOK, BEAT)).await,
+                        _ => {
+                            let delay = backoff(failures - 1, POLL_INTERVAL, HEARTBEAT_INTERVAL);
+                            tokio::time::sleep(delay).await;
+                        }
                     }
                     failures += 1;
                     if let Ok(session) = self.database.connect_apart().await {
@@ -274,17 +285,17 @@ impl Lease {
         }
     }
 
-    /// Gives the database free, so that the next bot need not wait.
+    /// Releases the database, so that the next bot can take over immediately.
     pub async fn release(mut self) -> Result<()> {
-        if self.give_free().await.is_err() {
-            // The session may have died without our noticing.
+        if self.clear_owner().await.is_err() {
+            // The session may have been broken already: try once with a new one.
             self.session = self.database.connect_apart().await?;
-            self.give_free().await?;
+            self.clear_owner().await?;
         }
         Ok(self.session.close().await?)
     }
 
-    async fn give_free(&mut self) -> Result<()> {
+    async fn clear_owner(&mut self) -> Result<()> {
         let released = sqlx::query!(
             "with before_the_lease as (
                 update watermark set owner_pid = null
@@ -301,8 +312,8 @@ impl Lease {
         Ok(())
     }
 
-    /// Beats once. A row that is not ours, or that counts beats which we left behind
-    /// already, says why.
+    /// Sends one heartbeat. Returns why the lease is lost if the row has another owner or an older
+    /// heartbeat than this bot wrote.
     async fn beat(&mut self) -> Result<Option<Lost>> {
         let beat = sqlx::query!(
             "with before_the_lease as (
@@ -340,9 +351,9 @@ impl Lease {
     }
 }
 
-async fn look(session: &mut Connection) -> Result<Holder> {
-    // Without the right to see another role's sessions their start is null: then
-    // only the beat can tell.
+async fn read_holder(session: &mut Connection) -> Result<Holder> {
+    // Without the privilege to see other users' sessions `backend_start` is null. Then the owner
+    // counts as alive as long as a session has its pid, and only the heartbeat shows its end.
     let holder = sqlx::query_as!(
         Holder,
         r#"select watermark.owner_epoch, lease.owner_epoch = watermark.owner_epoch as "on_lease!",
@@ -365,7 +376,7 @@ async fn look(session: &mut Connection) -> Result<Holder> {
     .await
 }
 
-/// Takes the database from the owner as it was seen; `None` if it has moved since.
+/// Takes the database from the owner `seen`; `None` if its state has changed since.
 async fn claim(
     database: &Database,
     mut session: Connection,
@@ -373,9 +384,9 @@ async fn claim(
 ) -> Result<Option<Claimed>> {
     let claiming = async {
         let mut transaction = begin(&mut session).await?;
-        // A batch of the old owner that is being saved holds this row: it is waited for, and
-        // counts. The step is drawn: two bots that take over on two sides of a failover, from
-        // the same row, must not come to the same epoch.
+        // If the old owner is saving a batch, it has locked this row. The update waits for it, so
+        // that batch counts. The epoch rises by a random step: two bots that take over from the
+        // same row on two sides of a failover must not get the same epoch.
         let fenced = sqlx::query!(
             "update watermark set owner_epoch = owner_epoch + 1 + floor(random() * 1000000)::bigint,
                 heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
@@ -394,7 +405,7 @@ async fn claim(
             owner_epoch: row.owner_epoch,
             batch_no: row.batch_no,
         };
-        // The owner may have beaten while that was waited for.
+        // The owner may have sent a heartbeat during the wait.
         let taken = sqlx::query!(
             "update lease set owner_epoch = $4, heartbeat = heartbeat + 1, owner_pid = pg_backend_pid(),
                 owner_started_at = (select backend_start from pg_stat_activity where pid = pg_backend_pid())
@@ -412,7 +423,7 @@ async fn claim(
         commit(transaction).await?;
         Ok(Some((watermark, row.heartbeat, left)))
     };
-    // Its session ends with it, unless it is ours now.
+    // Unless the takeover succeeds, the session is dropped, which rolls the transaction back.
     let claimed = within(CLAIM_TIMEOUT, claiming).await?;
     Ok(claimed.map(|(watermark, heartbeat, left)| {
         let lease = Lease {

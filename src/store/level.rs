@@ -1,4 +1,4 @@
-//! The table `level`: the guild's levels, which are data.
+//! The table `level`: the guild's levels, with their points, names and roles.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::leveling::{Level, LevelNumber, Levels, RoleId};
 
 const TABLE: &str = "level";
 
-/// All levels. Fails with what is wrong when someone has left the table unusable.
+/// All levels. Fails with the reason if somebody edited the table so that it is not usable.
 pub async fn load(connection: &mut Connection) -> anyhow::Result<Levels> {
     let rows = all(connection).await?;
     Levels::new(rows).context("the table level is not usable")
 }
 
-/// All rows as they are, lowest first.
+/// All rows, unchecked, lowest level first.
 pub async fn all(connection: &mut Connection) -> Result<Vec<Level>> {
     let rows = sqlx::query!(
         "select number, total_points_required, points_to_next_level, role_id, role_name
@@ -44,8 +44,7 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<Level>> {
         .collect()
 }
 
-/// Levels whose role's id was imported, or inserted by hand, and has never been seen in the
-/// guild.
+/// Levels whose role id was imported, or inserted by hand, and has never been seen in the guild.
 pub async fn unseen(connection: &mut Connection) -> Result<BTreeSet<LevelNumber>> {
     let rows = sqlx::query!("select number from level where role_id is not null and not role_seen")
         .fetch_all(connection)
@@ -55,8 +54,8 @@ pub async fn unseen(connection: &mut Connection) -> Result<BTreeSet<LevelNumber>
         .collect()
 }
 
-/// Puts these levels in the place of all others, their roles unseen. Within a transaction:
-/// in between there are none.
+/// Replaces all levels; their roles count as unseen. Call it in a transaction, since the table is
+/// empty between its two statements.
 pub async fn replace_all(connection: &mut Connection, levels: &Levels) -> Result<()> {
     sqlx::query!("delete from level")
         .execute(&mut *connection)
@@ -91,7 +90,7 @@ pub async fn replace_all(connection: &mut Connection, levels: &Levels) -> Result
     Ok(())
 }
 
-/// Remembers that the role of a level has been seen in the guild.
+/// Records that the role of a level has been seen in the guild.
 pub async fn mark_seen(connection: &mut Connection, level: LevelNumber) -> Result<()> {
     sqlx::query!(
         "update level set role_seen = true where number = $1 and role_id is not null",
@@ -102,8 +101,8 @@ pub async fn mark_seen(connection: &mut Connection, level: LevelNumber) -> Resul
     Ok(())
 }
 
-/// Sets what a level carries: a role of the guild and its name, a name whose role is not
-/// there yet, or nothing.
+/// Sets what a level carries: a role of the guild and its name, a name whose role does not exist
+/// yet, or nothing.
 pub async fn set_role(
     connection: &mut Connection,
     level: LevelNumber,
@@ -122,7 +121,7 @@ pub async fn set_role(
     Ok(())
 }
 
-/// Takes the role and the name off every level that has one.
+/// Clears the role and the name of every level.
 pub async fn take_all_off(connection: &mut Connection) -> Result<()> {
     sqlx::query!(
         "update level set role_id = null, role_name = null, role_seen = false
@@ -133,8 +132,8 @@ pub async fn take_all_off(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-/// Gives levels other names, all or none: they may take each other's, which the table would
-/// not let them do one after the other.
+/// Renames levels in one transaction. It clears their names first, so that they can exchange names
+/// without violating the unique constraint.
 pub async fn rename(connection: &mut Connection, names: &[(LevelNumber, &str)]) -> Result<()> {
     let (levels, names): (Vec<i32>, Vec<String>) = names
         .iter()

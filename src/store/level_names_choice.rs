@@ -1,26 +1,26 @@
-//! The table `level_names_choice`: whether this database's level names have been chosen.
+//! The table `level_names_choice`: whether and how the level names of this database were chosen.
 //!
-//! Holds at most one row, which nothing here changes or deletes.
+//! Holds at most one row, which is never changed or deleted.
 
 use super::{Connection, Result};
 
-/// Where the level names of a database came from first.
+/// The first source of a database's level names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamesSource {
-    /// The operator wanted none.
+    /// The operator chose no names.
     None,
-    /// The twenty of the original guild.
+    /// The twenty names of the original guild.
     Computing,
-    /// A file of the operator's.
+    /// A file that the operator supplied.
     File,
-    /// Another bot's dump.
+    /// The imported dump of another bot.
     Import,
     /// The levels had names already.
     Existing,
 }
 
 impl NamesSource {
-    /// As it is stored.
+    /// The value stored in the table.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -32,13 +32,13 @@ impl NamesSource {
     }
 }
 
-/// Where the names came from, if they have been chosen.
+/// The stored source of the names; `None` if none has been chosen.
 pub async fn read(connection: &mut Connection) -> Result<Option<String>> {
     let source = sqlx::query_scalar!("select source from level_names_choice");
     Ok(source.fetch_optional(connection).await?)
 }
 
-/// Records where the names came from, unless that is recorded already.
+/// Stores the source of the names, unless one is stored already.
 pub async fn record(connection: &mut Connection, source: NamesSource) -> Result<()> {
     sqlx::query!(
         "insert into level_names_choice (source) values ($1) on conflict do nothing",

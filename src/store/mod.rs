@@ -1,16 +1,15 @@
-//! The database. The only module that knows SQL; one file for each table.
+//! The database. The only module that contains SQL, with one file for each table.
 //!
-//! Functions take a connection, so that callers compose them in one transaction.
+//! Functions take a connection, so that callers can combine them in one transaction.
 //!
-//! No two transactions wait for each other in a circle, since all lock in one order. A
-//! transaction locks rows of several tables in the order `watermark`, `lease`, `user_point`,
-//! `xp_day`, `updated_user`, `role_work`, `outbox`, and of one table by ascending id, all that it
-//! needs of it at once. A statement that writes many rows says `order by`; where an update or a
-//! delete would follow the plan's order, its rows are locked first, `for no key update`, which
-//! leaves a row of `updated_user` free to refer to its user. `tests/it/tidy.rs` looks for it.
+//! Transactions cannot deadlock, because all of them lock rows in the same order. The order of
+//! tables is `watermark`, `lease`, `user_point`, `xp_day`, `updated_user`, `role_work`, `outbox`.
+//! Within a table a transaction locks all rows that it needs at once, by ascending id. A statement
+//! that writes many rows has an `order by`. An update or delete would lock rows in the order of the
+//! query plan, so it locks them first with `for no key update`, which still lets a row of
+//! `updated_user` refer to its user. `tests/it/tidy.rs` checks this.
 //!
-//! Ids and counts become `bigint`s here and nowhere else. Nothing in here decides
-//! anything about XP.
+//! Ids and counts are converted to `bigint` only here. This module makes no decision about XP.
 
 pub mod channel;
 pub mod council_notice;
@@ -42,38 +41,38 @@ use sqlx::{ConnectOptions, Connection as _};
 
 use crate::leveling::{ChannelId, LevelNumber, MessageId, Points, RoleId, Timestamp, UserId};
 
-/// One session with the database, or one transaction on it.
+/// A session with the database, or a transaction on it.
 pub type Connection = sqlx::PgConnection;
-/// A transaction: undone unless it is committed.
+/// A transaction. It is rolled back unless it is committed.
 pub type Transaction<'a> = sqlx::Transaction<'a, sqlx::Postgres>;
-/// What the database answers.
+/// The result of a database operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The database could not be asked, or refused, or holds what it must not.
+/// Why a database operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The driver's own word, which says its cause already and never the password.
+    /// The driver's error. Its text includes the cause and never the password.
     #[error("{0}")]
     Database(sqlx::Error),
-    /// A migration failed or was changed after it had been applied.
+    /// A migration failed, or its file was changed after it had been applied.
     #[error("{0}")]
     Migration(sqlx::migrate::MigrateError),
-    /// Whether the work was done is unknown.
+    /// The operation timed out. Whether it took effect is unknown.
     #[error("Postgres did not answer within {0:?}")]
     TimedOut(Duration),
-    /// Names are kept as Discord sends them, which only UTF-8 can do.
+    /// The database does not use UTF-8, so it cannot store every name that Discord sends.
     #[error(
         "the database's encoding is {0}, and must be UTF8: create it with `createdb --encoding=UTF8`"
     )]
     Encoding(String),
-    /// A value that no wall_e would have written.
-    #[error("the table {table} holds {what} {value}, which cannot be")]
+    /// A value that no version of wall_e writes.
+    #[error("the table {table} holds {what} {value}, which is invalid")]
     Corrupt {
-        /// Where it stands.
+        /// The table that holds it.
         table: &'static str,
-        /// Which column.
+        /// The column, or a description of the value.
         what: &'static str,
-        /// What it says.
+        /// The invalid value, or the id that identifies it.
         value: i64,
     },
 }
@@ -85,8 +84,8 @@ impl From<sqlx::Error> for Error {
 }
 
 impl Error {
-    /// Whether Postgres refused the values themselves: asking again with the same
-    /// ones is of no use. (Class 22 of its error codes, "data exception".)
+    /// Whether Postgres rejected the values themselves, so that a retry with the same values would
+    /// fail again. (Class 22 of its error codes, "data exception".)
     pub fn is_about_the_values(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else {
             return false;
@@ -94,7 +93,7 @@ impl Error {
         error.code().is_some_and(|code| code.starts_with("22"))
     }
 
-    /// Whether a time limit was hit: less at once may fit into it.
+    /// Whether a time limit was exceeded, so that a smaller batch may succeed.
     pub fn is_time_limit(&self) -> bool {
         match self {
             Self::TimedOut(_) => true,
@@ -105,8 +104,8 @@ impl Error {
         }
     }
 
-    /// Whether the server is away: not reached, not ready, full, or closed to writers.
-    /// Asking again later is of use.
+    /// Whether the server is temporarily unavailable: not reachable, not ready, out of resources or
+    /// read-only. A later retry may succeed.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::TimedOut(_) => true,
@@ -122,34 +121,34 @@ impl Error {
     }
 }
 
-/// Postgres' error codes for its own time limits: of a statement, a lock, a transaction.
+/// Postgres' error codes for its time limits on statements, locks and transactions.
 fn is_time_limit(code: &str) -> bool {
     ["57014", "55P03", "25P04"].contains(&code)
 }
 
-/// Postgres' error codes that are about the server and not about what was asked.
+/// Postgres' error codes that concern the server instead of the statement.
 fn is_passing(code: &str) -> bool {
     const SERVER: [&str; 5] = [
-        "08",    // the connection broke
-        "53",    // no disk, no memory, no more connections
-        "57P0",  // starting up, shutting down, ended by an administrator
-        "25006", // it lets nobody write
-        "25P03", // it gave up a session that paused in a transaction
+        "08",    // the connection failed
+        "53",    // out of disk space, memory or connections
+        "57P0",  // starting up, shutting down, or stopped by an administrator
+        "25006", // read-only
+        "25P03", // it ended a session that was idle in a transaction
     ];
     SERVER.iter().any(|start| code.starts_with(start))
 }
 
-/// How long a session is waited for.
+/// Timeout for getting a session, from the pool or by a new connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a small statement may take before its session is given up.
+/// Timeout of a small statement, after which the caller gives up its session.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a database that does not answer yet is waited for at start.
-const START_PATIENCE: Duration = Duration::from_secs(10);
-/// Commands and tasks together never need more.
+/// How long the start waits for a database that does not answer yet.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Commands and jobs together never need more sessions.
 const MAX_CONNECTIONS: u32 = 5;
 
-/// What every session asks of the server: to end by itself what a dead connection
-/// left behind, before it can hold up the living for hours.
+/// Options of every session. With them the server itself ends the statements and transactions of a
+/// dead connection, which could otherwise block other sessions for hours.
 const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("lock_timeout", "10s"),
     ("statement_timeout", "5min"),
@@ -159,28 +158,28 @@ const SESSION_OPTIONS: [(&str, &str); 6] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// The same for a session apart: the engine's holds the row that a successor needs. A bot that
-/// is stopped between two statements must not hold it for longer; and a statement that the bot
-/// has given up goes on in the server for that long.
-const APART_OPTIONS: [(&str, &str); 2] = [
+/// Stricter options for sessions outside the pool. The engine's session locks the row that the next
+/// owner needs. If the bot stops between two statements, the lock ends after the first limit. A
+/// statement that the bot has given up runs on in the server until the second limit.
+const UNPOOLED_OPTIONS: [(&str, &str); 2] = [
     ("idle_in_transaction_session_timeout", "2s"),
     ("statement_timeout", "20s"),
 ];
 
-/// A pool of sessions with one Postgres database.
+/// A connection pool for one Postgres database.
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: sqlx::PgPool,
 }
 
 impl Database {
-    /// Connects once, so that a wrong address is known at once; a server that is
-    /// still starting is waited for a little.
+    /// Connects once, so that a wrong address fails immediately. Waits about ten seconds for
+    /// a server that is still starting.
     pub async fn connect(url: &SecretString) -> Result<Self> {
         let options = PgConnectOptions::from_str(url.expose_secret())?
             .application_name("wall_e")
             .options(SESSION_OPTIONS)
-            // Statements are logged by nobody: their arguments are people's data.
+            // Statements are not logged, since their arguments are personal data.
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
@@ -190,7 +189,7 @@ impl Database {
         let started = Instant::now();
         let mut session = loop {
             match database.connect_apart().await {
-                Err(error) if error.is_passing() && started.elapsed() < START_PATIENCE => {
+                Err(error) if error.is_passing() && started.elapsed() < START_TIMEOUT => {
                     tracing::warn!(%error, "the database does not answer yet; trying again");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -206,7 +205,7 @@ impl Database {
         Ok(database)
     }
 
-    /// Brings the schema up to date. Safe to repeat, and safe while others do.
+    /// Applies all pending migrations. It may be repeated, and several bots may do it at once.
     pub async fn migrate(&self) -> Result<()> {
         sqlx::migrate!()
             .run(&self.pool)
@@ -214,33 +213,33 @@ impl Database {
             .map_err(Error::Migration)
     }
 
-    /// A session from the pool.
+    /// Takes a session from the pool. Waits up to three seconds for one.
     pub async fn acquire(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
         Ok(self.pool.acquire().await?)
     }
 
-    /// A transaction on a session from the pool.
+    /// Begins a transaction on a session from the pool.
     pub async fn begin(&self) -> Result<Transaction<'static>> {
         Ok(self.pool.begin().await?)
     }
 
-    /// A transaction that sees the whole database as it was at its first look, whatever
-    /// others commit meanwhile, and changes nothing.
+    /// Begins a read-only transaction. It sees the whole database as of its first query, whatever
+    /// other sessions commit meanwhile.
     pub async fn begin_snapshot(&self) -> Result<Transaction<'static>> {
         let begin = "begin isolation level repeatable read, read only";
         Ok(self.pool.begin_with(begin).await?)
     }
 
-    /// Ends all sessions politely.
+    /// Closes all sessions of the pool and waits until they are closed.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 
-    /// A session of its own, outside the pool: for what must not wait for others,
-    /// or must be given up whole when an answer fails to come.
+    /// Opens a session outside the pool, for work that must not wait for a pooled session, or whose
+    /// session is dropped when an answer does not come.
     pub async fn connect_apart(&self) -> Result<Connection> {
         let options = self.pool.connect_options();
-        let options = options.as_ref().clone().options(APART_OPTIONS);
+        let options = options.as_ref().clone().options(UNPOOLED_OPTIONS);
         within(ACQUIRE_TIMEOUT, async {
             Ok(Connection::connect_with(&options).await?)
         })
@@ -248,30 +247,30 @@ impl Database {
     }
 }
 
-/// A transaction on a session of one's own.
+/// Begins a transaction on this session.
 pub async fn begin(session: &mut Connection) -> Result<Transaction<'_>> {
     Ok(session.begin().await?)
 }
 
-/// Gives up waiting after `patience`; what was asked may have been done all the same.
-pub async fn within<T>(patience: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(patience, asked)
+/// Fails with [`Error::TimedOut`] after `timeout`. The operation may still take effect.
+pub async fn within<T>(timeout: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(timeout, asked)
         .await
-        .unwrap_or(Err(Error::TimedOut(patience)))
+        .unwrap_or(Err(Error::TimedOut(timeout)))
 }
 
-/// Makes what a transaction did true for everyone.
+/// Commits a transaction.
 pub async fn commit(transaction: Transaction<'_>) -> Result<()> {
     Ok(transaction.commit().await?)
 }
 
-/// Undoes a transaction at once. One that is only dropped is undone when its session is
-/// used next, and holds its rows until then.
+/// Rolls a transaction back immediately. A transaction that is only dropped keeps its locks until
+/// its session is used next.
 pub async fn roll_back(transaction: Transaction<'_>) -> Result<()> {
     Ok(transaction.rollback().await?)
 }
 
-/// An id, a count or points as a `bigint`; what wall_e holds always fits.
+/// Converts an id, a count or points to `bigint`. All values in wall_e are at most `i64::MAX`.
 fn bigint(number: u64) -> i64 {
     i64::try_from(number).expect("ids and points are at most i64::MAX")
 }
@@ -284,7 +283,7 @@ fn timestamp(at: DateTime<Utc>) -> Option<Timestamp> {
     Timestamp::from_millis(at.timestamp_millis())
 }
 
-/// Reads a `bigint` of a named column back as what it stands for.
+/// Parses a `bigint` of the column `what`; [`Error::Corrupt`] if `parse` refuses it.
 fn read<T>(
     table: &'static str,
     what: &'static str,
@@ -338,7 +337,7 @@ mod tests {
             ("57P03", true),
             ("25006", true),
             ("25P03", true),
-            // The statement's own limit, and the transaction's own fault.
+            // The statement timed out, and the transaction had failed before.
             ("57014", false),
             ("25P02", false),
             ("22021", false),

@@ -1,6 +1,6 @@
-//! The table `open_buttons`: messages whose buttons are still to be taken off.
+//! The table `open_buttons`: messages whose buttons must be removed later.
 //!
-//! Knows when, and nothing of what the buttons do.
+//! Stores when to remove them and nothing about what the buttons do.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
@@ -10,31 +10,31 @@ use crate::leveling::{ChannelId, MessageId, Timestamp};
 
 const TABLE: &str = "open_buttons";
 
-/// Longer than any buttons work.
-const LATEST: TimeDelta = TimeDelta::hours(1);
+/// Longer than any buttons stay usable. A later time came from a wrong id.
+const MAX_OPEN: TimeDelta = TimeDelta::hours(1);
 
 /// A message that shows buttons.
 #[derive(Clone, Debug)]
 pub struct WithButtons {
-    /// Which.
+    /// The message's id.
     pub message: MessageId,
-    /// Where it is.
+    /// The message's channel.
     pub channel: ChannelId,
-    /// What it answers, unless a text.
+    /// The interaction that the message responds to; `None` for a reply to a text command.
     pub interaction: Option<AnsweredInteraction>,
 }
 
-/// With what an answer to an interaction can be changed for 15 minutes.
+/// What Discord requires for editing the response to an interaction, which is possible for 15
+/// minutes.
 #[derive(Clone, Debug)]
 pub struct AnsweredInteraction {
-    /// The application that it came to.
+    /// The id of the application that received it.
     pub application: u64,
     /// The interaction's token.
     pub token: SecretString,
 }
 
-/// Remembers that a message shows buttons until `closes_at`. For one that is remembered
-/// already the later call counts.
+/// Stores that a message shows buttons until `closes_at`, replacing what is stored for it.
 pub async fn open(
     connection: &mut Connection,
     shown: &WithButtons,
@@ -58,8 +58,8 @@ pub async fn open(
     Ok(())
 }
 
-/// At most `limit` messages whose buttons are to be taken off at `now`, oldest first; and
-/// those that would stay for longer than any may, where an id said so.
+/// At most `limit` messages whose buttons are due for removal at `now`, oldest first. A message
+/// that is due more than an hour later got its time from a wrong id, so it is due too.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -69,7 +69,7 @@ pub async fn due(
         "select message_id, channel_id, application_id, token from open_buttons
          where closes_at <= $1 or closes_at > $2 order by closes_at, message_id limit $3",
         now,
-        now + LATEST,
+        now + MAX_OPEN,
         i64::from(limit),
     )
     .fetch_all(connection)
@@ -92,7 +92,7 @@ pub async fn due(
         .collect()
 }
 
-/// Leaves a message alone until `until`.
+/// Postpones the removal of a message's buttons to `until`.
 pub async fn postpone(
     connection: &mut Connection,
     message: MessageId,
@@ -108,7 +108,7 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Forgets a message: its buttons are off, or it is gone.
+/// Deletes the row of a message that has no buttons any more or was deleted.
 pub async fn close(connection: &mut Connection, message: MessageId) -> Result<()> {
     sqlx::query!(
         "delete from open_buttons where message_id = $1",

@@ -1,4 +1,5 @@
-//! The table `outbox`: what Discord must still be told after a commit.
+//! The table `outbox`: committed level-ups that must still be announced, with the roles that they
+//! bring.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +10,19 @@ use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId};
 
 const TABLE: &str = "outbox";
 
-/// Longer than anything is ever postponed.
-const LATEST: TimeDelta = TimeDelta::minutes(10);
+/// Longer than any row is postponed. A later time was written before the clock was set back.
+const MAX_DELAY: TimeDelta = TimeDelta::minutes(10);
 
-/// A level that a message brought to one user. It can bring one to another as well.
+/// A level that a user reached through a message. One message can cause level-ups of several users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevelUp {
-    /// The message that brought it.
+    /// The message that caused it.
     pub message: MessageId,
-    /// Who reached it.
+    /// The user who reached the level.
     pub user: UserId,
-    /// Where they spoke, and are congratulated.
+    /// The channel of the message, where the level-up is announced.
     pub channel: ChannelId,
-    /// The level before; `None` for who was at none yet, and where that is not known.
+    /// The level before; `None` if the user had none yet or it is not known.
     pub from: Option<LevelNumber>,
     /// The level reached.
     pub level: LevelNumber,
@@ -30,29 +31,29 @@ pub struct LevelUp {
 /// A level-up that has not been announced yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pending {
-    /// What to announce.
+    /// The level-up to announce.
     pub level_up: LevelUp,
     /// Failed attempts so far.
     pub attempts: u32,
-    /// Whether the roles that it brings have been given.
+    /// Whether the user has received the roles that it brings.
     pub roles_given: bool,
-    /// The message of the first one of those that it is told with, if it is.
+    /// The message of the first level-up that it is announced together with, if any.
     pub told_with: Option<MessageId>,
 }
 
-/// Which rows are meant, by the time of their messages.
+/// Selects rows by the ids of their messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// All.
+    /// All rows.
     Any,
-    /// Of messages from this id on.
+    /// Rows whose message has this id or a higher one.
     From(MessageId),
-    /// Of messages before this id.
+    /// Rows whose message has a lower id.
     Before(MessageId),
 }
 
 impl Age {
-    /// The first id that is meant, and the first that is not any more.
+    /// The first selected id, and the first id after the selection.
     fn ids(self) -> (i64, i64) {
         match self {
             Self::Any => (0, i64::MAX),
@@ -62,7 +63,7 @@ impl Age {
     }
 }
 
-/// Adds the level-ups of a batch.
+/// Adds the level-ups of a batch. Rows that exist already stay as they are.
 pub async fn add(connection: &mut Connection, level_ups: &[LevelUp]) -> Result<()> {
     let messages: Vec<i64> = level_ups
         .iter()
@@ -93,8 +94,8 @@ pub async fn add(connection: &mut Connection, level_ups: &[LevelUp]) -> Result<(
     Ok(())
 }
 
-/// Takes the rows of these users that are held until their catch-up is over: the level that
-/// each of them rose from, which is the first row's.
+/// Deletes the rows of these users that are held back until the catch-up is over. Returns for each
+/// user the level from which they rose, which is that of their first row.
 pub async fn take_held(
     connection: &mut Connection,
     users: &[UserId],
@@ -123,7 +124,7 @@ pub async fn take_held(
             Ok((row.message_id, user_id(TABLE, row.user_id)?, from))
         })
         .collect::<Result<_>>()?;
-    // The first of a user comes last, and stays.
+    // Newest first: `collect` keeps the last entry of a user, which is the oldest row.
     rows.sort_unstable_by_key(|&(message, ..)| std::cmp::Reverse(message));
     Ok(rows
         .into_iter()
@@ -131,9 +132,9 @@ pub async fn take_held(
         .collect())
 }
 
-/// At most `limit` rows that are due at `now`, oldest first, without those of a catch-up that
-/// goes on. One that is due later than any wait would explain was written before the clock was
-/// set back.
+/// At most `limit` rows that are due at `now`, oldest first, without those of a catch-up that is
+/// still running. A row that is due more than ten minutes later was written before the clock was
+/// set back, so it is due too.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -148,7 +149,7 @@ pub async fn due(
             and message_id >= $3 and message_id < $4
          order by message_id, user_id limit $5",
         now,
-        now + LATEST,
+        now + MAX_DELAY,
         from,
         before,
         i64::from(limit),
@@ -181,7 +182,7 @@ pub async fn due(
         .collect()
 }
 
-/// Remembers that the roles have been given: only the line is left.
+/// Records that the user has received the roles; only the announcement is left.
 pub async fn roles_given(
     connection: &mut Connection,
     message: MessageId,
@@ -197,7 +198,7 @@ pub async fn roles_given(
     Ok(())
 }
 
-/// Forgets a row: it was delivered, or never can be.
+/// Deletes a row that was delivered or can never be delivered.
 pub async fn remove(connection: &mut Connection, message: MessageId, user: UserId) -> Result<()> {
     sqlx::query!(
         "delete from outbox where message_id = $1 and user_id = $2",
@@ -209,7 +210,7 @@ pub async fn remove(connection: &mut Connection, message: MessageId, user: UserI
     Ok(())
 }
 
-/// Tries a row again at `next`.
+/// Counts a failed attempt of a row and sets the next one to `next`.
 pub async fn postpone(
     connection: &mut Connection,
     message: MessageId,
@@ -228,8 +229,8 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Remembers that these rows, by message and user, are told together with the one of this
-/// message.
+/// Records that these rows, by message and user, are announced together with the row of the
+/// message `told_with`.
 pub async fn tell_together(
     connection: &mut Connection,
     rows: &[(MessageId, UserId)],
@@ -255,7 +256,7 @@ pub async fn tell_together(
     Ok(())
 }
 
-/// Forgets rows, all or none of them.
+/// Deletes rows in one statement.
 pub async fn remove_all(connection: &mut Connection, rows: &[(MessageId, UserId)]) -> Result<()> {
     let (messages, users) = columns(rows);
     sqlx::query!(
@@ -276,7 +277,7 @@ pub async fn remove_all(connection: &mut Connection, rows: &[(MessageId, UserId)
     Ok(())
 }
 
-/// Tries rows again at `next`, all of them together.
+/// Counts a failed attempt of each row and sets the next one to `next`, in one statement.
 pub async fn postpone_all(
     connection: &mut Connection,
     rows: &[(MessageId, UserId)],

@@ -1,4 +1,5 @@
-//! The table `profile_bucket_in_progress`: one row, how far the round of profiles is.
+//! The table `profile_bucket_in_progress`: one row with the progress of the rotating profile
+//! refresh.
 
 use chrono::{DateTime, Utc};
 
@@ -9,20 +10,20 @@ use crate::leveling::buckets::BucketNumber;
 
 const TABLE: &str = "profile_bucket_in_progress";
 
-/// How far the round is.
+/// The progress of the rotating refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round {
-    /// The bucket that is being worked through.
+    /// The bucket whose users are being refreshed.
     pub bucket: BucketNumber,
-    /// Since when; `None` before the very first one.
+    /// When this bucket began; `None` before the very first one.
     pub began_at: Option<DateTime<Utc>>,
-    /// The last user who was looked up, if there was one.
+    /// The user who was looked up last, if any.
     pub last_user: Option<UserId>,
-    /// When that was.
+    /// When that user was looked up.
     pub last_look_at: Option<DateTime<Utc>>,
 }
 
-/// How far the round is.
+/// Reads the progress.
 pub async fn load(connection: &mut Connection) -> Result<Round> {
     let row = sqlx::query!(
         "select bucket_number, began_at, last_user_id, last_look_at from profile_bucket_in_progress"
@@ -38,7 +39,7 @@ pub async fn load(connection: &mut Connection) -> Result<Round> {
     })
 }
 
-/// Remembers how far it is.
+/// Stores the progress.
 pub async fn save(connection: &mut Connection, round: &Round) -> Result<()> {
     sqlx::query!(
         "update profile_bucket_in_progress

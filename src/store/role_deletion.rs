@@ -1,6 +1,6 @@
-//! The table `role_deletion`: roles that no level carries any more and that are to be deleted.
+//! The table `role_deletion`: ids of former level roles that must still be deleted.
 //!
-//! Knows ids, and not whether Discord still has roles of them.
+//! A role may have been deleted in Discord already.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::leveling::RoleId;
 
 const TABLE: &str = "role_deletion";
 
-/// All that are noted.
+/// All roles that must still be deleted.
 pub async fn all(connection: &mut Connection) -> Result<BTreeSet<RoleId>> {
     let rows = sqlx::query!("select role_id from role_deletion")
         .fetch_all(connection)
@@ -19,7 +19,7 @@ pub async fn all(connection: &mut Connection) -> Result<BTreeSet<RoleId>> {
         .collect()
 }
 
-/// Makes these all the roles that are noted. To be called in a transaction.
+/// Replaces all stored roles. Call it in a transaction.
 pub async fn replace_all(connection: &mut Connection, roles: &BTreeSet<RoleId>) -> Result<()> {
     let roles: Vec<i64> = roles.iter().map(|role| bigint(role.get())).collect();
     sqlx::query!("delete from role_deletion")
@@ -34,7 +34,7 @@ pub async fn replace_all(connection: &mut Connection, roles: &BTreeSet<RoleId>) 
     Ok(())
 }
 
-/// Forgets a role: it is deleted, or it stays.
+/// Deletes the row of a role that was deleted or is kept.
 pub async fn forget(connection: &mut Connection, role: RoleId) -> Result<()> {
     sqlx::query!(
         "delete from role_deletion where role_id = $1",

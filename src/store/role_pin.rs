@@ -1,6 +1,6 @@
-//! The table `role_pin`: which role a name in the settings means.
+//! The table `role_pin`: the role id to which each role name in the settings is pinned.
 //!
-//! Knows ids, and not whether Discord still has roles of them.
+//! A role may have been deleted in Discord.
 
 use super::{Connection, Result, bigint, role_id};
 use crate::leveling::RolePins;
@@ -17,7 +17,7 @@ pub async fn all(connection: &mut Connection) -> Result<RolePins> {
         .collect()
 }
 
-/// Makes these all the pins there are. To be called in a transaction.
+/// Replaces all pins. Call it in a transaction.
 pub async fn replace_all(connection: &mut Connection, pins: &RolePins) -> Result<()> {
     let names: Vec<String> = pins.keys().cloned().collect();
     let roles: Vec<i64> = pins.values().map(|role| bigint(role.get())).collect();

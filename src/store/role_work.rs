@@ -1,6 +1,6 @@
-//! The table `role_work`: members whose roles must be looked at.
+//! The table `role_work`: the queue of members whose level roles must be checked.
 //!
-//! Knows who and when, and nothing of roles.
+//! Stores members and times and nothing about roles.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -9,11 +9,10 @@ use crate::leveling::UserId;
 
 const TABLE: &str = "role_work";
 
-/// Longer than anything is ever postponed.
-const LATEST: TimeDelta = TimeDelta::days(1);
+/// Longer than any member is postponed. A later time was written before the clock was set back.
+const MAX_DELAY: TimeDelta = TimeDelta::days(1);
 
-/// Asks for a member to be looked at. For one who is asked for already it is as if nothing
-/// had been tried yet.
+/// Queues a member. For a member who is queued already the failed attempts and the delay are reset.
 pub async fn ask(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -> Result<()> {
     sqlx::query!(
         "insert into role_work (user_id, asked_at) values ($1, $2)
@@ -27,8 +26,8 @@ pub async fn ask(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -
     Ok(())
 }
 
-/// The same for many, as of now by the database's clock; those who are asked for already
-/// stay as they are.
+/// Queues many members, with the current time of the database's clock. Members who are queued
+/// already stay as they are.
 pub async fn ask_for_all(connection: &mut Connection, users: &[UserId]) -> Result<()> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
@@ -41,9 +40,9 @@ pub async fn ask_for_all(connection: &mut Connection, users: &[UserId]) -> Resul
     Ok(())
 }
 
-/// At most `limit` members who are due at `now`, those asked for first before others, with
-/// the failed attempts so far and when they were asked for. One who is due later than any
-/// wait would explain was postponed before the clock was set back.
+/// At most `limit` members who are due at `now`, in the order in which they were queued, each with
+/// the number of failed attempts and the time of queueing. A member who is due more than
+/// a day later was postponed before the clock was set back, so they are due too.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -54,7 +53,7 @@ pub async fn due(
          where next_attempt_at <= $1 or next_attempt_at > $2
          order by asked_at, user_id limit $3",
         now,
-        now + LATEST,
+        now + MAX_DELAY,
         i64::from(limit),
     )
     .fetch_all(connection)
@@ -69,8 +68,8 @@ pub async fn due(
         .collect()
 }
 
-/// Tries a member again at `next` who was asked for at `asked_at`, unless they have been asked
-/// for again since.
+/// Counts a failed attempt and sets the next one to `next`. Does nothing if the member has been
+/// queued again since `asked_at`.
 pub async fn postpone(
     connection: &mut Connection,
     user: UserId,
@@ -89,8 +88,8 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Forgets a member who was asked for at `asked_at`: their roles are right, or they are gone.
-/// If they have been asked for again since, that stays.
+/// Removes a member whose roles are correct or who has left. Does nothing if the member has been
+/// queued again since `asked_at`.
 pub async fn drop(
     connection: &mut Connection,
     user: UserId,

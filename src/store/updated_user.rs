@@ -1,7 +1,8 @@
-//! The table `updated_user`: profiles that have changed, and pictures that are to be copied.
+//! The table `updated_user`: observed profiles to store and avatars to copy.
 //!
-//! Two queues in one: what was seen waits to be stored, and then, where another picture is
-//! wanted, for that. Knows nothing of Discord.
+//! Each row passes through two queues: first the observed profile waits to be stored in
+//! `user_point`; then, if the copy of the avatar may be out of date, the row waits for the copy.
+//! This file sends no requests to Discord.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -12,80 +13,81 @@ use crate::leveling::{Field, MessageId, Profile, Sighting, UserId};
 
 const TABLE: &str = "updated_user";
 
-/// Longer than anything is ever postponed.
-const LATEST: TimeDelta = TimeDelta::days(2);
+/// Longer than any row is postponed. A later time was written before the clock was set back.
+const MAX_DELAY: TimeDelta = TimeDelta::days(2);
 
-/// A row, and which change of it.
+/// A row and its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Whose profile it is.
+    /// The user of the row.
     pub user: UserId,
-    /// Rises with every change.
+    /// Increases with every change of the row.
     pub version: i64,
 }
 
-/// What was seen of a user and is not stored yet.
+/// An observed profile that is not stored yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Which row it is.
+    /// The row and its version.
     pub ticket: Ticket,
-    /// All that was seen since the last time it was stored.
+    /// Everything that was observed since the profile was last stored.
     pub sighting: Sighting,
 }
 
-/// A row of which the picture is left to do.
+/// A row whose profile is stored and whose avatar must still be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unfinished {
-    /// Which row it is.
+    /// The row and its version.
     pub ticket: Ticket,
-    /// Whether it is another picture than the one before: why that failed, and when it was
-    /// to be tried again, says nothing of this one.
+    /// Whether the avatar has changed. Then the last error and the time of the next attempt are
+    /// reset, since they concern the previous avatar.
     pub other_picture: bool,
 }
 
-/// A picture that is wanted, perhaps.
+/// A user whose avatar may have to be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Which row it is.
+    /// The row and its version.
     pub ticket: Ticket,
-    /// What shows the user by now.
+    /// The user's stored profile.
     pub profile: Profile,
-    /// Which avatar the copy shows, if it is to be relied upon.
+    /// Hash of the avatar that the copy shows, if the copy is trusted.
     pub copied: Option<String>,
     /// The message that carries the copy.
     pub copy: Option<MessageId>,
-    /// How often it has failed.
+    /// Number of failed attempts.
     pub attempts: u32,
 }
 
-/// How full the queue is.
+/// The number of rows in each state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// Profiles that are not stored yet.
+    /// Observed profiles that are not stored yet.
     pub unstored: u64,
-    /// Pictures that have yet to be copied, the parked not among them.
+    /// Avatars that must still be copied, without the parked ones.
     pub pictures: u64,
-    /// Of these, those that have failed and are tried again.
+    /// The avatars among these that have failed and will be retried.
     pub failing: u64,
-    /// Since when the oldest of all of these has waited.
+    /// Since when the oldest row that is not parked has been waiting.
     pub oldest: Option<DateTime<Utc>>,
-    /// Pictures that have failed too often.
+    /// Avatars that have failed too often to be retried.
     pub parked: u64,
 }
 
-/// A picture that has failed.
+/// An avatar whose copy has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    /// Whose it is.
+    /// The user.
     pub user: UserId,
-    /// How often it has failed.
+    /// Number of failed attempts.
     pub attempts: u32,
-    /// Why it did the last time.
+    /// The error of the last attempt.
     pub why: Option<String>,
 }
 
-/// Queues what was seen of users, each at most once. Who is not in `user_point` is passed
-/// over; what waits already keeps its place, and is completed.
+/// Queues observed profiles; `seen` names each user at most once. Users without a row in
+/// `user_point` are skipped. A row that is queued already keeps its place, and the new fields are
+/// merged into it.
 pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> Result<()> {
     let users: Vec<i64> = seen.iter().map(|(user, _)| bigint(user.get())).collect();
     let usernames: Vec<&str> = seen
@@ -142,7 +144,7 @@ pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> R
     Ok(())
 }
 
-/// What was seen of one field of many users.
+/// One observed field of many users, as the columns of `unnest`.
 struct Column<'a> {
     values: Vec<Option<&'a str>>,
     unseen: Vec<bool>,
@@ -160,7 +162,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// Which of these users have a row.
+/// Those of these users who have a row.
 pub async fn queued(connection: &mut Connection, users: &[UserId]) -> Result<Vec<UserId>> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     let rows = sqlx::query!(
@@ -175,7 +177,7 @@ pub async fn queued(connection: &mut Connection, users: &[UserId]) -> Result<Vec
         .collect()
 }
 
-/// Has the pictures of these users looked at, who are in `user_point`.
+/// Queues a check of these users' avatars. All of them must have a row in `user_point`.
 pub async fn want_pictures_of(connection: &mut Connection, users: &[UserId]) -> Result<()> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
@@ -188,8 +190,8 @@ pub async fn want_pictures_of(connection: &mut Connection, users: &[UserId]) -> 
     Ok(())
 }
 
-/// The same for those of these users who show a picture of which no copy is relied upon, at
-/// once.
+/// Queues those of these users who have an avatar without a trusted copy. They are due immediately.
+/// Returns the number of rows written.
 pub async fn want_pictures_anew(connection: &mut Connection, users: &[UserId]) -> Result<u64> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     let done = sqlx::query!(
@@ -206,8 +208,9 @@ pub async fn want_pictures_anew(connection: &mut Connection, users: &[UserId]) -
     Ok(done.rows_affected())
 }
 
-/// The same for everyone whose copy does not show what it should, at once. Who is gone has no
-/// picture any more of which one could be made.
+/// Queues all users whose copy does not show their current avatar. They are due immediately.
+/// Deleted accounts are left out, since their avatars are no longer available. Returns the number
+/// of rows written.
 pub async fn want_missing_pictures(connection: &mut Connection) -> Result<u64> {
     let done = sqlx::query!(
         "insert into updated_user (user_id, stored)
@@ -221,7 +224,7 @@ pub async fn want_missing_pictures(connection: &mut Connection) -> Result<u64> {
     Ok(done.rows_affected())
 }
 
-/// At most so many sightings that are not stored yet, the oldest first.
+/// At most `limit` observed profiles that are not stored yet, oldest first.
 pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<Seen>> {
     let rows = sqlx::query!(
         r#"select user_id, version, username as "username!", display_name, display_name_unseen,
@@ -255,8 +258,7 @@ pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<See
         .collect()
 }
 
-/// Locks these rows until the transaction ends, those that are finished and those that are left
-/// alike.
+/// Locks the rows of these users, whatever their version, until the transaction ends.
 pub async fn hold(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
     let (users, _) = columns(rows);
     sqlx::query!(
@@ -268,7 +270,8 @@ pub async fn hold(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
     Ok(())
 }
 
-/// What these rows say is stored; their pictures are left to do.
+/// Marks the profiles of these rows as stored; their avatars must still be copied. Rows that have
+/// changed since stay as they are.
 pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) -> Result<()> {
     let tickets: Vec<Ticket> = rows.iter().map(|row| row.ticket).collect();
     let others: Vec<bool> = rows.iter().map(|row| row.other_picture).collect();
@@ -292,7 +295,7 @@ pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) ->
     Ok(())
 }
 
-/// Forgets these rows: all is done. What has changed since stays.
+/// Deletes these finished rows. Rows that have changed since stay.
 pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
     let (users, versions) = columns(rows);
     sqlx::query!(
@@ -310,19 +313,19 @@ pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> 
     Ok(())
 }
 
-/// At most so many pictures that are due at `now` and have failed fewer than `most` times, and
-/// none of the users `but`: first those that are fresh, the oldest of them first, so that they
-/// do not wait behind what is tried again. One that is due later than any wait would explain
-/// was postponed before the clock was set back.
+/// At most `limit` avatars that are due at `now` and have failed fewer than `max_attempts` times,
+/// without those of the users `except`. New ones come first, oldest first, so that they do not wait
+/// behind retries. An avatar that is due more than two days later was postponed before the clock
+/// was set back, so it is due too.
 pub async fn pictures(
     connection: &mut Connection,
     now: DateTime<Utc>,
-    most: u32,
-    but: &[UserId],
+    max_attempts: u32,
+    except: &[UserId],
     limit: u16,
 ) -> Result<Vec<Wanted>> {
-    let but: Vec<i64> = but.iter().map(|user| bigint(user.get())).collect();
-    // Two ranges of one index, each read in its order and only as far as it takes.
+    let except: Vec<i64> = except.iter().map(|user| bigint(user.get())).collect();
+    // Two ranges of one index, each read in index order and only up to the limit.
     let rows = sqlx::query!(
         r#"select user_id as "user_id!", version as "version!", username, display_name, avatar_hash, nickname,
                   guild_avatar_hash, avatar_copy_hash, avatar_message_id, profile_attempts as "profile_attempts!"
@@ -339,9 +342,9 @@ pub async fn pictures(
            ) as due
            order by next_attempt_at, queued_at, user_id limit $5"#,
         now,
-        now + LATEST,
-        integer(most),
-        &but,
+        now + MAX_DELAY,
+        integer(max_attempts),
+        &except,
         i64::from(limit),
     )
     .fetch_all(connection)
@@ -365,7 +368,7 @@ pub async fn pictures(
         .collect()
 }
 
-/// These are being worked on: whatever becomes of that, they are not taken again before then.
+/// Claims these rows: they are not due again before `until`, whatever happens to the worker.
 pub async fn claim(
     connection: &mut Connection,
     rows: &[Ticket],
@@ -388,7 +391,8 @@ pub async fn claim(
     Ok(())
 }
 
-/// Tries a picture again at `next`, unless it has changed since.
+/// Stores the error `why` of an avatar and sets its next attempt to `next`, unless the row has
+/// changed since.
 pub async fn postpone(
     connection: &mut Connection,
     row: Ticket,
@@ -407,7 +411,7 @@ pub async fn postpone(
     Ok(())
 }
 
-/// Tries the pictures of these users at once.
+/// Makes the rows of these users due immediately.
 pub async fn hurry(connection: &mut Connection, users: &[UserId]) -> Result<()> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
@@ -423,8 +427,8 @@ pub async fn hurry(connection: &mut Connection, users: &[UserId]) -> Result<()> 
     Ok(())
 }
 
-/// How full the queue is, where pictures that have failed `most` times are parked.
-pub async fn queue(connection: &mut Connection, most: u32) -> Result<Queue> {
+/// The number of rows in each state. Avatars that have failed `max_attempts` times are parked.
+pub async fn queue(connection: &mut Connection, max_attempts: u32) -> Result<Queue> {
     let row = sqlx::query!(
         r#"select count(*) filter (where not stored) as "unstored!",
                   count(*) filter (where stored and profile_attempts < $1) as "pictures!",
@@ -432,7 +436,7 @@ pub async fn queue(connection: &mut Connection, most: u32) -> Result<Queue> {
                   min(queued_at) filter (where not stored or profile_attempts < $1) as oldest,
                   count(*) filter (where stored and profile_attempts >= $1) as "parked!"
            from updated_user join user_point using (user_id)"#,
-        integer(most),
+        integer(max_attempts),
     )
     .fetch_one(connection)
     .await?;
@@ -446,7 +450,7 @@ pub async fn queue(connection: &mut Connection, most: u32) -> Result<Queue> {
     })
 }
 
-/// At most so many pictures that have failed, the most often first.
+/// At most `limit` avatars whose copy has failed, those with the most failures first.
 pub async fn failed(connection: &mut Connection, limit: u16) -> Result<Vec<Failed>> {
     let rows = sqlx::query!(
         "select user_id, profile_attempts, last_error
@@ -479,5 +483,5 @@ fn columns(rows: &[Ticket]) -> (Vec<i64>, Vec<i64>) {
 }
 
 fn integer(number: u32) -> i32 {
-    i32::try_from(number).expect("a small number")
+    i32::try_from(number).expect("a small limit")
 }

@@ -1,4 +1,4 @@
-//! The table `user_point`: what each user has earned, and their last known profile.
+//! The table `user_point`: each user's XP and last known profile.
 
 pub mod profiles;
 
@@ -11,7 +11,7 @@ use crate::leveling::{Fingerprint, MessageId, Profile, Standing, Timestamp, User
 
 const TABLE: &str = "user_point";
 
-/// The profile of a row that has its five columns; `None` where no name is stored.
+/// The profile in a row's five profile columns; `None` if no name is stored.
 macro_rules! profile_of {
     ($row:ident) => {
         $row.username.map(|username| crate::leveling::Profile {
@@ -29,72 +29,72 @@ macro_rules! profile_of {
 }
 pub(super) use profile_of;
 
-/// What the cache needs of a user.
+/// The columns of a user that the cache needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachedUser {
-    /// Whose row it is.
+    /// The user of the row.
     pub user: UserId,
-    /// What they have earned.
+    /// Their XP.
     pub standing: Standing,
-    /// Whether they chose privacy.
+    /// Whether they chose to be hidden.
     pub hidden: bool,
     /// Whether a name is stored.
     pub named: bool,
-    /// The profile last seen, in short; `None` if there is none, if the account was gone, or if
-    /// something else was seen that is not stored yet.
+    /// Fingerprint of the stored profile. `None` if there is none, if the account was deleted, or
+    /// if a newer observed profile is queued but not stored yet.
     pub seen: Option<Fingerprint>,
 }
 
-/// A user's row as a batch leaves it.
+/// A user's row as a batch saves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedUser {
-    /// Whose row it is.
+    /// The user of the row.
     pub user: UserId,
-    /// What they have earned, this batch included.
+    /// Their XP, including this batch.
     pub standing: Standing,
-    /// What a user who was not known was observed with.
+    /// The observed profile of a user who had no row before.
     pub profile: Option<Profile>,
 }
 
-/// A row of another bot's database, on its way into this one.
+/// A row of another bot's database to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportedUser {
-    /// Whose row it is.
+    /// The user of the row.
     pub user: UserId,
-    /// What they had earned.
+    /// Their XP.
     pub standing: Standing,
-    /// Whether they had chosen privacy.
+    /// Whether they had chosen to be hidden.
     pub hidden: bool,
-    /// Names and avatar, where the dump has a name.
+    /// Names and avatar, if the dump has a name.
     pub profile: Option<Profile>,
-    /// The copy of the avatar.
+    /// The copy of their avatar.
     pub avatar: AvatarCopy,
 }
 
-/// The image that the other bot had re-posted.
+/// The other bot's copy of an avatar, posted in a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AvatarCopy {
     /// The message that carries it.
     pub message_id: Option<MessageId>,
-    /// Its signed link.
+    /// Its signed URL.
     pub link: Option<String>,
     /// When the link stops working.
     pub expires_at: Option<Timestamp>,
 }
 
-/// How an import changed the table.
+/// How many users an import changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// Users who were not there.
+    /// Users who had no row.
     pub added: u64,
-    /// Users of whom the dump knew more: points, a name, an avatar, their wish to hide.
+    /// Users for whom the dump added something: points, a name, an avatar, or that they are hidden.
     pub completed: u64,
-    /// Users who were left as they are.
+    /// Users whose rows did not change.
     pub kept: u64,
 }
 
-/// Hands every user to `take`, in no order, a row at a time: a million users
-/// never stand in memory twice.
+/// Passes every user to `take`, in no particular order. The rows are streamed, so that a million
+/// users are not held in memory twice.
 pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUser)) -> Result<()> {
     let mut rows = sqlx::query!(
         r#"select user_id, points, message_count, last_awarded_at, hidden,
@@ -123,7 +123,7 @@ pub async fn load_all(connection: &mut Connection, mut take: impl FnMut(CachedUs
     Ok(())
 }
 
-/// Whether there is no user at all.
+/// Whether the table is empty.
 pub async fn is_empty(connection: &mut Connection) -> Result<bool> {
     let row = sqlx::query!(r#"select not exists (select from user_point) as "empty!""#)
         .fetch_one(connection)
@@ -131,7 +131,7 @@ pub async fn is_empty(connection: &mut Connection) -> Result<bool> {
     Ok(row.empty)
 }
 
-/// The stored profile; `None` for a user unknown or without a name.
+/// The stored profile; `None` if the user has no row or no stored name.
 pub async fn profile(connection: &mut Connection, user: UserId) -> Result<Option<Profile>> {
     let row = sqlx::query!(
         "select username, display_name, nickname, avatar_hash, guild_avatar_hash from user_point where user_id = $1",
@@ -142,7 +142,8 @@ pub async fn profile(connection: &mut Connection, user: UserId) -> Result<Option
     Ok(row.and_then(|row| profile_of!(row)))
 }
 
-/// The stored profiles of these users, in one query; those unknown or without a name are left out.
+/// The stored profiles of these users, in one query. Users without a row or a stored name are left
+/// out.
 pub async fn profiles_of(
     connection: &mut Connection,
     users: &[UserId],
@@ -165,8 +166,8 @@ pub async fn profiles_of(
     Ok(found)
 }
 
-/// Saves the XP of a batch's users, each at most once, in one statement, and these profiles,
-/// where there is one. `hidden` is never touched.
+/// Saves the XP of a batch's users in one statement, with the profile of each user who is in
+/// `profiles`. `users` names each user at most once. The column `hidden` is not changed.
 pub async fn save(
     connection: &mut Connection,
     users: &[SavedUser],
@@ -208,7 +209,7 @@ pub async fn save(
     Ok(())
 }
 
-/// Users whose last award is later than `at`, by id.
+/// Users whose last award is later than `at`, sorted by id.
 pub async fn awarded_after(connection: &mut Connection, at: Timestamp) -> Result<Vec<UserId>> {
     let ids = sqlx::query_scalar!(
         "select user_id from user_point where last_awarded_at > $1 order by user_id",
@@ -219,7 +220,7 @@ pub async fn awarded_after(connection: &mut Connection, at: Timestamp) -> Result
     ids.into_iter().map(|id| user_id(TABLE, id)).collect()
 }
 
-/// The newest award of all that is no later than `at`.
+/// The latest of all users' last awards that is not later than `at`.
 pub async fn newest_award(connection: &mut Connection, at: Timestamp) -> Result<Option<Timestamp>> {
     let newest = sqlx::query_scalar!(
         "select max(last_awarded_at) from user_point where last_awarded_at <= $1",
@@ -230,7 +231,7 @@ pub async fn newest_award(connection: &mut Connection, at: Timestamp) -> Result<
     Ok(newest.and_then(timestamp))
 }
 
-/// Sets these users' last awards, sorted by id.
+/// Sets the time of these users' last awards.
 pub async fn put_awards_back(
     connection: &mut Connection,
     awards: &[(UserId, Timestamp)],
@@ -252,8 +253,7 @@ pub async fn put_awards_back(
     Ok(())
 }
 
-/// Remembers whether a user is hidden, one who has earned nothing as well. What they have
-/// earned, and their names, are never touched.
+/// Stores whether a user is hidden, also for a user without XP. Their XP and names are not changed.
 pub async fn hide(connection: &mut Connection, user: UserId, hidden: bool) -> Result<()> {
     sqlx::query!(
         "insert into user_point (user_id, hidden) values ($1, $2)
@@ -266,9 +266,9 @@ pub async fn hide(connection: &mut Connection, user: UserId, hidden: bool) -> Re
     Ok(())
 }
 
-/// Takes over users of a dump, each at most once. What is here already is only added
-/// to: the greater points and the later award stand, whoever hid on either side stays
-/// hidden. An old dump, read again, takes nothing away.
+/// Imports users of a dump; `users` names each user at most once. Existing rows only gain: the
+/// greater points and the later award are kept, and a user who is hidden on either side stays
+/// hidden. So importing an old dump again removes nothing.
 pub async fn import(connection: &mut Connection, users: &[ImportedUser]) -> Result<Imported> {
     let ids: Vec<i64> = users.iter().map(|row| bigint(row.user.get())).collect();
     let standings: Vec<_> = users.iter().map(|row| row.standing).collect();
@@ -337,7 +337,7 @@ pub async fn import(connection: &mut Connection, users: &[ImportedUser]) -> Resu
     })
 }
 
-/// Standings, turned into the columns of `unnest`.
+/// Standings as the columns of `unnest`.
 struct StandingColumns {
     points: Vec<i64>,
     message_counts: Vec<i64>,
@@ -363,7 +363,7 @@ impl StandingColumns {
     }
 }
 
-/// Profiles, turned into the columns of `unnest`.
+/// Profiles as the columns of `unnest`.
 struct ProfileColumns<'a> {
     usernames: Vec<Option<&'a str>>,
     display_names: Vec<Option<&'a str>>,

@@ -1,7 +1,7 @@
-//! The table `verification`: when all roles were last verified, how many may be taken, and since
-//! when there is an onboarding to wait for.
+//! The table `verification`: when all members' roles were last reconciled, how many removals are
+//! allowed, and since when the guild's onboarding is required.
 //!
-//! Knows no schedule and no brake: those are rules.
+//! The schedule and the limit on removals are rules, and are not defined here.
 
 use chrono::{DateTime, Utc};
 
@@ -10,7 +10,7 @@ use crate::leveling::Timestamp;
 
 const TABLE: &str = "verification";
 
-/// When all members' roles were last verified, to the end.
+/// When the last complete reconciliation of all members' roles finished.
 pub async fn last(connection: &mut Connection) -> Result<Option<DateTime<Utc>>> {
     let row = sqlx::query!("select finished_at from verification")
         .fetch_one(connection)
@@ -18,7 +18,7 @@ pub async fn last(connection: &mut Connection) -> Result<Option<DateTime<Utc>>> 
     Ok(row.finished_at)
 }
 
-/// Remembers that all members' roles were verified at `at`.
+/// Records that a complete reconciliation finished at `at`.
 pub async fn finished(connection: &mut Connection, at: DateTime<Utc>) -> Result<()> {
     sqlx::query!("update verification set finished_at = $1", at)
         .execute(connection)
@@ -26,8 +26,8 @@ pub async fn finished(connection: &mut Connection, at: DateTime<Utc>) -> Result<
     Ok(())
 }
 
-/// Allows level roles to be taken from so many members, until `until`. What was allowed
-/// before no longer counts.
+/// Allows the removal of level roles from up to `removals` members until `until`. Replaces an
+/// earlier permission.
 pub async fn allow(connection: &mut Connection, removals: u32, until: DateTime<Utc>) -> Result<()> {
     sqlx::query!(
         "update verification set allowed_removals = $1, allowed_until = $2",
@@ -39,7 +39,7 @@ pub async fn allow(connection: &mut Connection, removals: u32, until: DateTime<U
     Ok(())
 }
 
-/// From how many members level roles may be taken at `now`, if a moderator has said so.
+/// The number of members whose level roles may be removed at `now`, if a moderator has allowed it.
 pub async fn allowed(connection: &mut Connection, now: DateTime<Utc>) -> Result<Option<u32>> {
     let row = sqlx::query!(
         r#"select allowed_removals as "removals!" from verification
@@ -56,7 +56,7 @@ pub async fn allowed(connection: &mut Connection, now: DateTime<Utc>) -> Result<
     .transpose()
 }
 
-/// Takes back what was allowed: it has been made use of.
+/// Deletes the permission after it was used.
 pub async fn use_up(connection: &mut Connection) -> Result<()> {
     sqlx::query!("update verification set allowed_removals = null, allowed_until = null")
         .execute(connection)
@@ -64,7 +64,7 @@ pub async fn use_up(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-/// Since when the bot has known of an onboarding that it waits for.
+/// Since when the bot has known that members must complete an onboarding; `None` if they need not.
 pub async fn onboarding_since(connection: &mut Connection) -> Result<Option<Timestamp>> {
     let row = sqlx::query!("select onboarding_since from verification")
         .fetch_one(connection)
@@ -72,7 +72,7 @@ pub async fn onboarding_since(connection: &mut Connection) -> Result<Option<Time
     Ok(row.onboarding_since.and_then(timestamp))
 }
 
-/// Stores it; writes nothing where it is stored already.
+/// Stores the value of [`onboarding_since`]. Writes nothing if it is unchanged.
 pub async fn set_onboarding_since(
     connection: &mut Connection,
     since: Option<Timestamp>,

@@ -1,19 +1,19 @@
-//! The table `watermark`: up to where messages have been applied, in one row.
+//! The table `watermark`: one row with the message up to which everything has been applied.
 //!
-//! The row is also the fence: it moves only for the bot whose epoch it holds, and
-//! only from the batch that this bot saved last. It never decides by a clock.
+//! The row also works as a fencing token: an update succeeds only for the bot whose epoch it holds,
+//! and only from the batch that this bot saved last. No clock is involved.
 
 use super::{Connection, Result, bigint, message_id};
 use crate::leveling::MessageId;
 
-/// The row.
+/// The row's columns that fence writes and mark progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermark {
     /// Everything up to this message has been applied; `None` on a new database.
     pub frontier: Option<MessageId>,
-    /// Which bot may write.
+    /// The epoch of the bot that may write.
     pub owner_epoch: i64,
-    /// The last batch that was saved.
+    /// The number of the batch that was saved last.
     pub batch_no: i64,
 }
 
@@ -23,16 +23,16 @@ pub enum Lost {
     /// Another bot has taken over; this one must end.
     #[error("another wall_e has taken over the database")]
     TakenOver,
-    /// Postgres is further back than this bot left it: a failover or a restore has
-    /// undone commits. What they held is read again by whoever starts from the row.
+    /// Postgres is at an earlier state than this bot left it: a failover or a restore has undone
+    /// commits. The next owner starts from the row and reads the lost messages again.
     #[error("the database has lost what was saved in it")]
     Rewound,
 }
 
 impl Watermark {
-    /// What has become of a batch that was to move this row on to `frontier`, and found
-    /// `now` in its place: saved already, or why it never can be. A frontier is `None` where
-    /// something was saved before there was any message.
+    /// The outcome of a batch that should move this row to `frontier` but found `now` instead: `Ok`
+    /// if the batch has been saved already, otherwise why it can never be saved. `frontier` is
+    /// `None` if there was no message yet.
     pub fn outcome(self, frontier: Option<MessageId>, now: Self) -> std::result::Result<(), Lost> {
         let saved = Self {
             frontier,
@@ -42,8 +42,8 @@ impl Watermark {
         if now == saved {
             return Ok(());
         }
-        let place = |row: Self| (row.owner_epoch, row.batch_no);
-        Err(if place(now) > place(self) {
+        let position = |row: Self| (row.owner_epoch, row.batch_no);
+        Err(if position(now) > position(self) {
             Lost::TakenOver
         } else {
             Lost::Rewound
@@ -51,7 +51,7 @@ impl Watermark {
     }
 }
 
-/// What the row says now.
+/// Reads the row.
 pub async fn read(connection: &mut Connection) -> Result<Watermark> {
     let row = sqlx::query!("select message_id, owner_epoch, batch_no from watermark")
         .fetch_one(connection)
@@ -63,7 +63,7 @@ pub async fn read(connection: &mut Connection) -> Result<Watermark> {
     })
 }
 
-/// What the row says now, and will say until the transaction ends.
+/// Locks the row until the transaction ends, and reads it.
 pub async fn lock(connection: &mut Connection) -> Result<Watermark> {
     sqlx::query!("select 1 as one from watermark for update")
         .fetch_one(&mut *connection)
@@ -71,20 +71,20 @@ pub async fn lock(connection: &mut Connection) -> Result<Watermark> {
     read(connection).await
 }
 
-/// What a batch does with the level-up lines of a catch-up that is saved in several batches.
+/// What a batch does with the level-up announcements of a catch-up that takes several batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldLines {
-    /// It does not concern them.
+    /// It leaves them as they are.
     Keep,
-    /// More batches follow: lines of messages from this one on wait, also those of a catch-up
-    /// that ended in the middle.
+    /// More batches follow: announcements for messages from this one on are held back. If earlier
+    /// ones are held back already, because a catch-up was interrupted, they stay so.
     HoldFrom(MessageId),
-    /// None are held any more.
+    /// None is held back any more.
     Release,
 }
 
-/// Moves the row on by one batch. `false` if it did not stand at `from`: this
-/// batch is saved already, or another bot has taken over; `read` tells which.
+/// Moves the row on by one batch. `false` if it was not at `from`: this batch has been saved
+/// already, or the lease is lost. [`read`] and [`Watermark::outcome`] tell which.
 pub async fn advance(
     connection: &mut Connection,
     from: Watermark,
@@ -111,7 +111,7 @@ pub async fn advance(
     Ok(moved.rows_affected() == 1)
 }
 
-/// The catch-up is over: its level-up lines are due.
+/// Releases the level-up announcements that were held back, after the catch-up ended.
 pub async fn release_lines(connection: &mut Connection) -> Result<()> {
     sqlx::query!("update watermark set lines_held_from = null where lines_held_from is not null")
         .execute(connection)
@@ -142,10 +142,10 @@ mod tests {
             (row(100, 8, 20), Err(Lost::TakenOver)),
             (row(110, 8, 21), Err(Lost::TakenOver)),
             (row(90, 8, 3), Err(Lost::TakenOver)),
-            // Not ours, whoever it was.
+            // The frontier is not the one that this bot would have written.
             (row(120, 7, 21), Err(Lost::TakenOver)),
             (row(90, 7, 19), Err(Lost::Rewound)),
-            // It came back while we looked.
+            // The batch found another row, but now the old one is back.
             (row(100, 7, 20), Err(Lost::Rewound)),
             (row(90, 6, 19), Err(Lost::Rewound)),
             (row(130, 6, 25), Err(Lost::Rewound)),

@@ -1,7 +1,6 @@
 //! The table `xp_change`: XP that moderators gave, took or set, and why.
 //!
-//! Only added to: what was changed is never rewritten, and a mistake is mended by
-//! another change.
+//! Append-only: rows are never changed. A mistake is corrected by another change.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +9,24 @@ use crate::leveling::{Points, RequestId, UserId};
 
 const TABLE: &str = "xp_change";
 
-/// One change. When it was made stands in the id of its request.
+/// One change. The request's id contains the time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XpChange {
-    /// What asked for it.
+    /// The interaction or message that requested it.
     pub request: RequestId,
-    /// Whose points they are.
+    /// The user whose points were changed.
     pub user: UserId,
-    /// Who changed them.
+    /// The moderator who changed them.
     pub moderator: UserId,
-    /// Why, in the moderator's words.
+    /// The reason in the moderator's words.
     pub reason: Option<String>,
-    /// What the user had.
+    /// The user's points before the change.
     pub before: Points,
-    /// What the user has had since.
+    /// The user's points after the change.
     pub after: Points,
 }
 
-/// Adds a change; `false`, and nothing is added, if its request has made one before.
+/// Adds a change. Returns `false` and adds nothing if its request has made a change before.
 pub async fn add(connection: &mut Connection, change: &XpChange) -> Result<bool> {
     let added = sqlx::query!(
         "insert into xp_change
@@ -47,7 +46,7 @@ pub async fn add(connection: &mut Connection, change: &XpChange) -> Result<bool>
     Ok(added.rows_affected() == 1)
 }
 
-/// At most `limit` changes of a user, the latest first.
+/// At most `limit` changes of a user, newest first.
 pub async fn of_user(
     connection: &mut Connection,
     user: UserId,
@@ -75,9 +74,9 @@ pub async fn of_user(
         .collect()
 }
 
-/// What all changes of a user come to, for every user who has one.
+/// The sum of all changes for each user who has any.
 pub async fn deltas(connection: &mut Connection) -> Result<BTreeMap<UserId, i64>> {
-    // The sum lies between the two ends of what a user can have, whatever lies between.
+    // `numeric` cannot overflow, and the sum fits into `bigint`, since points are limited.
     let rows = sqlx::query!(
         r#"select user_id, sum(points_after::numeric - points_before)::bigint as "delta!"
            from xp_change group by user_id"#

@@ -1,4 +1,4 @@
-//! The table `xp_day`: what each user earned on each day.
+//! The table `xp_day`: the XP that each user earned on each day.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use crate::leveling::UserId;
 
 const TABLE: &str = "xp_day";
 
-/// What a batch adds to one user's day.
+/// The totals of one user's day, or what a batch adds to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DayTotal {
-    /// Whose day it is.
+    /// The user.
     pub user: UserId,
-    /// A day of the guild's time zone.
+    /// A day in the guild's time zone.
     pub day: NaiveDate,
-    /// Points earned; negative where messages that are counted late take the place of others.
+    /// Points earned. Negative if messages that are counted late replace others that had counted.
     pub points: i64,
-    /// Messages that earned them; negative as well.
+    /// Messages that earned them. May be negative for the same reason.
     pub messages: i64,
 }
 
-/// Every row, by user and day.
+/// All rows, sorted by user and day.
 pub async fn all(connection: &mut Connection) -> Result<Vec<DayTotal>> {
     let rows =
         sqlx::query!("select user_id, day, points, messages from xp_day order by user_id, day")
@@ -40,7 +40,7 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<DayTotal>> {
         .collect()
 }
 
-/// The last day, up to `until`, on which each of these users earned something.
+/// The last day, up to and including `until`, on which each of these users earned XP.
 pub async fn last_days(
     connection: &mut Connection,
     users: &[UserId],
@@ -60,8 +60,8 @@ pub async fn last_days(
         .collect()
 }
 
-/// Adds a batch's totals, each user's day at most once. Not repeatable by itself:
-/// it belongs into the transaction that moves the watermark.
+/// Adds a batch's totals; `totals` names each user's day at most once. This is not idempotent, so
+/// call it in the transaction that moves the watermark.
 pub async fn add(connection: &mut Connection, totals: &[DayTotal]) -> Result<()> {
     let users: Vec<i64> = totals.iter().map(|row| bigint(row.user.get())).collect();
     let days: Vec<NaiveDate> = totals.iter().map(|row| row.day).collect();
@@ -81,7 +81,7 @@ pub async fn add(connection: &mut Connection, totals: &[DayTotal]) -> Result<()>
     .execute(&mut *connection)
     .await?;
     if totals.iter().any(|row| row.messages < 0) {
-        // A day on which nothing is earned any more has no row.
+        // Delete the rows of days on which nothing is earned any more.
         sqlx::query!(
             "with empty as (
                 select user_id, day from xp_day

@@ -1,6 +1,6 @@
-//! Of the table `user_point` what shows a user: names, avatars and their copies, and when the
-//! profile is looked up. Written by the tasks that keep profiles current, and only read by
-//! everyone else.
+//! The profile columns of the table `user_point`: names, avatars, avatar copies and the bucket of
+//! the rotating refresh. The jobs that keep profiles current write them, and so do the commands
+//! that reset attempts and profiles.
 
 use std::collections::BTreeSet;
 
@@ -13,54 +13,54 @@ use crate::store::{Connection, Result, bigint, message_id, read, timestamptz, us
 
 const TABLE: &str = "user_point";
 
-/// What shows a user now.
+/// A user's stored profile and avatar copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    /// Whose it is.
+    /// The user.
     pub user: UserId,
-    /// Names and avatars; `None` where no name is stored yet.
+    /// Names and avatars; `None` if no name is stored yet.
     pub profile: Option<Profile>,
-    /// Which avatar the copy shows, if it is to be relied upon.
+    /// Hash of the avatar that the copy shows, if the copy is trusted.
     pub copied: Option<String>,
     /// The message that carries the copy.
     pub copy: Option<MessageId>,
-    /// Whether the account was found to be no more.
+    /// Whether the account was found to be deleted.
     pub gone: bool,
 }
 
-/// A profile on its way into the table.
+/// A profile to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewProfile {
-    /// Whose it is.
+    /// The user.
     pub user: UserId,
-    /// All of it.
+    /// The complete profile.
     pub profile: Profile,
-    /// Whether it shows another picture than the one before: what failed with that one does
-    /// not count any more.
+    /// Whether the avatar has changed. Then the failed attempts are reset, since they concern the
+    /// previous avatar.
     pub other_picture: bool,
 }
 
-/// A copy that was posted.
+/// A newly posted copy of an avatar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewCopy {
-    /// Which avatar it shows.
+    /// Hash of the avatar that it shows.
     pub hash: AvatarHash,
     /// The message that carries it.
     pub message: MessageId,
-    /// Its link.
+    /// The link to the image.
     pub link: Link,
 }
 
 /// A link to a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// As Discord signed it.
+    /// The URL, signed by Discord.
     pub url: String,
-    /// When it stops working; `None` if it does not say.
+    /// When it expires; `None` if the URL does not contain it.
     pub expires_at: Option<Timestamp>,
 }
 
-/// What shows these users. Their rows are held until the transaction ends.
+/// Reads these users' profiles and copies, and locks their rows until the transaction ends.
 pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<Shown>> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     let rows = sqlx::query!(
@@ -87,7 +87,7 @@ pub async fn hold(connection: &mut Connection, users: &[UserId]) -> Result<Vec<S
         .collect()
 }
 
-/// Stores profiles of users whose rows are held. Whoever has been seen is not gone.
+/// Stores profiles. A user who was observed does not count as deleted any more.
 pub async fn store(connection: &mut Connection, profiles: &[NewProfile]) -> Result<()> {
     let users: Vec<i64> = profiles.iter().map(|new| bigint(new.user.get())).collect();
     let columns = ProfileColumns::new(&profiles.iter().map(|new| Some(&new.profile)));
@@ -118,7 +118,7 @@ pub async fn store(connection: &mut Connection, profiles: &[NewProfile]) -> Resu
     Ok(())
 }
 
-/// A copy takes the place of the one before; `None` takes it away.
+/// Replaces a user's copy and resets the failed attempts. `None` removes the copy.
 pub async fn set_copy(
     connection: &mut Connection,
     user: UserId,
@@ -140,8 +140,8 @@ pub async fn set_copy(
     Ok(())
 }
 
-/// One more copy has failed, which was wanted by this version of the queue's row; how many
-/// that are. `None` if the row has changed since: another picture may be wanted by now.
+/// Counts a failed attempt and returns the new number of attempts. `None` if the row in
+/// `updated_user` has another version by now, since it may be about another avatar.
 pub async fn count_attempt(
     connection: &mut Connection,
     user: UserId,
@@ -160,7 +160,7 @@ pub async fn count_attempt(
     row.map(|row| attempts(row.profile_attempts)).transpose()
 }
 
-/// Forgets what has failed for a user; how often that was, `None` for one who is not known.
+/// Resets a user's failed attempts and returns how many there were. `None` if the user has no row.
 pub async fn reset_attempts(connection: &mut Connection, user: UserId) -> Result<Option<u32>> {
     let row = sqlx::query!(
         "update user_point set profile_attempts = 0
@@ -174,8 +174,8 @@ pub async fn reset_attempts(connection: &mut Connection, user: UserId) -> Result
     row.map(|row| attempts(row.before)).transpose()
 }
 
-/// Forgets what has failed for the next users after that id, at most so many, by id; who they
-/// are, and how often it was.
+/// Resets the failed attempts of the next `limit` users after the id `after` who have any. Returns
+/// the users, sorted by id, with the number of attempts that each had.
 pub async fn reset_next_attempts(
     connection: &mut Connection,
     after: Option<UserId>,
@@ -206,9 +206,9 @@ pub async fn reset_next_attempts(
     Ok(failed)
 }
 
-/// Drops the copies and the buckets of the next users after that id, at most so many, and forgets
-/// what failed. Who they are, by id; passed over are those of whom there is nothing to drop any
-/// more, and those who are gone, whose copies nobody could make again.
+/// Removes the copies, the buckets and the failed attempts of the next `limit` users after the id
+/// `after`. Returns these users, sorted by id. Skips users who have none of these, and deleted
+/// accounts, whose avatars could not be copied again.
 pub async fn reset_next(
     connection: &mut Connection,
     after: Option<UserId>,
@@ -240,7 +240,7 @@ pub async fn reset_next(
     Ok(users)
 }
 
-/// The account is no more.
+/// Marks an account as deleted since `at`, unless it is marked already.
 pub async fn mark_gone(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -> Result<()> {
     sqlx::query!(
         "update user_point set gone_at = coalesce(gone_at, $2) where user_id = $1",
@@ -252,7 +252,7 @@ pub async fn mark_gone(connection: &mut Connection, user: UserId, at: DateTime<U
     Ok(())
 }
 
-/// Whether there is any copy.
+/// Whether any user has a copy.
 pub async fn any_copy(connection: &mut Connection) -> Result<bool> {
     let row =
         sqlx::query!(r#"select min(avatar_message_id) is not null as "any!" from user_point"#)
@@ -261,7 +261,7 @@ pub async fn any_copy(connection: &mut Connection) -> Result<bool> {
     Ok(row.any)
 }
 
-/// When the first link expires of those that are relied upon.
+/// The earliest expiry among the links of trusted copies.
 pub async fn first_expiry(connection: &mut Connection) -> Result<Option<DateTime<Utc>>> {
     let row = sqlx::query!(
         "select min(avatar_link_expires_at) as first from user_point where avatar_copy_hash is not null"
@@ -271,7 +271,7 @@ pub async fn first_expiry(connection: &mut Connection) -> Result<Option<DateTime
     Ok(row.first)
 }
 
-/// Which of these messages carry somebody's copy.
+/// Those of these messages that carry a user's copy.
 pub async fn copies_among(
     connection: &mut Connection,
     messages: &[MessageId],
@@ -288,8 +288,9 @@ pub async fn copies_among(
         .collect()
 }
 
-/// Which of these messages, each a copy of the user beside it, are out of date: the user has a
-/// newer one, or is known to want none. What only another database would know of is not.
+/// Those of these messages whose copy is out of date. Each message is paired with the user whose
+/// avatar it shows. A copy is out of date if the user has a newer one, or is known to have no
+/// avatar. A copy of a user who has no row here is not, since another database may use it.
 pub async fn out_of_date(
     connection: &mut Connection,
     copies: &[(MessageId, UserId)],
@@ -315,7 +316,8 @@ pub async fn out_of_date(
         .collect()
 }
 
-/// Fresh links of these messages, in one statement; how many users they show.
+/// Stores new links for the copies in these messages, in one statement. Returns the number of users
+/// changed.
 pub async fn renew(connection: &mut Connection, links: &[(MessageId, Link)]) -> Result<u64> {
     let messages: Vec<i64> = links.iter().map(|(id, _)| bigint(id.get())).collect();
     let urls: Vec<&str> = links.iter().map(|(_, link)| link.url.as_str()).collect();
@@ -341,7 +343,7 @@ pub async fn renew(connection: &mut Connection, links: &[(MessageId, Link)]) -> 
     Ok(done.rows_affected())
 }
 
-/// The messages of the copies that are relied upon.
+/// The messages of all trusted copies.
 pub async fn relied_upon(connection: &mut Connection) -> Result<BTreeSet<MessageId>> {
     let rows = sqlx::query!(
         r#"select avatar_message_id as "id!" from user_point
@@ -354,8 +356,8 @@ pub async fn relied_upon(connection: &mut Connection) -> Result<BTreeSet<Message
         .collect()
 }
 
-/// Relies no more upon the copies of these messages. The links stay until there are others.
-/// Who these users are.
+/// Marks the copies in these messages as not trusted. Their links stay until new copies replace
+/// them. Returns the users concerned.
 pub async fn distrust(
     connection: &mut Connection,
     messages: &BTreeSet<MessageId>,
@@ -379,7 +381,7 @@ pub async fn distrust(
         .collect()
 }
 
-/// At most so many users who are in no bucket yet, by id.
+/// At most `limit` users who have no bucket yet, sorted by id.
 pub async fn without_bucket(connection: &mut Connection, limit: u16) -> Result<Vec<UserId>> {
     let rows = sqlx::query!(
         "select user_id from user_point where bucket_number is null order by user_id limit $1",
@@ -392,7 +394,7 @@ pub async fn without_bucket(connection: &mut Connection, limit: u16) -> Result<V
         .collect()
 }
 
-/// How many users each bucket has; none is left out but the empty.
+/// The number of users in each bucket that is not empty.
 pub async fn buckets(connection: &mut Connection) -> Result<Vec<(BucketNumber, u64)>> {
     let rows = sqlx::query!(
         r#"select bucket_number as "bucket!", count(*) as "users!" from user_point
@@ -408,7 +410,7 @@ pub async fn buckets(connection: &mut Connection) -> Result<Vec<(BucketNumber, u
         .collect()
 }
 
-/// Puts users into buckets.
+/// Assigns buckets to users.
 pub async fn put(connection: &mut Connection, users: &[(UserId, BucketNumber)]) -> Result<()> {
     let ids: Vec<i64> = users.iter().map(|(user, _)| bigint(user.get())).collect();
     let buckets: Vec<i16> = users.iter().map(|(_, bucket)| smallint(*bucket)).collect();
@@ -427,7 +429,8 @@ pub async fn put(connection: &mut Connection, users: &[(UserId, BucketNumber)]) 
     Ok(())
 }
 
-/// The next user of a bucket after that id who is not gone, and how many are left with them.
+/// The next user of a bucket after the id `after` whose account is not deleted, and the number of
+/// such users that are left, including this one.
 pub async fn next_of(
     connection: &mut Connection,
     bucket: BucketNumber,
@@ -449,7 +452,7 @@ pub async fn next_of(
     .transpose()
 }
 
-/// Attempts, as they stand in the table.
+/// Parses the column `profile_attempts`.
 pub(in crate::store) fn attempts(value: i32) -> Result<u32> {
     read(TABLE, "profile_attempts", value.into(), |count| {
         u32::try_from(count).ok()
@@ -457,7 +460,7 @@ pub(in crate::store) fn attempts(value: i32) -> Result<u32> {
 }
 
 pub(in crate::store) fn smallint(bucket: BucketNumber) -> i16 {
-    i16::try_from(bucket.get()).expect("336 at most")
+    i16::try_from(bucket.get()).expect("a bucket number is at most 336")
 }
 
 pub(in crate::store) fn bucket_number(table: &'static str, value: i16) -> Result<BucketNumber> {
