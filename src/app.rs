@@ -94,7 +94,7 @@ pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result
                 starts += 1;
                 tracing::error!(
                     next_in_ms = pause.as_millis(),
-                    "the database has lost what was saved in it (a failover, or a restore); starting over from what it holds"
+                    "the database has lost saved data (after a failover or a restore); starting over from what it holds"
                 );
                 pause
             }
@@ -104,7 +104,7 @@ pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result
                 let error = format!("{error:#}");
                 tracing::warn!(
                     error,
-                    "the database cannot be used yet after what it lost; trying again"
+                    "the database cannot be used yet after it lost saved data; trying again"
                 );
                 DATABASE_RETRY_DELAY
             }
@@ -201,7 +201,7 @@ async fn build(
 ) -> Result<Ready, Stop> {
     let rest = client::rest(&settings.discord, &token, background.revoked.clone())?;
     let bot = gateway::who_are_we(&rest).await?;
-    tracing::info!(name = bot.name, "Discord knows the bot");
+    tracing::info!(name = bot.name, "Discord accepted the bot's token");
     // Before anything that compares times.
     let time = DiscordTime::default();
     time.find(&rest).await?;
@@ -426,7 +426,7 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
                 outcome
             }
             _ = &mut keeping => Some(Err(Stop::Other(anyhow!(
-                "a bot was started meanwhile; it does the rest"
+                "a bot was started meanwhile; it will do the rest"
             )))),
         }
     };
@@ -567,12 +567,8 @@ async fn read(
 fn why_reading_ended(ended: Result<Result<Option<Session>, Stop>, JoinError>) -> Stop {
     match ended {
         Ok(Err(stop)) => stop,
-        Ok(Ok(_)) => Stop::Other(anyhow!(
-            "the gateway was closed although nobody asked for it"
-        )),
-        Err(error) => {
-            Stop::Other(anyhow::Error::new(error).context("the gateway's reader has died"))
-        }
+        Ok(Ok(_)) => Stop::Other(anyhow!("the gateway connection ended unexpectedly")),
+        Err(error) => Stop::Other(anyhow::Error::new(error).context("the gateway reader crashed")),
     }
 }
 
@@ -657,14 +653,14 @@ impl Running {
         tokio::select! {
             ended = ended(&mut self.engine) => match ended {
                 Ok(Err(lost)) => lost.into(),
-                Ok(Ok(_)) => Stop::Other(anyhow!("the engine has ended although nobody asked it to")),
-                Err(error) => Stop::Other(anyhow::Error::new(error).context("the engine has died")),
+                Ok(Ok(_)) => Stop::Other(anyhow!("the XP engine ended unexpectedly")),
+                Err(error) => Stop::Other(anyhow::Error::new(error).context("the XP engine crashed")),
             },
             ended = ended(&mut self.reading) => why_reading_ended(ended),
             ended = &mut self.lease => match ended {
                 Ok(Some(lost)) => lost.into(),
-                Ok(None) => Stop::Other(anyhow!("the lease was given back although nobody asked for it")),
-                Err(error) => Stop::Other(anyhow::Error::new(error).context("the lease's keeper has died")),
+                Ok(None) => Stop::Other(anyhow!("the database lease was released unexpectedly")),
+                Err(error) => Stop::Other(anyhow::Error::new(error).context("the lease task crashed")),
             },
             () = self.background.revoked.cancelled() => Stop::TokenRefused,
         }
@@ -715,10 +711,10 @@ impl Running {
             None | Some(Ok(Ok(Ok(_)))) => Ok(()),
             Some(Ok(Ok(Err(lost)))) => Err(lost.into()),
             Some(Ok(Err(error))) => Err(Stop::Other(
-                anyhow::Error::new(error).context("the engine has died"),
+                anyhow::Error::new(error).context("the XP engine crashed"),
             )),
             Some(Err(_)) => Err(Stop::Database(anyhow!(
-                "the last messages could not be saved, and are read again at the next start"
+                "the last messages could not be saved; the next start reads them again"
             ))),
         }
     }

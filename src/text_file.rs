@@ -77,7 +77,7 @@ pub fn json_error(error: &serde_json::Error) -> String {
     match said.rsplit_once(", expected ") {
         Some((_, expected)) => format!("expected {expected}"),
         None => format!(
-            "a field holds what it must not at line {} column {}",
+            "a field has an invalid value at line {} column {}",
             error.line(),
             error.column()
         ),

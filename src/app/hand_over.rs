@@ -73,13 +73,15 @@ impl HandOver {
         let left: store::Result<bool> = leaving.await;
         match left {
             Ok(true) => {
-                tracing::info!("a bot that starts within two minutes goes on where this one ended");
+                tracing::info!(
+                    "a bot that starts within two minutes continues this gateway session"
+                );
             }
             // Another process has taken over; it reads the history.
             Ok(false) => {}
             Err(error) => tracing::warn!(
                 %error,
-                "the gateway session could not be left to the next bot, which reads the history instead"
+                "the gateway session could not be saved for the next bot, which will read the history instead"
             ),
         }
     }
@@ -101,7 +103,7 @@ impl HandOver {
         if let Err(error) = listeners.take_up_session().await {
             tracing::warn!(
                 %error,
-                "the gateway session of the bot before cannot be resumed; another one is begun"
+                "the previous gateway session cannot be resumed; starting a new one"
             );
             return gateway;
         }

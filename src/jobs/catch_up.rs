@@ -135,7 +135,7 @@ impl CatchUp {
                         tracing::info!(
                             count,
                             in_ms,
-                            "read the messages from while the bot was away"
+                            "read the messages that were written while the bot was away"
                         );
                     }
                     self.inbox

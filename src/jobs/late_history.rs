@@ -327,7 +327,10 @@ impl CountLateHistory {
                 }
                 Err(error) => {
                     let error = format!("{error:#}");
-                    tracing::warn!(error, "the council could not be told what was lost yet");
+                    tracing::warn!(
+                        error,
+                        "the council could not be told yet which messages are lost"
+                    );
                     self.losses().next_attempt_at = now + BACKOFF_MAX;
                 }
             }
@@ -355,7 +358,7 @@ impl CountLateHistory {
             let error = format!("{error:#}");
             tracing::warn!(
                 error,
-                "the council could not be told yet what cannot be read"
+                "the council could not be told yet which history cannot be read"
             );
         }
     }

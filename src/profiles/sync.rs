@@ -53,12 +53,12 @@ impl Job for ProfileSync {
     /// are queued or become due during the run.
     async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let mut under_way = UnderWay::default();
-        let mut worked = self.work(&mut under_way, Clock::set(now)).await;
+        let mut result = self.work(&mut under_way, Clock::set(now)).await;
         // An error must not cut off the copies that are still running.
         while let Some(copied) = under_way.ended().await {
-            worked = worked.and(copied);
+            result = result.and(copied);
         }
-        worked
+        result
     }
 }
 
@@ -102,14 +102,14 @@ impl ProfileSync {
     }
 
     async fn work(&self, under_way: &mut UnderWay, clock: Clock) -> anyhow::Result<()> {
-        let mut worked = Ok(());
+        let mut result = Ok(());
         loop {
             // Names first: they take milliseconds, five hundred avatars take minutes.
             while self.store_names().await? {}
             self.begin_copies(under_way, clock).await?;
             match timeout(POLL_INTERVAL, under_way.ended()).await {
-                Ok(None) => return worked,
-                Ok(Some(copied)) => worked = worked.and(copied),
+                Ok(None) => return result,
+                Ok(Some(copied)) => result = result.and(copied),
                 Err(_) => {}
             }
         }
