@@ -63,7 +63,7 @@ pub struct Parts {
     pub members: mpsc::Receiver<UserId>,
     /// Users whose changed profiles must be queued.
     pub observed: mpsc::UnboundedReceiver<UserId>,
-    /// Users whose profile an event left open.
+    /// Users whose profile an event showed incompletely.
     pub unclear: Unclear,
     /// Downloads avatars.
     pub cdn: Cdn,

@@ -3,7 +3,7 @@
 //! hour one bucket is refreshed, its users evenly spaced within the hour.
 //!
 //! Progress is saved after each user, so a restart skips nobody. The job also asks about the users
-//! in [`Unclear`], whose profile an event left open.
+//! in [`Unclear`], whose profile an event showed incompletely.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,7 @@ use crate::xp::Origin;
 
 /// Users assigned to buckets in one transaction.
 const BATCH_SIZE: u16 = 1_000;
-/// Maximum time between two looks into the database while no user is due. A new user waits up to
+/// How often the database is read while no user is due. A new user waits up to
 /// this long for a bucket.
 const POLL_INTERVAL: TimeDelta = TimeDelta::minutes(1);
 /// How soon a request is repeated that Discord did not answer.
@@ -36,7 +36,7 @@ const RETRY_DELAY: TimeDelta = TimeDelta::seconds(30);
 #[derive(Debug)]
 pub struct RotatingRefresh {
     env: Environment,
-    /// Users whose profile an event left open.
+    /// Users whose profile an event showed incompletely.
     unclear: Unclear,
     /// No user of a bucket is due before this time. A time more than [`POLL_INTERVAL`] ahead is
     /// ignored: it was set before the clock was set back.

@@ -36,7 +36,7 @@ pub struct Sightings {
 }
 
 impl Sightings {
-    /// Also returns the users whose profiles [`Register::run`] must save.
+    /// Also returns the receiver of the users whose profiles [`Register::run`] must save.
     pub fn new(xp: Arc<XpCache>) -> (Self, mpsc::UnboundedReceiver<UserId>) {
         // Unbounded, but holds each user at most once: a user is sent again only after their
         // profile was saved.
