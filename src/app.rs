@@ -42,7 +42,7 @@ use crate::listeners::Listeners;
 use crate::listeners::onlooker::Onlooker;
 use crate::listeners::unreadable::Unparsed;
 use crate::profiles::{self, Sightings};
-use crate::roles::{self, Members, VerifyRoles};
+use crate::roles::{self, Members, RoleReconciler};
 use crate::store::gateway_session::LeftSession;
 use crate::store::lease::{self, Claimed, Lease, Standby};
 use crate::store::watermark::{Lost, Watermark};
@@ -187,10 +187,6 @@ struct Ready {
 }
 
 /// Loads what the bot needs from Discord and the database, and builds all parts. Starts none.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one statement per part, with what it depends on"
-)]
 async fn build(
     database: &Database,
     background: Background,
@@ -207,23 +203,9 @@ async fn build(
     time.find(&rest).await?;
     let repaired = repair_future_ids(database, watermark, &time, &settings).await?;
 
-    let known_guild = KnownGuild::new(rest.clone(), guild);
-    let rights = RightRoles::load(
-        settings.rights.clone(),
-        known_guild.clone(),
-        database.clone(),
-    )
-    .await?;
     let (news, waiting_members) = roles::waiting_members();
-    let env = Environment {
-        guild,
-        database: database.clone(),
-        xp: Arc::new(load(database).await?),
-        council: council(&rest, database, guild, &settings, rights.clone()).await?,
-        members: member_states(database, &settings.joining, news.clone()).await?,
-        rest,
-        time,
-    };
+    let shared = environment(database, guild, rest, time, &settings, news.clone());
+    let (env, known_guild, rights) = shared.await?;
 
     let outbox_filled = Arc::new(Notify::new());
     let (engine, EngineHandles { inbox, gaps }) = Engine::new(
@@ -236,24 +218,18 @@ async fn build(
     let gate = MessageGate::new(env.time.clone(), inbox.clone());
     let (sightings, observed) = Sightings::new(Arc::clone(&env.xp));
     let unclear = sightings.unclear();
-    let verify = VerifyRoles::new(&env, rights.clone(), Some(sightings.clone()));
+    let verify = RoleReconciler::new(&env, rights.clone(), Some(sightings.clone()));
     let (roles, verifications) = verify.at_every(settings.verify_at, settings.zone, inbox.clone());
     let commands = Commands::new(Data {
-        guild,
+        env: env.clone(),
+        members: Members::new(news, roles.verifications.clone()),
+        roles: roles.clone(),
         bot: bot.id,
         prefix: settings.prefix,
         known_guild: known_guild.clone(),
         rights: Rights::new(rights.clone()),
-        xp: Arc::clone(&env.xp),
-        names: roles.names.clone(),
-        book: roles.book.clone(),
-        verifications: roles.verifications.clone(),
-        members: Members::new(news, roles.verifications.clone()),
         inbox: inbox.clone(),
         gate: gate.clone(),
-        database: database.clone(),
-        time: env.time.clone(),
-        rest: env.rest.clone(),
         under_way: background.under_way,
         limits: RateLimits::default(),
     })
@@ -330,18 +306,36 @@ async fn repair_future_ids(
     Ok(xp::repair_future_ids(database, watermark, clocks, hours, zone).await??)
 }
 
-/// The council, with the notices that an earlier process posted.
-async fn council(
-    rest: &Rest,
+/// Loads the handles that everything shares, with the notices that an earlier process posted.
+async fn environment(
     database: &Database,
     guild: GuildId,
+    rest: Rest,
+    time: DiscordTime,
     settings: &config::Run,
-    seen_by: RightRoles,
-) -> Result<Arc<Council>, Stop> {
-    let (rest, name) = (rest.clone(), settings.council.clone());
-    let council = Council::new(rest, database.clone(), guild, name, Some(seen_by));
+    news: mpsc::Sender<UserId>,
+) -> Result<(Environment, KnownGuild, RightRoles), Stop> {
+    let known_guild = KnownGuild::new(rest.clone(), guild);
+    let (rights, database) = (settings.rights.clone(), database.clone());
+    let rights = RightRoles::load(rights, known_guild.clone(), database.clone()).await?;
+    let council = Council::new(
+        rest.clone(),
+        database.clone(),
+        guild,
+        settings.council.clone(),
+        Some(rights.clone()),
+    );
     council.load().await?;
-    Ok(Arc::new(council))
+    let env = Environment {
+        guild,
+        xp: Arc::new(load(&database).await?),
+        council: Arc::new(council),
+        members: member_states(&database, &settings.joining, news).await?,
+        database,
+        rest,
+        time,
+    };
+    Ok((env, known_guild, rights))
 }
 
 /// The state of members, with what an earlier process stored about the guild's onboarding.
@@ -350,7 +344,7 @@ async fn member_states(
     settings: &config::Joining,
     changed: mpsc::Sender<UserId>,
 ) -> Result<MemberStates, Stop> {
-    let stored = store::verification::onboarding_since(&mut *database.acquire().await?).await?;
+    let stored = store::reconcile_state::onboarding_since(&mut *database.acquire().await?).await?;
     Ok(MemberStates::new(
         settings.await_onboarding.0,
         stored,
@@ -401,8 +395,8 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
             council: Arc::new(council),
             members,
         };
-        let verify = VerifyRoles::new(&env, rights, None);
-        let done = roles::by_hand(&verify, settings.dry_run, settings.json).await;
+        let verify = RoleReconciler::new(&env, rights, None);
+        let done = roles::run_cli(&verify, settings.dry_run, settings.json).await;
         done.map_err(Stop::Other)
     };
     let verifying = Box::pin(cancel.run_until_cancelled(verifying));

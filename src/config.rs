@@ -44,7 +44,7 @@ pub enum Command {
     /// Bring the database's schema up to date, and fill a new one with the levels, without names
     Migrate(DatabaseUrl),
     /// Correct everyone's level roles, or only print what would change
-    VerifyRoles(Verify),
+    RoleReconciler(Verify),
     /// Import the levels and the XP of another bot
     Import(Import),
     /// Check that the database is consistent, or that it matches a log of messages

@@ -108,7 +108,7 @@ async fn carry_out(
     let data = ctx.data();
     if changed.after.points < changed.before.points {
         // Only the reconciliation of all members takes roles away.
-        data.verifications.soon();
+        data.roles.verifications.soon();
     } else if changed.after != changed.before {
         data.members.look_at(user.id);
     }

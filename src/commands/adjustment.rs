@@ -55,7 +55,7 @@ pub(super) async fn adjust(
 pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
     let id =
         RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is invalid"))?;
-    let (time, as_message) = (&ctx.data().time, id.as_message());
+    let (time, as_message) = (&ctx.data().env.time, id.as_message());
     if time.believes(as_message) {
         return Ok(id);
     }

@@ -23,7 +23,7 @@ use crate::discord::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{LevelNumber, MessageId, RoleId, UserId};
 use crate::roles::ALLOWED_FOR;
-use crate::store::verification;
+use crate::store::reconcile_state;
 
 /// For buttons of an earlier bot, and forged ones.
 const NO_BUTTON: &str = "This button no longer works.";
@@ -58,7 +58,7 @@ pub(super) async fn pressed(data: &Data, press: &ComponentInteraction) {
         }
     };
     let reacting = Box::pin(reacting);
-    conversation.defer_if_late(&data.rest, reacting).await;
+    conversation.defer_if_late(&data.env.rest, reacting).await;
 }
 
 struct Press<'a> {
@@ -70,7 +70,7 @@ struct Press<'a> {
 impl Press<'_> {
     async fn react(&self) -> Result<(), Error> {
         let action = self.checked_action().await?;
-        let (rest, conversation) = (&self.data.rest, &self.conversation);
+        let (rest, conversation) = (&self.data.env.rest, &self.conversation);
         let caller = self.interaction.user.id.try_into();
         let caller = caller.map_err(|()| anyhow::anyhow!("the caller's id is invalid"))?;
         let edit = RoleEdit {
@@ -103,7 +103,7 @@ impl Press<'_> {
                 self.begin_council_action().await?;
                 let removed = remove_level_name::remove_missing(edit, level).await;
                 if removed.is_ok() {
-                    self.data.verifications.soon();
+                    self.data.roles.verifications.soon();
                 }
                 self.answer_council(removed).await?;
             }
@@ -170,7 +170,9 @@ impl Press<'_> {
             return Err(UserError(sentence.to_owned()).into());
         }
         if !self.in_time() {
-            self.conversation.take_buttons_off(&self.data.rest).await?;
+            self.conversation
+                .take_buttons_off(&self.data.env.rest)
+                .await?;
             let sentence = "These buttons have stopped working; type the command again.";
             return Err(UserError(sentence.to_owned()).into());
         }
@@ -183,7 +185,9 @@ impl Press<'_> {
     async fn begin(&self, right: Right) -> Result<(), Error> {
         self.check(right).await?;
         let working = Reply::text("One moment …");
-        self.conversation.replace(&self.data.rest, &working).await?;
+        self.conversation
+            .replace(&self.data.env.rest, &working)
+            .await?;
         Ok(())
     }
 
@@ -191,13 +195,17 @@ impl Press<'_> {
     /// private message of its own.
     async fn begin_council_action(&self) -> Result<(), Error> {
         self.check(Right::Moderator).await?;
-        self.conversation.defer_privately(&self.data.rest).await?;
+        self.conversation
+            .defer_privately(&self.data.env.rest)
+            .await?;
         Ok(())
     }
 
     async fn answer_council(&self, done: Result<Reply, Error>) -> Result<(), Error> {
         let reply = or_sentence(done).private();
-        self.conversation.answer(&self.data.rest, &reply).await?;
+        self.conversation
+            .answer(&self.data.env.rest, &reply)
+            .await?;
         Ok(())
     }
 
@@ -209,11 +217,11 @@ impl Press<'_> {
     }
 
     async fn allow_removals(&self, caller: UserId, losing: u64) -> Result<Reply, Error> {
-        let until = self.data.time.now() + ALLOWED_FOR;
-        let mut session = self.data.database.acquire().await?;
+        let until = self.data.env.time.now() + ALLOWED_FOR;
+        let mut session = self.data.env.database.acquire().await?;
         let members = u32::try_from(losing).unwrap_or(u32::MAX);
-        verification::allow(&mut session, members, until).await?;
-        self.data.verifications.soon();
+        reconcile_state::allow(&mut session, members, until).await?;
+        self.data.roles.verifications.soon();
         tracing::info!(by = %caller, losing, "members may lose level roles");
         Ok(Reply::text(
             "I am taking the roles away now. The log says when that is done.",
@@ -231,7 +239,9 @@ impl Press<'_> {
             Ok(Outcome::Assigned(assigned)) => (assigned.reply(), Some(assigned)),
             Err(error) => (or_sentence(Err(error)), None),
         };
-        self.conversation.replace(&self.data.rest, &reply).await?;
+        self.conversation
+            .replace(&self.data.env.rest, &reply)
+            .await?;
         if let Some(assigned) = assigned {
             assigned.apply_to_members(self.data, Some(self.answer()));
         }
@@ -248,12 +258,12 @@ impl Press<'_> {
         let data = self.data;
         match list {
             PagedList::Ranks => {
-                let page = page_after(from, direction, ranks::page_count(&data.xp));
+                let page = page_after(from, direction, ranks::page_count(&data.env.xp));
                 Ok(ranks::draw(data, caller, page).await)
             }
             PagedList::Levels => {
                 self.check(Right::Moderator).await?;
-                let list = LevelList::new(&data.xp, &guild_roles(data).await?);
+                let list = LevelList::new(&data.env.xp, &guild_roles(data).await?);
                 let page = page_after(from, direction, list.page_count());
                 Ok(list.draw(caller, page))
             }
@@ -302,7 +312,7 @@ impl Press<'_> {
     }
 
     async fn acknowledge(&self) {
-        if let Err(error) = self.conversation.defer(&self.data.rest).await {
+        if let Err(error) = self.conversation.defer(&self.data.env.rest).await {
             tracing::debug!(%error, "a pressed button could not be acknowledged");
         }
     }
@@ -315,7 +325,7 @@ fn or_sentence(done: Result<Reply, Error>) -> Reply {
 /// Says something that only the presser sees.
 async fn whisper(data: &Data, conversation: &Conversation, sentence: &str) {
     let reply = Reply::text(sentence).private();
-    if let Err(error) = conversation.answer(&data.rest, &reply).await {
+    if let Err(error) = conversation.answer(&data.env.rest, &reply).await {
         tracing::warn!(%error, "a member who pressed a button could not be told why nothing happened");
     }
 }

@@ -2,20 +2,16 @@
 //!
 //! Runs nothing and answers nobody.
 
-use std::sync::Arc;
-
 use tokio_util::task::TaskTracker;
 
 use super::rate_limit::RateLimits;
 use super::rights::{Right, Rights};
-use crate::discord::Rest;
 use crate::discord::known_guild::KnownGuild;
 use crate::discord::message_gate::MessageGate;
-use crate::discord::time::DiscordTime;
-use crate::leveling::{GuildId, UserId};
-use crate::roles::{Members, RoleBook, Verifications};
-use crate::store::Database;
-use crate::xp::{Inbox, LevelNames, XpCache};
+use crate::environment::Environment;
+use crate::leveling::UserId;
+use crate::roles::{Members, Roles};
+use crate::xp::Inbox;
 
 /// A [`UserError`](crate::error::UserError) is shown to the person; anything else is logged.
 pub(super) type Error = anyhow::Error;
@@ -25,20 +21,14 @@ pub(crate) type Command = poise::Command<Data, Error>;
 /// What commands and buttons work with.
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// The guild served.
-    pub guild: GuildId,
+    /// Handles that everything shares.
+    pub env: Environment,
+    /// Level names, level roles, and reconciliations of members' roles.
+    pub roles: Roles,
     /// The bot's own account.
     pub bot: UserId,
     /// What text commands begin with.
     pub prefix: String,
-    /// Standings, levels and ranks.
-    pub xp: Arc<XpCache>,
-    /// The levels' names and roles, which one task at a time may change.
-    pub names: LevelNames,
-    /// Cached level roles, to be forgotten when a level's role changes.
-    pub book: RoleBook,
-    /// Starts a reconciliation of all members' roles.
-    pub verifications: Verifications,
     /// Queues one member whose roles may be wrong.
     pub members: Members,
     /// The engine's inbox: adjustments go in, and it says when earlier messages are counted.
@@ -49,12 +39,6 @@ pub struct Data {
     pub gate: MessageGate,
     /// Who may do what.
     pub rights: Rights,
-    /// Postgres.
-    pub database: Database,
-    /// Discord's time.
-    pub time: DiscordTime,
-    /// Calls to Discord.
-    pub rest: Rest,
     /// Commands and buttons that are being answered: shutdown waits for them.
     pub under_way: TaskTracker,
     /// How often one member is answered.

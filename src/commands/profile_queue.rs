@@ -26,7 +26,7 @@ const MAX_SHOWN_REASON: usize = 120;
 )]
 pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
     defer(ctx).await?;
-    let database = &ctx.data().database;
+    let database = &ctx.data().env.database;
     let read = store::within(READ_TIMEOUT, async {
         let mut session = database.acquire().await?;
         let queue = updated_user::queue(&mut session, MOST_ATTEMPTS).await?;

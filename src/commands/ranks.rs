@@ -33,21 +33,24 @@ pub(super) async fn ranks(
             Ok(rank) => rank.div_ceil(ROWS_PER_PAGE),
             Err(sentence) => return answer(ctx, Reply::text(sentence).private()).await,
         },
-        _ => PageNumber::of(page, page_count(&data.xp))?,
+        _ => PageNumber::of(page, page_count(&data.env.xp))?,
     };
     answer(ctx, draw(data, caller_id(ctx)?, page).await).await
 }
 
 /// The page as it is now, with the caller's row marked.
 pub(super) async fn draw(data: &Data, caller: UserId, page: usize) -> Reply {
-    let rows = data.xp.page((page - 1) * ROWS_PER_PAGE + 1, ROWS_PER_PAGE);
+    let rows = data
+        .env
+        .xp
+        .page((page - 1) * ROWS_PER_PAGE + 1, ROWS_PER_PAGE);
     if rows.is_empty() {
         return Reply::text("Nobody has any XP yet.");
     }
     let users: Vec<UserId> = rows.iter().map(|row| row.user).collect();
-    let names = StoredNames::read(&data.database, &users).await;
+    let names = StoredNames::read(&data.env.database, &users).await;
     let lines: Vec<String> = rows.iter().map(|row| line(row, &names, caller)).collect();
-    let pages = page_count(&data.xp);
+    let pages = page_count(&data.env.xp);
     let footer = format!("{}/{}", Grouped(page), Grouped(pages));
     let embed = CreateEmbed::new()
         .title("Rank - User - Messages - XP - Level")
@@ -65,7 +68,7 @@ pub(super) fn page_count(xp: &XpCache) -> usize {
 /// The rank of someone else, or a sentence on why they have none.
 async fn rank_of(ctx: Context<'_>, user: UserArgument) -> Result<Result<usize, String>, Error> {
     let user = resolve_user(ctx, user).await?;
-    let xp = &ctx.data().xp;
+    let xp = &ctx.data().env.xp;
     // Not even for themselves: everyone would see the answer.
     if xp.get(user.id).is_some_and(|known| known.hidden) {
         return Ok(Err(user.keeps_hidden()));

@@ -145,7 +145,7 @@ pub(super) async fn answer(ctx: Context<'_>, reply: Reply) -> Result<(), Error> 
 }
 
 async fn say(ctx: Context<'_>, reply: &Reply) -> Result<Option<serenity::MessageId>, RestError> {
-    let rest = &ctx.data().rest;
+    let rest = &ctx.data().env.rest;
     match ctx {
         Context::Prefix(prefix) => {
             let priority = priority(ctx).await;
@@ -180,7 +180,7 @@ async fn conversation(ctx: Context<'_>) -> Option<Arc<Conversation>> {
 /// call this are deferred when they take long.
 pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
     if let Some(conversation) = conversation(ctx).await {
-        let deferred = conversation.defer(&ctx.data().rest).await;
+        let deferred = conversation.defer(&ctx.data().env.rest).await;
         deferred.map_err(NotAnswered)?;
     }
     Ok(())
@@ -263,7 +263,7 @@ async fn left_out(ctx: Context<'_>) {
         return;
     }
     let sentence = "Too many commands are waiting in that channel, and I have left out some of yours. Please try again later.";
-    if let Err(error) = say_privately(&data.rest, user, sentence).await {
+    if let Err(error) = say_privately(&data.env.rest, user, sentence).await {
         tracing::debug!(%error, "a member whose answer was left out could not be told");
     }
 }
@@ -300,6 +300,7 @@ async fn remember_buttons(
     };
     // An id far in the future would keep the buttons for years.
     let posted = data
+        .env
         .time
         .newest_id()
         .map_or(message, |now| message.min(now));
@@ -314,7 +315,7 @@ async fn remember_buttons(
         interaction: conversation.map(Conversation::interaction),
     };
     let noted = store::within(RECORD_TIMEOUT, async {
-        let mut session = data.database.acquire().await?;
+        let mut session = data.env.database.acquire().await?;
         store::open_buttons::open(&mut session, &shown, closes_at).await
     });
     if let Err(error) = noted.await {

@@ -160,7 +160,7 @@ impl Rights {
                 None
             }
         };
-        let everyone = RoleId::new(data.guild.get());
+        let everyone = RoleId::new(data.env.guild.get());
         let held = held.iter().filter_map(|role| RoleId::try_from(*role).ok());
         let held: BTreeSet<RoleId> = held.chain(everyone).collect();
         let administrates = |guild: &GuildFacts| {

@@ -18,7 +18,7 @@ const WHY: usize = 1_200;
 )]
 pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let answer = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
-    let (rest, verifications) = (&ctx.data().rest, &ctx.data().verifications);
+    let (rest, verifications) = (&ctx.data().env.rest, &ctx.data().roles.verifications);
     let made = verifications.made();
     tokio::pin!(made);
     let (mut shown, mut pace) = (Progress::default(), ProgressPace::start());

@@ -30,14 +30,14 @@ pub(super) async fn xp_log(
     settle(ctx).await;
     let data = ctx.data();
     let user = resolve_user(ctx, user.0).await?;
-    let hidden = data.xp.get(user.id).is_some_and(|known| known.hidden);
+    let hidden = data.env.xp.get(user.id).is_some_and(|known| known.hidden);
     if hidden && matches!(ctx, Context::Prefix(_)) {
         let keeps_hidden = user.keeps_hidden();
         let sentence = format!("{keeps_hidden} Type `/xp_log` to see the changes privately.");
         return answer(ctx, Reply::text(sentence)).await;
     }
     let read = store::within(READ_TIMEOUT, async {
-        let mut session = data.database.acquire().await?;
+        let mut session = data.env.database.acquire().await?;
         store::xp_change::of_user(&mut session, user.id, LOG_ENTRIES).await
     });
     let changes = read.await?;
@@ -47,7 +47,7 @@ pub(super) async fn xp_log(
         return answer(ctx, Reply::text(sentence).private()).await;
     }
     let moderators: Vec<UserId> = changes.iter().map(|change| change.moderator).collect();
-    let names = StoredNames::read(&data.database, &moderators).await;
+    let names = StoredNames::read(&data.env.database, &moderators).await;
     let lines = changes.iter().map(|change| line(change, &names));
     let embed = CreateEmbed::new()
         .title(format!("Changes of {name}'s XP"))

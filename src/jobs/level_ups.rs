@@ -22,7 +22,7 @@ use crate::discord::{RestError, guild, level_up_message};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
-use crate::roles::{RoleBook, Roles, Verifications, note_refusals};
+use crate::roles::{LevelRoleCache, ReconcileSchedule, Roles, note_refusals};
 use crate::store::outbox::{self, Age, LevelUp, Pending};
 use crate::store::{self, role_work, user_point};
 
@@ -52,11 +52,11 @@ const MAX_LIVE_DELAY: TimeDelta = TimeDelta::minutes(1);
 pub struct LevelUps {
     env: Environment,
     /// The current level roles, and those that Discord refused.
-    book: RoleBook,
+    book: LevelRoleCache,
     /// Gives roles to members.
     calls: MemberRoles,
     /// Requests a check of the level roles when Discord refused one.
-    verifications: Verifications,
+    verifications: ReconcileSchedule,
     /// Notified after each commit that added level-ups to the outbox.
     outbox_filled: Arc<Notify>,
     /// Level-ups that are posted but whose rows could not be removed yet. Without this, they would

@@ -28,7 +28,7 @@ use crate::leveling::UserId;
 use crate::profiles::{
     self, AvatarLinkRenewal, AvatarMirror, ProfileSync, RotatingRefresh, Unclear,
 };
-use crate::roles::{self, RoleWork, Roles, VerificationsTask};
+use crate::roles::{self, ReconcileTask, RoleSync, Roles};
 use crate::xp::{Gap, Inbox};
 use catch_up::CatchUp;
 use close_buttons::CloseButtons;
@@ -44,7 +44,7 @@ pub struct Parts {
     /// The level roles, and the REST calls that add and remove them.
     pub roles: Roles,
     /// Reconciles all members' level roles, at a set time or on request.
-    pub verifications: VerificationsTask,
+    pub verifications: ReconcileTask,
     /// The roles to which the settings give rights.
     pub right_roles: RightRoles,
     /// The guild's owner and roles, kept current by events.
@@ -86,7 +86,7 @@ pub fn spawn_all(env: &Environment, parts: Parts, runner: &Runner, registers: &R
         parts.right_roles,
     ));
     runner.job(TellCouncil::new(env));
-    runner.job(RoleWork::new(env, roles, Arc::clone(&members_waiting)));
+    runner.job(RoleSync::new(env, roles, Arc::clone(&members_waiting)));
     let copies = AvatarMirror::new(env, parts.cdn, Arc::clone(&parts.avatars));
     runner.job(ProfileSync::new(env, copies, Arc::clone(&profiles_waiting)));
     runner.job(AvatarLinkRenewal::new(env, parts.avatars));

@@ -55,7 +55,7 @@ enum Next {
     /// Ask Discord for this user's profile.
     Refresh(UserId),
     /// Go on to the next bucket.
-    NextBucket,
+    Advance,
     /// Do nothing before this time.
     Wait(DateTime<Utc>),
 }
@@ -82,7 +82,7 @@ impl Job for RotatingRefresh {
             let began = began(&round, now);
             let next = profiles::next_of(&mut session, round.bucket, round.last_user).await?;
             match what_next(&round, began, next, now) {
-                Next::NextBucket => {
+                Next::Advance => {
                     let next_round = Round {
                         bucket: round.bucket.next(),
                         began_at: Some(next_beginning(began, now)),
@@ -285,7 +285,7 @@ fn what_next(
     let Some((user, left)) = next else {
         let ends = began + BUCKET_DURATION;
         return if ends <= now {
-            Next::NextBucket
+            Next::Advance
         } else {
             Next::Wait(ends)
         };
@@ -353,8 +353,8 @@ mod tests {
                 minutes(59),
                 Next::Wait(began + BUCKET_DURATION),
             ),
-            (Some(minutes(60)), None, minutes(60), Next::NextBucket),
-            (None, None, minutes(61), Next::NextBucket),
+            (Some(minutes(60)), None, minutes(60), Next::Advance),
+            (None, None, minutes(61), Next::Advance),
             // After a day offline nobody is skipped.
             (
                 None,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::verify::Report;
+use super::reconcile::Report;
 
 /// People who may wait for a verification.
 const MAX_WAITING: usize = 100;

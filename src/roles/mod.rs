@@ -4,20 +4,20 @@
 //! here, never changed.
 
 mod asks;
-mod book;
-mod by_hand;
+mod cli;
+mod level_role_cache;
+mod reconcile;
+mod reconcile_schedule;
 mod refusals;
 mod role_problems;
-mod verifications;
-mod verify;
-mod work;
+mod role_sync_queue;
 
-pub use book::RoleBook;
-pub use by_hand::by_hand;
+pub use cli::run_cli;
+pub use level_role_cache::LevelRoleCache;
+pub use reconcile::{ALLOWED_FOR, Difference, Found, Progress, Report, RoleReconciler};
+pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
 pub(crate) use role_problems::{RoleProblem, no_permission, why_it_stays};
-pub use verifications::{Verifications, VerificationsTask};
-pub use verify::{ALLOWED_FOR, Difference, Found, Progress, Report, VerifyRoles};
-pub use work::{Members, Register, RoleWork, note_refusals, waiting_members};
+pub use role_sync_queue::{Members, Register, RoleSync, note_refusals, waiting_members};
 
 use crate::discord::member_roles::MemberRoles;
 use crate::xp::LevelNames;
@@ -29,9 +29,9 @@ pub struct Roles {
     /// What levels carry.
     pub names: LevelNames,
     /// What level roles there are.
-    pub book: RoleBook,
+    pub book: LevelRoleCache,
     /// Gives and takes.
     pub calls: MemberRoles,
     /// Has roles verified.
-    pub verifications: Verifications,
+    pub verifications: ReconcileSchedule,
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use wall_e::leveling::{ChannelId, LevelNumber, MessageId, RoleId, UserId};
 use wall_e::store::outbox::{Age, LevelUp, Pending};
-use wall_e::store::{level, outbox, role_work, verification};
+use wall_e::store::{level, outbox, reconcile_state, role_work};
 
 use crate::support::TestDatabase;
 
@@ -218,30 +218,40 @@ async fn what_a_moderator_allows_holds_once_and_for_a_while() {
     let database = TestDatabase::migrated().await;
     let store = database.store().await;
     let mut session = store.acquire().await.unwrap();
-    assert_eq!(verification::last(&mut session).await.unwrap(), None);
+    assert_eq!(reconcile_state::last(&mut session).await.unwrap(), None);
     assert_eq!(
-        verification::allowed(&mut session, at(0)).await.unwrap(),
+        reconcile_state::allowed(&mut session, at(0)).await.unwrap(),
         None
     );
-    verification::finished(&mut session, at(0)).await.unwrap();
-    verification::allow(&mut session, 40, at(60)).await.unwrap();
-    for (seconds, allowed) in [(0, Some(40)), (59, Some(40)), (60, None), (99, None)] {
-        let found = verification::allowed(&mut session, at(seconds)).await;
-        assert_eq!(found.unwrap(), allowed, "after {seconds} s");
-    }
-    verification::allow(&mut session, u32::MAX, at(200))
+    reconcile_state::finished(&mut session, at(0))
         .await
         .unwrap();
-    let most = verification::allowed(&mut session, at(99)).await.unwrap();
+    reconcile_state::allow(&mut session, 40, at(60))
+        .await
+        .unwrap();
+    for (seconds, allowed) in [(0, Some(40)), (59, Some(40)), (60, None), (99, None)] {
+        let found = reconcile_state::allowed(&mut session, at(seconds)).await;
+        assert_eq!(found.unwrap(), allowed, "after {seconds} s");
+    }
+    reconcile_state::allow(&mut session, u32::MAX, at(200))
+        .await
+        .unwrap();
+    let most = reconcile_state::allowed(&mut session, at(99))
+        .await
+        .unwrap();
     assert_eq!(most, Some(i32::MAX.unsigned_abs()));
-    verification::use_up(&mut session).await.unwrap();
+    reconcile_state::use_up(&mut session).await.unwrap();
     assert_eq!(
-        verification::allowed(&mut session, at(99)).await.unwrap(),
+        reconcile_state::allowed(&mut session, at(99))
+            .await
+            .unwrap(),
         None
     );
-    verification::finished(&mut session, at(500)).await.unwrap();
+    reconcile_state::finished(&mut session, at(500))
+        .await
+        .unwrap();
     assert_eq!(
-        verification::last(&mut session).await.unwrap(),
+        reconcile_state::last(&mut session).await.unwrap(),
         Some(at(500))
     );
     let rows = "select count(*) from verification";

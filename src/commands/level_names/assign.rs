@@ -9,6 +9,7 @@ use crate::commands::respond::MessageRef;
 use crate::discord::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::reply::Reply;
 use crate::discord::{RestError, guild};
+use crate::environment::Environment;
 use crate::error::UserError;
 use crate::leveling::{Grouped, GuildRole, Level, LevelNumber, Naming, RoleId, RoleName, escape};
 use crate::xp::LevelNamesLock;
@@ -35,7 +36,7 @@ impl Assigned {
     /// Reconciles the members' roles in the background, and adds to `answer` how many members got
     /// or lost this one.
     pub fn apply_to_members(self, data: &Data, answer: Option<MessageRef>) {
-        let (rest, verifications) = (data.rest.clone(), data.verifications.clone());
+        let (rest, verifications) = (data.env.rest.clone(), data.roles.verifications.clone());
         data.under_way.spawn(async move {
             let applied = match verifications.made().await {
                 Ok(report) => match report.by_role.get(&self.role).unwrap_or(&0) {
@@ -61,9 +62,9 @@ pub(in crate::commands) async fn assign(
 ) -> Result<Outcome, Error> {
     let data = edit.data;
     // Of two moderators at one level, the second sees what the first has made of it.
-    let lock = data.names.lock().await?;
+    let lock = data.roles.names.lock().await?;
     let (roles, bot_position) = edit.roles_and_bot_position().await?;
-    let levels = data.xp.levels();
+    let levels = data.env.xp.levels();
     let Some(row) = levels.find(level.value) else {
         return Err(say::no_level(&levels, &level.typed).into());
     };
@@ -88,7 +89,7 @@ pub(in crate::commands) async fn assign(
         }
     };
     tracing::info!(level = %row.number, by = %edit.caller, "a level's role was set");
-    data.book.forget();
+    data.roles.book.forget();
     Ok(Outcome::Assigned(assigned))
 }
 
@@ -97,7 +98,7 @@ pub(in crate::commands) async fn restore(
     edit: RoleEdit<'_>,
     level: LevelNumber,
 ) -> Result<Assigned, Error> {
-    let levels = edit.data.xp.levels();
+    let levels = edit.data.env.xp.levels();
     let row = levels.find(level.0.into());
     let Some(name) = row.and_then(|row| row.role_name.clone()) else {
         return Err(UserError(format!("Level {level} no longer has a role.")).into());
@@ -137,7 +138,7 @@ async fn create(
     level: LevelNumber,
     name: &RoleName,
 ) -> Result<Assigned, Error> {
-    let Data { rest, guild, .. } = edit.data;
+    let Environment { rest, guild, .. } = &edit.data.env;
     lock.save(level, None, Some(name.as_str())).await?;
     let reason = edit.reason(&format!("the role of level {level}"));
     let role = match guild::create_role(rest, *guild, name.as_str(), &reason).await {
@@ -165,7 +166,7 @@ async fn create(
 
 /// The one role of this name, if it looks as the bot creates them.
 async fn find_created(edit: RoleEdit<'_>, name: &RoleName) -> Option<GuildRole> {
-    let roles = guild::roles(&edit.data.rest, edit.data.guild).await;
+    let roles = guild::roles(&edit.data.env.rest, edit.data.env.guild).await;
     let named = |role: &GuildRole| role.name == name.as_str();
     let mut named = roles.ok()?.into_iter().filter(named);
     let only = named.next().filter(|_| named.next().is_none());
@@ -181,7 +182,7 @@ async fn rename(
     role: &GuildRole,
     name: &RoleName,
 ) -> Result<Assigned, Error> {
-    let Data { rest, guild, .. } = edit.data;
+    let Environment { rest, guild, .. } = &edit.data.env;
     let reason = edit.reason(&format!("the role of level {level}"));
     let renamed = guild::rename_role(rest, *guild, role.id, name.as_str(), &reason).await;
     let renamed = renamed.map_err(|error| say::call_failed(error, "rename that role"))?;
@@ -236,9 +237,9 @@ async fn take_over_question(
 ) -> Result<Option<Reply>, Error> {
     let (data, level) = (edit.data, row.number);
     let (mut holders, mut gain, mut lose) = (0_u32, 0_u32, 0_u32);
-    let counted = guild::each_member(&data.rest, data.guild, |member| {
+    let counted = guild::each_member(&data.env.rest, data.env.guild, |member| {
         let holds = member.roles.contains(&role.id);
-        let standing = data.xp.get(member.user).map(|user| user.standing);
+        let standing = data.env.xp.get(member.user).map(|user| user.standing);
         let reached = standing.is_some_and(|standing| {
             standing.is_tracked() && standing.points >= row.total_points_required
         });

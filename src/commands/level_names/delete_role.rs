@@ -28,10 +28,10 @@ pub(in crate::commands) async fn carry_out(
 ) -> Result<Reply, Error> {
     let data = edit.data;
     // No level gets the role meanwhile.
-    let _lock = data.names.lock().await?;
+    let _lock = data.roles.names.lock().await?;
     let role = deletable(edit, role).await?;
     let reason = edit.reason("no longer a level role");
-    let deleted = guild::delete_role(&data.rest, data.guild, role.id, &reason).await;
+    let deleted = guild::delete_role(&data.env.rest, data.env.guild, role.id, &reason).await;
     deleted.map_err(|error| say::call_failed(error, "delete that role"))?;
     tracing::info!(role = %role.id, by = %edit.caller, "a role was deleted");
     let name = escape(&role.name);
@@ -43,7 +43,7 @@ async fn deletable(edit: RoleEdit<'_>, id: RoleId) -> Result<GuildRole, Error> {
     let (roles, bot_position) = edit.roles_and_bot_position().await?;
     let role = roles.into_iter().find(|role| role.id == id);
     let role = role.ok_or_else(say::role_is_gone)?;
-    let levels = edit.data.xp.levels();
+    let levels = edit.data.env.xp.levels();
     let rights = edit.data.rights.protected();
     may_be_deleted(&levels, bot_position, &rights, &role)
         .map_err(|stays| say::stays(&role.name, &stays))?;

@@ -42,11 +42,9 @@ impl<'a> RoleEdit<'a> {
     /// The guild's roles as Discord says now, and how high the bot reaches among them. An error
     /// for the caller if the bot may not manage roles at all.
     async fn roles_and_bot_position(&self) -> Result<(Vec<GuildRole>, RolePosition), Error> {
-        let Data {
-            rest, guild, bot, ..
-        } = self.data;
-        let roles = guild::roles(rest, *guild).await?;
-        let bot_position = guild::bot_position(rest, *guild, *bot, &roles).await?;
+        let (rest, guild) = (&self.data.env.rest, self.data.env.guild);
+        let roles = guild::roles(rest, guild).await?;
+        let bot_position = guild::bot_position(rest, guild, self.data.bot, &roles).await?;
         if bot_position == BELOW_ALL_ROLES {
             return Err(UserError(no_permission()).into());
         }

@@ -59,7 +59,7 @@ pub(in crate::commands) async fn carry_out(
 ) -> Result<Reply, Error> {
     let data = edit.data;
     // No level gets a name meanwhile.
-    let mut lock = data.names.lock().await?;
+    let mut lock = data.roles.names.lock().await?;
     let (roles, bot_position) = if confirmed.delete {
         edit.roles_and_bot_position().await?
     } else {
@@ -83,10 +83,10 @@ pub(in crate::commands) async fn carry_out(
     };
     lock.take_all_off(&delete).await?;
     drop(lock);
-    data.book.forget();
+    data.roles.book.forget();
     tracing::info!(by = %edit.caller, levels, delete = delete.len(), "the names of all levels were removed");
     // The council's notices of missing roles go away.
-    data.verifications.levels_soon();
+    data.roles.verifications.levels_soon();
     let taken_off = match levels {
         0 => String::new(),
         1 => "1 level no longer has a name. ".to_owned(),
@@ -111,11 +111,11 @@ pub(in crate::commands) async fn carry_out(
 /// What there is to remove and to delete now.
 async fn removal(data: &Data, roles: &[GuildRole]) -> Result<NameRemoval, Error> {
     let left_over = store::within(DATABASE_TIMEOUT, async {
-        let mut session = data.database.acquire().await?;
+        let mut session = data.env.database.acquire().await?;
         role_deletion::all(&mut session).await
     });
     let left_over = left_over.await?;
-    Ok(NameRemoval::new(&data.xp.levels(), roles, &left_over))
+    Ok(NameRemoval::new(&data.env.xp.levels(), roles, &left_over))
 }
 
 fn nothing_to_do() -> Error {
@@ -228,7 +228,9 @@ impl Deletion {
         for (done, role) in roles.iter().enumerate() {
             if pace.is_due() {
                 let so_far = format!("One moment … Deleted {done} of {} roles.", roles.len());
-                let told = answer.rewrite(&edit.data.rest, &Reply::text(so_far)).await;
+                let told = answer
+                    .rewrite(&edit.data.env.rest, &Reply::text(so_far))
+                    .await;
                 if let Err(error) = told {
                     tracing::debug!(%error, "progress could not be shown");
                 }
@@ -299,13 +301,13 @@ async fn delete(
     let data = edit.data;
     loop {
         // Locked for each role alone, so that moderators can name levels between two.
-        let lock = data.names.lock().await?;
+        let lock = data.roles.names.lock().await?;
         let rights = data.rights.protected();
-        if let Err(stays) = may_be_deleted(&data.xp.levels(), bot_position, &rights, role) {
+        if let Err(stays) = may_be_deleted(&data.env.xp.levels(), bot_position, &rights, role) {
             return Ok(Deleted::staying(&stays));
         }
         let reason = edit.reason("no longer a level role");
-        let deleted = guild::delete_role(&data.rest, data.guild, role.id, &reason).await;
+        let deleted = guild::delete_role(&data.env.rest, data.env.guild, role.id, &reason).await;
         drop(lock);
         match deleted {
             Ok(()) => return Ok(Deleted::Gone),
@@ -336,7 +338,7 @@ impl Deleted {
 /// If this fails, the next removal skips the role, since it is gone by then.
 async fn forget(data: &Data, role: RoleId) {
     let forgotten = store::within(DATABASE_TIMEOUT, async {
-        let mut session = data.database.acquire().await?;
+        let mut session = data.env.database.acquire().await?;
         role_deletion::forget(&mut session, role).await
     });
     if let Err(error) = forgotten.await {

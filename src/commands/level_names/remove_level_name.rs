@@ -49,7 +49,7 @@ pub(in crate::commands) async fn remove_missing(
     level: LevelNumber,
 ) -> Result<Reply, Error> {
     let (roles, _) = edit.roles_and_bot_position().await?;
-    let levels = edit.data.xp.levels();
+    let levels = edit.data.env.xp.levels();
     let found = levels.find(level.0.into());
     if let Some(role) = found.and_then(|level| level.role_in(&roles)) {
         let sentence = format!(
@@ -68,8 +68,8 @@ async fn remove(
     roles: &[GuildRole],
 ) -> Result<Reply, Error> {
     let data = edit.data;
-    let mut lock = data.names.lock().await?;
-    let levels = data.xp.levels();
+    let mut lock = data.roles.names.lock().await?;
+    let levels = data.env.xp.levels();
     let Some(row) = levels.find(level.value) else {
         return Err(say::no_level(&levels, &level.typed).into());
     };
@@ -81,12 +81,12 @@ async fn remove(
     let name = role.map(|role| role.name.as_str());
     let name = name.or(row.role_name.as_deref()).unwrap_or("its role");
     lock.save(level, None, None).await?;
-    data.book.forget();
+    data.roles.book.forget();
     tracing::info!(%level, by = %edit.caller, "a level's name was removed");
     let sentence = format!("Level {level} no longer carries {}.", escape(name));
     let Some(role) = role.map(|role| role.id) else {
         // The council's notice of the missing role goes away.
-        data.verifications.levels_soon();
+        data.roles.verifications.levels_soon();
         return Ok(Reply::text(sentence));
     };
     let offer = (

@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::reconcile::{Difference, Found, Progress, Report, RoleReconciler};
 use super::role_problems::clause;
-use super::verify::{Difference, Found, Progress, Report, VerifyRoles};
 use crate::leveling::level_roles::{Renamed, Step};
 use crate::leveling::{Grouped, Quoted, RoleId};
 use crate::output::print_line;
 
 /// Verifies, or only looks on a `dry_run`; prints what was found or done.
-pub async fn by_hand(verify: &VerifyRoles, dry_run: bool, as_json: bool) -> anyhow::Result<()> {
+pub async fn run_cli(verify: &RoleReconciler, dry_run: bool, as_json: bool) -> anyhow::Result<()> {
     let time = &verify.env.time;
     time.look(&verify.env.rest).await;
     let answer = if dry_run {

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 
-use super::book::RoleBook;
+use super::level_role_cache::LevelRoleCache;
 use super::role_problems::{self, Withheld};
 use crate::discord::codes::TOO_MANY_ROLES;
 use crate::discord::council::Notice;
@@ -27,7 +27,7 @@ use crate::leveling::{
     UserId, may_be_changed, out_of_reach,
 };
 use crate::profiles::Sightings;
-use crate::store::{self, verification};
+use crate::store::{self, reconcile_state};
 use crate::xp::LevelNames;
 
 /// A plan that takes roles from more members than this, and from more than one in a hundred,
@@ -43,12 +43,12 @@ const REASON: &str = "level roles follow XP";
 
 /// Verifies levels and members.
 #[derive(Clone, Debug)]
-pub struct VerifyRoles {
+pub struct RoleReconciler {
     pub(super) env: Environment,
     /// What levels carry.
     pub(super) names: LevelNames,
     /// What level roles there are.
-    pub(super) book: RoleBook,
+    pub(super) book: LevelRoleCache,
     /// Gives and takes.
     pub(super) calls: MemberRoles,
     /// The roles that give rights, which no level may carry.
@@ -153,12 +153,12 @@ struct Members {
     differences: Vec<Difference>,
 }
 
-impl VerifyRoles {
+impl RoleReconciler {
     /// For a bot that runs if there are `sightings`, else for a person at a terminal.
     pub fn new(env: &Environment, rights: RightRoles, sightings: Option<Sightings>) -> Self {
         Self {
             names: LevelNames::new(env.database.clone(), Arc::clone(&env.xp)),
-            book: RoleBook::new(env, rights.clone()),
+            book: LevelRoleCache::new(env, rights.clone()),
             calls: MemberRoles::new(env.rest.clone(), env.guild),
             env: env.clone(),
             rights,
@@ -222,7 +222,8 @@ impl VerifyRoles {
             is_told,
         } = levels;
         let mut refused = BTreeMap::new();
-        let allowed = verification::allowed(&mut *self.env.database.acquire().await?, now).await?;
+        let allowed =
+            reconcile_state::allowed(&mut *self.env.database.acquire().await?, now).await?;
         let mut report = Report {
             untold: !is_told,
             ..Report::default()
@@ -275,9 +276,9 @@ impl VerifyRoles {
         let is_solved = caught_up && !self.book.is_unverified();
         report.untold |= !self.tell_of_levels(is_solved, &notices, &of_refused).await;
         let mut session = self.env.database.acquire().await?;
-        verification::finished(&mut session, now).await?;
+        reconcile_state::finished(&mut session, now).await?;
         if allowed.is_some() && caught_up && report.withheld == 0 {
-            verification::use_up(&mut session).await?;
+            reconcile_state::use_up(&mut session).await?;
         }
         Ok(report)
     }
@@ -382,7 +383,8 @@ impl VerifyRoles {
             self.book.set_unverified();
         }
         let since = self.env.members.onboarding_since();
-        verification::set_onboarding_since(&mut *self.env.database.acquire().await?, since).await?;
+        reconcile_state::set_onboarding_since(&mut *self.env.database.acquire().await?, since)
+            .await?;
         Ok(())
     }
 

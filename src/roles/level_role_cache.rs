@@ -14,7 +14,7 @@ use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position}
 
 /// The level roles. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RoleBook {
+pub struct LevelRoleCache {
     env: Environment,
     rights: RightRoles,
     known: Arc<Mutex<Known>>,
@@ -34,7 +34,7 @@ struct Known {
     unverified: bool,
 }
 
-impl RoleBook {
+impl LevelRoleCache {
     /// A book with nothing in it. `rights` are the roles that give rights, which nobody gets
     /// by talking.
     pub fn new(env: &Environment, rights: RightRoles) -> Self {

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 
 use super::Roles;
 use super::asks::{Asker, Asks, Wanted, asks};
-use super::verify::{Progress, Report, VerifyRoles};
+use super::reconcile::{Progress, Report, RoleReconciler};
 use crate::backoff::backoff;
 use crate::leveling::schedule::is_due;
-use crate::store::verification;
+use crate::store::reconcile_state;
 use crate::xp::Inbox;
 
 /// How often the clock is looked at.
@@ -40,15 +40,15 @@ const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// Asks for verifications. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Verifications {
+pub struct ReconcileSchedule {
     asker: Asker,
     progress: watch::Receiver<Progress>,
 }
 
 /// The task, not yet running.
 #[derive(Debug)]
-pub struct VerificationsTask {
-    verify: VerifyRoles,
+pub struct ReconcileTask {
+    verify: RoleReconciler,
     inbox: Inbox,
     at: NaiveTime,
     zone: Tz,
@@ -56,19 +56,19 @@ pub struct VerificationsTask {
     progress: watch::Sender<Progress>,
 }
 
-impl VerifyRoles {
+impl RoleReconciler {
     /// A task that verifies every day at `at` in `zone`, by Discord's time, and whenever it is
     /// told to. What stands in `inbox` is waited for.
-    pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, VerificationsTask) {
+    pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, ReconcileTask) {
         let (asker, wanted) = asks();
         let (tells, progress) = watch::channel(Progress::default());
         let roles = Roles {
             names: self.names.clone(),
             book: self.book.clone(),
             calls: self.calls.clone(),
-            verifications: Verifications { asker, progress },
+            verifications: ReconcileSchedule { asker, progress },
         };
-        let task = VerificationsTask {
+        let task = ReconcileTask {
             verify: self,
             inbox,
             at,
@@ -80,7 +80,7 @@ impl VerifyRoles {
     }
 }
 
-impl Verifications {
+impl ReconcileSchedule {
     /// Has one made soon. Never waits.
     pub fn soon(&self) {
         self.asker.everyone_soon();
@@ -149,7 +149,7 @@ impl Task {
     }
 }
 
-impl VerificationsTask {
+impl ReconcileTask {
     /// Works until it is given up.
     pub async fn run(&mut self) {
         let mut agenda = Agenda::default();
@@ -288,8 +288,9 @@ impl VerificationsTask {
 
     async fn is_due(&self, last: &mut Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
         if last.is_none() {
-            let read =
-                async { verification::last(&mut *self.verify.env.database.acquire().await?).await };
+            let read = async {
+                reconcile_state::last(&mut *self.verify.env.database.acquire().await?).await
+            };
             match read.await {
                 Ok(read) => *last = read,
                 // A database that does not tell would not let roles be verified either.

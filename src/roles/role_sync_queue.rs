@@ -13,8 +13,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Roles;
-use super::book::RoleBook;
-use super::verifications::Verifications;
+use super::level_role_cache::LevelRoleCache;
+use super::reconcile_schedule::ReconcileSchedule;
 use crate::backoff::backoff;
 use crate::discord::member_roles::{Applied, MemberRoles};
 use crate::discord::member_states::Seen;
@@ -43,12 +43,12 @@ pub fn waiting_members() -> (mpsc::Sender<UserId>, mpsc::Receiver<UserId>) {
 #[derive(Clone, Debug)]
 pub struct Members {
     news: mpsc::Sender<UserId>,
-    verifications: Verifications,
+    verifications: ReconcileSchedule,
 }
 
 impl Members {
     /// A way to tell. What cannot be told is left to a verification, which looks at everyone.
-    pub fn new(news: mpsc::Sender<UserId>, verifications: Verifications) -> Self {
+    pub fn new(news: mpsc::Sender<UserId>, verifications: ReconcileSchedule) -> Self {
         Self {
             news,
             verifications,
@@ -123,20 +123,20 @@ impl Register {
 
 /// Puts right whoever is written down.
 #[derive(Debug)]
-pub struct RoleWork {
+pub struct RoleSync {
     env: Environment,
     /// What level roles there are.
-    book: RoleBook,
+    book: LevelRoleCache,
     /// Gives and takes.
     calls: MemberRoles,
     /// Has levels looked at when a role turns out to be out of reach.
-    verifications: Verifications,
+    verifications: ReconcileSchedule,
     /// Notified when somebody is written down.
     filled: Arc<Notify>,
 }
 
-impl Job for RoleWork {
-    const NAME: &'static str = "role-work";
+impl Job for RoleSync {
+    const NAME: &'static str = "role-sync";
     const CADENCE: Duration = Duration::from_secs(5);
 
     fn wakes(&self) -> Option<Arc<Notify>> {
@@ -148,7 +148,7 @@ impl Job for RoleWork {
     }
 }
 
-impl RoleWork {
+impl RoleSync {
     /// The job. `filled` is notified when somebody is written down.
     pub fn new(env: &Environment, roles: &Roles, filled: Arc<Notify>) -> Self {
         Self {
@@ -238,7 +238,7 @@ fn why(unfinished: &Result<bool, RestError>) -> String {
 
 /// Remembers the roles that Discord has refused, so that they are asked for no more until
 /// something changes, and has the council told of those that are news.
-pub fn note_refusals(applied: &Applied, book: &RoleBook, verifications: &Verifications) {
+pub fn note_refusals(applied: &Applied, book: &LevelRoleCache, verifications: &ReconcileSchedule) {
     if applied.out_of_reach.is_empty() {
         return;
     }
