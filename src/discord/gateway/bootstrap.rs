@@ -1,6 +1,8 @@
-//! Where the gateway is, and whether a session may be begun there: what REST is asked
-//! before each first connection. Patient while Discord cannot be reached, since a bot
-//! that is started before its network must not need a second start.
+//! The REST calls that come before a gateway session: who the bot is, where the gateway is, and
+//! how many more sessions Discord allows today.
+//!
+//! Both calls retry until Discord answers, so that a bot that starts before its network is up
+//! does not have to be started again.
 
 use std::time::Duration;
 
@@ -17,18 +19,20 @@ use crate::discord::{Repeat, Rest, RestError};
 use crate::error::Stop;
 use crate::leveling::UserId;
 
-/// How often Discord is asked while it cannot be reached.
-const RETRY_LEAST: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(30);
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Backoff between two questions for the gateway's address.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Time limit of one call, its own retries included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where the gateway is.
+/// The gateway's address, and the wait before a session may begin there.
 #[derive(Debug)]
 pub(super) struct Address {
-    /// A websocket's.
+    /// A `ws://` or `wss://` URL.
     pub url: String,
-    /// How long to wait before a session is begun, by Discord's own count of a day's sessions:
-    /// a bot that crashes and is started again all day must not lose its token by it.
+    /// How long to wait before a new session begins. It follows from how many sessions Discord
+    /// still allows today: a bot that crashes and restarts all day would otherwise exceed the
+    /// limit, and Discord would reset its token.
     pub pause: Duration,
 }
 
@@ -40,7 +44,7 @@ struct BotGateway {
 }
 
 impl Address {
-    /// Waits as long as Discord's count of sessions asks for.
+    /// Waits for [`Self::pause`], with a warning in the log if it is not zero.
     pub async fn wait(&self) {
         if !self.pause.is_zero() {
             tracing::warn!(
@@ -52,52 +56,53 @@ impl Address {
     }
 }
 
-/// Asks where the gateway is, for as long as it takes to get an answer that makes sense: a bot
-/// that runs does not end for one that does not.
+/// Asks Discord for the gateway's address until it gets a usable answer. An error or an invalid
+/// answer is retried, because it must not end a running bot; only a refused token and a demand
+/// for sharding are returned as errors.
 pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
     let what = "asking where the gateway is";
     for attempt in 0.. {
-        let asked = rest.call(what, Repeat::Safe, PATIENCE, |http| async move {
+        let asked = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| async move {
             let request = Request::new(Route::GatewayBot, LightMethod::Get);
             http.fire::<BotGateway>(request).await
         });
         let why = match asked.await {
-            // The gateway would close with 4011.
+            // The gateway would close the connection with code 4011.
             Ok(gateway) if gateway.shards > 1 => return Err(Stop::ShardingRequired),
             Ok(gateway) => match address(&gateway.url) {
                 Some(url) => {
                     let pause = pause_before_session(gateway.session_start_limit);
                     return Ok(Address { url, pause });
                 }
-                None => "the address makes no sense".to_owned(),
+                None => "the gateway's address is invalid".to_owned(),
             },
             Err(RestError::Revoked) => return Err(Stop::TokenRefused),
             Err(error) => error.to_string(),
         };
-        let pause = backoff(attempt, RETRY_LEAST, RETRY_MOST);
+        let pause = backoff(attempt, BACKOFF_MIN, BACKOFF_MAX);
         tracing::warn!(
             why,
             next_in_ms = pause.as_millis(),
-            "Discord does not say where its gateway is; trying again"
+            "could not get the address of Discord's gateway; trying again"
         );
         tokio::time::sleep(pause).await;
     }
-    unreachable!("attempts are not counted out")
+    unreachable!("the loop ends by returning only")
 }
 
 /// The bot's own account.
 #[derive(Debug)]
 pub struct Account {
-    /// Its id.
+    /// The bot's user id; its application has an id of its own.
     pub id: UserId,
-    /// Its name.
+    /// The username, or "without a name" if Discord left it out.
     pub name: String,
 }
 
-/// Whose token it is. Patient while Discord cannot be reached.
+/// Asks Discord whose token this is. Retries for as long as Discord cannot be reached.
 pub async fn who_are_we(rest: &Rest) -> Result<Account, Stop> {
     let what = "asking Discord who the bot is";
-    let asked = rest.call_until_answered(what, PATIENCE, |http| async move {
+    let asked = rest.call_until_answered(what, CALL_TIMEOUT, |http| async move {
         let request = Request::new(Route::UserMe, LightMethod::Get);
         http.fire::<PartialUser>(request).await
     });

@@ -1,7 +1,7 @@
-//! One connection to the gateway: a twilight [`Shard`] that is used once.
+//! One connection to the gateway: a twilight [`Shard`] that is used for one connection only.
 //!
-//! Says what came, and why the connection is over. Never connects again, and never logs what
-//! was received: the library's errors quote it.
+//! Returns each event, and finally the reason why the connection ended. Never reconnects. Never
+//! logs twilight's receive errors, because they quote what was received.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -14,28 +14,29 @@ use tokio::time::{Instant, timeout, timeout_at};
 use twilight_gateway::error::{ReceiveMessageError, ReceiveMessageErrorType};
 use twilight_gateway::queue::Queue;
 use twilight_gateway::{
-    CloseFrame, ConfigBuilder, Intents, Message, Session as TheirSession, Shard, ShardId,
+    CloseFrame, ConfigBuilder, Intents, Message, Session as TwilightSession, Shard, ShardId,
     ShardState,
 };
 
 use super::frame::{Frame, Opcode};
 use super::session::Session;
 
-/// Guilds for the guild's own data, members for who comes and goes, moderation for bans (which
-/// are told before the member's leaving), messages for XP, content for text commands.
+/// The intents of every session, with what each is needed for: `GUILDS` for the guild, its roles
+/// and channels; `GUILD_MEMBERS` for joins, updates and leaves; `GUILD_MODERATION` for bans, which
+/// Discord sends before the leave; `GUILD_MESSAGES` for XP; `MESSAGE_CONTENT` for text commands.
 pub const INTENTS: Intents = Intents::GUILDS
     .union(Intents::GUILD_MEMBERS)
     .union(Intents::GUILD_MODERATION)
     .union(Intents::GUILD_MESSAGES)
     .union(Intents::MESSAGE_CONTENT);
 
-/// How long a close frame may take to be sent and answered.
+/// Time limit for sending a close frame and receiving the answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long Discord may take to say what comes first.
+/// Time limits for the first messages of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
-    /// From the beginning of an attempt to `HELLO`.
+    /// From the start of the attempt to `HELLO`.
     pub hello: Duration,
     /// From `HELLO` to `READY` or `RESUMED`.
     pub ready: Duration,
@@ -50,63 +51,64 @@ impl Default for Deadlines {
     }
 }
 
-/// One connection.
+/// One connection, from the attempt to connect until it ends.
 pub(super) struct Connection {
-    shard: Shard<AtOnce>,
+    shard: Shard<ImmediateQueue>,
     was_connected: bool,
     stage: Stage,
     began: Instant,
 }
 
-/// How far a connection has come, and since when.
+/// How far a connection has come, with the time at which it came there.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// Nothing was said.
+    /// Discord has not sent `HELLO` yet; since when the attempt runs.
     Silent(Instant),
-    /// `HELLO` was.
+    /// Discord has sent `HELLO`, but neither `READY` nor `RESUMED`.
     Greeted(Instant),
-    /// The session has begun or goes on.
+    /// Discord has sent `READY` or `RESUMED`.
     Active,
 }
 
-/// What has become of a connection.
+/// What [`Connection::next`] returns.
 pub(super) enum Next {
-    /// An event came.
+    /// Discord sent an event.
     Event(Frame),
-    /// It is over.
+    /// The connection has ended.
     Over(Ended),
-    /// Discord has said `HELLO`: the library identifies or resumes now.
+    /// Discord has sent `HELLO`; twilight identifies or resumes now.
     Greeted,
-    /// Nothing that matters.
+    /// Discord sent something that needs no reaction.
     Nothing,
 }
 
-/// Why a connection is over.
+/// Why a connection ended.
 pub(super) enum Ended {
-    /// Closed by Discord, perhaps with a code.
+    /// Discord closed it; with the close code, if it sent one.
     Closed(Option<u16>),
-    /// Discord wants another one (opcode 7).
+    /// Discord asked for a new connection (opcode 7).
     Reconnect,
-    /// The session is invalid (opcode 9), perhaps for good.
+    /// Discord called the session invalid (opcode 9), and said whether it can be resumed later.
     InvalidSession { resumable: bool },
-    /// Never came about, and why.
-    NotMade(String),
-    /// Something was not said in time.
-    TooLate(&'static str),
-    /// Cannot be read any further.
+    /// The connection could not be made, for this reason.
+    ConnectFailed(String),
+    /// Discord did not send this message in time.
+    TimedOut(&'static str),
+    /// Nothing more can be read from it. The text completes "the connection …".
     Broken(&'static str),
 }
 
 impl Connection {
-    /// Begins a connection to `url`, which resumes `session` if there is one.
+    /// Prepares a connection to `url` that resumes `session`, or identifies if that is `None`. It
+    /// connects at the first [`Self::next`].
     pub fn open(token: String, url: String, session: Option<&Session>) -> Self {
         let mut config = ConfigBuilder::new(token, INTENTS)
             .proxy_url(url)
-            // Nothing is sent but what keeps the session.
+            // Only identify, resume and heartbeats are sent: far below Discord's limit.
             .ratelimit_messages(false)
-            .queue(AtOnce);
+            .queue(ImmediateQueue);
         if let Some(session) = session {
-            config = config.session(TheirSession::new(session.sequence, session.id.clone()));
+            config = config.session(TwilightSession::new(session.sequence, session.id.clone()));
         }
         let now = Instant::now();
         Self {
@@ -117,55 +119,56 @@ impl Connection {
         }
     }
 
-    /// Whether the session has begun, or goes on.
+    /// Whether Discord has sent `READY` or `RESUMED`.
     pub fn is_active(&self) -> bool {
         matches!(self.stage, Stage::Active)
     }
 
-    /// Whether Discord has said `HELLO`.
+    /// Whether Discord has sent `HELLO`.
     pub fn was_greeted(&self) -> bool {
         !matches!(self.stage, Stage::Silent(_))
     }
 
-    /// How long ago it began.
+    /// The time since the attempt to connect began.
     pub fn age(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// What comes next on it.
+    /// Waits for the next message, or for the end of the connection. Before `READY` or `RESUMED`
+    /// it waits no longer than `deadlines` allow.
     pub async fn next(&mut self, deadlines: Deadlines) -> Next {
         let deadline = self.stage.deadline(deadlines);
-        // The library panics at an address for resuming that does not parse.
-        let coming = AssertUnwindSafe(self.coming()).catch_unwind();
-        let came = match deadline {
-            None => coming.await,
-            Some((at, what)) => match timeout_at(at, coming).await {
-                Ok(came) => came,
-                Err(_) => return Next::Over(Ended::TooLate(what)),
+        // Twilight panics at a URL that does not parse.
+        let receiving = AssertUnwindSafe(self.receive()).catch_unwind();
+        let received = match deadline {
+            None => receiving.await,
+            Some((at, what)) => match timeout_at(at, receiving).await {
+                Ok(received) => received,
+                Err(_) => return Next::Over(Ended::TimedOut(what)),
             },
         };
-        match came {
+        match received {
             Ok(Some(Ok(Message::Text(text)))) => self.take(text),
             Ok(Some(Ok(Message::Close(frame)))) => {
                 Next::Over(Ended::Closed(frame.map(|frame| frame.code)))
             }
             Ok(Some(Err(error))) => self.failed(error),
             Ok(None) => Next::Over(Ended::Broken("broke off")),
-            Err(_) => Next::Over(Ended::Broken("had an address that makes no sense")),
+            Err(_) => Next::Over(Ended::Broken("had an invalid address")),
         }
     }
 
-    /// What the library hands out; `None` if the connection has broken off. Then the library
-    /// would begin another one by itself, at once and without a word.
-    async fn coming(&mut self) -> Option<Result<Message, ReceiveMessageError>> {
+    /// The next message from twilight; `None` if the connection was lost. Twilight would reconnect
+    /// by itself then, at once and without telling, so the loss is noticed by the shard's state.
+    async fn receive(&mut self) -> Option<Result<Message, ReceiveMessageError>> {
         poll_fn(|context| {
-            let came = self.shard.poll_next_unpin(context);
+            let polled = self.shard.poll_next_unpin(context);
             let is_connected = !matches!(self.shard.state(), ShardState::Disconnected { .. });
-            if came.is_pending() && self.was_connected && !is_connected {
+            if polled.is_pending() && self.was_connected && !is_connected {
                 return Poll::Ready(None);
             }
             self.was_connected |= is_connected;
-            came
+            polled
         })
         .await
     }
@@ -175,8 +178,8 @@ impl Connection {
             return Next::Nothing;
         };
         match frame.opcode {
-            // On a line of its own.
-            Opcode::Hello if self.was_greeted() => Next::Over(Ended::Broken("began twice")),
+            // A second HELLO comes from a connection that twilight opened by itself.
+            Opcode::Hello if self.was_greeted() => Next::Over(Ended::Broken("sent HELLO twice")),
             Opcode::Hello => {
                 self.stage = Stage::Greeted(Instant::now());
                 Next::Greeted
@@ -198,18 +201,18 @@ impl Connection {
         Next::Event(frame)
     }
 
-    /// The error quotes what was received: it is never logged.
+    /// Decides what a receive error means. It quotes what was received, so it must not be logged.
     fn failed(&mut self, error: ReceiveMessageError) -> Next {
         if matches!(error.kind(), ReceiveMessageErrorType::Reconnect) {
-            // Of a connection that was not made nothing was received.
+            // Safe to log: nothing was received, since the connection was never made.
             let why = error.into_source().map(|why| why.to_string());
-            return Next::Over(Ended::NotMade(why.unwrap_or_default()));
+            return Next::Over(Ended::ConnectFailed(why.unwrap_or_default()));
         }
         match error.into_parts().0 {
             ReceiveMessageErrorType::Compression => {
                 Next::Over(Ended::Broken("could not be decompressed"))
             }
-            // An event that the library does not understand is one all the same.
+            // Twilight could not parse the event, but the frame may still be readable.
             ReceiveMessageErrorType::Deserializing { event } => match Frame::read(event) {
                 Some(frame) if frame.opcode == Opcode::Dispatch && !frame.kind().is_empty() => {
                     self.event(frame)
@@ -220,25 +223,26 @@ impl Connection {
         }
     }
 
-    /// Says goodbye with this frame, and waits a little for the answer.
+    /// Sends this close frame and waits for the answer, for at most [`CLOSE_TIMEOUT`].
     pub async fn close(self, frame: CloseFrame<'static>) {
         self.shard.close(frame);
-        self.close_by_itself().await;
+        self.wait_until_closed().await;
     }
 
-    /// The same where the library says goodbye by itself.
-    pub async fn close_by_itself(mut self) {
+    /// Waits until twilight has closed the connection, which it does by itself after opcodes 7
+    /// and 9. Waits for at most [`CLOSE_TIMEOUT`].
+    pub async fn wait_until_closed(mut self) {
         let closing = AssertUnwindSafe(async {
             while let Some(next) = self.shard.next().await {
                 match next {
                     Ok(Message::Close(_)) | Err(_) => return,
-                    // The next connection, if the goodbye was not answered.
+                    // Twilight got no answer to its close frame and has reconnected.
                     Ok(Message::Text(text)) if is_hello(&text) => return,
                     Ok(Message::Text(_)) => {}
                 }
             }
         });
-        // Either way nothing more is read.
+        // After a timeout or a panic there is nothing left to do: the shard is dropped.
         let _ = timeout(CLOSE_TIMEOUT, closing.catch_unwind()).await;
     }
 }
@@ -249,7 +253,7 @@ fn is_hello(text: &str) -> bool {
 }
 
 impl Stage {
-    /// Until when something must be said, and what.
+    /// When this stage times out, and which message Discord must send before; `None` if active.
     fn deadline(self, deadlines: Deadlines) -> Option<(Instant, &'static str)> {
         match self {
             Self::Silent(since) => Some((since + deadlines.hello, "HELLO")),
@@ -259,15 +263,15 @@ impl Stage {
     }
 }
 
-/// Lets the library identify at once: whether a session may be begun is decided before a
-/// connection is, and none begins two.
+/// An identify queue that permits at once. The gateway waits for its `IdentifyLimiter` before it
+/// opens a connection, and each connection identifies at most once.
 #[derive(Debug)]
-struct AtOnce;
+struct ImmediateQueue;
 
-impl Queue for AtOnce {
+impl Queue for ImmediateQueue {
     fn enqueue(&self, _: u32) -> oneshot::Receiver<()> {
         let (permit, permitted) = oneshot::channel();
-        // It is waited for.
+        // Cannot fail: the receiver is still in this function.
         let _ = permit.send(());
         permitted
     }

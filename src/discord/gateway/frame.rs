@@ -1,4 +1,5 @@
-//! One message of the gateway, read as far as it takes to see what it is.
+//! One message of the gateway (a frame), parsed only as far as its envelope: the opcode, the
+//! sequence number and the event's type. The event's data stays JSON text.
 
 use std::ops::Range;
 
@@ -8,19 +9,20 @@ use serde_json::value::RawValue;
 /// What a frame is for. Source: Discord's documentation, "Gateway Opcodes".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opcode {
-    /// Something has happened.
+    /// An event.
     Dispatch,
-    /// Connect again, and resume.
+    /// Discord asks the bot to reconnect and resume.
     Reconnect,
     /// The session is invalid.
     InvalidSession,
-    /// The first thing that is said on a connection.
+    /// The first frame of every connection.
     Hello,
-    /// Nothing that is acted upon here.
+    /// Any other opcode; twilight handles heartbeats itself.
     Other,
 }
 
-/// A frame. It owns its text; what is borrowed from it was found once.
+/// A frame. Owns its text and remembers where in it the type and the data are, so that
+/// [`Self::kind`] and [`Self::data`] parse nothing.
 #[derive(Debug)]
 pub struct Frame {
     text: String,
@@ -41,7 +43,7 @@ struct Envelope<'a> {
 }
 
 impl Frame {
-    /// Reads a frame; `None` if it is none.
+    /// Parses a frame; `None` if the text is not JSON or has no valid opcode.
     pub(super) fn read(text: String) -> Option<Self> {
         let envelope: Envelope<'_> = serde_json::from_str(&text).ok()?;
         let opcode = match envelope.op {
@@ -52,8 +54,8 @@ impl Frame {
             _ => Opcode::Other,
         };
         let kind = envelope.t.and_then(|kind| unescaped(kind.get()));
-        let kind = kind.map_or(0..0, |kind| place(&text, kind));
-        let data = envelope.d.map_or(0..0, |data| place(&text, data.get()));
+        let kind = kind.map_or(0..0, |kind| range_in(&text, kind));
+        let data = envelope.d.map_or(0..0, |data| range_in(&text, data.get()));
         let sequence = envelope.s;
         Some(Self {
             text,
@@ -64,30 +66,30 @@ impl Frame {
         })
     }
 
-    /// The event's type, such as `MESSAGE_CREATE`.
+    /// The event's type, such as `MESSAGE_CREATE`; empty if there is none.
     pub fn kind(&self) -> &str {
         &self.text[self.kind.clone()]
     }
 
-    /// The event's number in its session.
+    /// The event's sequence number within its session.
     pub fn sequence(&self) -> Option<u64> {
         self.sequence
     }
 
-    /// The event's data, as JSON.
+    /// The event's data as JSON; empty if there is none.
     pub fn data(&self) -> &str {
         &self.text[self.data.clone()]
     }
 }
 
-/// What stands in a JSON string; `None` with escapes, which no type that Discord has needs.
+/// The content of a JSON string; `None` if it contains escapes. No event type of Discord does.
 fn unescaped(json: &str) -> Option<&str> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     (!inner.contains('\\')).then_some(inner)
 }
 
-/// Where in `text` a part of it stands.
-fn place(text: &str, part: &str) -> Range<usize> {
+/// The byte range of `part` in `text`. `part` must be a slice of `text`.
+fn range_in(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
     start..start + part.len()
 }

@@ -1,83 +1,84 @@
-//! How often a session may be begun: Discord allows a thousand a day and resets the
-//! token of a bot that takes more. Pure: the time is an argument.
+//! Limits how often the bot identifies, that is, starts a new gateway session. Discord allows
+//! 1,000 a day and resets the token of a bot that exceeds this. Pure: the time is an argument.
 //!
-//! Resuming costs nothing; a new session after each refusal is right for a bad hour and
-//! ruinous for a bad day.
+//! Resuming is not limited. A bot that starts a new session after every failure may do so for an
+//! hour; if it went on for a day, it would lose its token. So there is a burst of sessions, and
+//! then a slow steady rate.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
 
-/// So many sessions may be begun one after the other…
-const FREE: u32 = 30;
-/// …and one more after each of these: 576 a day.
-const EVERY: Duration = Duration::from_secs(150);
-/// Discord takes one session in five seconds (a `max_concurrency` of 1).
-const APART: Duration = Duration::from_secs(5);
+/// Sessions that may start in a burst.
+const BURST: u32 = 30;
+/// Time after which one more session is allowed: 576 a day.
+const REFILL_INTERVAL: Duration = Duration::from_secs(150);
+/// Discord accepts one identify in five seconds (a `max_concurrency` of 1).
+const MIN_SPACING: Duration = Duration::from_secs(5);
 
-/// What may still be spent.
+/// A token bucket of sessions: it holds `burst` of them and gains one every `refill_interval`.
 #[derive(Debug)]
 pub(super) struct IdentifyLimiter {
-    free: u32,
-    every: Duration,
-    /// When everything spent has been earned again.
-    even_at: Option<Instant>,
+    burst: u32,
+    refill_interval: Duration,
+    /// When the bucket is full again; `None` before the first session.
+    full_at: Option<Instant>,
+    /// When the last session started.
     last: Option<Instant>,
 }
 
-/// What Discord says of the sessions that may be begun.
+/// Discord's own count of a bot's sessions, from `GET /gateway/bot`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct SessionStartLimit {
-    /// In 24 hours.
+    /// Sessions allowed in 24 hours.
     pub total: u64,
-    /// Of these, still.
+    /// Sessions that are left.
     pub remaining: u64,
-    /// Milliseconds until there are `total` again.
+    /// Milliseconds until `remaining` is reset to `total`.
     pub reset_after: u64,
 }
 
 impl Default for IdentifyLimiter {
     fn default() -> Self {
-        Self::new(FREE, EVERY)
+        Self::new(BURST, REFILL_INTERVAL)
     }
 }
 
 impl IdentifyLimiter {
-    /// `free` sessions at once, and one for each `every` that passes.
-    fn new(free: u32, every: Duration) -> Self {
+    fn new(burst: u32, refill_interval: Duration) -> Self {
         Self {
-            free,
-            every,
-            even_at: None,
+            burst,
+            refill_interval,
+            full_at: None,
             last: None,
         }
     }
 
-    /// Counts a session that is begun.
+    /// Counts a session that starts now.
     pub fn spend(&mut self, now: Instant) {
-        let even_at = self.even_at.map_or(now, |even_at| even_at.max(now));
-        self.even_at = Some(even_at + self.every);
+        let full_at = self.full_at.map_or(now, |full_at| full_at.max(now));
+        self.full_at = Some(full_at + self.refill_interval);
         self.last = Some(now);
     }
 
-    /// When the next one may be begun; at once, if that is past.
+    /// When the next session may start; never before `now`.
     pub fn next_at(&self, now: Instant) -> Instant {
-        let after_last = self.last.map_or(now, |last| last + APART);
+        let after_last = self.last.map_or(now, |last| last + MIN_SPACING);
         after_last.max(now + self.wait(now))
     }
 
-    /// How long the budget makes the next one wait.
+    /// How long the next session must wait until the bucket holds one.
     fn wait(&self, now: Instant) -> Duration {
-        let debt = self.even_at.map_or(Duration::ZERO, |even_at| {
-            even_at.saturating_duration_since(now)
+        let until_full = self.full_at.map_or(Duration::ZERO, |full_at| {
+            full_at.saturating_duration_since(now)
         });
-        (debt + self.every).saturating_sub(self.every * self.free)
+        (until_full + self.refill_interval).saturating_sub(self.refill_interval * self.burst)
     }
 }
 
-/// How long to wait so that what is left of Discord's own count lasts until it is
-/// renewed. The first half of it is free.
+/// How long to wait before a session, so that the sessions left in Discord's own count last until
+/// it is reset. No wait while at least half of them are left.
 pub(super) fn pause_before_session(limit: SessionStartLimit) -> Duration {
     if limit.remaining.saturating_mul(2) >= limit.total {
         return Duration::ZERO;
@@ -89,26 +90,26 @@ pub(super) fn pause_before_session(limit: SessionStartLimit) -> Duration {
 mod tests {
     use super::*;
 
-    /// How many sessions are begun within `day` by a bot that begins one whenever it may.
-    fn begun_within(day: Duration) -> u32 {
+    /// How many sessions start within `period` if the bot starts one whenever it may.
+    fn started_within(period: Duration) -> u32 {
         let start = Instant::now();
-        let (mut limiter, mut now, mut begun) = (IdentifyLimiter::default(), start, 0);
-        while now < start + day {
+        let (mut limiter, mut now, mut started) = (IdentifyLimiter::default(), start, 0);
+        while now < start + period {
             limiter.spend(now);
-            begun += 1;
+            started += 1;
             now = limiter.next_at(now);
         }
-        begun
+        started
     }
 
     #[test]
     fn a_bad_quarter_of_an_hour_is_free_and_a_bad_day_is_survived() {
         for (minutes, least, most) in [(2, 24, 25), (15, 34, 37), (60, 52, 55), (24 * 60, 600, 610)]
         {
-            let begun = begun_within(Duration::from_secs(60 * minutes));
+            let started = started_within(Duration::from_secs(60 * minutes));
             assert!(
-                (least..=most).contains(&begun),
-                "{begun} in {minutes} minutes"
+                (least..=most).contains(&started),
+                "{started} in {minutes} minutes"
             );
         }
     }
@@ -116,8 +117,8 @@ mod tests {
     #[test]
     fn what_was_spent_is_earned_again() {
         let start = Instant::now();
-        let every = Duration::from_secs(100);
-        let mut limiter = IdentifyLimiter::new(2, every);
+        let refill_interval = Duration::from_secs(100);
+        let mut limiter = IdentifyLimiter::new(2, refill_interval);
         let at = |seconds| start + Duration::from_secs(seconds);
         for (now, spends, wait_s) in [
             (0, 0, 0),

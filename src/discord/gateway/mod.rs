@@ -1,9 +1,9 @@
 //! The connection to Discord's gateway, kept alive.
 //!
-//! Hands out events in the order in which Discord sends them, each once, and keeps the session:
-//! a connection that ends is followed by another one that resumes it. Every connection is a
-//! twilight shard of its own, so that this room alone decides when the next one begins, on
-//! which session, and where. Knows nothing of what events say, but for `READY`.
+//! Returns each event once, in the order in which Discord sends them. When a connection ends, it
+//! opens another one and resumes the session. Every connection is a new twilight shard, so that
+//! this module alone decides when to reconnect, to which URL, and whether to resume. It reads the
+//! data of no event but `READY`.
 
 mod bootstrap;
 mod connection;
@@ -30,44 +30,47 @@ use super::rest::Rest;
 use crate::backoff::backoff;
 use crate::error::Stop;
 
-/// How far apart attempts to connect grow while they fail.
-const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(30);
-/// How often the address for resuming is tried before the usual one is.
-const RESUME_TRIES: u32 = 2;
-/// How often it is tried to resume a session when Discord does not answer that.
+/// Backoff between failed attempts to connect.
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Failed attempts after which the resume URL and the usual URL are tried in turn.
+const RESUME_URL_TRIES: u32 = 2;
+/// Attempts to resume a session that may fail after `HELLO`, before a new session starts.
 const MAX_RESUMES: u32 = 5;
-/// The same for the session of another process, and how long Discord may take to answer: nobody
-/// is served before.
+/// The same for a session that another process left. It is lower, and so is the timeout for
+/// `RESUMED`, because the bot serves nobody until then.
 const MAX_RESUMES_INHERITED: u32 = 2;
+/// Time limit from `HELLO` to `RESUMED` for such a session.
 const RESUMED_TIMEOUT_INHERITED: Duration = Duration::from_secs(10);
-/// Discord's own wait after it has called a session invalid is one to five seconds.
+/// Shortest wait after Discord called a session invalid; the longest is five times as long.
+/// Source: Discord's documentation, which asks for a random wait of one to five seconds.
 const INVALID_SESSION_WAIT: Duration = Duration::from_secs(1);
+
 /// The gateway, connected or about to be.
 pub struct Gateway {
     token: SecretString,
     rest: Rest,
     deadlines: Deadlines,
     connection: Option<Connection>,
-    /// What the next connection resumes.
+    /// The session that the next connection resumes; `None` to start a new one.
     session: Option<Session>,
     limiter: IdentifyLimiter,
-    /// The usual address, once it is known.
+    /// The usual URL, from `GET /gateway/bot`; `None` before it was asked for.
     url: Option<String>,
-    /// Attempts that have failed, one after the other: no session began or went on.
+    /// Consecutive attempts that reached neither `READY` nor `RESUMED`.
     failures: u32,
-    /// Of these, those to resume that Discord has heard of.
-    resumes_in_vain: u32,
-    /// Whether the session is another process's and has not gone on here yet.
+    /// Those of them that tried to resume and got as far as `HELLO`.
+    failed_resumes: u32,
+    /// Whether another process started the session and it has not been resumed here yet.
     is_inherited: bool,
-    /// No attempt is made before.
+    /// The earliest time of the next attempt.
     not_before: Instant,
 }
 
 impl Gateway {
-    /// A gateway that connects when its first event is waited for.
+    /// Does not connect before the first [`Self::next`].
     pub fn new(token: SecretString, rest: Rest) -> Self {
-        // The only one there is; another call than the first changes nothing.
+        // Fails if a provider is installed already, which is fine: every call installs this one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             token,
@@ -78,20 +81,20 @@ impl Gateway {
             limiter: IdentifyLimiter::default(),
             url: None,
             failures: 0,
-            resumes_in_vain: 0,
+            failed_resumes: 0,
             is_inherited: false,
             not_before: Instant::now(),
         }
     }
 
-    /// The same with other deadlines.
+    /// Replaces the default deadlines.
     #[must_use]
     pub fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
         self
     }
 
-    /// The same, which resumes a session that another connection has left.
+    /// Makes the first connection resume a session that another process left.
     #[must_use]
     pub fn resuming(mut self, session: Session) -> Self {
         self.session = Some(session);
@@ -99,7 +102,8 @@ impl Gateway {
         self
     }
 
-    /// The next event. Connects as often as it takes; an error says why that is of no use.
+    /// Waits for the next event, and reconnects as often as needed. Returns an error only if
+    /// reconnecting cannot help, such as after a refused token.
     pub async fn next(&mut self) -> Result<Frame, Stop> {
         loop {
             if self.connection.is_none() {
@@ -118,7 +122,7 @@ impl Gateway {
                     return Ok(frame);
                 }
                 Next::Over(why) => self.end(why).await?,
-                // Attempts that come no further cost nothing.
+                // Twilight identifies at HELLO; an attempt that fails earlier costs no session.
                 Next::Greeted if self.session.is_none() => self.limiter.spend(Instant::now()),
                 Next::Greeted | Next::Nothing => {}
             }
@@ -133,8 +137,9 @@ impl Gateway {
         }
     }
 
-    /// Closes the connection and returns the session, which another connection may resume; `None`
-    /// without a session. Its sequence is the number of the last event that was handed out.
+    /// Closes the connection so that another process can resume the session, and returns the
+    /// session, if there is one. Its sequence number is that of the last event that
+    /// [`Self::next`] returned.
     pub async fn hand_over(&mut self) -> Option<Session> {
         if let Some(connection) = self.connection.take() {
             connection.close(CloseFrame::RESUME).await;
@@ -142,7 +147,7 @@ impl Gateway {
         self.session.take()
     }
 
-    /// Begins a connection that resumes the session, if there is one.
+    /// Opens a connection that resumes the session, or starts one once the limits allow it.
     async fn connect(&mut self) -> Result<Connection, Stop> {
         sleep_until(self.not_before).await;
         let url = match self.known_address() {
@@ -169,13 +174,13 @@ impl Gateway {
         Ok(Connection::open(token, url, self.session.as_ref()))
     }
 
-    /// Where a session is resumed: where Discord wants it to be, and if nobody answers there,
-    /// alternately where sessions begin. None where Discord must be asked: whether a session may
-    /// be begun, or, for a session of another process, where sessions begin today.
+    /// The URL for resuming the session: the one that Discord gave for it and, after
+    /// [`RESUME_URL_TRIES`] failures, in turn with the usual one. `None` if Discord must be asked
+    /// first: without a session, or if the usual URL is not known yet.
     fn known_address(&self) -> Option<String> {
         let (session, usual) = (self.session.as_ref()?, self.url.as_ref()?);
-        let is_usuals_turn = self.failures >= RESUME_TRIES && self.failures.is_multiple_of(2);
-        let wanted = session.resume_url.as_ref().filter(|_| !is_usuals_turn);
+        let use_usual_url = self.failures >= RESUME_URL_TRIES && self.failures.is_multiple_of(2);
+        let wanted = session.resume_url.as_ref().filter(|_| !use_usual_url);
         Some(wanted.unwrap_or(usual).clone())
     }
 
@@ -193,36 +198,37 @@ impl Gateway {
             self.is_inherited = false;
         }
         if frame.kind() == "READY" {
-            let mut begun = Session::of_ready(frame.data(), sequence);
-            if let (Some(session), Some(usual)) = (&mut begun, &self.url) {
+            let mut started = Session::of_ready(frame.data(), sequence);
+            if let (Some(session), Some(usual)) = (&mut started, &self.url) {
                 session.stay_as_safe_as(usual);
             }
-            // One that makes no sense may be anything: what is known is kept.
-            self.session = begun.or(self.session.take());
+            // If READY was not understood, the known session is kept.
+            self.session = started.or(self.session.take());
         }
         if let Some(session) = &mut self.session {
             session.sequence = sequence;
         }
     }
 
-    /// Lets go of a connection; what the next one does follows from why it has ended.
+    /// Drops the connection, and decides by the reason for its end whether the next one resumes
+    /// and how long to wait before it. An error means that reconnecting is of no use.
     async fn end(&mut self, why: Ended) -> Result<(), Stop> {
         let Some(connection) = self.connection.take() else {
             return Ok(());
         };
         let now = Instant::now();
         let mut wait = if connection.is_active() {
-            (self.failures, self.resumes_in_vain) = (0, 0);
-            // Nobody is called upon in circles.
-            RETRY_MIN.saturating_sub(connection.age())
+            (self.failures, self.failed_resumes) = (0, 0);
+            // Reconnect at most once per BACKOFF_MIN, also if Discord keeps closing at once.
+            BACKOFF_MIN.saturating_sub(connection.age())
         } else {
             self.failures = self.failures.saturating_add(1);
             if self.session.is_some() && connection.was_greeted() {
-                self.resumes_in_vain += 1;
+                self.failed_resumes += 1;
             }
-            backoff(self.failures - 1, RETRY_MIN, RETRY_MAX)
+            backoff(self.failures - 1, BACKOFF_MIN, BACKOFF_MAX)
         };
-        let mut says_goodbye = false;
+        let mut is_closing = false;
         match why {
             Ended::Closed(code) => {
                 if let Some(stop) = code.and_then(stop_for) {
@@ -238,26 +244,26 @@ impl Gateway {
                 );
             }
             Ended::Reconnect => {
-                says_goodbye = true;
-                tracing::debug!("Discord's gateway asked for another connection");
+                is_closing = true;
+                tracing::debug!("Discord's gateway asked the bot to reconnect");
             }
             Ended::InvalidSession { resumable } => {
-                says_goodbye = true;
+                is_closing = true;
                 if !resumable {
                     self.session = None;
                     wait += INVALID_SESSION_WAIT.mul_f64(1.0 + 4.0 * fastrand::f64());
                 }
                 tracing::info!(resumable, "Discord's gateway called the session invalid");
             }
-            Ended::NotMade(why) => {
+            Ended::ConnectFailed(why) => {
                 tracing::warn!(
                     why,
                     next_in_ms = wait.as_millis(),
                     "connecting to Discord's gateway failed; trying again"
                 );
             }
-            Ended::TooLate(what) => {
-                tracing::warn!("Discord's gateway did not say {what} in time; connecting again");
+            Ended::TimedOut(what) => {
+                tracing::warn!("Discord's gateway did not send {what} in time; connecting again");
             }
             Ended::Broken(why) => {
                 tracing::warn!("the connection to Discord's gateway {why}; connecting again");
@@ -268,31 +274,31 @@ impl Gateway {
         } else {
             MAX_RESUMES
         };
-        if self.resumes_in_vain >= max_resumes {
-            tracing::warn!("the session cannot be resumed; another one is begun");
-            (self.session, self.resumes_in_vain) = (None, 0);
+        if self.failed_resumes >= max_resumes {
+            tracing::warn!("the session cannot be resumed; starting a new one");
+            (self.session, self.failed_resumes) = (None, 0);
         }
         self.not_before = now + wait;
-        if says_goodbye {
-            connection.close_by_itself().await;
+        if is_closing {
+            connection.wait_until_closed().await;
         }
         Ok(())
     }
 }
 
-/// Waits until the next session may be begun.
+/// Waits until the next session may start, with a warning in the log if that takes long.
 async fn wait_until(next_at: Instant) {
     let wait = next_at.saturating_duration_since(Instant::now());
-    if wait > RETRY_MAX {
+    if wait > BACKOFF_MAX {
         tracing::warn!(
             wait_s = wait.as_secs(),
-            "sessions are ending one after the other; waiting before the next one"
+            "many sessions ended within a short time; waiting before the next one starts"
         );
     }
     sleep_until(next_at).await;
 }
 
-/// What it means for the process that Discord closes with this code, if it must not come back.
+/// The error for a close code after which the bot must not reconnect; `None` for all others.
 /// Source: Discord's documentation, "Gateway Close Event Codes".
 fn stop_for(code: u16) -> Option<Stop> {
     match code {
@@ -306,8 +312,8 @@ fn stop_for(code: u16) -> Option<Stop> {
     }
 }
 
-/// Whether a close code ends the session: an invalid sequence, a session that timed out; and
-/// those by which a resume is refused.
+/// Whether the session cannot be resumed after this close code. 4007 (invalid sequence) and 4009
+/// (session timed out) always end it; 1000, 4003 and 4006 end it if they answer a resume.
 fn ends_session(code: u16, is_active: bool) -> bool {
     matches!(code, 4_007 | 4_009) || !is_active && matches!(code, 1_000 | 4_003 | 4_006)
 }

@@ -1,21 +1,20 @@
-//! A gateway session: what it takes to resume it, on this connection's successor or in another
-//! process.
+//! A gateway session: the data needed to resume it, in this process or in another one.
 
 use reqwest::Url;
 use serde::Deserialize;
 
-/// A session that can be resumed.
+/// The data with which a session is resumed. The hand-over stores it in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// Discord's id.
+    /// The `session_id` of `READY`.
     pub id: String,
-    /// Of the last event that was taken.
+    /// The sequence number of the last event received; Discord sends the later ones again.
     pub sequence: u64,
-    /// Where Discord wants it to be resumed; `None` for the usual address.
+    /// The URL at which Discord wants it to be resumed; `None` for the usual one.
     pub resume_url: Option<String>,
 }
 
-/// What `READY` says of its session.
+/// The fields of `READY` that describe the session.
 #[derive(Deserialize)]
 struct Ready {
     session_id: String,
@@ -24,7 +23,8 @@ struct Ready {
 }
 
 impl Session {
-    /// The session that `READY` begins; `None` if it cannot be resumed.
+    /// Reads the session from the data of `READY`; `None` if that has no session id. An invalid
+    /// resume URL counts as none.
     pub(super) fn of_ready(data: &str, sequence: u64) -> Option<Self> {
         let ready: Ready = serde_json::from_str(data).ok()?;
         let resume_url = ready.resume_gateway_url.as_str().and_then(address);
@@ -35,8 +35,8 @@ impl Session {
         })
     }
 
-    /// The same for an address that another process has stored: whoever can write to the database
-    /// must not learn the token by it.
+    /// Drops a stored resume URL unless it is as safe as the `usual` one and in the same domain.
+    /// The token is sent there, and someone who can write to the database must not get it.
     pub(super) fn stay_near(&mut self, usual: &str) {
         self.stay_as_safe_as(usual);
         let stored = self.resume_url.take();
@@ -44,14 +44,14 @@ impl Session {
         self.resume_url = near.and_then(|url| address(&url));
     }
 
-    /// Resumes nowhere without TLS where sessions begin with it: the token is sent there.
+    /// Drops a resume URL without TLS if the `usual` one has TLS, because the token is sent there.
     pub(super) fn stay_as_safe_as(&mut self, usual: &str) {
         let is_safe = |url: &String| url.starts_with("wss:") || !usual.starts_with("wss:");
         self.resume_url = self.resume_url.take().filter(is_safe);
     }
 }
 
-/// Whether two addresses have the same host, or hosts of one domain.
+/// Whether two URLs have the same host, or hosts with the same last two labels (`discord.gg`).
 fn are_near(one: &str, other: &str) -> bool {
     let (Ok(one), Ok(other)) = (Url::parse(one), Url::parse(other)) else {
         return false;
@@ -63,7 +63,8 @@ fn are_near(one: &str, other: &str) -> bool {
     one.host_str() == other.host_str() || (domain(&one).is_some() && domain(&one) == domain(&other))
 }
 
-/// A gateway's address as the library takes it: it panics at one that does not parse.
+/// Checks and normalizes a gateway URL; `None` if it is no `ws` or `wss` URL with a host, or has a
+/// query or a fragment. Twilight panics at a URL that does not parse.
 pub(super) fn address(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let is_socket = matches!(url.scheme(), "ws" | "wss") && url.host_str().is_some();
