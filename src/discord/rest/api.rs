@@ -1,8 +1,7 @@
-//! One call to Discord's REST API: within the limits and the brake, by our own HTTP client, and
-//! its answer read by us.
+//! One call to Discord's REST API, within the rate limits and the brake. Sent with our own HTTP
+//! client, so that we read the response ourselves.
 //!
-//! Repeats nothing; that is the policy's work (`mod.rs`). It waits only until the call may be
-//! made.
+//! Waits only until the call may be made, and never retries: `mod.rs` does that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +20,14 @@ use super::limits::{Lane, Limits, Slot};
 use crate::discord::codes;
 use crate::discord::unreadable::{Unreadable, parse};
 
-/// Time limits of one HTTP exchange.
+/// Time limit of one HTTP request, from the connection to the end of the body.
 pub(in crate::discord) const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit for the connection alone.
 pub(in crate::discord) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Nobody asks for a longer wait in earnest.
+/// Longest wait that a response can ask for; longer ones are cut to this.
 pub(super) const MAX_WAIT: Duration = Duration::from_hours(24);
 
-/// Makes calls until a deadline. Cheap to clone.
+/// Makes calls that must start before a deadline. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Api {
     shared: Arc<Shared>,
@@ -37,35 +37,36 @@ pub struct Api {
 struct Shared {
     client: reqwest::Client,
     token: SecretString,
-    /// In the place of `https://discord.com`.
+    /// Replaces `https://discord.com`, if set.
     origin: Option<String>,
     limits: Limits,
     brake: Brake,
 }
 
-/// How a call ended that brought nothing.
+/// Why a call failed.
 #[derive(Debug)]
 pub enum CallError {
-    /// Discord said no.
+    /// Discord refused the call, or had an error of its own (5xx with a JSON body).
     Refused {
         /// HTTP status.
         status: StatusCode,
         /// Discord's JSON error code; -1 without one.
         code: isize,
-        /// Discord's words.
+        /// Discord's error message.
         message: String,
     },
-    /// Someone else than Discord said no: the body is none of Discord's.
+    /// Something in front of Discord refused the call: the body is not Discord's JSON.
     NotDiscord(StatusCode),
-    /// Discord said 401 to the bot's token.
+    /// Discord answered 401 to the bot's token.
     TokenRefused,
-    /// Discord asks to wait, for so long if it says, or would if it were called now.
+    /// The call is rate limited, for this long if that is known. Either Discord answered 429, or
+    /// the limits known here would not admit the call before the deadline.
     Limited(Option<Duration>),
-    /// Discord admits no more edits of messages that are older than an hour now.
+    /// Discord's limit on edits of messages older than an hour is reached, for this long if known.
     OldEdits(Option<Duration>),
-    /// Discord did it, and what it says of that makes no sense.
+    /// The call succeeded, but its response could not be parsed.
     Unreadable(Unreadable),
-    /// Nothing was answered.
+    /// There is no response: the request could not be built or sent, or the connection failed.
     Failed(serenity::Error),
 }
 
@@ -75,7 +76,7 @@ impl<E: Into<serenity::Error>> From<E> for CallError {
     }
 }
 
-/// What stands in the body of a refusal; all of it may be missing.
+/// The body of an error response; every field may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Refusal {
@@ -85,19 +86,19 @@ struct Refusal {
     global: Value,
 }
 
-/// What a 429 is about, with the wait that it asks for.
+/// What a 429 limits, with the wait that it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TooMany {
-    /// Everything that this bot or this address calls.
+    /// All calls of this bot or of this IP address.
     Everything(Option<Duration>),
-    /// Edits of old messages.
+    /// Edits of messages older than an hour.
     OldEdits(Option<Duration>),
-    /// What is limited together with this call.
+    /// The bucket of this call.
     Bucket(Option<Duration>),
 }
 
 impl Api {
-    /// Calls with this token through `client`, at Discord or at another origin.
+    /// Uses this token and `client`, and `origin` in the place of `https://discord.com` if given.
     pub(in crate::discord) fn new(
         client: reqwest::Client,
         token: &SecretString,
@@ -116,7 +117,7 @@ impl Api {
         }
     }
 
-    /// The same for calls that must be made before `deadline`.
+    /// A copy for calls that must start before `deadline`.
     pub(super) fn until(&self, deadline: Instant) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -124,27 +125,26 @@ impl Api {
         }
     }
 
-    /// Makes a call and reads what is answered.
+    /// Makes a call and parses the response.
     pub async fn fire<T: DeserializeOwned>(&self, request: Request<'_>) -> Result<T, CallError> {
         let answer = self.request(request).await?;
         let body = answer.bytes().await?;
         parse(&body).map_err(CallError::Unreadable)
     }
 
-    /// Makes a call of whose answer nothing is needed: that it was done is all.
+    /// Makes a call and ignores the body of the response.
     pub async fn send(&self, request: Request<'_>) -> Result<(), CallError> {
         self.request(request).await.map(drop)
     }
 
-    /// The same where the answer is of use, but not needed: null if it makes no sense or never
-    /// comes.
+    /// Makes a call whose response is useful but not needed: null if it cannot be read or parsed.
     pub async fn send_and_look(&self, request: Request<'_>) -> Result<Value, CallError> {
         let answer = self.request(request).await?;
         let body = answer.bytes().await.unwrap_or_default();
         Ok(parse(&body).unwrap_or_default())
     }
 
-    /// Makes a call; its answer, if Discord did it.
+    /// Makes a call and returns the response if its status says success.
     pub(in crate::discord) async fn request(
         &self,
         request: Request<'_>,
@@ -169,12 +169,13 @@ impl Api {
             return Ok(answer);
         }
         let headers = answer.headers().clone();
-        // A refusal is one, whatever becomes of its words.
+        // The status decides; the body only adds detail, so failing to read it is no error.
         let body = answer.bytes().await.unwrap_or_default();
         Err(self.refused(&lane, slot, admitted, status, &headers, &body))
     }
 
-    /// Waits until the call may be made.
+    /// Waits until the brake and the limits admit the call. Calls that answer interactions do not
+    /// wait for the brake.
     async fn admitted<'a>(&'a self, lane: &'a Lane) -> Result<(Slot<'a>, Admitted), CallError> {
         let Shared { limits, brake, .. } = &*self.shared;
         let limited = |wait| CallError::Limited(Some(wait));
@@ -188,14 +189,14 @@ impl Api {
             } else {
                 brake.admit()
             };
-            // Else the brake was put on meanwhile.
+            // Otherwise the brake closed while this call waited for its slot: wait again.
             if let Some(admitted) = admitted {
                 return Ok((slot, admitted));
             }
         }
     }
 
-    /// What a refusal means, for this call and for others.
+    /// Turns an error response into an error, and tells the limits and the brake about it.
     fn refused(
         &self,
         lane: &Lane,
@@ -219,13 +220,14 @@ impl Api {
             } else {
                 Seen::Answered
             });
-            // With an interaction's token, 401 says something about that one.
+            // A call that answers an interaction carries the interaction's token: a 401 there says
+            // nothing about the bot's token.
             if status == StatusCode::UNAUTHORIZED && !lane.is_answer() {
                 return CallError::TokenRefused;
             }
             return match refusal {
                 Ok(refusal) => refusal.with(status),
-                // Not Discord's word: whatever stands in front of it refuses for a while.
+                // Not Discord's JSON: a proxy or Cloudflare in front of Discord answered.
                 Err(_) => CallError::NotDiscord(status),
             };
         }
@@ -240,11 +242,11 @@ impl Api {
         match too_many {
             TooMany::OldEdits(wait) => CallError::OldEdits(wait),
             TooMany::Bucket(wait) => CallError::Limited(wait),
-            // No brake holds the next attempt up.
+            // The next attempt does not wait for the brake, so the wait is returned.
             TooMany::Everything(wait) if lane.is_answer() => {
                 CallError::Limited(Some(wait.unwrap_or(PAUSE_MIN)))
             }
-            // The next attempt waits at the brake.
+            // The next attempt waits for the brake.
             TooMany::Everything(_) => CallError::Limited(None),
         }
     }
@@ -286,7 +288,7 @@ impl Refusal {
     }
 }
 
-/// A call that the guild's audit log gives a reason for: our own words, plain ASCII.
+/// A request with a reason for the guild's audit log. `reason` must be plain ASCII.
 pub(in crate::discord) fn with_reason<'a>(
     route: Route<'a>,
     method: LightMethod,
@@ -299,17 +301,17 @@ pub(in crate::discord) fn with_reason<'a>(
     Request::new(route, method).headers(Some(headers))
 }
 
-/// What a 429 is about. One whose body is no JSON is not Discord's own: whatever stands in front
-/// of Discord refuses this machine's address.
+/// Finds out what a 429 limits. A body that is not JSON (`refusal` is `None`) is not from Discord:
+/// Cloudflare refuses this machine's IP address, so all calls are limited.
 fn too_many(headers: &HeaderMap, refusal: Option<&Refusal>) -> TooMany {
     let wait = wait(headers, refusal);
     let Some(refusal) = refusal else {
         return TooMany::Everything(wait);
     };
-    let said_by = |name: &str, value: &str| headers.get(name).is_some_and(|said| said == value);
+    let has_header = |name: &str, value: &str| headers.get(name).is_some_and(|got| got == value);
     if refusal.global == true
-        || said_by("x-ratelimit-global", "true")
-        || said_by("x-ratelimit-scope", "global")
+        || has_header("x-ratelimit-global", "true")
+        || has_header("x-ratelimit-scope", "global")
     {
         TooMany::Everything(wait)
     } else if refusal.code() == codes::TOO_MANY_EDITS_OF_OLD_MESSAGES {
@@ -319,8 +321,8 @@ fn too_many(headers: &HeaderMap, refusal: Option<&Refusal>) -> TooMany {
     }
 }
 
-/// How long a 429 asks to wait: the body says it to the millisecond, the header is all that
-/// others in front of Discord send.
+/// How long a 429 asks to wait. The body is preferred, because it has milliseconds; a proxy in
+/// front of Discord sends only the header.
 fn wait(headers: &HeaderMap, refusal: Option<&Refusal>) -> Option<Duration> {
     let header = headers
         .get("retry-after")
@@ -417,7 +419,7 @@ mod tests {
                 None,
                 TooMany::OldEdits(second),
             ),
-            // As Cloudflare bans an address.
+            // What Cloudflare answers to a banned IP address.
             ("<html>".to_owned(), None, TooMany::Everything(None)),
             (String::new(), None, TooMany::Everything(None)),
             (

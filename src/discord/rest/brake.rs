@@ -1,11 +1,12 @@
-//! The one brake on all calls: while Discord refuses everything, nobody knocks but one call
-//! at a time, after pauses that double.
+//! The brake: a circuit breaker for all calls. While Discord refuses everything, it stops all
+//! calls but one probe at a time, with pauses between the probes that double.
 //!
-//! Two answers mean that everything is refused: a global rate limit, and a 429 that is not
-//! Discord's own, as Cloudflare sends it to an address that it has banned. Such a ban lasts
-//! about an hour, and calls prolong it. Discord bans an address for 10,000 answers of 401, 403
-//! or 429 in ten minutes, so these are counted and calls stop long before. Answers to
-//! interactions are exempt: global limits do not apply to them, and a person waits.
+//! Two responses mean that everything is refused: a global rate limit, and a 429 that is not from
+//! Discord itself, which Cloudflare sends to an IP address that it has banned. Such a ban lasts
+//! about an hour, and further calls prolong it. Discord bans an IP address for 10,000 responses
+//! of 401, 403 or 429 in ten minutes, so the brake counts these and stops all calls at half of
+//! that. Calls that answer interactions are exempt: global limits do not apply to them, and a
+//! person waits for the answer.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,36 +15,36 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// The first pause, and the longest: in an hour's ban Discord is asked some fifteen times.
+/// First and longest pause between probes: about fifteen probes in an hour's ban.
 pub(super) const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(10);
-/// Refusals within [`INVALID_PERIOD`] that stop all calls: half of what Discord bans for.
-const INVALID_MAX: usize = 5_000;
+/// Refusals within [`INVALID_PERIOD`] at which all calls stop: half of Discord's own limit.
+const MAX_INVALID: usize = 5_000;
 const INVALID_PERIOD: Duration = Duration::from_mins(10);
 
-/// The brake. Cheap to clone; all clones are one.
+/// The brake. Cheap to clone; clones share their state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Brake(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Notified when a call may be made that could not be made before.
+    /// Notified when waiting calls should look at the state again.
     released: Notify,
 }
 
-/// What a call has shown of the brake.
+/// What the outcome of a call says about whether Discord refuses everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// Discord answered, whatever it said: calls go through.
+    /// Discord answered this call, even if with an error: calls get through.
     Answered,
-    /// Everything is refused, for at least so long where that is said.
+    /// Everything is refused, for at least this long if the response says so.
     AllRefused(Option<Duration>),
-    /// Nothing: no answer came, or only trouble at Discord.
+    /// Nothing: there was no response, or a server error.
     Nothing,
 }
 
-/// Permission to make one call. Dropped without [`Admitted::end`], the call has shown nothing.
+/// Permission to make one call. Dropping it without [`Admitted::end`] counts as [`Seen::Nothing`].
 #[derive(Debug)]
 pub(super) struct Admitted {
     brake: Brake,
@@ -51,19 +52,20 @@ pub(super) struct Admitted {
 }
 
 impl Brake {
-    /// Waits until calls may be made; how long that will last yet, if it is beyond `deadline`.
+    /// Waits until calls may be made. If that is not before `deadline`, returns the remaining wait
+    /// as the error.
     pub async fn wait(&self, deadline: Instant) -> Result<(), Duration> {
         loop {
             let released = self.0.released.notified();
             let mut released = std::pin::pin!(released);
             released.as_mut().enable();
             let now = Instant::now();
-            let until = match self.state().look(now) {
-                Look::Open => return Ok(()),
-                Look::ClosedUntil(until) if until > deadline => return Err(until - now),
-                Look::ClosedUntil(until) => until,
-                Look::Tried if deadline <= now => return Err(PAUSE_MIN),
-                Look::Tried => deadline,
+            let until = match self.state().status(now) {
+                Status::Open => return Ok(()),
+                Status::ClosedUntil(until) if until > deadline => return Err(until - now),
+                Status::ClosedUntil(until) => until,
+                Status::Probing if deadline <= now => return Err(PAUSE_MIN),
+                Status::Probing => deadline,
             };
             tokio::select! {
                 () = released => {}
@@ -72,28 +74,30 @@ impl Brake {
         }
     }
 
-    /// Admits a call now; `None` while the brake is on. After the pause one call is admitted to
-    /// try, and all others wait for its outcome.
+    /// Admits a call now; `None` while the brake is closed. After a pause it admits one call as a
+    /// probe, and all others wait for the probe's outcome.
     pub fn admit(&self) -> Option<Admitted> {
         let ticket = self.state().admit(Instant::now())?;
         Some(self.admitted(ticket))
     }
 
-    /// Lets an answer to an interaction be made, whatever the brake says.
+    /// Admits a call that answers an interaction, even while the brake is closed.
     pub fn admit_exempt(&self) -> Admitted {
         self.admitted(self.state().admit_exempt())
     }
 
-    /// Counts a refusal that Discord counts against the address.
+    /// Counts a response that Discord counts against this IP address: 401, 403, or a 429 whose
+    /// scope is not `shared`.
     pub fn count_invalid(&self) {
         if let Some(pause) = self.state().count_invalid(Instant::now()) {
             tracing::error!(
-                refusals = INVALID_MAX,
+                refusals = MAX_INVALID,
                 pause_s = pause.as_secs(),
-                "Discord has refused thousands of calls within ten minutes, and bans addresses for \
-                 that; nothing is called for a while. The lines before this one say what it refused"
+                "Discord refused thousands of calls within ten minutes, and bans IP addresses for \
+                 that; no calls are made until the pause is over. The log lines before this one \
+                 say what Discord refused"
             );
-            // Those who wait see for themselves how long it takes now.
+            // Waiting calls look at the longer pause.
             self.0.released.notify_waiters();
         }
     }
@@ -114,12 +118,12 @@ impl Brake {
                 tracing::warn!(
                     pause_ms = pause.as_millis(),
                     "Discord refuses all calls: a global rate limit, or a ban of this machine's \
-                     address at Cloudflare, which lasts about an hour. One call at a time finds out \
-                     when it is over; pauses double up to ten minutes"
+                     IP address at Cloudflare, which lasts about an hour. The bot tries one call \
+                     at a time until it is over, with pauses that double up to ten minutes"
                 );
             }
             Change::Opened => {
-                tracing::info!("Discord takes calls again");
+                tracing::info!("Discord accepts calls again");
                 self.0.released.notify_waiters();
             }
         }
@@ -131,7 +135,7 @@ impl Brake {
 }
 
 impl Admitted {
-    /// Says what the call has shown.
+    /// Reports the outcome of the call.
     pub fn end(mut self, seen: Seen) {
         if let Some(ticket) = self.ticket.take() {
             self.brake.end(ticket, seen);
@@ -150,75 +154,77 @@ impl Drop for Admitted {
 /// The brake's state. Pure: times are arguments.
 #[derive(Debug, Default)]
 struct State {
-    /// While everything is refused.
+    /// Set while everything is refused.
     pause: Option<Pause>,
-    /// How many pauses there were, so that calls which began before one do not double it.
+    /// Number of pauses so far: a refusal of a call that began before the current pause must not
+    /// double it.
     pauses: u64,
-    /// When Discord refused a call, the oldest first, at most [`INVALID_MAX`] of them.
+    /// The times of recent refusals, oldest first; at most [`MAX_INVALID`].
     invalid: VecDeque<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Instant,
-    /// Refusals in a row.
+    /// Consecutive refusals.
     refusals: u32,
-    /// Whether a call is on its way that finds out whether it is over.
-    is_tried: bool,
+    /// Whether a probe is on its way.
+    is_probed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ticket {
-    /// After how many pauses the call began; `None` if it proves nothing about them.
+    /// The number of pauses when the call began; `None` if its outcome proves nothing, because it
+    /// was exempt and began during a pause.
     pauses: Option<u64>,
-    /// Whether it finds out whether the pause is over.
-    tries: bool,
+    /// Whether the call is the probe after a pause.
+    is_probe: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+enum Status {
     Open,
     ClosedUntil(Instant),
-    /// The pause is over, and somebody finds out whether the refusals are.
-    Tried,
+    /// The pause is over, and a probe is on its way.
+    Probing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     None,
-    /// The first refusal; the pause.
+    /// The brake closed at a first refusal, for this long.
     Closed(Duration),
     Opened,
-    /// Another call may find out.
+    /// Waiting calls should look again: the pause has changed, or another probe may start.
     Released,
 }
 
 impl State {
-    fn look(&self, now: Instant) -> Look {
+    fn status(&self, now: Instant) -> Status {
         match self.pause {
-            Some(pause) if now < pause.until => Look::ClosedUntil(pause.until),
-            Some(pause) if pause.is_tried => Look::Tried,
-            _ => Look::Open,
+            Some(pause) if now < pause.until => Status::ClosedUntil(pause.until),
+            Some(pause) if pause.is_probed => Status::Probing,
+            _ => Status::Open,
         }
     }
 
     fn admit(&mut self, now: Instant) -> Option<Ticket> {
-        if self.look(now) != Look::Open {
+        if self.status(now) != Status::Open {
             return None;
         }
         if let Some(pause) = &mut self.pause {
-            pause.is_tried = true;
+            pause.is_probed = true;
         }
         Some(Ticket {
             pauses: Some(self.pauses),
-            tries: self.pause.is_some(),
+            is_probe: self.pause.is_some(),
         })
     }
 
     fn admit_exempt(&self) -> Ticket {
         Ticket {
             pauses: Some(self.pauses).filter(|_| self.pause.is_none()),
-            tries: false,
+            is_probe: false,
         }
     }
 
@@ -226,7 +232,7 @@ impl State {
         match (seen, &mut self.pause) {
             (Seen::AllRefused(wait), before) => {
                 let wait = wait.unwrap_or_default();
-                // It was under way when another call met the same refusal.
+                // The call began before the pause: this is the same refusal once more.
                 if let Some(pause) = before
                     && ticket.pauses != Some(self.pauses)
                 {
@@ -238,29 +244,31 @@ impl State {
                 self.pause = Some(Pause {
                     until: now + pause,
                     refusals: refusals + 1,
-                    is_tried: false,
+                    is_probed: false,
                 });
                 self.pauses += 1;
                 if refusals == 0 {
                     Change::Closed(pause)
                 } else {
-                    // Those who wait see for themselves how long it takes now.
+                    // Waiting calls look at the longer pause.
                     Change::Released
                 }
             }
-            (Seen::Answered, Some(_)) if ticket.tries && ticket.pauses == Some(self.pauses) => {
+            (Seen::Answered, Some(_)) if ticket.is_probe && ticket.pauses == Some(self.pauses) => {
                 self.pause = None;
                 Change::Opened
             }
-            (Seen::Nothing, Some(pause)) if ticket.tries && ticket.pauses == Some(self.pauses) => {
-                pause.is_tried = false;
+            (Seen::Nothing, Some(pause))
+                if ticket.is_probe && ticket.pauses == Some(self.pauses) =>
+            {
+                pause.is_probed = false;
                 Change::Released
             }
             _ => Change::None,
         }
     }
 
-    /// The pause, if this refusal is one too many.
+    /// Counts a refusal; returns the pause if it is the [`MAX_INVALID`]th in the period.
     fn count_invalid(&mut self, now: Instant) -> Option<Duration> {
         while self
             .invalid
@@ -270,24 +278,24 @@ impl State {
             self.invalid.pop_front();
         }
         self.invalid.push_back(now);
-        if self.invalid.len() < INVALID_MAX {
+        if self.invalid.len() < MAX_INVALID {
             return None;
         }
-        // What was refused before is over with; it is counted from here.
+        // Start counting again after the pause.
         self.invalid.clear();
         let until = now + INVALID_PERIOD;
         let before = self.pause;
         self.pause = Some(Pause {
             until: before.map_or(until, |pause| pause.until.max(until)),
             refusals: before.map_or(0, |pause| pause.refusals) + 1,
-            is_tried: false,
+            is_probed: false,
         });
         self.pauses += 1;
         Some(INVALID_PERIOD)
     }
 }
 
-/// The pause after so many refusals in a row before this one.
+/// The pause for a refusal that follows this many consecutive ones.
 fn pause_after(refusals: u32) -> Duration {
     PAUSE_MIN
         .saturating_mul(2_u32.saturating_pow(refusals))
@@ -316,40 +324,40 @@ mod tests {
         ] {
             assert_eq!(pause_after(refusals), seconds(expected), "{refusals}");
         }
-        // A ban lasts an hour: how often somebody knocks in that time.
+        // The number of probes during a ban of one hour.
         let mut passed = Duration::ZERO;
-        let knocks = (0..).take_while(|refusals| {
+        let probes = (0..).take_while(|refusals| {
             passed += pause_after(*refusals);
             passed < Duration::from_hours(1)
         });
-        assert_eq!(knocks.count(), 14);
+        assert_eq!(probes.count(), 14);
     }
 
     #[test]
-    fn one_call_at_a_time_finds_out_whether_the_refusals_are_over() {
+    fn one_probe_at_a_time_finds_out_whether_the_refusals_are_over() {
         let (mut state, start) = (State::default(), Instant::now());
         let first = state.admit(start).expect("nothing is refused yet");
         let under_way = state.admit(start).expect("nor for another");
         assert_eq!(state.end(first, REFUSED, start), Change::Closed(seconds(1)));
-        // The second call meets the same refusal: no reason to wait for longer.
+        // The second call meets the same refusal, which does not lengthen the pause.
         assert_eq!(state.end(under_way, REFUSED, start), Change::None);
-        assert_eq!(state.look(start), Look::ClosedUntil(start + seconds(1)));
+        assert_eq!(state.status(start), Status::ClosedUntil(start + seconds(1)));
         assert_eq!(state.admit(start), None);
 
         let later = start + seconds(1);
-        let tries = state.admit(later).expect("the pause is over");
-        assert_eq!(state.admit(later), None, "one finds out");
-        assert_eq!(state.end(tries, Seen::Nothing, later), Change::Released);
-        let tries = state.admit(later).expect("the next one");
-        state.end(tries, REFUSED, later);
-        assert_eq!(state.look(later), Look::ClosedUntil(later + seconds(2)));
+        let probe = state.admit(later).expect("the pause is over");
+        assert_eq!(state.admit(later), None, "only one probe");
+        assert_eq!(state.end(probe, Seen::Nothing, later), Change::Released);
+        let probe = state.admit(later).expect("the next one");
+        state.end(probe, REFUSED, later);
+        assert_eq!(state.status(later), Status::ClosedUntil(later + seconds(2)));
 
         let later = later + seconds(2);
-        let tries = state.admit(later).expect("the pause is over");
-        // One that began before all this is no proof.
+        let probe = state.admit(later).expect("the pause is over");
+        // A call that began before the pause proves nothing.
         assert_eq!(state.end(under_way, Seen::Answered, later), Change::None);
-        assert_eq!(state.end(tries, Seen::Answered, later), Change::Opened);
-        assert_eq!(state.look(later), Look::Open);
+        assert_eq!(state.end(probe, Seen::Answered, later), Change::Opened);
+        assert_eq!(state.status(later), Status::Open);
         let again = state.admit(later).expect("it is open");
         let change = state.end(again, REFUSED, later);
         assert_eq!(change, Change::Closed(seconds(1)), "it begins small again");
@@ -362,9 +370,9 @@ mod tests {
         let late = state.admit(start).expect("nor for another");
         let hour = Duration::from_hours(1);
         state.end(call, Seen::AllRefused(Some(hour)), start);
-        assert_eq!(state.look(start), Look::ClosedUntil(start + hour));
+        assert_eq!(state.status(start), Status::ClosedUntil(start + hour));
         state.end(late, Seen::AllRefused(Some(hour * 2)), start);
-        assert_eq!(state.look(start), Look::ClosedUntil(start + hour * 2));
+        assert_eq!(state.status(start), Status::ClosedUntil(start + hour * 2));
     }
 
     #[test]
@@ -375,8 +383,8 @@ mod tests {
         let exempt = state.admit_exempt();
         state.end(exempt, Seen::Answered, start + seconds(5));
         state.end(exempt, REFUSED, start);
-        assert_eq!(state.look(start), Look::ClosedUntil(start + seconds(1)));
-        // But they may be the first to see that everything is refused.
+        assert_eq!(state.status(start), Status::ClosedUntil(start + seconds(1)));
+        // But they may be the first to find out that everything is refused.
         let mut state = State::default();
         let exempt = state.admit_exempt();
         assert_eq!(
@@ -389,18 +397,21 @@ mod tests {
     fn thousands_of_refusals_stop_everything_before_discord_does() {
         let (mut state, start) = (State::default(), Instant::now());
         let mut now = start;
-        for number in 1..INVALID_MAX {
+        for number in 1..MAX_INVALID {
             now = start + INVALID_PERIOD / 2 + Duration::from_millis(number as u64);
             assert_eq!(state.count_invalid(now), None, "{number}");
         }
-        // All but the newest are too old by then.
+        // By then all but the newest are outside the period.
         let later = now + INVALID_PERIOD;
         assert_eq!(state.count_invalid(later), None);
-        for _ in 2..INVALID_MAX {
+        for _ in 2..MAX_INVALID {
             assert_eq!(state.count_invalid(later), None);
         }
-        assert_eq!(state.look(later), Look::Open);
+        assert_eq!(state.status(later), Status::Open);
         assert_eq!(state.count_invalid(later), Some(INVALID_PERIOD));
-        assert_eq!(state.look(later), Look::ClosedUntil(later + INVALID_PERIOD));
+        assert_eq!(
+            state.status(later),
+            Status::ClosedUntil(later + INVALID_PERIOD)
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! One queue for each channel that the bot posts in: one message at a time, in fair turns.
+//! One queue for each channel that the bot posts in: one message at a time, in turns that are
+//! fair to every author.
 //!
-//! The limiter alone serves calls in the order in which they came, for every author alike. So a
-//! caller asks for the channel's turn before it posts, and posts while it holds the turn. No task
-//! runs for a queue: a caller hands its turn on when it ends, also when it is cut off. A channel
-//! without posts takes no memory. `turns` decides who is next.
+//! The rate limiter serves calls in the order in which they came, so an author with many messages
+//! would delay everyone else's. A caller therefore waits for the channel's turn before it posts,
+//! and posts while it holds the turn. No task runs for a queue: when a caller finishes or is
+//! cancelled, its turn is dropped and passes to the next one. A channel without posts takes no
+//! memory. `turns` decides who is next.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +23,7 @@ pub(super) struct ChannelQueues(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Channels in which somebody holds the turn.
+    /// The channels whose turn is held by a caller.
     queues: Mutex<HashMap<ChannelId, Queue>>,
     entries: AtomicU64,
     left_out: AtomicU64,
@@ -30,11 +32,11 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Waiting,
-    /// Through which each of those who wait is given the turn.
+    /// By entry: the sender through which the waiting caller receives the turn.
     hand_over: HashMap<u64, oneshot::Sender<Turn>>,
 }
 
-/// The right to send in a channel. The next in the queue has it when this is dropped.
+/// The right to post in a channel. Dropping it passes the right to the next in the queue.
 #[derive(Debug)]
 pub(in crate::discord) struct Turn {
     queues: ChannelQueues,
@@ -46,22 +48,22 @@ pub(in crate::discord) struct Turn {
 pub(super) struct LeftOut;
 
 impl ChannelQueues {
-    /// Waits for the turn in a channel, for at most `patience`. Whoever stops waiting leaves
+    /// Waits for the turn in a channel, for at most `timeout`. A caller that stops waiting leaves
     /// the queue.
     pub async fn turn(
         &self,
         channel: ChannelId,
         priority: Priority,
         author: Author,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Turn, LeftOut> {
-        let Some((place, turn)) = self.line_up(channel, priority, author) else {
+        let Some((place, turn)) = self.enqueue(channel, priority, author) else {
             return Ok(Turn {
                 queues: self.clone(),
                 channel,
             });
         };
-        let given = tokio::time::timeout(patience, turn).await;
+        let given = tokio::time::timeout(timeout, turn).await;
         drop(place);
         given.ok().and_then(Result::ok).ok_or_else(|| {
             let count = self.0.left_out.fetch_add(1, Ordering::Relaxed) + 1;
@@ -69,15 +71,15 @@ impl ChannelQueues {
                 tracing::warn!(
                     %channel,
                     count,
-                    "a message was left out: too many wait for this channel"
+                    "a message was not sent: too many messages wait for this channel"
                 );
             }
             LeftOut
         })
     }
 
-    /// Takes a place in the queue; `None` if nobody holds the turn, which is the caller's then.
-    fn line_up(
+    /// Takes a place in the queue; `None` if no caller held the turn, so that this one has it now.
+    fn enqueue(
         &self,
         channel: ChannelId,
         priority: Priority,
@@ -92,7 +94,7 @@ impl ChannelQueues {
         let (hand_over, turn) = oneshot::channel();
         queue.hand_over.insert(entry, hand_over);
         if let Some(left_out) = queue.waiting.add(entry, priority, author) {
-            // Whoever waits for it learns that it will not come.
+            // Dropping the sender ends that caller's wait with `LeftOut`.
             queue.hand_over.remove(&left_out);
         }
         let place = Place {
@@ -127,13 +129,14 @@ impl Drop for Turn {
                 queues: self.queues.clone(),
                 channel: self.channel,
             };
-            // Whoever has just stopped waiting leaves the turn here, and it is handed on.
+            // If that caller has just stopped waiting, `send` returns the turn, and dropping it
+            // passes it on to the next one.
             drop(hand_over.send(turn));
         }
     }
 }
 
-/// A place in a queue, given up when it is dropped.
+/// A place in a queue. Dropping it removes the entry.
 struct Place {
     queues: ChannelQueues,
     channel: ChannelId,
@@ -193,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_stops_waiting_holds_nobody_up() {
         let (queues, channel) = (ChannelQueues::default(), ChannelId::new(1));
-        let turn = |author, patience| queues.turn(channel, Priority::Usual, author, patience);
+        let turn = |author, timeout| queues.turn(channel, Priority::Usual, author, timeout);
         let held = turn(user(7), LONG).await.expect("nobody else wants it");
         assert_eq!(turn(user(8), Duration::ZERO).await.err(), Some(LeftOut));
         let mut cut_off = Box::pin(turn(user(8), LONG));
@@ -204,7 +207,7 @@ mod tests {
         let mut last = Box::pin(turn(user(9), LONG));
         assert!(last.as_mut().now_or_never().is_none());
         drop(held);
-        // It was given the turn, and is dropped before it could see that.
+        // It has been given the turn, but is dropped before it is polled again.
         drop(given_too_late);
         drop(last.as_mut().now_or_never().expect("its turn"));
         drop(last);

@@ -1,17 +1,17 @@
-//! Discord's rate limits: who may call when, by what its answers say.
+//! Discord's rate limits: when each call may be made, by the headers of earlier responses.
 //!
-//! `twilight-http-ratelimiting` keeps the queues, one for each bucket with one call in flight. It
-//! measures by the steady clock, so that the machine's wall clock plays no part. Here is decided
-//! what it is told: which calls are limited together before Discord has said so, and what an
-//! answer without the usual headers means. The ceiling for all buckets together is ours: the
-//! library's counts what begins within fixed seconds, and around their ends twice as many calls
-//! would arrive at Discord within one.
+//! `twilight-http-ratelimiting` keeps one queue for each bucket, with one call in flight. It uses
+//! the monotonic clock, so a wrong wall clock does no harm. This module decides what to tell it:
+//! which calls share a bucket before Discord has said so, and what a response without the usual
+//! headers means. The limit on all buckets together is implemented here: the library counts calls
+//! within fixed seconds, so around the boundary of two seconds twice as many calls could arrive at
+//! Discord within one second.
 //!
-//! Its memory. The library remembers each path that it was shown: some 600 bytes for six hours,
-//! and of those whose first part is new some 250 for ever (measured). So it is shown paths
-//! without the ids that do not matter to limits (`channels/1/messages/{}`), of which there are as
-//! many as channels times routes, and no interaction's token: of these only the few are
-//! remembered, here, that Discord limits at the moment. An interaction leaves nothing behind.
+//! Memory: the library remembers each path that it was given, with some 600 bytes for six hours,
+//! and with some 250 bytes for ever if the first part of the path is new (measured). So it gets
+//! paths without the ids that do not matter to limits (`channels/1/messages/{}`), of which there
+//! are at most channels times routes. It never gets the token of an interaction: this module
+//! remembers only the few tokens that Discord limits at the moment.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,20 +24,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 use twilight_http_ratelimiting::{Bucket, Endpoint, Method, Permit, RateLimitHeaders, RateLimiter};
 
-/// Calls within any second, all buckets together; answers to interactions come on top. Discord
-/// allows 50.
-const CALLS_A_SECOND: usize = 40;
+/// Calls within any one second, all buckets together; Discord allows 50. Calls that answer
+/// interactions do not count.
+const CALLS_PER_SECOND: usize = 40;
 const SECOND: Duration = Duration::from_secs(1);
-/// For the library, which then limits buckets only.
+/// Turns off the library's own global limit.
 const NO_CEILING: u16 = u16::MAX;
-/// How often a call that waits looks whether its limit has become longer than it can wait.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a waiting call checks whether its limit now lasts beyond its deadline.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The limits of all calls.
+/// The rate limits of all calls.
 #[derive(Debug)]
 pub(super) struct Limits {
     calls: RateLimiter,
-    /// Until when nothing more is said with an interaction's token.
+    /// By the application and an interaction's token: when the limit on the token ends.
     tokens: Mutex<HashMap<String, Instant>>,
     ceiling: Ceiling,
 }
@@ -45,17 +45,17 @@ pub(super) struct Limits {
 /// How a call is limited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// The first answer to an interaction: by nothing.
+    /// The first response to an interaction: not limited.
     Callback,
-    /// Later answers, by what begins their path: the application and the token. Five in five
-    /// seconds.
+    /// Later responses to an interaction: limited per token, five in five seconds. Holds the
+    /// application's id and the token, `ID/TOKEN`.
     FollowUp(String),
-    /// By its bucket, and with all others together.
+    /// All other calls: limited by their bucket and by the global limit.
     Usual(Endpoint),
 }
 
-/// The right to make one call now. Dropped before [`Slot::answered`], the call counts as not
-/// made.
+/// The right to make one call now. If it is dropped before [`Slot::answered`], the call counts as
+/// not made.
 #[derive(Debug)]
 pub(super) struct Slot<'a>(Held<'a>);
 
@@ -71,7 +71,7 @@ enum Held<'a> {
 }
 
 impl Lane {
-    /// How a call is limited, by its path below the API's version.
+    /// The lane of a call. `path` is the part after `/api/v10`.
     pub fn of(method: LightMethod, path: &str) -> Self {
         let path = path.trim_matches('/');
         let segments: Vec<&str> = path.split('/').collect();
@@ -82,13 +82,13 @@ impl Lane {
             return Self::FollowUp(format!("{application}/{token}"));
         }
         let is_id = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        // Those ids are limited by themselves.
+        // Discord limits each channel and each guild on its own, so these ids are kept.
         let kept = match segments[0] {
             "channels" | "guilds" => 2,
             _ => 1,
         };
-        let shown = segments.iter().enumerate();
-        let shown: Vec<&str> = shown
+        let path = segments.iter().enumerate();
+        let path: Vec<&str> = path
             .map(|(at, segment)| {
                 if at < kept || !is_id(segment) {
                     segment
@@ -105,18 +105,19 @@ impl Lane {
                 LightMethod::Post => Method::Post,
                 LightMethod::Put => Method::Put,
             },
-            path: shown.join("/"),
+            path: path.join("/"),
         })
     }
 
-    /// Whether it answers an interaction: no limit on all calls together applies to it.
+    /// Whether the call answers an interaction. Global limits do not apply to such calls.
     pub fn is_answer(&self) -> bool {
         !matches!(self, Self::Usual(_))
     }
 }
 
 impl Limits {
-    /// Nothing is known yet. Within a runtime, on which the limits live.
+    /// Starts without any known limit. Must be called within a Tokio runtime, because the library
+    /// spawns a task.
     pub fn new() -> Self {
         Self {
             calls: RateLimiter::new(NO_CEILING),
@@ -125,8 +126,8 @@ impl Limits {
         }
     }
 
-    /// Waits until a call may be made; how long its limit lasts yet, if that is beyond
-    /// `deadline`.
+    /// Waits until a call may be made. If that is not before `deadline`, returns the remaining wait
+    /// as the error.
     pub async fn slot<'a>(
         &'a self,
         lane: &'a Lane,
@@ -137,7 +138,7 @@ impl Limits {
             Lane::FollowUp(token) => {
                 let until = locked(&self.tokens).get(token).copied();
                 if let Some(until) = until {
-                    reach(until, deadline).await?;
+                    wait_until(until, deadline).await?;
                 }
                 Held::Token(self, token)
             }
@@ -153,35 +154,35 @@ impl Limits {
     }
 
     async fn permit(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Permit, Duration> {
-        let (tell, mut told) = oneshot::channel();
+        let (report, mut reported) = oneshot::channel();
         let mut permit = self.calls.acquire_if(endpoint.clone(), move |bucket| {
             let Some(wait) = too_long(bucket, deadline) else {
                 return true;
             };
-            let _ = tell.send(wait);
+            let _ = report.send(wait);
             false
         });
         loop {
-            let look = deadline.min(Instant::now() + LOOK_INTERVAL);
+            let next_check = deadline.min(Instant::now() + CHECK_INTERVAL);
             tokio::select! {
                 biased;
                 permit = &mut permit => {
-                    return permit.ok_or_else(|| told.try_recv().unwrap_or_default());
+                    return permit.ok_or_else(|| reported.try_recv().unwrap_or_default());
                 }
-                () = tokio::time::sleep_until(look) => {}
+                () = tokio::time::sleep_until(next_check) => {}
             }
             let bucket = self.calls.bucket(endpoint.clone()).await;
             if let Some(wait) = too_long(bucket, deadline) {
                 return Err(wait);
             }
-            // Others are before it.
+            // The bucket is free, but other calls are still ahead in its queue.
             if Instant::now() >= deadline {
-                return Err(LOOK_INTERVAL);
+                return Err(CHECK_INTERVAL);
             }
         }
     }
 
-    /// Nothing more is said with this token until then.
+    /// Makes further calls with this token wait until `until`, and forgets limits that are over.
     fn limit_token(&self, token: &str, until: Instant) {
         let mut tokens = locked(&self.tokens);
         let now = Instant::now();
@@ -190,8 +191,8 @@ impl Limits {
     }
 }
 
-/// Waits until then; how long that is, if it is beyond the deadline.
-async fn reach(until: Instant, deadline: Instant) -> Result<(), Duration> {
+/// Waits until `until`. If that is after the deadline, returns the wait as the error instead.
+async fn wait_until(until: Instant, deadline: Instant) -> Result<(), Duration> {
     if until > deadline {
         return Err(until.saturating_duration_since(Instant::now()));
     }
@@ -199,17 +200,17 @@ async fn reach(until: Instant, deadline: Instant) -> Result<(), Duration> {
     Ok(())
 }
 
-/// So many places for calls, each free again a second after its call was answered. A place is
-/// not free a second after its call was *made*: connections take their time, and two calls could
-/// arrive together.
+/// The global limit: [`CALLS_PER_SECOND`] places for calls. A place is free again one second after
+/// its call was *answered*, not after it was sent: a call can be slow to arrive, and one sent a
+/// second later could then arrive together with it.
 #[derive(Debug)]
 struct Ceiling {
     idle: Arc<Semaphore>,
-    /// From when on each idle place is free, the earliest first.
+    /// When each idle place is free again, the earliest first.
     free_from: Arc<Mutex<VecDeque<Instant>>>,
 }
 
-/// A place that is taken until this is dropped.
+/// A place of the ceiling. Dropping it gives the place back.
 #[derive(Debug)]
 struct Place {
     free_from: Arc<Mutex<VecDeque<Instant>>>,
@@ -219,12 +220,12 @@ struct Place {
 impl Ceiling {
     fn new() -> Self {
         Self {
-            idle: Arc::new(Semaphore::new(CALLS_A_SECOND)),
-            free_from: Arc::new(Mutex::new(vec![Instant::now(); CALLS_A_SECOND].into())),
+            idle: Arc::new(Semaphore::new(CALLS_PER_SECOND)),
+            free_from: Arc::new(Mutex::new(vec![Instant::now(); CALLS_PER_SECOND].into())),
         }
     }
 
-    /// Waits for a place, in the order in which calls came.
+    /// Waits for a place; calls get places in the order in which they came.
     async fn place(&self, deadline: Instant) -> Result<Place, Duration> {
         let idle = timeout_at(deadline, Arc::clone(&self.idle).acquire_owned()).await;
         let idle = idle.ok().and_then(Result::ok).ok_or(SECOND)?;
@@ -234,7 +235,7 @@ impl Ceiling {
             locked(&self.free_from).push_front(free_from);
             return Err(free_from.saturating_duration_since(Instant::now()));
         }
-        // Given up during the wait, it is free a little later than it could be.
+        // If the caller is cancelled during this wait, the place is given back one second late.
         let place = Place {
             free_from: Arc::clone(&self.free_from),
             _idle: idle,
@@ -254,15 +255,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long a bucket admits nobody, if that is beyond the deadline.
+/// How long a bucket still admits no call, if that lasts beyond the deadline.
 fn too_long(bucket: Option<Bucket>, deadline: Instant) -> Option<Duration> {
     let reset_at = Instant::from_std(bucket.filter(|bucket| bucket.remaining == 0)?.reset_at);
     (reset_at > deadline).then(|| reset_at.saturating_duration_since(Instant::now()))
 }
 
 impl Slot<'_> {
-    /// Tells what the answer said of the limits. `wait` is what a refusal for this bucket's sake
-    /// asks for.
+    /// Updates the limits from a response. `wait` is the wait that a 429 for this bucket asks for.
     pub fn answered(self, status: StatusCode, headers: &HeaderMap, wait: Option<Duration>) {
         let now = std::time::Instant::now();
         match self.0 {
@@ -276,7 +276,7 @@ impl Slot<'_> {
             Held::Bucket {
                 permit, endpoint, ..
             } => {
-                // What the bucket is called until Discord gives it a name.
+                // The name of the bucket until Discord gives it one.
                 let own_name = || format!("{} {}", endpoint.method.name(), endpoint.path);
                 permit.complete(learnt(status, headers, wait, own_name, now));
             }
@@ -284,7 +284,7 @@ impl Slot<'_> {
     }
 }
 
-/// What an answer says of its bucket.
+/// What a response says about its bucket; `None` if it says nothing.
 fn learnt(
     status: StatusCode,
     headers: &HeaderMap,
@@ -294,7 +294,7 @@ fn learnt(
 ) -> Option<RateLimitHeaders> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let number = |name: &str| Some(text(name)?.trim().parse::<u32>().ok()?.min(u16::MAX.into()));
-    let said = || {
+    let parse = || {
         let after: f64 = text(RateLimitHeaders::RESET_AFTER)?.trim().parse().ok()?;
         let after = Duration::try_from_secs_f64(after)
             .ok()?
@@ -306,24 +306,24 @@ fn learnt(
             reset_at: now + after,
         })
     };
-    let said = said();
+    let parsed = parse();
     match wait {
-        // Also where only the body says it, as for limits that are not the bot's alone.
+        // For a limit that the bot shares with others, only the body says how long to wait.
         Some(wait) => Some(RateLimitHeaders {
-            bucket: said.map_or_else(|| own_name().into_bytes(), |said| said.bucket),
+            bucket: parsed.map_or_else(|| own_name().into_bytes(), |parsed| parsed.bucket),
             limit: 1,
             remaining: 0,
             reset_at: now + wait,
         }),
-        // A route without a limit, or one whose limits a proxy keeps: it must not wait in one
-        // queue with all routes whose limits are unknown.
-        None if said.is_none() && status.is_success() => Some(RateLimitHeaders {
+        // A route without a limit, or a proxy that handles the limits itself. The route gets a
+        // bucket of its own, so that it does not wait in one queue with other unknown routes.
+        None if parsed.is_none() && status.is_success() => Some(RateLimitHeaders {
             bucket: own_name().into_bytes(),
             limit: u16::MAX,
             remaining: u16::MAX,
             reset_at: now,
         }),
-        None => said,
+        None => parsed,
     }
 }
 
@@ -339,7 +339,7 @@ mod tests {
                 path: path.to_owned(),
             })
         };
-        for (path, shown) in [
+        for (path, limited_path) in [
             ("/channels/1/messages", "channels/1/messages"),
             ("/channels/1/messages/22", "channels/1/messages/{}"),
             (
@@ -354,7 +354,11 @@ mod tests {
                 "applications/{}/guilds/{}/commands/{}",
             ),
         ] {
-            assert_eq!(Lane::of(LightMethod::Get, path), usual(shown), "{path}");
+            assert_eq!(
+                Lane::of(LightMethod::Get, path),
+                usual(limited_path),
+                "{path}"
+            );
         }
         let callback = Lane::of(LightMethod::Post, "/interactions/7/token/callback");
         assert_eq!(callback, Lane::Callback);
@@ -433,7 +437,6 @@ mod tests {
         let limits = Limits::new();
         let read = Lane::of(LightMethod::Get, "/channels/1/messages");
         limited(&limits, &read).await;
-        // Those that came after it, and one that waited before the limit was known.
         let wait = limits.slot(&read, soon()).await.expect_err("it is limited");
         assert!(wait > Duration::from_mins(59), "{wait:?}");
         for (method, path) in [
@@ -484,7 +487,7 @@ mod tests {
         limits.slot(&lane(8), soon()).await.expect("another token");
         let wait = limits.slot(&lane(7), soon()).await.expect_err("a limit");
         assert!(wait > Duration::from_mins(59), "{wait:?}");
-        // A limit that is over is forgotten at the next one.
+        // A limit that is over is forgotten when the next one is added.
         limits.limit_token("7/7", Instant::now());
         limits.limit_token("7/9", soon());
         assert_eq!(locked(&limits.tokens).len(), 1);
@@ -494,7 +497,7 @@ mod tests {
     async fn a_place_is_free_again_a_second_after_the_answer() {
         let ceiling = Ceiling::new();
         let mut places = Vec::new();
-        for _ in 0..CALLS_A_SECOND {
+        for _ in 0..CALLS_PER_SECOND {
             places.push(ceiling.place(soon()).await.expect("a place"));
         }
         let now = ceiling.place(Instant::now()).await;

@@ -1,9 +1,11 @@
 //! The REST client: one limiter, one brake and one policy for every call that the bot makes.
 //!
-//! - this file: the policy, a time limit, repeats where they are safe, and silence for good
-//!   once Discord has refused the token twice
-//! - `api` one call and its answer; `limits` Discord's rate limits; `brake` what stops all calls
-//! - `channel_queue` and `turns` who posts next in a channel
+//! - this file: the policy. Every call has a time limit, is retried if that is safe, and is no
+//!   longer made once Discord has refused the bot's token twice in a row
+//! - `api`: one call and its response
+//! - `limits`: Discord's rate limits
+//! - `brake`: stops all calls while Discord refuses everything
+//! - `channel_queue` and `turns`: which message is posted next in a channel
 
 mod api;
 mod brake;
@@ -29,88 +31,87 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::backoff;
 use channel_queue::{ChannelQueues, LeftOut};
 
-/// How often a call is made at most.
-const ATTEMPTS: u32 = 5;
+/// Most attempts at one call.
+const MAX_ATTEMPTS: u32 = 5;
 const BACKOFF_MIN: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// How far apart the tries of a call grow that is made until Discord answers.
-const AWAY_MIN: Duration = Duration::from_secs(1);
-const AWAY_MAX: Duration = Duration::from_secs(30);
-/// How long Discord is asked whether it meant a refusal of the token.
+/// Backoff of [`Rest::call_until_answered`] while Discord cannot be reached.
+const UNREACHABLE_BACKOFF_MIN: Duration = Duration::from_secs(1);
+const UNREACHABLE_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Time limit of the call that checks whether the token is really refused.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
-/// How soon an edit of an old message is admitted again where Discord does not say.
+/// Wait before the next edit of an old message, if Discord's refusal does not say how long.
 const OLD_EDIT_WAIT: Duration = Duration::from_mins(5);
 
-/// REST calls under the policy. Cheap to clone; clones keep one queue for each channel, so there
-/// is one of these for the whole bot.
+/// The REST client. Cheap to clone; clones share the limits, the brake and the channels' queues, so
+/// the bot creates one and clones it.
 #[derive(Clone, Debug)]
 pub struct Rest {
     api: Api,
     revoked: CancellationToken,
-    /// Held while Discord is asked whether it meant a refusal of the token: when it last said that
-    /// it did not.
-    confirming: Arc<Mutex<Option<Instant>>>,
+    /// When a check last showed that the token is valid. Locked while a check runs, so that only
+    /// one runs at a time.
+    last_valid: Arc<Mutex<Option<Instant>>>,
     queues: ChannelQueues,
 }
 
-/// Whether a call may be made again when nobody knows if it worked.
+/// Whether a call may be retried when it is unknown whether Discord carried it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// It reads, sets a state, or carries a nonce.
+    /// Retrying is safe: the call only reads, is idempotent, or carries a nonce.
     Safe,
-    /// A second one could do the thing twice.
+    /// Retrying could do the same thing twice.
     Never,
 }
 
-/// How a call ended that did not succeed. None of these holds a URL, in which an
-/// interaction's token would stand.
+/// Why a call failed. Contains no URL, because a URL can contain an interaction's token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestError {
-    /// Discord understood and said no.
+    /// Discord refused the call with a 4xx status.
     #[error("{what} failed: Discord answered {status}, code {code}: {message}")]
     Refused {
-        /// What was asked for.
+        /// The call, as a phrase for error messages, such as "listing the roles".
         what: &'static str,
         /// HTTP status.
         status: u16,
         /// Discord's JSON error code; -1 without one.
         code: isize,
-        /// Discord's words.
+        /// Discord's error message.
         message: String,
     },
-    /// Discord did not answer, or only with trouble of its own.
+    /// Discord could not be reached, did not answer in time, or answered with a server error.
     #[error("{0}")]
     Unreachable(String),
     /// Discord's rate limit lasts longer than the caller can wait.
     #[error("{what} failed: Discord's rate limit lasts for another {} s", wait.as_secs())]
     Limited {
-        /// What was asked for.
+        /// The call, as a phrase for error messages.
         what: &'static str,
-        /// How long the limit lasts.
+        /// How long the limit still lasts.
         wait: Duration,
     },
-    /// Discord's answer, or the call itself, makes no sense to us. What it says could
-    /// quote people's data, and is left out.
+    /// Discord's response could not be parsed, or the request could not be built. The text does not
+    /// quote the response, which can contain people's data.
     #[error("{0}")]
     NotUnderstood(String),
-    /// Nothing was sent: too many messages waited for the same channel.
+    /// Nothing was sent: too many messages waited for the same channel, or the wait took too long.
     #[error("{what} failed: too many messages wait for this channel")]
     LeftOut {
-        /// What was to be sent.
+        /// The call, as a phrase for error messages.
         what: &'static str,
     },
-    /// The bot's token is not valid any more: no call is made.
+    /// Discord has refused the bot's token, so no call is made any more.
     #[error("Discord has refused the bot token, and no more calls are made")]
     Revoked,
 }
 
 impl RestError {
-    /// Whether the bot is not allowed to do this.
+    /// Whether Discord answered 403: the bot lacks a permission.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused { status: 403, .. })
     }
 
-    /// How long Discord asks to wait.
+    /// How long the rate limit still lasts, if there is one.
     pub fn wait(&self) -> Option<Duration> {
         match self {
             Self::Limited { wait, .. } => Some(*wait),
@@ -118,50 +119,50 @@ impl RestError {
         }
     }
 
-    /// Whether the same call may well succeed later: Discord was away, or limits it.
+    /// Whether the same call may succeed later: Discord was unreachable, or the call rate limited.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Limited { .. })
     }
 }
 
 impl Rest {
-    /// Calls through `api`. `revoked` is cancelled when Discord refuses the token,
-    /// and from then on no call is made.
+    /// Makes calls through `api`. Once Discord has refused the token, `revoked` is cancelled and no
+    /// call is made any more.
     pub fn new(api: Api, revoked: CancellationToken) -> Self {
         Self {
             api,
             revoked,
-            confirming: Arc::default(),
+            last_valid: Arc::default(),
             queues: ChannelQueues::default(),
         }
     }
 
-    /// Waits, for at most `patience`, until it is this author's turn to have something posted
-    /// in a channel. Nothing else is posted there while the turn is held.
+    /// Waits, for at most `timeout`, until it is this author's turn to have a message posted in a
+    /// channel. While the caller holds the turn, nothing else is posted there.
     pub(super) async fn turn(
         &self,
         what: &'static str,
         channel: ChannelId,
         (priority, author): (Priority, Author),
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Turn, RestError> {
-        let turn = self.queues.turn(channel, priority, author, patience).await;
+        let turn = self.queues.turn(channel, priority, author, timeout).await;
         turn.map_err(|LeftOut| RestError::LeftOut { what })
     }
 
-    /// Makes a call, and makes it again after a pause while that is safe and there
-    /// is `patience` left. `what` names it in errors.
+    /// Makes a call, and retries it with backoff while that is safe and `timeout` is not over, with
+    /// at most five attempts in all. `what` names the call in errors.
     pub async fn call<T, F>(
         &self,
         what: &'static str,
         repeat: Repeat,
-        patience: Duration,
+        timeout: Duration,
         call: impl Fn(Api) -> F,
     ) -> Result<T, RestError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         for attempt in 1.. {
             if self.revoked.is_cancelled() {
                 return Err(RestError::Revoked);
@@ -185,7 +186,7 @@ impl Rest {
                 Failure::Limited(wait) => (true, *wait + pause),
                 Failure::Unknown(_) => (repeat == Repeat::Safe, pause),
             };
-            if !again || attempt == ATTEMPTS || Instant::now() + pause >= deadline {
+            if !again || attempt == MAX_ATTEMPTS || Instant::now() + pause >= deadline {
                 return Err(failure.into_error(what, attempt));
             }
             tokio::time::sleep(pause).await;
@@ -193,39 +194,40 @@ impl Rest {
         unreachable!("attempts are bounded")
     }
 
-    /// Makes a safe call for as long as it takes Discord to answer, with a line in the log for each
-    /// `patience` in which it does not.
+    /// Makes a call that is safe to retry until Discord answers. Logs a warning after each round of
+    /// attempts that failed; `timeout` is the time limit of one round.
     pub async fn call_until_answered<T, F>(
         &self,
         what: &'static str,
-        patience: Duration,
+        timeout: Duration,
         call: impl Fn(Api) -> F,
     ) -> Result<T, RestError>
     where
         F: Future<Output = Result<T, CallError>>,
     {
         for attempt in 0.. {
-            match self.call(what, Repeat::Safe, patience, &call).await {
+            match self.call(what, Repeat::Safe, timeout, &call).await {
                 Err(error) if error.is_away() => {
-                    let pause = backoff(attempt, AWAY_MIN, AWAY_MAX);
+                    let pause = backoff(attempt, UNREACHABLE_BACKOFF_MIN, UNREACHABLE_BACKOFF_MAX);
                     tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
                     tokio::time::sleep(pause).await;
                 }
                 answer => return answer,
             }
         }
-        unreachable!("attempts are not counted out")
+        unreachable!("the loop ends by returning only")
     }
 
-    /// Whether Discord refuses the token also when it is asked once more: a single 401 has come
-    /// from trouble of its own before, and would end the bot until somebody starts it again.
+    /// Checks with one more call whether Discord really refuses the token, and cancels `revoked` if
+    /// so. Discord has answered single calls with 401 because of trouble of its own, and a refused
+    /// token ends the bot until somebody starts it again.
     async fn token_is_refused(&self, deadline: Instant) -> bool {
         let refused_at = Instant::now();
-        let mut last_valid = self.confirming.lock().await;
+        let mut last_valid = self.last_valid.lock().await;
         if self.revoked.is_cancelled() {
             return true;
         }
-        // Asked by another call, after this one was refused.
+        // Another call has checked since this one was refused.
         if last_valid.is_some_and(|at| at >= refused_at) {
             return false;
         }
@@ -237,25 +239,25 @@ impl Rest {
         if is_refused {
             self.revoked.cancel();
         } else {
-            tracing::warn!("Discord answered 401 once, and does not refuse the token");
+            tracing::warn!("Discord answered 401 once, but the token is still valid");
             *last_valid = Some(Instant::now());
         }
         is_refused
     }
 }
 
-/// A failed attempt, by what is known of the work.
+/// A failed attempt, by whether Discord may have carried out the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Failure {
-    /// Discord's final word.
+    /// The error is final: retrying does not help.
     Refused(RestError),
-    /// Discord's final word on everything, if it means it.
+    /// Discord answered 401 to the token; final if a second call confirms it.
     TokenRefused,
-    /// Certainly not done.
+    /// Discord has certainly not carried it out.
     NotDone(String),
-    /// Not done, and not to be asked for before this is over.
+    /// Not carried out; it may be retried after this wait.
     Limited(Duration),
-    /// Done or not, nobody knows.
+    /// It is unknown whether Discord carried it out.
     Unknown(String),
 }
 
@@ -359,7 +361,7 @@ mod tests {
         for (error, expected) in [
             (refused(403, 50_013), no(403, 50_013)),
             (refused(404, -1), no(404, -1)),
-            // An interaction that has grown too old, which says nothing about the bot's token.
+            // The interaction's token has expired, which says nothing about the bot's token.
             (refused(401, 50_027), no(401, 50_027)),
             (CallError::TokenRefused, Failure::TokenRefused),
             (
@@ -371,7 +373,7 @@ mod tests {
                 CallError::Limited(None),
                 Failure::NotDone("Discord's rate limit".to_owned()),
             ),
-            // Ends at once, however much time there is.
+            // Fails at once, even if there is time left.
             (CallError::OldEdits(Some(second)), limited(second)),
             (CallError::OldEdits(None), limited(OLD_EDIT_WAIT)),
         ] {

@@ -1,49 +1,50 @@
-//! Whose message is sent next in a channel, and whose is left out when too many wait.
+//! Decides whose message is posted next in a channel, and whose is dropped when too many wait.
 //!
-//! Pure: knows entries by number, no channel, no message and no clock. Authors take turns, so
-//! that one who writes a lot holds up nobody but themselves.
+//! Pure: messages are entries with a number, and there is no clock. Authors take turns, so that an
+//! author with many messages delays only their own.
 
 use std::collections::VecDeque;
 
 use crate::leveling::UserId;
 
-/// Messages that may wait in one channel. At Discord's five in five seconds this is more than
-/// anybody waits for.
+/// Most messages that may wait in one channel. At Discord's limit of five messages in five seconds,
+/// the last of them would wait for 100 seconds.
 const MAX_WAITING: usize = 100;
 
-/// Which messages go ahead of others.
+/// Which messages are posted before others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Level-up lines, answers to moderators' commands, and what the bot says by itself.
+    /// Level-up messages, answers to moderators' commands, and messages that the bot posts unasked.
     Ahead,
     /// Everything else.
     Usual,
 }
 
-/// On whose account a message is sent.
+/// The author whose turn a message uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
-    /// Whoever asked for it.
+    /// The user whose command or message caused it.
     User(UserId),
-    /// Nobody: the bot says it by itself.
+    /// No user caused it: the bot posts it unasked.
     Bot,
 }
 
-/// The messages that wait in one channel, by number.
+/// The numbers of the messages that wait in one channel.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     ahead: Lane,
     usual: Lane,
 }
 
-/// Authors in the order of their turns, each with what waits of them, oldest first.
+/// Authors in the order of their turns, each with their waiting entries, oldest first.
 #[derive(Debug, Default)]
 struct Lane(VecDeque<(Author, VecDeque<u64>)>);
 
 impl Waiting {
-    /// Adds an entry. If that makes too many, the one that is left out is returned, perhaps the
-    /// new one: the newest of the author with the most waiting, and of several such authors the
-    /// one who came last.
+    /// Adds an entry. If more than [`MAX_WAITING`] wait then, drops one and returns it; that can be
+    /// the new one. The dropped entry is the newest of the author with the most entries waiting; if
+    /// several authors have the most, the newest of all their entries. Entries with
+    /// [`Priority::Usual`] are dropped first.
     pub fn add(&mut self, entry: u64, priority: Priority, author: Author) -> Option<u64> {
         match priority {
             Priority::Ahead => self.ahead.add(entry, author),
@@ -55,12 +56,12 @@ impl Waiting {
         self.usual.leave_out().or_else(|| self.ahead.leave_out())
     }
 
-    /// Takes the entry whose turn it is.
+    /// Removes and returns the entry whose turn it is.
     pub fn next(&mut self) -> Option<u64> {
         self.ahead.next().or_else(|| self.usual.next())
     }
 
-    /// Removes an entry that nobody waits for any more.
+    /// Removes an entry whose caller has stopped waiting.
     pub fn remove(&mut self, entry: u64) {
         self.ahead.remove(entry);
         self.usual.remove(entry);
@@ -155,7 +156,7 @@ mod tests {
         assert_eq!(flooder, Some(most - 2));
         let own = waiting.add(most + 2, Priority::Usual, user(7));
         assert_eq!(own, Some(most + 2));
-        // What goes ahead costs those who wait behind it.
+        // An entry with `Priority::Ahead` displaces one with `Priority::Usual`.
         let line = waiting.add(most + 3, Priority::Ahead, user(8));
         assert_eq!(line, Some(most - 3));
         let sent = drain(&mut waiting);
