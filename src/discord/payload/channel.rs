@@ -1,4 +1,4 @@
-//! Channels, threads, and lists of them.
+//! Channels and threads, lists of them, and events about deleted channels and messages.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -10,23 +10,23 @@ use crate::discord::permissions::{Overwrite, lenient_overwrites};
 /// A channel's id; other fields are ignored.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct ChannelRef {
-    /// Discord's id.
+    /// Required: parsing fails without it.
     pub id: ChannelId,
 }
 
-/// A channel that was deleted.
+/// A `CHANNEL_DELETE` event.
 #[derive(Debug, Deserialize)]
 pub struct ChannelDeletion {
-    /// Which.
+    /// The deleted channel.
     pub id: ChannelId,
-    /// Where; `None` for direct messages.
+    /// The channel's guild; `None` for direct messages.
     pub guild_id: Option<GuildId>,
 }
 
-/// Messages that were deleted, one or many.
+/// A `MESSAGE_DELETE` event, which has `id`, or a `MESSAGE_DELETE_BULK` event, which has `ids`.
 #[derive(Debug, Deserialize)]
 pub struct MessageDeletion {
-    /// Where; `None` for direct messages.
+    /// The messages' guild; `None` for direct messages.
     pub guild_id: Option<GuildId>,
     id: Option<MessageId>,
     #[serde(default)]
@@ -34,62 +34,63 @@ pub struct MessageDeletion {
 }
 
 impl MessageDeletion {
-    /// Which.
+    /// The deleted messages, one or many.
     pub fn messages(&self) -> impl Iterator<Item = MessageId> + '_ {
         self.id.into_iter().chain(self.ids.iter().copied())
     }
 }
 
-/// A channel or a thread.
+/// A channel or a thread, as REST responses describe it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PartialChannel {
-    /// Its id.
+    /// Required, as is the type.
     pub id: ChannelId,
-    /// Discord's channel type.
+    /// Discord's channel type, such as 0 for a text channel.
     #[serde(rename = "type")]
     pub kind: u8,
-    /// Its name; hostile text, as all names.
+    /// The name, which is untrusted text; `None` where Discord leaves it out.
     pub name: Option<String>,
-    /// Its newest message, which may have been deleted.
+    /// The newest message, which may have been deleted since; `None` if there never was one.
     pub last_message_id: Option<MessageId>,
-    /// Of a thread: the channel that it hangs on. Of a channel: its category.
+    /// For a thread, the channel that it belongs to. For a channel, its category.
     pub parent_id: Option<ChannelId>,
-    /// Exceptions to what the guild's roles grant; `None` for threads, which have their
-    /// parent's, and where they are not understood.
+    /// The permission overwrites. `None` for threads, which use those of their parent channel, and
+    /// if one of the overwrites was not understood.
     #[serde(default, deserialize_with = "lenient_overwrites")]
     pub permission_overwrites: Option<Vec<Overwrite>>,
-    /// Of a thread.
+    /// Only threads have this.
     pub thread_metadata: Option<ThreadMetadata>,
 }
 
-/// What only threads have.
+/// The fields that only threads have.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ThreadMetadata {
-    /// When it was archived or brought back, in ISO 8601.
+    /// When the thread was last archived or unarchived, in ISO 8601.
     pub archive_timestamp: Option<String>,
 }
 
-/// A list of channels.
+/// A response that is a list of channels.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct ChannelList {
-    /// Those that could be read.
+    /// Without the channels that were not understood; each of those is logged.
     #[serde(deserialize_with = "readable")]
     pub channels: Vec<PartialChannel>,
 }
 
-/// A list of threads.
+/// A response that is a list of threads, or one page of it.
 #[derive(Debug, Deserialize)]
 pub struct ThreadList {
-    /// Those that could be read.
+    /// Without the threads that were not understood; each of those is logged.
     #[serde(deserialize_with = "readable")]
     pub threads: Vec<PartialChannel>,
-    /// Whether there is another page; only of archived ones.
+    /// Whether there is another page. Discord sends it only for archived threads.
     #[serde(default)]
     pub has_more: bool,
 }
 
-/// One channel that makes no sense must not hide the others.
+/// Parses a list of channels, and logs and skips those that are not understood: one of them must
+/// not make the others unavailable.
 fn readable<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<PartialChannel>, D::Error> {
     let list: Vec<Value> = Vec::deserialize(list)?;
     let read = |channel: Value| {

@@ -1,9 +1,8 @@
-//! Messages and interactions for poise, in serenity's model.
+//! Parses messages and interactions into serenity's types, which poise needs to run commands.
 //!
-//! Discord adds to users, members and messages all the time: what is new in one of them must
-//! not make a command vanish. Where serenity cannot parse one, it is rebuilt of the few fields
-//! that commands need. Decides nothing: whether a message may run a command is told by its
-//! facts.
+//! Discord adds fields to users, members and messages all the time, and a new one must not make a
+//! command fail. If serenity cannot parse an object, this module rebuilds it from the few fields
+//! that commands need and parses that. It does not decide whether a message may run a command.
 
 use std::str::FromStr;
 
@@ -13,31 +12,34 @@ use serenity::all as theirs;
 
 use crate::discord::unreadable::{self, Unreadable, read};
 
-/// How Discord numbers interactions.
+/// Types of interactions. Source: Discord's documentation, "Interaction Type".
 const COMMAND: u64 = 2;
 const COMPONENT: u64 = 3;
 const AUTOCOMPLETE: u64 = 4;
-/// How Discord numbers the types of options that stand for something.
+/// Types of command options whose value is an id. Source: Discord's documentation, "Application
+/// Command Option Type".
 const USER: u64 = 6;
 const CHANNEL: u64 = 7;
 const ROLE: u64 = 8;
 const MENTIONABLE: u64 = 9;
 
-/// What was read, and the field for which it had to be rebuilt, if it had to.
+/// A parsed message or interaction.
 #[derive(Debug)]
 pub struct Readable<T> {
-    /// The message or interaction.
+    /// The message or interaction, possibly rebuilt.
     pub value: T,
-    /// What serenity could not read.
+    /// The field that serenity could not parse, if the value had to be rebuilt.
     pub odd: Option<Unreadable>,
 }
 
-/// A message with which someone may run a command, of its JSON text.
+/// Parses the JSON text of a message that may be a text command. The error names a required field
+/// that could not be parsed.
 pub fn message(text: &str) -> Result<Readable<theirs::Message>, Unreadable> {
     read_or_rebuild(text, rebuilt_message)
 }
 
-/// Something that someone invoked, of its JSON text.
+/// Parses the JSON text of an interaction. The error names a required field that could not be
+/// parsed.
 pub fn interaction(text: &str) -> Result<Readable<theirs::Interaction>, Unreadable> {
     read_or_rebuild(text, rebuilt_interaction)
 }
@@ -55,7 +57,7 @@ fn read_or_rebuild<T: DeserializeOwned>(
     Ok(Readable { value, odd })
 }
 
-/// A message with which someone may run a command.
+/// Rebuilds a message. Unlike the message of a button press, it must have a content.
 fn rebuilt_message(raw: &Value) -> Result<theirs::Message, Unreadable> {
     if !raw["content"].is_string() {
         return Err(Unreadable::at("content"));
@@ -63,7 +65,7 @@ fn rebuilt_message(raw: &Value) -> Result<theirs::Message, Unreadable> {
     read(&message_json(raw)?)
 }
 
-/// Something that someone invoked.
+/// Rebuilds a command, an autocomplete or a button press; other types are refused.
 fn rebuilt_interaction(raw: &Value) -> Result<theirs::Interaction, Unreadable> {
     let kind = raw["type"].as_u64();
     let mut json = json!({
@@ -113,7 +115,7 @@ fn rebuilt_interaction(raw: &Value) -> Result<theirs::Interaction, Unreadable> {
     }
 }
 
-/// A user as REST shows one, by themselves or in a member.
+/// Parses a user from a REST response, also one inside a member. Only the id is required.
 pub fn account(raw: &Value) -> Result<theirs::User, Unreadable> {
     read(&user(raw).ok_or_else(|| Unreadable::at("id"))?)
 }
@@ -147,7 +149,7 @@ fn message_json(raw: &Value) -> Result<Value, Unreadable> {
     Ok(json)
 }
 
-/// A user; `None` without an id.
+/// Rebuilds a user; `None` without an id. Without a username, the id takes its place.
 fn user(raw: &Value) -> Option<Value> {
     let id = id(&raw["id"])?;
     Some(json!({
@@ -160,7 +162,7 @@ fn user(raw: &Value) -> Option<Value> {
     }))
 }
 
-/// The user of this id.
+/// Rebuilds a user, with the id under which the user is listed.
 fn user_of(id: &str, raw: &Value) -> Option<Value> {
     let mut user = user(raw)?;
     user["id"] = id.into();
@@ -175,7 +177,7 @@ fn user_with_member(raw: &Value) -> Option<Value> {
     Some(user)
 }
 
-/// A member without their user.
+/// Rebuilds a member, without the user inside.
 fn member(raw: &Value) -> Value {
     json!({
         "nick": text(&raw["nick"]),
@@ -190,7 +192,7 @@ fn member(raw: &Value) -> Value {
     })
 }
 
-/// What was invoked, with what.
+/// Rebuilds a command's data: its name, its options, and the objects that the options refer to.
 fn command(raw: &Value) -> Result<Value, Unreadable> {
     let name = text(&raw["name"]).ok_or_else(|| Unreadable::at("data.name"))?;
     let mut options = raw["options"].clone();
@@ -219,7 +221,8 @@ fn command(raw: &Value) -> Result<Value, Unreadable> {
     Ok(json)
 }
 
-/// Whoever and whatever was given by id only is known by its id at least.
+/// Adds a stand-in to `resolved` for each option whose object is missing there, so that at least
+/// its id is known.
 fn resolve(options: &Value, resolved: &mut Value) {
     for option in options.as_array().into_iter().flatten() {
         resolve(&option["options"], resolved);
@@ -267,7 +270,7 @@ fn channel(id: &str, raw: &Value) -> Value {
     })
 }
 
-/// A map whose keys are ids.
+/// Rebuilds each value of a map whose keys are ids; drops entries that are not valid.
 fn by_id(raw: &Value, read: impl Fn(&str, &Value) -> Option<Value>) -> Value {
     let entries = raw.as_object().into_iter().flatten();
     let known = entries.filter_map(|(key, raw)| {
@@ -283,7 +286,7 @@ fn list<T>(raw: &Value, read: impl Fn(&Value) -> Option<T>) -> Vec<T> {
     items.filter_map(read).collect()
 }
 
-/// Where it is; `None` in direct messages, where there are no members.
+/// The guild's id; `None` for direct messages, which have neither a guild id nor a member.
 fn guild(raw: &Value) -> Result<Option<String>, Unreadable> {
     if raw["member"].is_object() || !raw["guild_id"].is_null() {
         return needed_id(raw, "guild_id").map(Some);
@@ -379,7 +382,7 @@ mod tests {
         raw_interaction(COMPONENT, &data)
     }
 
-    /// Every path in it, of objects' fields.
+    /// The JSON pointers of all fields of objects, at any depth.
     fn paths(of: &Value, prefix: &str, into: &mut Vec<String>) {
         if let Value::Object(fields) = of {
             for (name, value) in fields {
@@ -390,7 +393,7 @@ mod tests {
         }
     }
 
-    /// The whole with one field replaced that nobody needs.
+    /// `whole` with one field replaced that is not in `needed`, and that field's path.
     fn with_one_odd(
         mut whole: Value,
         needed: &[&str],

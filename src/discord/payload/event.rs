@@ -1,4 +1,4 @@
-//! One event of the gateway, parsed once, at the door.
+//! Parses one event of the gateway. Every event is parsed once, when it is received.
 
 use serde::Deserialize;
 use serenity::model::id::{ApplicationId, GuildId};
@@ -10,72 +10,73 @@ use super::{
 };
 use crate::discord::unreadable::{Unreadable, parse};
 
-/// What has happened, as far as the bot cares.
+/// A gateway event, with only the data that the bot needs.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A session has begun.
+    /// A new session has started.
     Ready(Ready),
-    /// The session goes on; what came meanwhile has been sent.
+    /// The session was resumed, and Discord has sent all events that were missed.
     Resumed,
     /// A message was written.
     Message(PartialMessage<'a>),
-    /// Messages were deleted.
+    /// One or more messages were deleted.
     MessagesDeleted(MessageDeletion),
-    /// A command was invoked, a button pressed, a form sent. Read by
-    /// [`command`](super::command).
+    /// Someone used a command, pressed a button or sent a form. [`command`](super::command) parses
+    /// the data.
     Interaction,
-    /// Someone joined, or was there already.
+    /// A member joined. Discord also sends it for a member who was in the guild already.
     MemberJoined(MemberEvent),
-    /// Something of a member has changed.
+    /// A member's profile, roles or screening changed.
     MemberChanged(MemberEvent),
-    /// Someone left or was banned.
+    /// A member left or was banned.
     MemberLeft(MemberRemoval),
-    /// The guild is there: at the beginning of a session, after an outage, or since the bot
-    /// was invited.
+    /// A guild is available: after a session started, after an outage, or because the bot was
+    /// invited.
     GuildThere(PartialGuild),
-    /// The guild itself has changed.
+    /// A guild's own data, such as its name or owner, changed.
     GuildChanged(PartialGuild),
-    /// The guild is gone: for a while (an outage of Discord) or for good.
+    /// A guild is unavailable because of an outage, or the bot is no longer in it.
     GuildGone(PartialGuild),
-    /// There is a new role.
+    /// A role was created.
     RoleMade(RoleEvent),
-    /// A role has changed.
+    /// A role changed.
     RoleChanged(RoleEvent),
     /// A role was deleted.
     RoleDeleted(RoleDeletion),
     /// A channel was deleted.
     ChannelDeleted(ChannelDeletion),
-    /// Discord sends it, and the bot does not need it.
+    /// A known type of event that the bot does not need.
     Other,
-    /// No type that Discord is known to send.
+    /// A type of event that twilight does not know.
     Unknown,
 }
 
-/// A session has begun.
+/// The fields of a `READY` event that the listeners need.
 #[derive(Debug, Deserialize)]
 pub struct Ready {
-    /// The guilds that the bot is in.
+    /// The guilds that the bot is in, also those that are unavailable.
     pub guilds: Vec<GuildRef>,
-    /// The bot's application.
+    /// The application to which the bot's user belongs.
     pub application: ApplicationRef,
 }
 
 /// A guild's id; other fields are ignored.
 #[derive(Debug, Deserialize)]
 pub struct GuildRef {
-    /// Discord's id.
+    /// Required: parsing fails without it.
     pub id: GuildId,
 }
 
 /// An application's id; other fields are ignored.
 #[derive(Debug, Deserialize)]
 pub struct ApplicationRef {
-    /// Discord's id.
+    /// Required: parsing fails without it.
     pub id: ApplicationId,
 }
 
 impl<'a> Event<'a> {
-    /// Reads an event of the type `kind`. The error names the field that makes no sense.
+    /// Parses the data of an event of the type `kind`. The error names the field that could not be
+    /// parsed.
     pub fn read(kind: &str, data: &'a str) -> Result<Self, Unreadable> {
         Ok(match kind {
             "MESSAGE_CREATE" => Self::Message(from_json(data)?),
@@ -85,7 +86,7 @@ impl<'a> Event<'a> {
             "RESUMED" => Self::Resumed,
             "GUILD_MEMBER_ADD" => Self::MemberJoined(from_json(data)?),
             "GUILD_MEMBER_UPDATE" => Self::MemberChanged(from_json(data)?),
-            // A ban is told before the member's leaving.
+            // Discord sends the ban before the removal of the member.
             "GUILD_MEMBER_REMOVE" | "GUILD_BAN_ADD" => Self::MemberLeft(from_json(data)?),
             "GUILD_CREATE" => Self::GuildThere(from_json(data)?),
             "GUILD_UPDATE" => Self::GuildChanged(from_json(data)?),
@@ -100,7 +101,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Only what cannot be read is read a second time, for the name of the field.
+/// Parses JSON. Only if that fails does it parse again, more slowly, to find the name of the field.
 fn from_json<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T, Unreadable> {
     serde_json::from_str(data).or_else(|_| parse(data.as_bytes()))
 }

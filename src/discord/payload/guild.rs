@@ -1,4 +1,4 @@
-//! A guild and its roles.
+//! A guild and its roles, from events and REST responses.
 
 use serde::Deserialize;
 use serenity::model::id::{GuildId, RoleId, UserId};
@@ -7,47 +7,49 @@ use super::channel::ChannelRef;
 use super::lenient::{lenient, lenient_text};
 use crate::leveling::GuildRole;
 
-/// A guild that is there, has changed, or is gone; only its id must make sense.
+/// A guild, from an event or a REST response. Only its id is required: any other field is `None` if
+/// it is missing or was not understood.
 #[derive(Debug, Deserialize)]
 pub struct PartialGuild {
-    /// Discord's id.
+    /// Required: parsing fails without it.
     pub id: GuildId,
     #[serde(default, deserialize_with = "lenient")]
     unavailable: Option<bool>,
-    /// Hostile text, as all names.
+    /// Untrusted text: escape it before showing it.
     #[serde(default, deserialize_with = "lenient")]
     pub name: Option<String>,
-    /// Who owns it.
+    /// The owner, who has all permissions.
     #[serde(default, deserialize_with = "lenient_text")]
     pub owner_id: Option<UserId>,
-    /// What Discord has switched on in it.
+    /// Names of the features that are enabled in the guild, such as `COMMUNITY`.
     #[serde(default, deserialize_with = "lenient_text")]
     pub features: Option<Vec<String>>,
     #[serde(default, deserialize_with = "lenient_text")]
     roles: Option<Vec<PartialRole>>,
-    /// Its channels, without threads.
+    /// The guild's channels, without threads.
     #[serde(default, deserialize_with = "lenient_text")]
     pub channels: Option<Vec<ChannelRef>>,
 }
 
 impl PartialGuild {
-    /// Whether Discord has trouble with it.
+    /// Whether Discord reports an outage of this guild.
     pub fn is_unavailable(&self) -> bool {
         self.unavailable.unwrap_or(false)
     }
 
-    /// All its roles; `None` if one of them is not understood.
+    /// All roles of the guild; `None` if they are missing or one of them was not understood.
     pub fn roles(&self) -> Option<Vec<GuildRole>> {
         self.roles.as_ref()?.iter().map(PartialRole::read).collect()
     }
 }
 
-/// Only what levels and rights need: a field that Discord adds or drops must not hide a role.
+/// A role, with only the fields that levels and rights need, so that a change of any other field
+/// in Discord's API does no harm.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PartialRole {
     id: RoleId,
     name: String,
-    /// Decimal, and with bits that no library knows.
+    /// A decimal number. It can have bits that no library knows yet.
     permissions: String,
     position: i64,
     #[serde(default)]
@@ -55,7 +57,7 @@ pub struct PartialRole {
 }
 
 impl PartialRole {
-    /// In our own terms.
+    /// Converts it to a [`GuildRole`]; `None` if its id or its permissions are not valid.
     pub fn read(&self) -> Option<GuildRole> {
         Some(GuildRole {
             id: self.id.try_into().ok()?,
@@ -67,20 +69,20 @@ impl PartialRole {
     }
 }
 
-/// A role that was made or has changed.
+/// A `GUILD_ROLE_CREATE` or `GUILD_ROLE_UPDATE` event.
 #[derive(Debug, Deserialize)]
 pub struct RoleEvent {
-    /// Where.
+    /// The guild of the role.
     pub guild_id: GuildId,
-    /// The role as it is now.
+    /// The role after the change.
     pub role: PartialRole,
 }
 
-/// A role that was deleted.
+/// A `GUILD_ROLE_DELETE` event.
 #[derive(Debug, Deserialize)]
 pub struct RoleDeletion {
-    /// Where.
+    /// The guild of the role.
     pub guild_id: GuildId,
-    /// Which.
+    /// The deleted role.
     pub role_id: RoleId,
 }

@@ -1,8 +1,8 @@
-//! Fields that may hold anything: a value where it makes sense, and nothing where it does not.
+//! Lenient parsing of single fields: a value of an unexpected type becomes the default.
 //!
-//! Discord adds to its objects all the time. One odd field must not cost the object that it
-//! stands in, so a field read with [`lenient`] never fails on JSON that is JSON. Nothing is
-//! copied on the way: what makes no sense is skipped.
+//! Discord changes its objects all the time. One unexpected field must not make its whole object
+//! unreadable, so a field parsed with [`lenient`] never fails on valid JSON. An unexpected value
+//! is skipped without being copied.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,12 +16,13 @@ use serde_json::value::RawValue;
 
 use crate::leveling::Field;
 
-/// A value, or its default where it makes no sense.
+/// Parses a field; an unexpected value becomes the default of `T`.
 pub(super) fn lenient<'de, D: Deserializer<'de>, T: Lenient<'de>>(field: D) -> Result<T, D::Error> {
     field.deserialize_any(Reader(PhantomData))
 }
 
-/// The same for an object whose own fields are all lenient.
+/// As [`lenient`], for an object; anything else becomes `None`. All fields of `T` must be lenient
+/// themselves, because an error in one of them is not caught here.
 pub(super) fn lenient_object<'de, D, T>(field: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -31,7 +32,8 @@ where
     Ok(object.0)
 }
 
-/// The same for whatever can be read by itself. Only of JSON text, not of a `Value`.
+/// As [`lenient`], for any type: `None` if its own parser fails. Works only when the source is JSON
+/// text, not a `Value`.
 pub(super) fn lenient_text<'de, D, T>(field: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -41,7 +43,8 @@ where
     Ok(serde_json::from_str(text.get()).ok())
 }
 
-/// What a field may turn out to be. Everything that is not said otherwise is the default.
+/// How a type is made from each kind of JSON value. A kind without a method of its own (floats and
+/// arrays), and every method that a type does not implement, gives the default.
 pub(super) trait Lenient<'de>: Default {
     fn boolean(_: bool) -> Self {
         Self::default()

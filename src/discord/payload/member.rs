@@ -1,4 +1,4 @@
-//! Users and members: who someone is, and how far they are on the way into the guild.
+//! Users and members: their profile, and their state in rules screening and onboarding.
 
 use chrono::{DateTime, FixedOffset};
 use serde::Deserialize;
@@ -7,10 +7,10 @@ use serenity::model::id::{GuildId, UserId};
 use super::lenient::lenient;
 use crate::leveling::{self, Field, Screening, Sighting, Timestamp};
 
-/// A user; of the fields only the id must make sense.
+/// A user. Only the id is required: other fields may be missing or of any type.
 #[derive(Debug, Deserialize)]
 pub struct PartialUser {
-    /// Discord's id.
+    /// Required: parsing fails without it.
     pub id: UserId,
     #[serde(default, deserialize_with = "lenient")]
     username: Option<String>,
@@ -24,7 +24,7 @@ pub struct PartialUser {
     system: Option<bool>,
 }
 
-/// What a user is in one guild.
+/// A member's profile in one guild.
 #[derive(Debug, Default, Deserialize)]
 pub struct PartialMember {
     #[serde(default, deserialize_with = "lenient")]
@@ -34,7 +34,8 @@ pub struct PartialMember {
 }
 
 impl PartialMember {
-    /// As an event shows it: Discord documents that it may leave out a nickname.
+    /// The member of an event. There a missing field may be set all the same, because Discord
+    /// documents that events may leave out a nickname.
     pub(super) fn of_an_event(self) -> Self {
         Self {
             nick: self.nick.left_out(),
@@ -44,22 +45,22 @@ impl PartialMember {
 }
 
 impl PartialUser {
-    /// The account's own name, where it was shown.
+    /// The unique account name, if Discord sent it.
     pub fn username(&self) -> Option<&str> {
         self.username.as_deref()
     }
 
-    /// Whether it is a bot's account.
+    /// Whether the account is a bot.
     pub fn is_bot(&self) -> bool {
         self.bot.unwrap_or(false)
     }
 
-    /// Whether it is Discord itself.
+    /// Whether the account belongs to Discord, which sends official messages with it.
     pub fn is_system(&self) -> bool {
         self.system.unwrap_or(false)
     }
 
-    /// What was seen of them, as `member` where that was shown; `None` without a name.
+    /// The user's profile, with that of `member` if given; `None` without a username.
     pub fn seen(self, member: Option<PartialMember>) -> Option<Sighting> {
         let PartialMember { nick, avatar } = member.unwrap_or_default();
         Some(storable(Sighting {
@@ -72,10 +73,10 @@ impl PartialUser {
     }
 }
 
-/// A member who joined or changed.
+/// A `GUILD_MEMBER_ADD` or `GUILD_MEMBER_UPDATE` event.
 #[derive(Debug, Deserialize)]
 pub struct MemberEvent {
-    /// Where.
+    /// The guild of the member.
     pub guild_id: GuildId,
     user: PartialUser,
     #[serde(flatten)]
@@ -84,23 +85,23 @@ pub struct MemberEvent {
     screening: PartialScreening,
 }
 
-/// A member who left or was banned.
+/// A `GUILD_MEMBER_REMOVE` or `GUILD_BAN_ADD` event.
 #[derive(Debug, Deserialize)]
 pub struct MemberRemoval {
-    /// Where.
+    /// The guild that the member left.
     pub guild_id: GuildId,
-    /// Who.
+    /// The user who left or was banned.
     pub user: UserRef,
 }
 
 /// A user's id; other fields are ignored.
 #[derive(Debug, Deserialize)]
 pub struct UserRef {
-    /// Discord's id.
+    /// Required: parsing fails without it.
     pub id: UserId,
 }
 
-/// How far a member is on the way into the guild; every field may be missing.
+/// A member's state in rules screening and onboarding; every field may be missing.
 #[derive(Debug, Deserialize)]
 pub struct PartialScreening {
     #[serde(default, deserialize_with = "lenient")]
@@ -112,7 +113,8 @@ pub struct PartialScreening {
 }
 
 impl PartialScreening {
-    /// In our own terms. Whose screening is not told has passed it.
+    /// Converts it to a [`Screening`]. Without `pending`, the member counts as having passed the rules
+    /// screening.
     pub fn read(&self) -> Screening {
         let millis = self.joined_at.map(|at| at.timestamp_millis());
         Screening {
@@ -124,29 +126,29 @@ impl PartialScreening {
 }
 
 impl MemberEvent {
-    /// Whose event it is, also a bot's.
+    /// The member's user id, also if the member is a bot.
     pub fn user_id(&self) -> UserId {
         self.user.id
     }
 
-    /// Who it is, unless a bot.
+    /// The member's user id; `None` for a bot.
     pub fn user(&self) -> Option<leveling::UserId> {
         let id = self.user.id.try_into().ok();
         id.filter(|_| !self.user.is_bot())
     }
 
-    /// How far they are on the way into the guild.
+    /// The member's state in rules screening and onboarding.
     pub fn screening(&self) -> Screening {
         self.screening.read()
     }
 
-    /// What was seen of them; `None` without a name.
+    /// The member's profile as far as the event shows it; `None` without a username.
     pub fn seen(self) -> Option<Sighting> {
         self.user.seen(Some(self.member.of_an_event()))
     }
 }
 
-/// Postgres cannot store a NUL, and no name should hold one.
+/// Removes NUL characters from all texts, because Postgres cannot store them.
 fn storable(seen: Sighting) -> Sighting {
     let clean = |text: String| {
         if text.contains('\0') {

@@ -1,4 +1,5 @@
-//! A message, from the gateway or from the history: only what XP and profiles need of it.
+//! A message from the gateway or from a channel's history, with only the fields that XP, profiles
+//! and text commands need.
 
 use std::borrow::Cow;
 
@@ -11,12 +12,13 @@ use super::member::{PartialMember, PartialUser};
 use crate::leveling::{self, MessageFacts, Sighting, may_earn};
 use crate::xp::EligibleMessage;
 
-/// A message; of its fields only the ids must make sense.
+/// A message. Only its ids and its author are required: other fields may be missing or of any
+/// type.
 #[derive(Debug, Deserialize)]
 pub struct PartialMessage<'a> {
     id: MessageId,
     channel_id: ChannelId,
-    /// `None` in direct messages and in the history.
+    /// `None` in direct messages and in a channel's history, where Discord leaves it out.
     pub guild_id: Option<GuildId>,
     author: PartialUser,
     #[serde(rename = "type", default, deserialize_with = "lenient")]
@@ -37,12 +39,12 @@ struct Reference {
 }
 
 impl PartialMessage<'_> {
-    /// What was typed.
+    /// The text of the message; empty if there is none.
     pub fn content(&self) -> &str {
         self.content.as_deref().unwrap_or_default()
     }
 
-    /// What decides whether a human wrote it in their own words.
+    /// The facts that decide whether the message may earn XP or run a command.
     pub fn facts(&self) -> MessageFacts {
         const FORWARD: u64 = 1;
         let reference = self.message_reference.as_ref();
@@ -55,8 +57,9 @@ impl PartialMessage<'_> {
         }
     }
 
-    /// What the engine needs of it; `None` if it earns nothing. `notice` is given its author,
-    /// where the message shows a name, and gives back what goes with the message.
+    /// The message for the XP engine; `None` if it may not earn XP. Calls `notice` with the author
+    /// and the author's profile if the message shows a username. The profile that `notice` returns
+    /// is handed to the engine together with the message.
     pub fn seen(
         self,
         notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
@@ -67,7 +70,7 @@ impl PartialMessage<'_> {
         let message = leveling::MessageId::try_from(self.id).ok()?;
         let channel = leveling::ChannelId::try_from(self.channel_id).ok()?;
         let user = leveling::UserId::try_from(self.author_id()).ok()?;
-        // Messages of the history have no member.
+        // Messages from a channel's history have no member.
         let member = self.member.map(PartialMember::of_an_event);
         let profile = self.author.seen(member);
         let profile = profile.and_then(|sighting| notice(user, sighting));

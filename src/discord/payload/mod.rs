@@ -1,8 +1,8 @@
-//! Discord's JSON in our own small types: only the fields that the bot needs.
+//! Types for the JSON that Discord sends, with only the fields that the bot needs.
 //!
-//! Of each object only its ids must make sense. Discord adds to its objects all the time; one
-//! that no library can parse any more still counts, and does not take the other 99 of its page
-//! with it. Decides nothing.
+//! As a rule only an object's ids are required. Discord changes its objects all the time: a
+//! message that no library can parse any more must still count, and must not make the other 99 of
+//! its page unreadable. These types only parse; they decide nothing.
 
 mod channel;
 pub mod command;
@@ -25,7 +25,7 @@ pub use member::{
 };
 pub use message::PartialMessage;
 
-/// The id of any object.
+/// The `id` of any JSON object; `None` if it is not a decimal string.
 pub fn id_of(object: &Value) -> Option<u64> {
     object["id"].as_str()?.parse().ok()
 }
@@ -39,7 +39,7 @@ pub(super) mod tests {
     use super::*;
     use crate::leveling::Field;
 
-    /// Anything that is JSON, names of our fields included.
+    /// Any JSON value; objects may have the names of fields that the bot parses.
     pub fn anything() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
