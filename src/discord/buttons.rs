@@ -1,25 +1,25 @@
-//! What a button does, written into its id: so it works across a restart of the bot.
+//! Encodes what a button does in its custom id, so that it works across a restart of the bot.
 //!
-//! Pure. An id says what is wanted and by whom, never that they may: their rights, and whether
-//! what the id speaks of is still so, are checked when the button is pressed.
+//! Pure. An id says what is requested and who may press it, but grants nothing: the caller's
+//! rights and the current state are checked when the button is pressed.
 
 use serenity::all::{self, CreateActionRow, CreateButton};
 
 use crate::leveling::discord_time::TOLERANCE_MS;
 use crate::leveling::{LevelNumber, MessageId, RoleId, Timestamp, UserId};
 
-/// Stands for the caller in the ids of buttons for every moderator.
-const ANYBODY: &str = "any";
-/// How long buttons work, by the time in Discord's ids.
-const WORK_MS: i64 = 15 * 60_000;
-/// How long before that they are removed from an answer to an interaction, whose token works for 15
-/// minutes as well.
-const AHEAD_MS: i64 = 60_000;
+/// Replaces the caller's id in the ids of buttons that every moderator may press.
+const ANY_MODERATOR: &str = "any";
+/// How long buttons work after their message, by the timestamps in Discord's ids.
+const LIFETIME_MS: i64 = 15 * 60_000;
+/// How long before that the buttons of an answer to an interaction are removed. This uses the
+/// interaction's token, which expires after 15 minutes as well.
+const REMOVAL_LEAD_MS: i64 = 60_000;
 
-/// A button, as its id says.
+/// A button, as encoded in its custom id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Button {
-    /// Who may press it; `None` for every moderator, as long as the message is there.
+    /// The only user who may press it; `None` if every moderator may, without a time limit.
     pub caller: Option<UserId>,
     /// What pressing it does.
     pub action: ButtonAction,
@@ -30,54 +30,54 @@ pub struct Button {
 pub enum ButtonAction {
     /// Shows the next or the previous page.
     TurnPage {
-        /// Of which list.
+        /// The list that the page belongs to.
         list: PagedList,
         /// The page that is shown now.
         from: usize,
-        /// Which way.
+        /// The direction to turn to.
         direction: Direction,
     },
     /// Deletes the message.
     Close,
-    /// Makes a role that members hold already the role of a level.
+    /// Makes a role that members already hold the role of a level.
     TakeOverRole {
-        /// The level that gets it.
+        /// The level that gets the role.
         level: LevelNumber,
-        /// The role.
+        /// The existing role.
         role: RoleId,
     },
     /// Asks whether to delete a role.
     OfferRoleDeletion {
-        /// The role.
+        /// The role in question.
         role: RoleId,
     },
     /// Deletes a role.
     DeleteRole {
-        /// The role.
+        /// The role to delete.
         role: RoleId,
     },
     /// Changes nothing.
     KeepAsIs,
     /// Creates a level's role again that somebody deleted.
     RestoreRole {
-        /// Its level.
+        /// The level whose role was deleted.
         level: LevelNumber,
     },
     /// Removes the name of a level whose role is missing.
     RemoveLevelName {
-        /// The level.
+        /// The level whose role is missing.
         level: LevelNumber,
     },
     /// Lets members lose level roles.
     AllowRemovals {
-        /// At most so many members.
+        /// The largest number of members that may lose level roles.
         losing: u64,
     },
     /// Removes the names of all levels.
     RemoveAllNames {
-        /// At most so many levels.
+        /// The largest number of levels that may lose their names.
         levels: usize,
-        /// At most so many roles are deleted, or stay.
+        /// The largest number of roles that may be deleted or kept.
         roles: usize,
         /// Whether the roles are deleted.
         delete: bool,
@@ -86,37 +86,37 @@ pub enum ButtonAction {
     ResetProfiles,
 }
 
-/// What has pages.
+/// A list with pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PagedList {
-    /// The board.
+    /// The members' ranking.
     Ranks,
-    /// Levels and their roles.
+    /// The levels and their roles.
     Levels,
 }
 
-/// Discord's styles.
+/// The Discord button styles that the bot uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ButtonStyle {
     /// Grey.
     Secondary,
     /// Blue.
     Primary,
-    /// Red: it takes something away.
+    /// Red, for buttons that remove something.
     Danger,
 }
 
-/// Which page comes next.
+/// The direction to turn pages in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Towards the first page.
     Back,
-    /// Towards the last.
+    /// Towards the last page.
     Forward,
 }
 
 impl Button {
-    /// The custom id, which Discord limits to 100 characters.
+    /// Encodes the button as a custom id, which Discord limits to 100 characters.
     pub fn id(self) -> String {
         let action = match self.action {
             ButtonAction::TurnPage {
@@ -154,11 +154,11 @@ impl Button {
         };
         match self.caller {
             Some(caller) => format!("{action}:{caller}"),
-            None => format!("{action}:{ANYBODY}"),
+            None => format!("{action}:{ANY_MODERATOR}"),
         }
     }
 
-    /// `None` if the id is not one of ours.
+    /// Decodes a custom id; `None` if the bot did not make it.
     pub fn parse(id: &str) -> Option<Self> {
         let role = |text: &str| number(text).and_then(RoleId::new);
         let parts: Vec<&str> = id.split(':').collect();
@@ -207,13 +207,13 @@ impl Button {
             _ => return None,
         };
         let caller = match *caller {
-            ANYBODY => None,
+            ANY_MODERATOR => None,
             id => Some(number(id).and_then(UserId::new)?),
         };
         Some(Self { caller, action })
     }
 
-    /// As serenity sends it.
+    /// The button as serenity sends it.
     pub fn draw(self, label: &str, style: ButtonStyle) -> CreateButton {
         let style = match style {
             ButtonStyle::Secondary => all::ButtonStyle::Secondary,
@@ -224,7 +224,7 @@ impl Button {
     }
 }
 
-/// ⏪ ⏩ ✅ below a page.
+/// The buttons below a page: ⏪ (back), ⏩ (forward) and ✅ (close).
 pub fn page_buttons(caller: UserId, list: PagedList, from: usize) -> CreateActionRow {
     let turn = |direction| ButtonAction::TurnPage {
         list,
@@ -241,17 +241,17 @@ pub fn page_buttons(caller: UserId, list: PagedList, from: usize) -> CreateActio
     )
 }
 
-/// One person's buttons, side by side.
+/// A row of buttons that only `caller` may press.
 pub fn row(caller: UserId, buttons: &[(ButtonAction, &str, ButtonStyle)]) -> CreateActionRow {
-    side_by_side(Some(caller), buttons)
+    button_row(Some(caller), buttons)
 }
 
-/// Buttons for every moderator.
+/// A row of buttons that every moderator may press.
 pub fn row_for_moderators(buttons: &[(ButtonAction, &str, ButtonStyle)]) -> CreateActionRow {
-    side_by_side(None, buttons)
+    button_row(None, buttons)
 }
 
-fn side_by_side(
+fn button_row(
     caller: Option<UserId>,
     buttons: &[(ButtonAction, &str, ButtonStyle)],
 ) -> CreateActionRow {
@@ -261,7 +261,7 @@ fn side_by_side(
     CreateActionRow::Buttons(buttons.iter().map(draw).collect())
 }
 
-/// The page to show next, of `pages` there are now: the first follows the last.
+/// The page to show next, out of `pages`; wraps around at both ends.
 pub fn page_after(from: usize, direction: Direction, pages: usize) -> usize {
     match direction {
         Direction::Back if from <= 1 => pages,
@@ -272,27 +272,28 @@ pub fn page_after(from: usize, direction: Direction, pages: usize) -> usize {
     }
 }
 
-/// Whether the buttons of `message` still work when they are pressed in the interaction `press`, by
-/// the time in both ids.
+/// Whether the buttons of `message` still work in the interaction `press`, by the timestamps in
+/// both ids.
 pub fn still_work(message: MessageId, press: MessageId) -> bool {
     let (posted, pressed) = (message.sent_at().millis(), press.sent_at().millis());
-    // A message that is newer than the press has a wrong id, or the press has.
+    // If the message is newer than the press, one of the two ids is wrong.
     posted - pressed <= TOLERANCE_MS && press.sent_at() < close_at(message)
 }
 
 /// When the buttons of `message` stop working.
 pub fn close_at(message: MessageId) -> Timestamp {
-    let at = message.sent_at().millis() + WORK_MS;
+    let at = message.sent_at().millis() + LIFETIME_MS;
     Timestamp::from_millis(at).expect("after 2015")
 }
 
-/// When the buttons of `message`, which answers an interaction, are to be removed.
+/// When to remove the buttons of `message`, which answers an interaction: shortly before the
+/// interaction's token expires.
 pub fn close_by_token_at(message: MessageId) -> Timestamp {
-    let at = close_at(message).millis() - AHEAD_MS;
+    let at = close_at(message).millis() - REMOVAL_LEAD_MS;
     Timestamp::from_millis(at).expect("after 2015")
 }
 
-/// Digits alone: `parse` would take a sign too.
+/// Parses digits only: `parse` would accept a sign as well.
 fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
@@ -332,8 +333,8 @@ mod tests {
         let message = at(0).unwrap();
         for (ms, work) in [
             (0, true),
-            (WORK_MS - 1, true),
-            (WORK_MS, false),
+            (LIFETIME_MS - 1, true),
+            (LIFETIME_MS, false),
             (86_400_000, false),
             (-TOLERANCE_MS, true),
             (-86_400_000, false),

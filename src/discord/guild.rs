@@ -1,4 +1,4 @@
-//! The guild's roles and members over REST: read, made, renamed, deleted. Decides nothing.
+//! REST calls on the guild's roles and members: list, create, rename, delete. Makes no decisions.
 
 use std::time::Duration;
 
@@ -16,31 +16,31 @@ use crate::leveling::{
     self, ChannelId, GuildId, GuildRole, RoleId, RolePosition, Screening, Sighting, UserId,
 };
 
-/// How long a person waits for one of these calls.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Members in a page: as many as Discord gives.
+/// Timeout of a call: people wait for most of them.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Members in one page: Discord's maximum.
 const PAGE: usize = 1_000;
-/// The feature of a guild that shows new members Discord's onboarding.
+/// The guild feature that is set while the guild shows new members Discord's onboarding.
 pub const ONBOARDING: &str = "GUILD_ONBOARDING";
 
-/// A member, as far as level roles and profiles care.
+/// The part of a guild member that level roles and profiles need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who it is.
+    /// The member's user id.
     pub user: UserId,
-    /// The roles that the member holds.
+    /// The roles that the member holds, without `@everyone`.
     pub roles: Vec<RoleId>,
-    /// Whether it is a bot, which has no level.
+    /// Whether the member is a bot; bots have no level.
     pub bot: bool,
-    /// How far they are on the way into the guild.
+    /// How far the member has come in membership screening and onboarding.
     pub screening: Screening,
     /// Names and avatars; `None` if Discord sent no name.
     pub seen: Option<Sighting>,
 }
 
-/// All roles of the guild, in no order.
+/// Lists the guild's roles, in no particular order. Leaves out roles that cannot be read.
 pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestError> {
-    let listed = rest.call("listing the roles", Repeat::Safe, PATIENCE, |http| {
+    let listed = rest.call("listing the roles", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::GuildRoles {
             guild_id: guild.into(),
         };
@@ -56,9 +56,9 @@ pub async fn roles(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestEr
         .collect())
 }
 
-/// The guild as `GUILD_CREATE` shows it, without its channels.
+/// Fetches the guild as `GUILD_CREATE` shows it, but without its channels.
 pub async fn shown(rest: &Rest, guild: GuildId) -> Result<PartialGuild, RestError> {
-    let asked = rest.call("asking for the guild", Repeat::Safe, PATIENCE, |http| {
+    let asked = rest.call("asking for the guild", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::Guild {
             guild_id: guild.into(),
         };
@@ -67,9 +67,9 @@ pub async fn shown(rest: &Rest, guild: GuildId) -> Result<PartialGuild, RestErro
     asked.await
 }
 
-/// The guild's channels, without threads, in no order.
+/// Lists the guild's channels without threads, in no particular order.
 pub async fn channels(rest: &Rest, guild: GuildId) -> Result<Vec<ChannelId>, RestError> {
-    let listed = rest.call("listing the channels", Repeat::Safe, PATIENCE, |http| {
+    let listed = rest.call("listing the channels", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::GuildChannels {
             guild_id: guild.into(),
         };
@@ -82,8 +82,8 @@ pub async fn channels(rest: &Rest, guild: GuildId) -> Result<Vec<ChannelId>, Res
     Ok(listed.filter_map(|one| one.id.try_into().ok()).collect())
 }
 
-/// Who owns the guild, and all its roles, in no order; Discord has `timeout` to say it. An
-/// error if one of them is not understood: what a member may do is then unknown.
+/// Fetches the guild's owner and all its roles, in no particular order. Fails if any role cannot
+/// be read, because members' permissions would then be unknown.
 pub async fn owner_and_roles(
     rest: &Rest,
     guild: GuildId,
@@ -104,12 +104,12 @@ pub async fn owner_and_roles(
     read.ok_or_else(|| RestError::NotUnderstood("the guild was not understood".to_owned()))
 }
 
-/// The roles that the bot holds, without the one that everyone has.
+/// Lists the roles that the bot holds, without `@everyone`.
 pub async fn roles_of(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<RoleId>, RestError> {
     let asked = rest.call(
         "asking for the bot's roles",
         Repeat::Safe,
-        PATIENCE,
+        CALL_TIMEOUT,
         |http| {
             let route = Route::GuildMember {
                 guild_id: guild.into(),
@@ -136,14 +136,14 @@ pub async fn bot_position(
     Ok(leveling::bot_position(&own, everyone(guild), roles))
 }
 
-/// The role that everyone has: it has the guild's id, and is the lowest.
+/// The `@everyone` role: it has the guild's id and is the lowest role.
 pub fn everyone(guild: GuildId) -> Option<RoleId> {
     RoleId::new(guild.get())
 }
 
 /// Whether the guild shows new members Discord's onboarding.
 pub async fn has_onboarding(rest: &Rest, guild: GuildId) -> Result<bool, RestError> {
-    let asked = rest.call("asking for the guild", Repeat::Safe, PATIENCE, |http| {
+    let asked = rest.call("asking for the guild", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::Guild {
             guild_id: guild.into(),
         };
@@ -155,8 +155,8 @@ pub async fn has_onboarding(rest: &Rest, guild: GuildId) -> Result<bool, RestErr
     Ok(asked.await?.features.iter().any(|one| one == ONBOARDING))
 }
 
-/// Makes a role without any rights, below all others. `reason` stands in the guild's audit
-/// log. Not repeated when nobody knows whether it was made: it would be there twice.
+/// Creates a role without permissions, below all others. `reason` is shown in the guild's audit
+/// log. The call is not retried if its outcome is unknown: that could create the role twice.
 pub async fn create_role(
     rest: &Rest,
     guild: GuildId,
@@ -164,13 +164,13 @@ pub async fn create_role(
     reason: &str,
 ) -> Result<GuildRole, RestError> {
     let body = json!({ "name": name, "permissions": "0", "hoist": false });
-    let made = rest.call("making a role", Repeat::Never, PATIENCE, |http| {
+    let made = rest.call("making a role", Repeat::Never, CALL_TIMEOUT, |http| {
         let body = &body;
         async move {
             let route = Route::GuildRoles {
                 guild_id: guild.into(),
             };
-            let request = changing(route, LightMethod::Post, body, reason);
+            let request = request_with_body(route, LightMethod::Post, body, reason);
             http.fire::<PartialRole>(request).await
         }
     });
@@ -178,7 +178,7 @@ pub async fn create_role(
     made.await?.read().ok_or(unreadable)
 }
 
-/// Gives a role another name. Discord's own idea of that name is returned.
+/// Renames a role. Returns the name as Discord stored it, which may differ from `name`.
 pub async fn rename_role(
     rest: &Rest,
     guild: GuildId,
@@ -187,14 +187,14 @@ pub async fn rename_role(
     reason: &str,
 ) -> Result<String, RestError> {
     let body = json!({ "name": name });
-    rest.call("renaming a role", Repeat::Safe, PATIENCE, |http| {
+    rest.call("renaming a role", Repeat::Safe, CALL_TIMEOUT, |http| {
         let body = &body;
         async move {
             let route = Route::GuildRole {
                 guild_id: guild.into(),
                 role_id: role.into(),
             };
-            let request = changing(route, LightMethod::Patch, body, reason);
+            let request = request_with_body(route, LightMethod::Patch, body, reason);
             let renamed = http.send_and_look(request).await?;
             Ok(renamed["name"].as_str().unwrap_or(name).to_owned())
         }
@@ -202,7 +202,7 @@ pub async fn rename_role(
     .await
 }
 
-/// Deletes a role. One that is gone already is deleted.
+/// Deletes a role. Succeeds if it is gone already.
 pub async fn delete_role(
     rest: &Rest,
     guild: GuildId,
@@ -212,13 +212,13 @@ pub async fn delete_role(
     let deleted = rest.call(
         "deleting a role",
         Repeat::Safe,
-        PATIENCE,
+        CALL_TIMEOUT,
         |http| async move {
             let route = Route::GuildRole {
                 guild_id: guild.into(),
                 role_id: role.into(),
             };
-            http.send(deleting(route, reason)).await
+            http.send(delete_request(route, reason)).await
         },
     );
     match deleted.await {
@@ -227,12 +227,12 @@ pub async fn delete_role(
     }
 }
 
-/// The bot's own id.
+/// Fetches the bot's own user id.
 pub async fn own_id(rest: &Rest) -> Result<UserId, RestError> {
     let asked = rest.call(
         "asking who the bot is",
         Repeat::Safe,
-        PATIENCE,
+        CALL_TIMEOUT,
         |http| async move {
             http.fire::<PartialUser>(Request::new(Route::UserMe, LightMethod::Get))
                 .await
@@ -242,13 +242,13 @@ pub async fn own_id(rest: &Rest) -> Result<UserId, RestError> {
     id.map_err(|()| RestError::NotUnderstood("the bot's own id was not understood".to_owned()))
 }
 
-/// One member; `None` if they are not in the guild.
+/// Fetches one member; `None` if they are not in the guild.
 pub async fn member(
     rest: &Rest,
     guild: GuildId,
     user: UserId,
 ) -> Result<Option<Member>, RestError> {
-    let asked = rest.call("asking for a member", Repeat::Safe, PATIENCE, |http| {
+    let asked = rest.call("asking for a member", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::GuildMember {
             guild_id: guild.into(),
             user_id: user.into(),
@@ -265,9 +265,9 @@ pub async fn member(
     }
 }
 
-/// What an account is called, and its avatar; `None` if Discord knows it no more.
+/// Fetches a user's name and avatar; `None` if Discord no longer knows the account.
 pub async fn account(rest: &Rest, user: UserId) -> Result<Option<Sighting>, RestError> {
-    let asked = rest.call("asking for a user", Repeat::Safe, PATIENCE, |http| {
+    let asked = rest.call("asking for a user", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::User {
             user_id: user.into(),
         };
@@ -286,8 +286,8 @@ pub async fn account(rest: &Rest, user: UserId) -> Result<Option<Sighting>, Rest
     }
 }
 
-/// Shows every member to `take`, a page at a time: a big guild never stands in memory. One
-/// who cannot be read is left out, and does not hide the others.
+/// Calls `take` with every member, page by page, so that a big guild is never in memory as a
+/// whole. Members that cannot be read are skipped and logged; fails if a whole page cannot be.
 pub async fn each_member(
     rest: &Rest,
     guild: GuildId,
@@ -295,7 +295,7 @@ pub async fn each_member(
 ) -> Result<(), RestError> {
     let mut after = 0;
     loop {
-        let page = rest.call("listing the members", Repeat::Safe, PATIENCE, |http| {
+        let page = rest.call("listing the members", Repeat::Safe, CALL_TIMEOUT, |http| {
             members_after(http, guild, after)
         });
         let (page, before) = (page.await?, after);
@@ -332,12 +332,17 @@ fn read_member(member: Value) -> Option<Member> {
     MemberAnswer::deserialize(member).ok()?.read()
 }
 
-fn changing<'a>(route: Route<'a>, method: LightMethod, body: &Value, reason: &str) -> Request<'a> {
+fn request_with_body<'a>(
+    route: Route<'a>,
+    method: LightMethod,
+    body: &Value,
+    reason: &str,
+) -> Request<'a> {
     let body = body.to_string().into_bytes();
     with_reason(route, method, reason).body(Some(body))
 }
 
-fn deleting<'a>(route: Route<'a>, reason: &str) -> Request<'a> {
+fn delete_request<'a>(route: Route<'a>, reason: &str) -> Request<'a> {
     with_reason(route, LightMethod::Delete, reason)
 }
 
@@ -352,7 +357,7 @@ struct Features {
     features: Vec<String>,
 }
 
-/// A member with their account, as REST shows them.
+/// A member as REST returns it, including the user.
 #[derive(Debug, Deserialize)]
 struct MemberAnswer {
     user: PartialUser,
