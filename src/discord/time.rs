@@ -1,7 +1,7 @@
-//! Discord's time: asked for by one cheap call, kept between answers by a clock that nobody
-//! sets, and compared with the machine's.
+//! Discord's time: fetched with one cheap call, carried forward by a monotonic clock between
+//! answers, and compared with the machine's wall clock.
 //!
-//! The machine's wall clock stands in only where Discord tells no time at all.
+//! The machine's wall clock is only used while Discord's time is unknown.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,32 +22,32 @@ use crate::leveling::discord_time::{SkewNews, TimeEstimate, newest_believed, ske
 use crate::leveling::{MessageId, Timestamp};
 use crate::xp::Clocks;
 
-/// How often Discord is asked when nobody needs to know.
-const EVERY: Duration = Duration::from_mins(10);
-/// How often the machine's clock is compared.
-const COMPARE_EVERY: Duration = Duration::from_secs(5);
-/// For one call. An answer that took longer would say little.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// By how much the estimate may be late: the half of a second that a date leaves open, and slow
-/// answers.
+/// Interval between regular calls.
+const POLL_INTERVAL: Duration = Duration::from_mins(10);
+/// Interval between comparisons of the machine's clock with the estimate.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
+/// Timeout of one call. A slower answer would be too inaccurate to be of use.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest assumed lateness of the estimate: half a second because a Date header has no
+/// fractions, and the rest for slow answers.
 const UNCERTAINTY: TimeDelta = TimeDelta::seconds(5);
-const RETRY_LEAST: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(30);
-const WHAT: &str = "asking Discord for the time";
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const CALL_NAME: &str = "asking Discord for the time";
 
-/// What time it is by Discord. Cheap to clone; all clones are one.
+/// The estimate of Discord's time. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
 pub struct DiscordTime(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// From which the steady clock counts.
+    /// The zero point of the monotonic clock.
     start: Instant,
     estimate: Mutex<TimeEstimate>,
-    /// When the latest call began that Discord has answered.
+    /// The start, by the monotonic clock, of the latest call that Discord answered.
     answered: watch::Sender<Option<Duration>>,
     wanted: Notify,
-    /// Ids that were refused.
+    /// The number of ids that were ignored because they are from the future.
     refused: AtomicU64,
 }
 
@@ -64,51 +64,51 @@ impl Default for DiscordTime {
 }
 
 impl DiscordTime {
-    /// What time it is; by the machine's clock as long as Discord has told nothing.
+    /// The current time; by the machine's clock while Discord's time is unknown.
     pub fn now(&self) -> DateTime<Utc> {
-        let known = self.estimate().now(self.steady());
+        let known = self.estimate().now(self.monotonic());
         let known = known.and_then(|now| DateTime::from_timestamp_millis(now.millis()));
         known.unwrap_or_else(Utc::now)
     }
 
-    /// The same in milliseconds.
+    /// The current time as a [`Timestamp`], in milliseconds.
     pub fn timestamp(&self) -> Timestamp {
         timestamp(self.now())
     }
 
-    /// Whether Discord has told anything; else the time is only the machine's.
+    /// Whether Discord's time is known. Otherwise the time is the machine's.
     pub fn is_known(&self) -> bool {
-        self.estimate().now(self.steady()).is_some()
+        self.estimate().now(self.monotonic()).is_some()
     }
 
-    /// Whether an id that has just arrived is believed, which is remembered: ids tell the time
-    /// where Discord's answers do not.
+    /// Takes an id that has just arrived into the estimate: where Discord's answers contain no
+    /// date, ids tell the time. Returns whether the id is believed.
     pub fn hear(&self, id: MessageId) -> bool {
-        self.estimate().hear(id.sent_at(), self.steady());
+        self.estimate().hear(id.sent_at(), self.monotonic());
         self.believes(id)
     }
 
-    /// Whether an id is of the past, or at most a few minutes ahead.
+    /// Whether an id's timestamp is in the past, or at most a few minutes ahead.
     pub fn believes(&self, id: MessageId) -> bool {
         id <= newest_believed(self.timestamp())
     }
 
-    /// Whether an id is certainly from the future: by Discord's time, and not by the machine's
-    /// clock alone, which could rule out real messages. Where Discord could not be asked of late
-    /// (`fresh` is false), by both: the machine may have slept, and its steady clock with it.
+    /// Whether an id is certainly from the future. This needs Discord's time: the machine's
+    /// clock alone could rule out real messages. Unless the estimate is `fresh`, both must agree,
+    /// because the monotonic clock may have stood still while the machine was suspended.
     pub fn rules_out(&self, id: MessageId, fresh: bool) -> bool {
-        let not_by_the_machine = || id > newest_believed(timestamp(Utc::now()));
-        self.is_known() && !self.believes(id) && (fresh || not_by_the_machine())
+        let machine_agrees = || id > newest_believed(timestamp(Utc::now()));
+        self.is_known() && !self.believes(id) && (fresh || machine_agrees())
     }
 
-    /// How long ago an id was given; `None` as long as Discord has told no time.
+    /// The time since an id was assigned; `None` while Discord's time is unknown.
     pub fn age(&self, id: MessageId) -> Option<Duration> {
         let age_ms = self.timestamp().millis() - id.sent_at().millis();
         let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or_default());
         self.is_known().then_some(age)
     }
 
-    /// What time it is by Discord and by the machine; `None` as long as Discord has told nothing.
+    /// The current time by Discord and by the machine; `None` while Discord's time is unknown.
     pub fn clocks(&self) -> Option<Clocks> {
         self.is_known().then(|| Clocks {
             discord: self.timestamp(),
@@ -116,29 +116,30 @@ impl DiscordTime {
         })
     }
 
-    /// An id that is newer than all that Discord has given so far, by a few seconds at most.
+    /// An id that is a few seconds newer than any that Discord can have assigned by now.
     pub fn newest_id(&self) -> Option<MessageId> {
         let now = self.now() + UNCERTAINTY;
         MessageId::first_at(timestamp(now))
     }
 
-    /// Counts an id that was refused, and says so at the 1st, 2nd, 4th, 8th …: often enough to
-    /// notice, never a flood.
+    /// Counts an ignored id, and logs the 1st, 2nd, 4th, 8th and so on, so that the log is not
+    /// flooded.
     pub fn refuse(&self, what: &'static str, id: MessageId) {
         let count = self.0.refused.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_power_of_two() {
             let ahead_ms = id.sent_at().millis() - self.timestamp().millis();
             tracing::error!(
                 what, %id, count,
-                ahead = words_for(ahead_ms),
+                ahead = format_span(ahead_ms),
                 "ignored a message or command whose id is from the future"
             );
         }
     }
 
-    /// Asks Discord anew, and waits for the answer for at most `patience`. Whether one came.
-    pub async fn ask(&self, patience: Duration) -> bool {
-        let asked = self.steady();
+    /// Makes [`TimeKeeper`] call Discord, and waits at most `timeout` for the answer. Returns
+    /// whether one came.
+    pub async fn ask(&self, timeout: Duration) -> bool {
+        let asked = self.monotonic();
         let mut answers = self.0.answered.subscribe();
         let answering = async {
             loop {
@@ -152,31 +153,39 @@ impl DiscordTime {
                 }
             }
         };
-        tokio::time::timeout(patience, answering).await.is_ok()
+        tokio::time::timeout(timeout, answering).await.is_ok()
     }
 
-    /// Asks Discord for the first time; patient while it cannot be reached.
+    /// Fetches Discord's time at the start; retries while Discord is unavailable.
     pub async fn find(&self, rest: &Rest) -> Result<(), Stop> {
-        let began = self.steady();
+        let began = self.monotonic();
         let call = |http| self.call(http);
-        match rest.call_until_answered(WHAT, PATIENCE, call).await {
+        match rest
+            .call_until_answered(CALL_NAME, CALL_TIMEOUT, call)
+            .await
+        {
             Err(RestError::Revoked) => Err(Stop::TokenRefused),
             answer => {
-                self.found(began, answer);
+                self.note_answer(began, answer);
                 Ok(())
             }
         }
     }
 
-    /// The same, once: where Discord cannot be reached the machine's clock has to do.
+    /// Fetches Discord's time without retrying until it answers: if Discord is unavailable, the
+    /// machine's clock is used.
     pub async fn look(&self, rest: &Rest) {
-        let began = self.steady();
+        let began = self.monotonic();
         let call = |http| self.call(http);
-        let answer = rest.call(WHAT, Repeat::Safe, PATIENCE, call).await;
-        self.found(began, answer);
+        let answer = rest.call(CALL_NAME, Repeat::Safe, CALL_TIMEOUT, call).await;
+        self.note_answer(began, answer);
     }
 
-    fn found(&self, began: Duration, answer: Result<Option<(Duration, Timestamp)>, RestError>) {
+    fn note_answer(
+        &self,
+        began: Duration,
+        answer: Result<Option<(Duration, Timestamp)>, RestError>,
+    ) {
         match answer {
             Ok(told) => {
                 if told.is_none() {
@@ -185,7 +194,7 @@ impl DiscordTime {
                          drops the Date header?); relying on the machine's clock"
                     );
                 }
-                self.take(began, told);
+                self.accept(began, told);
             }
             Err(error) => {
                 tracing::warn!(%error, "Discord does not say what time it is; relying on the machine's clock");
@@ -193,27 +202,29 @@ impl DiscordTime {
         }
     }
 
-    /// When Discord answered, by the steady clock, and what time it was then.
+    /// Returns when Discord answered, by the monotonic clock, and the date in its answer; `None`
+    /// if the answer contains no date.
     async fn call(&self, http: Api) -> Result<Option<(Duration, Timestamp)>, CallError> {
         let request = Request::new(Route::Gateway, LightMethod::Get);
         let answer = http.request(request).await?;
-        Ok(date_of(answer.headers()).map(|date| (self.steady(), date)))
+        Ok(date_of(answer.headers()).map(|date| (self.monotonic(), date)))
     }
 
-    fn take(&self, began: Duration, told: Option<(Duration, Timestamp)>) {
+    fn accept(&self, began: Duration, told: Option<(Duration, Timestamp)>) {
         if let Some((at, date)) = told {
             self.estimate().tell(date, at);
         }
         self.0.answered.send_replace(Some(began));
     }
 
-    /// How far the machine's clock is ahead, in milliseconds, where Discord's time is known.
+    /// How far the machine's clock is ahead, in milliseconds; `None` while Discord's time is
+    /// unknown.
     fn skew_ms(&self) -> Option<i64> {
-        let known = self.estimate().now(self.steady())?;
+        let known = self.estimate().now(self.monotonic())?;
         Some(timestamp(Utc::now()).millis() - known.millis())
     }
 
-    fn steady(&self) -> Duration {
+    fn monotonic(&self) -> Duration {
         self.0.start.elapsed()
     }
 
@@ -223,7 +234,7 @@ impl DiscordTime {
     }
 }
 
-/// Keeps the estimate fresh, and tells the operator when the machine's clock is wrong.
+/// The task that keeps the estimate fresh and warns when the machine's clock is wrong.
 #[derive(Debug)]
 pub struct TimeKeeper {
     time: DiscordTime,
@@ -231,95 +242,99 @@ pub struct TimeKeeper {
 }
 
 impl TimeKeeper {
-    /// Keeps this time, by asking Discord.
+    /// A task that keeps `time` fresh with calls by `rest`.
     pub fn new(time: DiscordTime, rest: Rest) -> Self {
         Self { time, rest }
     }
 
-    /// Works until it is given up.
+    /// Runs until it is dropped or Discord refuses the token.
     pub async fn run(&self) {
-        let mut told_ms = None;
+        let mut reported_ms = None;
         let mut failures = 0;
-        let mut next = Instant::now() + EVERY;
-        self.compare(&mut told_ms);
+        let mut next = Instant::now() + POLL_INTERVAL;
+        self.compare(&mut reported_ms);
         loop {
             tokio::select! {
                 () = self.time.0.wanted.notified() => {}
                 () = tokio::time::sleep_until(next) => {}
-                () = tokio::time::sleep(COMPARE_EVERY) => {
-                    // A machine that has slept looks the same as a clock that was set: asked
-                    // anew before anything is said of it.
+                () = tokio::time::sleep(COMPARE_INTERVAL) => {
+                    // A machine that was suspended looks the same as a clock that was set: so
+                    // Discord is asked again before anything is logged.
                     let skew_ms = self.time.skew_ms();
-                    if skew_ms.and_then(|skew_ms| skew_news(told_ms, skew_ms)).is_none() {
+                    if skew_ms.and_then(|skew_ms| skew_news(reported_ms, skew_ms)).is_none() {
                         continue;
                     }
                 }
             }
-            let began = self.time.steady();
+            let began = self.time.monotonic();
             let call = |http| self.time.call(http);
-            match self.rest.call(WHAT, Repeat::Safe, PATIENCE, call).await {
+            match self
+                .rest
+                .call(CALL_NAME, Repeat::Safe, CALL_TIMEOUT, call)
+                .await
+            {
                 Ok(told) => {
                     failures = 0;
-                    next = Instant::now() + EVERY;
-                    self.time.take(began, told);
-                    self.compare(&mut told_ms);
+                    next = Instant::now() + POLL_INTERVAL;
+                    self.time.accept(began, told);
+                    self.compare(&mut reported_ms);
                 }
                 Err(RestError::Revoked) => return,
                 Err(error) => {
                     tracing::debug!(%error, "Discord could not be asked for the time");
-                    let pause = backoff(failures, RETRY_LEAST, RETRY_MOST);
+                    let pause = backoff(failures, BACKOFF_MIN, BACKOFF_MAX);
                     failures += 1;
                     tokio::time::sleep(pause).await;
-                    next = next.min(Instant::now() + RETRY_MOST);
+                    next = next.min(Instant::now() + BACKOFF_MAX);
                 }
             }
         }
     }
 
-    fn compare(&self, told_ms: &mut Option<i64>) {
+    fn compare(&self, reported_ms: &mut Option<i64>) {
         let Some(skew_ms) = self.time.skew_ms() else {
             return;
         };
-        match skew_news(*told_ms, skew_ms) {
+        match skew_news(*reported_ms, skew_ms) {
             None => {}
             Some(SkewNews::Right) => {
-                *told_ms = None;
+                *reported_ms = None;
                 tracing::info!("the machine's clock is right again");
             }
             Some(SkewNews::Off(skew_ms)) => {
-                *told_ms = Some(skew_ms);
+                *reported_ms = Some(skew_ms);
                 let way = if skew_ms > 0 { "ahead of" } else { "behind" };
                 tracing::warn!(
                     skew_s = skew_ms / 1_000,
                     "the machine's clock is {} {way} Discord's time: set it with NTP, for example with `timedatectl \
                      set-ntp true`; until then wall_e uses Discord's time for message ids and links",
-                    words_for(skew_ms)
+                    format_span(skew_ms)
                 );
             }
         }
     }
 }
 
-/// What time an answer says it was, in the middle of the second that it names.
+/// The time of an answer by its Date header: the middle of the second that it names.
 fn date_of(headers: &HeaderMap) -> Option<Timestamp> {
     let text = |name| headers.get(name)?.to_str().ok();
     let date = DateTime::parse_from_rfc2822(text(DATE)?).ok()?;
-    // An answer that a cache had kept for so long.
+    // How long a cache had kept the answer.
     let age: i64 = text(AGE).and_then(|age| age.parse().ok()).unwrap_or(0);
     let kept_for_ms = age.clamp(0, 86_400) * 1_000;
     Timestamp::from_millis(date.timestamp_millis() + kept_for_ms + 500)
 }
 
 fn timestamp(time: DateTime<Utc>) -> Timestamp {
-    // The first millisecond of 1970 is as good as the next.
+    // A time before 1970 becomes the first millisecond of 1970.
     let millis = time.timestamp_millis();
     Timestamp::from_millis(millis)
         .or(Timestamp::from_millis(1))
         .expect("one is a time")
 }
 
-/// A time span in the two largest units that it takes, to the nearest.
-fn words_for(millis: i64) -> String {
+/// Formats a time span in its two largest units, rounded.
+fn format_span(millis: i64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let seconds = millis.unsigned_abs() / 1_000;
     let nearest = match seconds {
@@ -384,21 +399,21 @@ mod tests {
             (365 * 86_400_000, "365 d 0 h"),
             (i64::MIN, "106751991167 d 7 h"),
         ] {
-            assert_eq!(words_for(millis), words);
+            assert_eq!(format_span(millis), words);
         }
     }
 
     #[tokio::test]
     async fn an_answer_to_an_earlier_call_is_not_waited_for() {
         let time = DiscordTime::default();
-        let before = time.steady();
+        let before = time.monotonic();
         tokio::time::sleep(Duration::from_millis(2)).await;
         let asking = time.ask(Duration::from_secs(20));
         let answering = async {
             time.0.wanted.notified().await;
-            time.take(before, None);
+            time.accept(before, None);
             time.0.wanted.notified().await;
-            time.take(time.steady(), None);
+            time.accept(time.monotonic(), None);
         };
         let (answered, ()) = tokio::join!(asking, answering);
         assert!(answered);
