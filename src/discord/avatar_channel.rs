@@ -1,7 +1,8 @@
-//! The avatar channel: where copies of avatars are kept, each a message of the bot with the
-//! image and the mention of whose it is, which pings nobody.
+//! The avatar channel, in which the bot keeps copies of avatars. Each copy is a message with the
+//! image and a mention of its user, which pings nobody.
 //!
-//! Knows what stands in the channel, and not what the database says of it.
+//! This file only posts, lists and deletes messages; it does not read the database's records of
+//! them.
 
 use std::time::Duration;
 
@@ -24,11 +25,11 @@ use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
 use crate::store::Database;
 use crate::store::user_point::profiles::Link;
 
-const PATIENCE: Duration = Duration::from_mins(1);
-/// Messages in a page: as many as Discord gives.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+/// Messages in one page: Discord's maximum.
 const PAGE: usize = 100;
-/// About the channel, whatever the status is: no image would fare better.
-const ABOUT_THE_CHANNEL: [isize; 4] = [
+/// Error codes that concern the channel and not the image, whatever the status.
+const CHANNEL_ERROR_CODES: [isize; 4] = [
     UNKNOWN_CHANNEL,
     UNKNOWN_GUILD,
     MISSING_ACCESS,
@@ -37,47 +38,47 @@ const ABOUT_THE_CHANNEL: [isize; 4] = [
 const TOPIC: &str =
     "Copies of avatars, kept by wall_e for the leaderboard. It deletes what is out of date.";
 
-/// The channel. One for the whole bot: two would make two channels.
+/// The avatar channel. There is one for the whole bot: two of these could create two channels.
 #[derive(Debug)]
 pub struct AvatarChannel {
     rest: Rest,
     database: Database,
     guild: GuildId,
     name: String,
-    /// Once it is known; held while it is looked for.
+    /// The channel's id, once it is known. The lock is held during the search.
     place: Mutex<Option<ChannelId>>,
 }
 
-/// A message of the channel.
+/// A message in the channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its id.
+    /// The message's id.
     pub message: MessageId,
-    /// Whose copy it is, if the bot posted it as one.
+    /// The user whose avatar it is; `None` if it is not a copy that the bot posted.
     pub our_copy_of: Option<UserId>,
-    /// The link to what is attached to it, freshly signed.
+    /// The freshly signed link to its attachment.
     pub link: Option<Link>,
 }
 
-/// Why nothing came of something in the channel.
+/// Why an operation on the avatar channel failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChannelError {
-    /// Somebody must do something about the channel; what.
+    /// The channel is unusable until a person acts; the text says what to do.
     #[error("{0}")]
     Closed(String),
-    /// Discord does not want this one image.
+    /// Discord refused this one image.
     #[error("{0}")]
     Refused(RestError),
-    /// Discord does not take anything now.
+    /// Discord is unavailable.
     #[error("{0}")]
     Away(RestError),
-    /// Trouble that passes and has nothing to do with the channel.
+    /// A temporary error that has nothing to do with the channel.
     #[error(transparent)]
     Passing(anyhow::Error),
 }
 
 impl AvatarChannel {
-    /// The channel of this name, found or made when it is needed.
+    /// The channel `name`, which is found or created when it is first needed.
     pub fn new(rest: Rest, database: Database, guild: GuildId, name: String) -> Self {
         Self {
             rest,
@@ -88,8 +89,8 @@ impl AvatarChannel {
         }
     }
 
-    /// Posts a user's image. Twice with the same `version` within Discord's memory of a nonce
-    /// posts once.
+    /// Posts a user's image. Calls with the same `version` post it once while Discord remembers
+    /// the nonce (some minutes).
     pub async fn post(
         &self,
         user: UserId,
@@ -101,7 +102,7 @@ impl AvatarChannel {
             .content(mention(user))
             .allowed_mentions(CreateAllowedMentions::new());
         let nonce = nonce(&["avatar", &version.to_string()]);
-        let mut looked_again = false;
+        let mut retried = false;
         loop {
             let channel = self.find().await?;
             let copy = Outgoing {
@@ -112,7 +113,7 @@ impl AvatarChannel {
                 nonce: nonce.clone(),
                 priority: Priority::Usual,
                 author: Author::Bot,
-                patience: PATIENCE,
+                timeout: CALL_TIMEOUT,
             };
             match copy.send(&self.rest).await {
                 Ok(sent) => {
@@ -122,9 +123,9 @@ impl AvatarChannel {
                         ChannelError::Passing(RestError::NotUnderstood(unclear.to_owned()).into())
                     });
                 }
-                // Gone since it was found.
-                Err(RestError::Refused { status: 404, .. }) if !looked_again => {
-                    looked_again = true;
+                // The channel was deleted after it was found.
+                Err(RestError::Refused { status: 404, .. }) if !retried => {
+                    retried = true;
                     *self.place.lock().await = None;
                 }
                 Err(error) => return Err(refused(error)),
@@ -132,14 +133,14 @@ impl AvatarChannel {
         }
     }
 
-    /// Deletes a message; one that is gone already is deleted.
+    /// Deletes a message. Succeeds if it is gone already.
     pub async fn delete(&self, message: MessageId) -> Result<(), ChannelError> {
         let channel = self.find().await?;
         let message = TheirMessage::new(message.get());
         let deleted = self.rest.call(
             "deleting an avatar",
             Repeat::Safe,
-            PATIENCE,
+            CALL_TIMEOUT,
             |http| async move {
                 let route = Route::ChannelMessage {
                     channel_id: channel.into(),
@@ -156,12 +157,14 @@ impl AvatarChannel {
         }
     }
 
-    /// Whether a message is there, asked for by itself.
+    /// Asks Discord whether a message exists.
     pub async fn has(&self, message: MessageId) -> Result<bool, ChannelError> {
         let channel = self.find().await?;
-        let asked = self
-            .rest
-            .call("looking for an avatar", Repeat::Safe, PATIENCE, |http| {
+        let asked = self.rest.call(
+            "looking for an avatar",
+            Repeat::Safe,
+            CALL_TIMEOUT,
+            |http| {
                 let route = Route::ChannelMessage {
                     channel_id: channel.into(),
                     message_id: TheirMessage::new(message.get()),
@@ -170,7 +173,8 @@ impl AvatarChannel {
                     http.fire::<Value>(Request::new(route, LightMethod::Get))
                         .await
                 }
-            });
+            },
+        );
         match asked.await {
             Ok(_) => Ok(true),
             Err(RestError::Refused {
@@ -181,8 +185,8 @@ impl AvatarChannel {
         }
     }
 
-    /// A page of what stands in the channel before that message, the newest first; with
-    /// `None`, the newest of all. Empty at the end.
+    /// Lists a page of the channel's messages before `before`, newest first; with `None`, the
+    /// newest page. Empty after the last message.
     pub async fn page(
         &self,
         bot: UserId,
@@ -191,7 +195,7 @@ impl AvatarChannel {
         let channel = self.find().await?;
         let listed = self
             .rest
-            .call("reading the avatars", Repeat::Safe, PATIENCE, |http| {
+            .call("reading the avatars", Repeat::Safe, CALL_TIMEOUT, |http| {
                 let mut query = vec![("limit", PAGE.to_string())];
                 query.extend(before.map(|before| ("before", before.to_string())));
                 let route = Route::ChannelMessages {
@@ -218,7 +222,7 @@ impl AvatarChannel {
         }
     }
 
-    /// Who the bot is.
+    /// Fetches the bot's own user id.
     pub async fn bot(&self) -> Result<UserId, ChannelError> {
         guild::own_id(&self.rest).await.map_err(refused)
     }
@@ -238,7 +242,7 @@ impl AvatarChannel {
         let found = find_or_create(&self.rest, &self.database, self.guild, wanted);
         let channel = found.await.map_err(|error| match error {
             NoChannel::NotCreated { .. } => ChannelError::Closed(error.to_string()),
-            // No image has anything to do with it.
+            // A refusal here concerns the channel, never an image.
             NoChannel::Discord(error @ RestError::Refused { .. }) => closed(&error),
             NoChannel::Discord(error) => refused(error),
             error @ NoChannel::Unsettled => ChannelError::Passing(error.into()),
@@ -251,7 +255,7 @@ impl AvatarChannel {
 fn refused(error: RestError) -> ChannelError {
     match error {
         RestError::Refused { code, status, .. }
-            if matches!(status, 403 | 404) || ABOUT_THE_CHANNEL.contains(&code) =>
+            if matches!(status, 403 | 404) || CHANNEL_ERROR_CODES.contains(&code) =>
         {
             closed(&error)
         }
@@ -278,15 +282,16 @@ fn message_of(message: &Value) -> Option<MessageId> {
 
 fn link_of(message: &Value) -> Option<Link> {
     let url = message.pointer("/attachments/0/url")?.as_str()?;
-    // Else Postgres could not keep it.
+    // Postgres cannot store NUL.
     (!url.contains('\0')).then(|| Link {
         url: url.to_owned(),
         expires_at: expires_at(url),
     })
 }
 
-/// Whom the bot's own message is a copy of. Nothing else that it has ever said is deleted,
-/// whatever channel is set.
+/// The user whose avatar a message of the bot copies; `None` for any other message. The bot
+/// deletes only copies, so this check protects its other messages if the setting names a channel
+/// that contains some.
 fn copy_of(message: &Value, bot: UserId) -> Option<UserId> {
     let content = message["content"].as_str()?;
     let whose = content.strip_prefix("<@")?.strip_suffix('>')?;

@@ -474,7 +474,7 @@ impl Council {
                 nonce: nonce.clone(),
                 priority: Priority::Ahead,
                 author: Author::Bot,
-                patience: POST_TIMEOUT,
+                timeout: POST_TIMEOUT,
             };
             match word.send(&self.rest).await {
                 Ok(sent) => return self.posted(channel, &sent, text, buttons).await,

@@ -1,8 +1,8 @@
-//! Conversations over slash commands and pressed buttons, within the time that Discord gives.
+//! Answers to slash commands, pressed buttons and forms, within Discord's time limits.
 //!
-//! An interaction must be answered once, within 3 s; the answer can be changed, and more said,
-//! for 15 minutes. Work that takes longer is announced by a deferral, which is sent by itself.
-//! The interaction's token stands in URLs, which are in no error and no log.
+//! An interaction must be answered once, within 3 s. The answer can be edited, and further
+//! messages sent, for 15 minutes. If work takes too long for the 3 s, a deferral is sent
+//! automatically. The interaction's token is part of URLs, so these appear in no error or log.
 
 use std::time::Duration;
 
@@ -20,76 +20,76 @@ use super::reply::{EPHEMERAL, Reply, id_of};
 use super::rest::{Repeat, Rest, RestError};
 use crate::store::open_buttons::AnsweredInteraction;
 
-/// How long work may take before its answer is deferred: more than half of the 3 s is left for
-/// the deferral to arrive.
+/// How long work may take before its answer is deferred. It leaves more than half of the 3 s
+/// for the deferral to arrive.
 const DEFER_AFTER: Duration = Duration::from_millis(1_300);
-/// How long the first answer is tried.
-const FIRST_PATIENCE: Duration = Duration::from_secs(2);
-/// Later words have the token's 15 minutes; a person has not.
-const LATER_PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of the first answer, including retries.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Timeout of later calls. The token would work for 15 minutes, but a person is waiting.
+const LATER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How Discord numbers first answers.
+/// Discord's interaction callback types.
 const MESSAGE: u8 = 4;
 const DEFERRED_MESSAGE: u8 = 5;
 const DEFERRED_UPDATE: u8 = 6;
 const UPDATE: u8 = 7;
 
-/// What someone did, and what they have been told so far.
+/// One interaction and the state of its answer.
 pub struct Conversation {
     id: InteractionId,
     application: ApplicationId,
     token: String,
     deferral: Deferral,
-    /// Held while Discord is told something: one thing at a time.
+    /// Held during a call, so that there is only one at a time.
     stage: Mutex<Stage>,
 }
 
-/// How an answer is deferred.
+/// How an answer is deferred, which decides who sees that one is coming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deferral {
-    /// Everyone sees that an answer is coming.
+    /// Everyone sees it.
     Public,
-    /// Only whoever asked sees it.
+    /// Only the caller sees it.
     Private,
-    /// Nobody sees it: the message whose button was pressed stays as it is for now.
+    /// Nobody sees it: the message whose button was pressed stays unchanged for now.
     Silent,
 }
 
-/// How far a conversation has come.
+/// The state of an interaction's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Nothing was said.
+    /// Nothing was sent.
     Fresh,
-    /// A deferral was sent, and nobody knows whether it arrived.
+    /// A deferral was sent, but it is unknown whether it arrived.
     Unsure,
-    /// An answer was promised, in the way that the deferral says.
+    /// The answer was deferred in this way.
     Deferred(Deferral),
-    /// There is an answer.
+    /// An answer was sent.
     Answered,
 }
 
-/// What came of a first answer.
+/// Discord's reaction to a first answer.
 enum First {
-    /// Discord took it, and shows this.
-    Taken(Value),
-    /// Discord had taken one before.
-    TakenBefore,
+    /// Discord accepted it, and answered with this.
+    Accepted(Value),
+    /// Discord had accepted a first answer before.
+    AcceptedBefore,
 }
 
 impl Conversation {
-    /// Over a slash command.
+    /// The conversation of a slash command.
     pub fn of_command(command: &CommandInteraction, deferral: Deferral) -> Self {
         let (id, application) = (command.id, command.application_id);
         Self::new(id, application, &command.token, deferral)
     }
 
-    /// Over a pressed button.
+    /// The conversation of a pressed button.
     pub fn of_press(press: &ComponentInteraction) -> Self {
         let (id, application) = (press.id, press.application_id);
         Self::new(id, application, &press.token, Deferral::Silent)
     }
 
-    /// Over a form that was filled in.
+    /// The conversation of a submitted form.
     pub fn of_form(form: &ModalInteraction) -> Self {
         let (id, application) = (form.id, form.application_id);
         Self::new(id, application, &form.token, Deferral::Private)
@@ -105,7 +105,7 @@ impl Conversation {
         }
     }
 
-    /// Does what somebody waits for, and defers the answer if it takes too long.
+    /// Runs `work`, and defers the answer if it takes too long.
     pub async fn defer_if_late<T>(&self, rest: &Rest, work: impl Future<Output = T>) -> T {
         let deferring = async {
             tokio::time::sleep(DEFER_AFTER).await;
@@ -120,12 +120,12 @@ impl Conversation {
         }
     }
 
-    /// Asks Discord for more time, if nothing was said yet.
+    /// Sends a deferral, if nothing was sent yet.
     pub async fn defer(&self, rest: &Rest) -> Result<(), RestError> {
         self.defer_as(rest, self.deferral).await
     }
 
-    /// The same, and only whoever asked sees that an answer is coming.
+    /// As [`Conversation::defer`], but only the caller sees that an answer is coming.
     pub async fn defer_privately(&self, rest: &Rest) -> Result<(), RestError> {
         self.defer_as(rest, Deferral::Private).await
     }
@@ -142,29 +142,29 @@ impl Conversation {
             }
             Deferral::Silent => json!({ "type": DEFERRED_UPDATE }),
         };
-        // Also when this is cut off.
+        // Set before the call, in case this future is dropped during it.
         *stage = Stage::Unsure;
         self.first(rest, &body).await?;
         *stage = Stage::Deferred(deferral);
         Ok(())
     }
 
-    /// Says something, with a message of its own. The message's id, if Discord told it.
+    /// Sends a reply as a new message. Returns its id, if Discord's answer contains it.
     pub async fn answer(&self, rest: &Rest, reply: &Reply) -> Result<Option<MessageId>, RestError> {
         let mut stage = self.stage.lock().await;
         if matches!(*stage, Stage::Fresh | Stage::Unsure) {
             let body = json!({ "type": MESSAGE, "data": reply.body() });
             match self.first(rest, &body).await? {
-                First::Taken(answer) => {
+                First::Accepted(answer) => {
                     *stage = Stage::Answered;
                     return Ok(id_of(&answer["resource"]["message"]));
                 }
-                // It was this very answer, at an earlier attempt.
-                First::TakenBefore if *stage == Stage::Fresh => {
+                // Discord accepted this answer at an earlier attempt of the same call.
+                First::AcceptedBefore if *stage == Stage::Fresh => {
                     *stage = Stage::Answered;
                     return Ok(None);
                 }
-                First::TakenBefore => *stage = Stage::Deferred(self.deferral),
+                First::AcceptedBefore => *stage = Stage::Deferred(self.deferral),
             }
         }
         let answered = match *stage {
@@ -172,7 +172,8 @@ impl Conversation {
                 if reply.is_private() == (deferral == Deferral::Private) {
                     self.edit(rest, &reply.body()).await
                 } else {
-                    // A deferral decides who sees what takes its place.
+                    // The deferral decides who sees the answer that replaces it. To change that,
+                    // delete the deferral and send a new message.
                     self.delete(rest).await?;
                     self.add(rest, reply).await
                 }
@@ -185,18 +186,17 @@ impl Conversation {
         answered
     }
 
-    /// Puts something else into the place of the answer, or into the message whose button was
-    /// pressed.
+    /// Replaces the content of the answer, or of the message whose button was pressed.
     pub async fn replace(&self, rest: &Rest, reply: &Reply) -> Result<(), RestError> {
         self.rewrite(rest, &reply.body()).await
     }
 
-    /// Takes the buttons off the message whose button was pressed.
+    /// Removes the buttons from the message whose button was pressed.
     pub async fn take_buttons_off(&self, rest: &Rest) -> Result<(), RestError> {
         self.rewrite(rest, &json!({ "components": [] })).await
     }
 
-    /// With what its answers can be changed later.
+    /// The application id and token, with which the answers can be edited later.
     pub fn interaction(&self) -> AnsweredInteraction {
         AnsweredInteraction {
             application: self.application.get(),
@@ -210,7 +210,7 @@ impl Conversation {
             let first = json!({ "type": UPDATE, "data": body });
             let first = self.first(rest, &first).await?;
             let before = std::mem::replace(&mut *stage, Stage::Answered);
-            if matches!(first, First::Taken(_)) || before == Stage::Fresh {
+            if matches!(first, First::Accepted(_)) || before == Stage::Fresh {
                 return Ok(());
             }
         }
@@ -218,10 +218,10 @@ impl Conversation {
         self.edit(rest, body).await.map(|_| ())
     }
 
-    /// Takes the answer away, or the message whose button was pressed. One that is gone is away.
+    /// Deletes the answer, or the message whose button was pressed. Succeeds if it is gone.
     pub async fn delete(&self, rest: &Rest) -> Result<(), RestError> {
         let what = "taking a message away";
-        let deleted = rest.call(what, Repeat::Safe, LATER_PATIENCE, |http| {
+        let deleted = rest.call(what, Repeat::Safe, LATER_TIMEOUT, |http| {
             let request = Request::new(self.original(), LightMethod::Delete);
             async move { http.send(request).await }
         });
@@ -231,10 +231,11 @@ impl Conversation {
         }
     }
 
-    /// Gives the message that this is about its final form. Its id, if Discord told it.
+    /// Edits the answer, or the message whose button was pressed. Returns the message's id, if
+    /// Discord's answer contains it.
     async fn edit(&self, rest: &Rest, body: &Value) -> Result<Option<MessageId>, RestError> {
         let body = bytes(body);
-        let edited = rest.call("an answer", Repeat::Safe, LATER_PATIENCE, |http| {
+        let edited = rest.call("an answer", Repeat::Safe, LATER_TIMEOUT, |http| {
             let request = Request::new(self.original(), LightMethod::Patch);
             let request = request.body(Some(body.clone()));
             async move { http.send_and_look(request).await }
@@ -242,11 +243,12 @@ impl Conversation {
         Ok(id_of(&edited.await?))
     }
 
-    /// Says something more. Not repeated when nobody knows whether it was said.
+    /// Sends a follow-up message. The call is not retried if its outcome is unknown: that could
+    /// send the message twice.
     async fn add(&self, rest: &Rest, reply: &Reply) -> Result<Option<MessageId>, RestError> {
         let body = bytes(&reply.body());
         let what = "a further answer";
-        let added = rest.call(what, Repeat::Never, LATER_PATIENCE, |http| {
+        let added = rest.call(what, Repeat::Never, LATER_TIMEOUT, |http| {
             let route = Route::WebhookWithToken {
                 webhook_id: self.application.get().into(),
                 token: &self.token,
@@ -259,11 +261,11 @@ impl Conversation {
 
     async fn first(&self, rest: &Rest, body: &Value) -> Result<First, RestError> {
         match first(rest, self.id, &self.token, body).await {
-            Ok(answer) => Ok(First::Taken(answer)),
+            Ok(answer) => Ok(First::Accepted(answer)),
             Err(RestError::Refused {
                 code: ALREADY_ANSWERED,
                 ..
-            }) => Ok(First::TakenBefore),
+            }) => Ok(First::AcceptedBefore),
             Err(error) => Err(error),
         }
     }
@@ -277,7 +279,7 @@ impl Conversation {
 }
 
 impl std::fmt::Debug for Conversation {
-    /// Without the token.
+    /// Leaves out the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Conversation")
             .field("id", &self.id)
@@ -285,14 +287,15 @@ impl std::fmt::Debug for Conversation {
     }
 }
 
-/// Takes the buttons off an answer to an interaction, also where the bot may not see the channel.
+/// Removes the buttons from an answer to an interaction. Works even if the bot does not see the
+/// channel.
 pub async fn take_buttons_off(
     rest: &Rest,
     interaction: &AnsweredInteraction,
     message: MessageId,
 ) -> Result<(), RestError> {
     let body = bytes(&json!({ "components": [] }));
-    rest.call("taking buttons off", Repeat::Safe, LATER_PATIENCE, |http| {
+    rest.call("taking buttons off", Repeat::Safe, LATER_TIMEOUT, |http| {
         let route = Route::WebhookFollowupMessage {
             application_id: interaction.application.into(),
             token: interaction.token.expose_secret(),
@@ -304,7 +307,7 @@ pub async fn take_buttons_off(
     .await
 }
 
-/// Suggests something to a member who is typing a command.
+/// Sends autocomplete suggestions for a command that a member is typing.
 pub async fn suggest(
     rest: &Rest,
     typed: &CommandInteraction,
@@ -323,7 +326,7 @@ async fn first(
     body: &Value,
 ) -> Result<Value, RestError> {
     let body = bytes(body);
-    rest.call("an answer", Repeat::Safe, FIRST_PATIENCE, |http| {
+    rest.call("an answer", Repeat::Safe, FIRST_ANSWER_TIMEOUT, |http| {
         let route = Route::InteractionResponse {
             interaction_id: id,
             token,

@@ -102,7 +102,7 @@ async fn post(
         nonce,
         priority: Priority::Ahead,
         author,
-        patience: PATIENCE,
+        timeout: PATIENCE,
     };
     line.send(rest).await.map(|_| ())
 }

@@ -1,7 +1,6 @@
-//! Channels of the bot's own: found by name once or created private, then remembered by id.
+//! Channels that the bot manages: found by name or created as private, then remembered by id.
 //!
-//! Never opens a channel to anybody, and never changes one that is there: who sees it
-//! after it was made is for people to decide.
+//! The bot never changes an existing channel: after the creation, people decide who sees it.
 
 use std::time::Duration;
 
@@ -22,83 +21,84 @@ use crate::backoff::backoff;
 use crate::leveling::{ChannelId, GuildId, GuildRole, RoleId, UserId};
 use crate::store::{self, Database, channel};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a channel is created whose creation nobody knows the outcome of.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Attempts to create a channel while the outcome of the last one is unknown.
 const ATTEMPTS: u32 = 3;
-const RETRY_LEAST: Duration = Duration::from_secs(1);
-const RETRY_MOST: Duration = Duration::from_secs(5);
+const BACKOFF_MIN: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// What Discord calls a text channel.
+/// Channel type of a text channel.
 const TEXT: u64 = 0;
-/// What the bot allows itself in the channel, and those who see it.
-const FOR_THE_BOT: u64 =
+/// Permissions in a new channel: of the bot, and of each role that sees it.
+const BOT_PERMISSIONS: u64 =
     VIEW_CHANNEL | SEND_MESSAGES | EMBED_LINKS | ATTACH_FILES | READ_MESSAGE_HISTORY;
-const FOR_THE_ROLES: u64 = VIEW_CHANNEL | SEND_MESSAGES | READ_MESSAGE_HISTORY;
-/// Without these the bot could not make the channel, hide it, or write in it.
-const NEEDED: [(u64, &str); 3] = [
+const ROLE_PERMISSIONS: u64 = VIEW_CHANNEL | SEND_MESSAGES | READ_MESSAGE_HISTORY;
+/// Permissions without which the bot could not create the channel, hide it, or write in it.
+const REQUIRED_PERMISSIONS: [(u64, &str); 3] = [
     (MANAGE_CHANNELS, "Manage Channels"),
     (VIEW_CHANNEL, "View Channels"),
     (SEND_MESSAGES, "Send Messages"),
 ];
 
-/// A channel as it is wanted.
+/// A description of a managed channel.
 #[derive(Clone, Copy, Debug)]
 pub struct ManagedChannel<'a> {
-    /// By which it is remembered.
+    /// The key under which the database remembers the channel's id.
     pub purpose: &'static str,
-    /// The setting that names it, for whoever must mend something.
+    /// The setting that contains its name, for error texts.
     pub setting: &'static str,
-    /// Its name while it is not remembered, and when it is created.
+    /// Its name, by which it is searched for and created.
     pub name: &'a str,
-    /// Whose moderator roles are to see it, besides the bot and the administrators.
+    /// Finds the moderator roles that see a new channel, besides the bot and administrators.
+    /// `None` if no roles do.
     pub seen_by: Option<&'a RightRoles>,
-    /// What it is for, in the words of its topic.
+    /// The topic of a new channel.
     pub topic: &'a str,
 }
 
 /// Why there is no channel.
 #[derive(Debug, thiserror::Error)]
 pub enum NoChannel {
-    /// Somebody must do something about it.
+    /// The channel does not exist and the bot cannot create it: a person has to act.
     #[error(
         "there is no text channel named {name:?}, and it cannot be created: {why} create it yourself and let the \
          bot see it and write in it, or set {setting} to the name of an existing channel"
     )]
     NotCreated {
-        /// The name that is set.
+        /// The channel's name in the settings.
         name: String,
-        /// Where it is set.
+        /// The setting that contains the name.
         setting: &'static str,
-        /// What is in the way; goes on with what else helps.
+        /// The reason, and the start of the advice that follows it in the sentence.
         why: String,
     },
-    /// It must not be made before it is known who is to see it.
+    /// The channel cannot be created before it is known which roles may see it.
     #[error("which roles may see the channel is not known yet")]
     Unsettled,
-    /// Trouble with Discord that may pass.
+    /// A call to Discord failed.
     #[error(transparent)]
     Discord(#[from] RestError),
-    /// Trouble with the database.
+    /// A query failed.
     #[error(transparent)]
     Database(#[from] store::Error),
 }
 
-/// The remembered channel, whatever it is called by now; else the topmost text channel of
-/// that name; else a new one. One whose creation nobody knows the outcome of is looked for
-/// before another is made. Not to be called twice at a time for one purpose.
+/// Returns the remembered channel, even if it was renamed; else the topmost text channel of that
+/// name; else a new channel. After a creation with unknown outcome, the channels are listed again
+/// before another attempt. Concurrent calls for one purpose could create two channels.
 pub async fn find_or_create(
     rest: &Rest,
     database: &Database,
     guild: GuildId,
     wanted: ManagedChannel<'_>,
 ) -> Result<ChannelId, NoChannel> {
-    // With another name in the settings another channel is meant.
+    // The name is part of the key: another name in the settings means another channel.
     let purpose = format!("{}: {}", wanted.purpose, wanted.name);
     let remembered = channel::of_purpose(&mut *database.acquire().await?, &purpose).await?;
     let mut unknown = None;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
-            tokio::time::sleep(backoff(attempt - 1, RETRY_LEAST, RETRY_MOST)).await;
+            tokio::time::sleep(backoff(attempt - 1, BACKOFF_MIN, BACKOFF_MAX)).await;
         }
         let listed = list(rest, guild).await?;
         if let Some(there) = remembered.filter(|id| listed.iter().any(|one| one.id == *id)) {
@@ -111,7 +111,7 @@ pub async fn find_or_create(
                     tracing::info!(channel = %made, name = wanted.name, "created a private channel");
                     made
                 }
-                // Made or not: the list will show it.
+                // Outcome unknown: the next list shows whether it was created.
                 Err(NoChannel::Discord(
                     error @ (RestError::Unreachable(_) | RestError::NotUnderstood(_)),
                 )) => {
@@ -128,7 +128,7 @@ pub async fn find_or_create(
 }
 
 async fn list(rest: &Rest, guild: GuildId) -> Result<Vec<Listed>, RestError> {
-    let listed = rest.call("listing the channels", Repeat::Safe, PATIENCE, |http| {
+    let listed = rest.call("listing the channels", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::GuildChannels {
             guild_id: guild.into(),
         };
@@ -137,7 +137,7 @@ async fn list(rest: &Rest, guild: GuildId) -> Result<Vec<Listed>, RestError> {
                 .await
         }
     });
-    // One that makes no sense to us is none of ours.
+    // An unreadable channel is skipped: it cannot be the one that is searched for.
     let read = |one: Value| Listed::read(&one);
     Ok(listed.await?.into_iter().filter_map(read).collect())
 }
@@ -151,7 +151,7 @@ fn named(listed: &[Listed], name: &str) -> Option<ChannelId> {
         .map(|one| one.id)
 }
 
-/// A name as Discord spells those of text channels, whatever it was asked for.
+/// Spells a name as Discord does for text channels: lower case, with hyphens for spaces.
 fn spelled(name: &str) -> String {
     let words: Vec<&str> = name.split_whitespace().collect();
     words.join("-").to_lowercase()
@@ -170,7 +170,7 @@ async fn create(
     let bot = guild::own_id(rest).await?;
     let roles = guild::roles(rest, guild).await?;
     let held = held(&roles, &guild::roles_of(rest, guild, bot).await?, guild);
-    let missing: Vec<&str> = NEEDED
+    let missing: Vec<&str> = REQUIRED_PERMISSIONS
         .into_iter()
         .filter(|(bit, _)| held & bit == 0)
         .map(|(_, name)| name)
@@ -197,7 +197,7 @@ async fn create(
         "topic": wanted.topic,
         "permission_overwrites": overwrites(guild, bot, held, &roles, &seen_by),
     });
-    let made = rest.call("creating a channel", Repeat::Never, PATIENCE, |http| {
+    let made = rest.call("creating a channel", Repeat::Never, CALL_TIMEOUT, |http| {
         let body = &body;
         async move {
             let route = Route::GuildChannels {
@@ -220,7 +220,8 @@ async fn create(
     }
 }
 
-/// What the bot may do in the guild by its roles, the one that everyone has among them.
+/// The bot's permissions in the guild by its roles, including `@everyone`; all bits for an
+/// administrator.
 fn held(roles: &[GuildRole], own: &[RoleId], guild: GuildId) -> u64 {
     let held = roles
         .iter()
@@ -233,8 +234,9 @@ fn held(roles: &[GuildRole], own: &[RoleId], guild: GuildId) -> u64 {
     }
 }
 
-/// Hidden from everyone but the bot and these roles. What the bot does not hold itself it
-/// may not give, not even to itself.
+/// Permission overwrites that hide the channel from everyone but the bot and the `seen_by`
+/// roles. Only permissions in `held` are allowed: Discord refuses to grant any that the bot
+/// itself lacks.
 fn overwrites(
     guild: GuildId,
     bot: UserId,
@@ -251,16 +253,16 @@ fn overwrites(
         })
     };
     let hidden = overwrite(guild.get(), ROLE, 0, VIEW_CHANNEL);
-    let own = overwrite(bot.get(), MEMBER, FOR_THE_BOT, 0);
+    let own = overwrite(bot.get(), MEMBER, BOT_PERMISSIONS, 0);
     let shown = roles
         .iter()
-        // Whatever is set, the channel is not everyone's.
+        // `@everyone` is never allowed in, even if the settings name it.
         .filter(|role| role.id.get() != guild.get() && seen_by.contains(&role.id))
-        .map(|role| overwrite(role.id.get(), ROLE, FOR_THE_ROLES, 0));
+        .map(|role| overwrite(role.id.get(), ROLE, ROLE_PERMISSIONS, 0));
     [hidden, own].into_iter().chain(shown).collect()
 }
 
-/// A channel, as far as it is looked for.
+/// The part of a listed channel that the search needs.
 #[derive(Debug)]
 struct Listed {
     id: ChannelId,

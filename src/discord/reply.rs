@@ -1,6 +1,6 @@
-//! What commands say: one shape for text, slash and buttons, sent under the REST policy.
+//! Replies of commands: one type for text commands, slash commands and buttons.
 //!
-//! Nothing said here ever pings: `allowed_mentions` is always empty.
+//! A reply never pings anybody: its `allowed_mentions` is always empty.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,20 +17,19 @@ use super::nonce::nonce;
 use super::rest::{Author, Priority, Repeat, Rest, RestError};
 use crate::leveling::UserId;
 
-/// Discord's flag of a message that only one person sees.
+/// Message flag: only one user sees the message.
 pub(super) const EPHEMERAL: u64 = 1 << 6;
-/// Discord's flag of a message in which no link is unfurled. It hides the message's own
-/// embeds as well.
+/// Message flag: links in the message are not unfurled. It hides the message's own embeds too.
 pub(super) const SUPPRESS_EMBEDS: u64 = 1 << 2;
-/// The colour of answers that inform.
+/// The embed colour of informational replies.
 pub const INFO: u32 = 0x00_bf_bd;
 
-/// Text answers may come late: how long one waits until others in the channel have had theirs,
-const TURN_PATIENCE: Duration = Duration::from_mins(1);
-/// and how long Discord may take for it then.
-const TEXT_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a reply to a text command waits for its turn in the channel.
+const TURN_TIMEOUT: Duration = Duration::from_mins(1);
+/// Timeout of a call that sends or edits a text message.
+const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What to say.
+/// A message to the caller of a command: text or an embed, perhaps with buttons.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     content: Option<String>,
@@ -40,7 +39,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A sentence.
+    /// A reply with this text.
     pub fn text(content: impl Into<String>) -> Self {
         Self {
             content: Some(content.into()),
@@ -48,7 +47,7 @@ impl Reply {
         }
     }
 
-    /// An embed.
+    /// A reply with this embed.
     pub fn embed(embed: CreateEmbed) -> Self {
         Self {
             embed: Some(embed),
@@ -56,31 +55,33 @@ impl Reply {
         }
     }
 
-    /// For the caller's eyes only, where Discord can do that: in answers to slash commands.
+    /// Makes the reply visible to the caller only. Works only for interactions: a reply to a
+    /// text command stays public.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.private = true;
         self
     }
 
-    /// With buttons below it.
+    /// Adds buttons below the reply.
     #[must_use]
     pub fn with_buttons(mut self, row: CreateActionRow) -> Self {
         self.buttons = Some(row);
         self
     }
 
-    /// Whether there are buttons that others than the caller see too.
+    /// Whether the reply has buttons that everyone in the channel sees.
     pub fn has_open_buttons(&self) -> bool {
         self.buttons.is_some() && !self.private
     }
 
-    /// Whether it is for the caller's eyes only.
+    /// Whether only the caller sees the reply.
     pub fn is_private(&self) -> bool {
         self.private
     }
 
-    /// The whole message as Discord's JSON: what is not in it is taken away by an edit.
+    /// The whole message as Discord's JSON. It names every part, so that an edit with it also
+    /// removes the parts that the reply does not have.
     pub(super) fn body(&self) -> Value {
         json!({
             "content": self.content.as_deref().unwrap_or_default(),
@@ -91,7 +92,8 @@ impl Reply {
         })
     }
 
-    /// Where it has no embed of its own, nothing in it is to be unfurled: it may hold names.
+    /// The flag against unfurling links, unless the reply has an embed: its text may contain
+    /// members' names, and these may contain links.
     fn suppression(&self) -> u64 {
         if self.embed.is_some() {
             0
@@ -100,9 +102,9 @@ impl Reply {
         }
     }
 
-    /// Answers a text command, referring to it. The message's id, if Discord told it. Where the
-    /// bot may not refer or embed it does without: an answer that looks plain is better than
-    /// none.
+    /// Sends the reply to a text command as a Discord reply. Falls back to a plain message or
+    /// plain text where the bot lacks the permission to reply or embed. Returns the sent
+    /// message's id, if Discord's answer contains it.
     pub async fn to_message(
         &self,
         rest: &Rest,
@@ -112,9 +114,9 @@ impl Reply {
         let author = UserId::try_from(message.author.id).map_or(Author::Bot, Author::User);
         let (what, channel) = ("a reply", message.channel_id);
         let _turn = rest
-            .turn(what, channel, (priority, author), TURN_PATIENCE)
+            .turn(what, channel, (priority, author), TURN_TIMEOUT)
             .await?;
-        // A level-up line for the same message has the bare id as its nonce.
+        // The prefix keeps this nonce apart from that of a level-up line for the same message.
         let nonce = format!("r{}", message.id);
         let (mut refers, mut embeds) = (true, self.embed.is_some());
         loop {
@@ -124,7 +126,7 @@ impl Reply {
                 create = create.reference_message(to.fail_if_not_exists(false));
             }
             let nonce = nonce.clone();
-            let sent = post_now(rest, what, channel, create, None, nonce, TEXT_PATIENCE);
+            let sent = post_now(rest, what, channel, create, None, nonce, CALL_TIMEOUT);
             match sent.await {
                 Err(RestError::Refused { code, .. })
                     if code == NO_REPLY_WITHOUT_HISTORY && refers =>
@@ -139,7 +141,7 @@ impl Reply {
         }
     }
 
-    /// Takes the place of what a message of the bot says.
+    /// Replaces the content of a message of the bot.
     pub async fn put_in_place_of(
         &self,
         rest: &Rest,
@@ -147,7 +149,7 @@ impl Reply {
         message: MessageId,
     ) -> Result<(), RestError> {
         let mut body = self.body();
-        // An edit changes no other flag.
+        // An edit can only change this flag.
         body["flags"] = self.suppression().into();
         edit(rest, "completing an answer", channel, message, &body).await
     }
@@ -160,22 +162,22 @@ impl Reply {
             Some(embed) if embeds => create
                 .content(self.content.clone().unwrap_or_default())
                 .embed(embed.clone()),
-            Some(embed) => plain(create).content(in_plain_text(embed)),
+            Some(embed) => plain(create).content(as_plain_text(embed)),
             None => plain(create).content(self.content.clone().unwrap_or_default()),
         }
     }
 }
 
-/// Whole lines, as many as an embed's description may hold; the last one then says how many
-/// are left out. A single line must be much shorter than a description.
+/// Joins as many whole lines as fit into an embed's description; a last line counts the ones
+/// left out. A single line must be much shorter than a description.
 pub fn fitting_lines(lines: impl IntoIterator<Item = String>) -> String {
-    /// Discord's limit, less what the line on those left out needs.
-    const LONGEST: usize = 4_096 - 40;
+    /// Discord's limit, minus room for the last line.
+    const MAX_LENGTH: usize = 4_096 - 40;
     let (mut text, mut length, mut left_out) = (String::new(), 0, 0_usize);
     for line in lines {
-        // In UTF-16 units, since no other count of characters comes to more.
+        // In UTF-16 units: never fewer than characters, however Discord counts.
         let added = line.encode_utf16().count() + 1;
-        if left_out > 0 || length + added > LONGEST {
+        if left_out > 0 || length + added > MAX_LENGTH {
             left_out += 1;
             continue;
         }
@@ -191,15 +193,16 @@ pub fn fitting_lines(lines: impl IntoIterator<Item = String>) -> String {
     text
 }
 
-/// A message in which no link is unfurled: for those that hold names and no embed.
+/// Turns off link unfurling: for messages that contain names and no embed.
 pub(super) fn plain(message: CreateMessage) -> CreateMessage {
     message.flags(MessageFlags::SUPPRESS_EMBEDS)
 }
 
-/// An embed's title, description and footer, as many whole lines as a message may have.
-fn in_plain_text(embed: &CreateEmbed) -> String {
-    /// Discord's limit.
-    const LONGEST: usize = 2_000;
+/// Converts an embed's title, description and footer to text, cut at whole lines to the length
+/// of a message.
+fn as_plain_text(embed: &CreateEmbed) -> String {
+    /// Discord's limit for a message, in characters.
+    const MAX_LENGTH: usize = 2_000;
     let embed = serde_json::to_value(embed).unwrap_or_default();
     let part = |name: &str| {
         embed
@@ -209,7 +212,7 @@ fn in_plain_text(embed: &CreateEmbed) -> String {
     };
     let footer = part("/footer/text");
     let mut text = format!("**{}**", part("/title"));
-    let mut room = LONGEST.saturating_sub(text.chars().count() + footer.chars().count() + 1);
+    let mut room = MAX_LENGTH.saturating_sub(text.chars().count() + footer.chars().count() + 1);
     for line in part("/description").lines() {
         let length = line.chars().count() + 1;
         if length > room {
@@ -226,7 +229,7 @@ fn in_plain_text(embed: &CreateEmbed) -> String {
     text
 }
 
-/// Takes the buttons off a message of the bot. One that is gone has none.
+/// Removes the buttons from a message of the bot. Succeeds if the message is gone.
 pub async fn take_buttons_off(
     rest: &Rest,
     channel: ChannelId,
@@ -239,7 +242,7 @@ pub async fn take_buttons_off(
     }
 }
 
-/// Changes those parts of a message of the bot that the body names.
+/// Edits a message of the bot. Parts that `body` does not name stay as they are.
 pub(super) async fn edit(
     rest: &Rest,
     what: &'static str,
@@ -248,7 +251,7 @@ pub(super) async fn edit(
     body: &Value,
 ) -> Result<(), RestError> {
     let body = body.to_string().into_bytes();
-    rest.call(what, Repeat::Safe, TEXT_PATIENCE, |http| {
+    rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::ChannelMessage {
             channel_id: channel,
             message_id: message,
@@ -259,10 +262,10 @@ pub(super) async fn edit(
     .await
 }
 
-/// A message on its way into a channel, in which it waits for its turn.
+/// A message to be posted in a channel, where it first waits for its turn.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
-    /// What it is, for errors.
+    /// A name for the call in error texts.
     pub what: &'static str,
     pub channel: ChannelId,
     pub message: CreateMessage,
@@ -271,13 +274,13 @@ pub(super) struct Outgoing {
     pub nonce: String,
     pub priority: Priority,
     pub author: Author,
-    /// How long it waits for its turn, and again for Discord.
-    pub patience: Duration,
+    /// Timeout of the wait for its turn, and again of the call.
+    pub timeout: Duration,
 }
 
 impl Outgoing {
-    /// Posts it exactly once. The message as Discord shows it: the one that is there already,
-    /// if it had been posted before.
+    /// Posts the message once, however often it is sent while Discord remembers the nonce.
+    /// Returns the message in Discord's answer; for a repeat, that is the earlier message.
     pub async fn send(self, rest: &Rest) -> Result<Value, RestError> {
         let Self {
             what,
@@ -287,20 +290,20 @@ impl Outgoing {
             nonce,
             priority,
             author,
-            patience,
+            timeout,
         } = self;
         let _turn = rest
-            .turn(what, channel, (priority, author), patience)
+            .turn(what, channel, (priority, author), timeout)
             .await?;
-        post_now(rest, what, channel, message, file, nonce, patience).await
+        post_now(rest, what, channel, message, file, nonce, timeout).await
     }
 }
 
-/// Says something to somebody alone, in direct messages. They may have closed these.
+/// Sends a direct message. Fails if the user does not accept direct messages.
 pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<(), RestError> {
     let what = "a direct message";
     let body = json!({ "recipient_id": user.to_string() }).to_string();
-    let opened = rest.call(what, Repeat::Safe, TEXT_PATIENCE, |http| {
+    let opened = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
         let request = Request::new(Route::UserMeDmChannels, LightMethod::Post);
         let request = request.body(Some(body.clone().into_bytes()));
         async move { http.fire::<Value>(request).await }
@@ -319,12 +322,12 @@ pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<
         nonce: nonce(&["direct", &channel.to_string(), sentence]),
         priority: Priority::Usual,
         author: Author::Bot,
-        patience: TEXT_PATIENCE,
+        timeout: CALL_TIMEOUT,
     };
     direct.send(rest).await.map(|_| ())
 }
 
-/// Posts in a channel whose turn the caller holds.
+/// Posts in a channel. The caller must hold the channel's turn.
 async fn post_now(
     rest: &Rest,
     what: &'static str,
@@ -332,12 +335,12 @@ async fn post_now(
     message: CreateMessage,
     file: Option<CreateAttachment>,
     nonce: String,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Value, RestError> {
     let message = message.nonce(Nonce::String(nonce)).enforce_nonce(true);
     let body = serde_json::to_string(&message)
         .map_err(|_| RestError::NotUnderstood("the message is not JSON".to_owned()))?;
-    rest.call(what, Repeat::Safe, patience, |http| {
+    rest.call(what, Repeat::Safe, timeout, |http| {
         let route = Route::ChannelMessages {
             channel_id: channel,
         };
@@ -350,13 +353,13 @@ async fn post_now(
                 payload_json: Some(body.clone()),
             })),
         };
-        // It is posted, whatever is said of it.
+        // An unreadable answer is not an error: the message was posted.
         async move { http.send_and_look(request).await }
     })
     .await
 }
 
-/// The id of a message that Discord shows.
+/// Reads the id of a message in Discord's JSON.
 pub(super) fn id_of(message: &Value) -> Option<MessageId> {
     super::payload::id_of(message)
         .filter(|id| *id > 0)
@@ -386,11 +389,11 @@ mod tests {
             .title("Title")
             .description([line.as_str(); 10].join("\n"))
             .footer(CreateEmbedFooter::new("1/7"));
-        let text = in_plain_text(&embed);
+        let text = as_plain_text(&embed);
         assert!(text.chars().count() <= 2_000);
         assert_eq!(text.lines().count(), 2 + 6);
         assert!(text.starts_with("**Title**\nxxx") && text.ends_with("x\n1/7"));
         let short = CreateEmbed::new().title("Title").description("a\nb");
-        assert_eq!(in_plain_text(&short), "**Title**\na\nb");
+        assert_eq!(as_plain_text(&short), "**Title**\na\nb");
     }
 }
