@@ -1,5 +1,5 @@
-//! Discord's CDN: where avatars are fetched. Nothing else is, and from nowhere else: the
-//! host is set, the path is built by us, and no redirect is followed.
+//! Fetches avatars from Discord's CDN. No other address can be reached: the origin comes from
+//! the settings, the bot builds the path, and redirects are not followed.
 
 use std::time::Duration;
 
@@ -9,44 +9,44 @@ use reqwest::redirect::Policy;
 
 use crate::config;
 
-/// The largest image that is taken. One of 256 pixels has some 100 KiB.
-const LARGEST: usize = 1 << 20;
-/// Time limit of one image, with all of its bytes.
+/// The largest accepted image, in bytes. An avatar of 256 pixels has about 100 KiB.
+const MAX_BYTES: usize = 1 << 20;
+/// Timeout of one image, including its body.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How every PNG begins: its signature, and the length and name of its first chunk.
+/// The start of every PNG_START: its signature, and the length and name of its first chunk.
 /// Source: the PNG specification, 5.2 and 11.2.1.
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
 
-/// The CDN. Cheap to clone.
+/// A client of the CDN. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Cdn {
     client: reqwest::Client,
     origin: String,
 }
 
-/// Why there is no image. In words for operators; none holds an address.
+/// Why an image could not be fetched. The texts are for operators and contain no URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoImage {
-    /// The avatar was changed since, or the account is no more.
+    /// The avatar was changed meanwhile, or the account was deleted.
     #[error("Discord's CDN has no such image")]
     NotThere,
-    /// The CDN answered with another status.
+    /// The CDN answered with a status other than 200, 404 and 410.
     #[error("Discord's CDN answered {0}")]
     Status(u16),
-    /// What came was not what an avatar is.
+    /// The answer is not a PNG.
     #[error("what came is not a PNG")]
     NotAnImage,
-    /// It is larger than any avatar.
+    /// The image is larger than 1 MiB.
     #[error("the image has more than 1 MiB")]
     TooLarge,
-    /// Nothing came.
+    /// The connection failed, broke off or timed out.
     #[error("Discord's CDN {0}")]
     Unreachable(&'static str),
 }
 
 impl Cdn {
-    /// The CDN that is set, trusted as Discord is.
+    /// A client of the CDN in the settings. It trusts the same certificates as the REST client.
     pub fn new(settings: &config::Cdn, discord: &config::Discord) -> anyhow::Result<Self> {
         let client = super::client::trusting(discord)?
             .user_agent(super::USER_AGENT)
@@ -59,7 +59,7 @@ impl Cdn {
         })
     }
 
-    /// The PNG at a path of ours.
+    /// Fetches the PNG at `path`, which is appended to the origin.
     pub async fn fetch(&self, path: &str) -> Result<Vec<u8>, NoImage> {
         let url = format!("{}{path}", self.origin);
         let mut answer = self.client.get(url).send().await.map_err(unreachable)?;
@@ -74,18 +74,18 @@ impl Cdn {
         }
         if answer
             .content_length()
-            .is_some_and(|length| length > LARGEST as u64)
+            .is_some_and(|length| length > MAX_BYTES as u64)
         {
             return Err(NoImage::TooLarge);
         }
         let mut image = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(unreachable)? {
-            if image.len() + part.len() > LARGEST {
+            if image.len() + part.len() > MAX_BYTES {
                 return Err(NoImage::TooLarge);
             }
             image.extend_from_slice(&part);
         }
-        if !image.starts_with(PNG) {
+        if !image.starts_with(PNG_START) {
             return Err(NoImage::NotAnImage);
         }
         Ok(image)

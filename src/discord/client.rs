@@ -1,5 +1,5 @@
-//! The REST client as the settings say: with time limits, at the origin that is set. Calls
-//! nothing by itself.
+//! Builds the REST client from the settings: its timeouts, origin and trusted certificates.
+//! Makes no calls.
 
 use anyhow::{Context as _, anyhow};
 use secrecy::SecretString;
@@ -10,11 +10,11 @@ use super::rest::{Api, CONNECT_TIMEOUT, HTTP_TIMEOUT, Rest};
 use crate::config::{Discord, Origin};
 use crate::text_file;
 
-/// Where Discord's REST API is.
-const DISCORD: &str = "discord.com";
+/// The host of Discord's REST API.
+const DISCORD_HOST: &str = "discord.com";
 
-/// REST calls as the settings say. One for the whole bot, whose limits are one; within the
-/// runtime on which the limits live.
+/// Builds the REST client. There must be one for the whole bot, because it keeps Discord's rate
+/// limits; must be called within the Tokio runtime.
 pub fn rest(
     settings: &Discord,
     token: &SecretString,
@@ -32,10 +32,10 @@ fn client(settings: &Discord) -> anyhow::Result<reqwest::Client> {
     client.build().context("the HTTP client cannot be built")
 }
 
-/// What takes the place of `https://discord.com` in URLs.
+/// The origin that replaces `https://discord.com` in URLs; `None` to keep it.
 fn origin(api: &Origin) -> Option<String> {
     match api {
-        Origin::Discord { host, port: 443 } if host == DISCORD => None,
+        Origin::Discord { host, port: 443 } if host == DISCORD_HOST => None,
         Origin::Discord { host, port } if host.contains(':') => {
             Some(format!("https://[{host}]:{port}"))
         }
@@ -44,7 +44,7 @@ fn origin(api: &Origin) -> Option<String> {
     }
 }
 
-/// An HTTP client that trusts whom the settings trust.
+/// An HTTP client builder that also trusts the certificate in `WALLE_DISCORD_CA`.
 pub(super) fn trusting(settings: &Discord) -> anyhow::Result<reqwest::ClientBuilder> {
     let mut client = reqwest::Client::builder();
     if let Some(path) = settings.ca() {

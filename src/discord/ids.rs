@@ -1,5 +1,5 @@
-//! serenity's ids and ours, turned into each other. An id that no database could
-//! hold does not become one of ours.
+//! Conversions between serenity's ids and the crate's own. An id that the database cannot store
+//! has no equivalent in the crate's types.
 
 use serenity::model::id as theirs;
 

@@ -1,9 +1,8 @@
-//! The guild's owner and roles as Discord has told them: kept current by events, asked for
-//! while there are none.
+//! A cache of the guild's owner and roles: updated by events, or over REST while there are none.
 //!
-//! Between `READY` and `GUILD_CREATE`, and in an outage of the guild, no event tells of changes:
-//! then Discord is asked over REST, and what was told last is only used where it does not
-//! answer. Decides nothing.
+//! Between `READY` and `GUILD_CREATE`, and during an outage of the guild, no events report
+//! changes. Then this asks Discord over REST, and uses the last known values only if Discord
+//! does not answer. Makes no decisions.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,36 +14,37 @@ use super::guild;
 use super::rest::{Rest, RestError};
 use crate::leveling::{GuildId, GuildRole, RoleId, UserId};
 
-/// How long Discord is asked: a slash command has three seconds in all.
+/// Timeout of the call: a slash command must be answered within three seconds.
 const ASK_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// How long an answer serves the commands that follow.
+/// How long an answer over REST is used for later commands.
 const ANSWER_LIFETIME: Duration = Duration::from_secs(5);
 
-/// Who owns the guild, and its roles in no order.
+/// The guild's owner and roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuildFacts {
-    /// The owner, who may do everything.
+    /// The owner, who has every permission.
     pub owner: UserId,
-    /// All roles, the one that everyone holds among them.
+    /// All roles in no particular order, including `@everyone`.
     pub roles: Vec<GuildRole>,
 }
 
-/// Facts, and how they are known.
+/// What [`KnownGuild::facts`] returns.
 #[derive(Clone, Debug)]
 pub struct Told {
-    /// The facts.
+    /// The owner and roles.
     pub facts: Arc<GuildFacts>,
-    /// Whether Discord says so now; else it said so once, and does not answer.
+    /// Whether the facts are up to date. If not, they are the last known ones, because Discord
+    /// does not answer.
     pub is_current: bool,
 }
 
-/// What is known of the guild. Cheap to clone.
+/// The cache. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
 pub struct KnownGuild {
     rest: Rest,
     guild: GuildId,
     known: Arc<Mutex<Known>>,
-    /// Held while Discord is asked, so that many commands ask once.
+    /// Held during a call, so that concurrent commands share one.
     asking: Arc<tokio::sync::Mutex<()>>,
     changed: Arc<Notify>,
 }
@@ -53,13 +53,13 @@ pub struct KnownGuild {
 struct Known {
     facts: Option<Arc<GuildFacts>>,
     source: Source,
-    /// Goes up with every event, after which an answer to an older question is of no use.
+    /// Incremented by every event: an answer to a call that began before is not stored.
     edition: u64,
-    /// When Discord was last asked in vain, and why it was.
+    /// The time and error of the last failed call.
     failed: Option<(Instant, RestError)>,
 }
 
-/// How the facts are kept.
+/// Where the facts come from.
 #[derive(Clone, Copy, Debug, Default)]
 enum Source {
     /// No gateway session has begun.
@@ -67,14 +67,14 @@ enum Source {
     NotConnected,
     /// Events keep them current.
     Events,
-    /// No event does.
+    /// No events keep them current, and the next use asks over REST.
     Unknown,
-    /// Discord answered then.
+    /// Discord answered over REST at this time.
     Asked(Instant),
 }
 
 impl KnownGuild {
-    /// A guild of which nothing is known yet.
+    /// An empty cache.
     pub fn new(rest: Rest, guild: GuildId) -> Self {
         Self {
             rest,
@@ -85,12 +85,12 @@ impl KnownGuild {
         }
     }
 
-    /// Notified when events have changed what is known.
+    /// Notified when an event has changed the facts.
     pub fn changes(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
     }
 
-    /// Whether a gateway session has begun: before that nobody should be asked.
+    /// Whether a gateway session has begun. Before that, nothing should call Discord.
     pub fn is_connected(&self) -> bool {
         !matches!(self.known().source, Source::NotConnected)
     }
@@ -100,7 +100,7 @@ impl KnownGuild {
         matches!(self.known().source, Source::Events)
     }
 
-    /// The whole guild was shown.
+    /// Stores the facts of a `GUILD_CREATE` event, which shows the whole guild.
     pub fn is_shown(&self, facts: GuildFacts) {
         let mut known = self.known();
         known.facts = Some(Arc::new(facts));
@@ -110,20 +110,20 @@ impl KnownGuild {
         self.changed.notify_one();
     }
 
-    /// A session has begun, the guild is unavailable, or an event was not understood: until
-    /// the guild is shown again, events say too little.
+    /// Marks the facts as out of date until the next [`KnownGuild::is_shown`]: a session has
+    /// begun, the guild is unavailable, or an event could not be read.
     pub fn is_in_doubt(&self) {
         let mut known = self.known();
         known.source = Source::Unknown;
         known.edition += 1;
     }
 
-    /// The guild has another owner, perhaps.
+    /// Handles an event that names the guild's owner.
     pub fn owner_is(&self, owner: UserId) {
         self.change(|facts| facts.owner = owner);
     }
 
-    /// A role was made or changed.
+    /// Handles a role that was created or changed.
     pub fn role_is(&self, role: GuildRole) {
         self.change(
             |facts| match facts.roles.iter_mut().find(|known| known.id == role.id) {
@@ -133,12 +133,13 @@ impl KnownGuild {
         );
     }
 
-    /// A role was deleted.
+    /// Handles a role that was deleted.
     pub fn role_is_gone(&self, role: RoleId) {
         self.change(|facts| facts.roles.retain(|known| known.id != role));
     }
 
-    /// The facts; asked for where no event keeps them.
+    /// Returns the facts, after a REST call if no events keep them current. Fails if Discord
+    /// does not answer and no facts are known.
     pub async fn facts(&self) -> Result<Told, RestError> {
         let started = Instant::now();
         if let Some(facts) = self.current() {
@@ -150,7 +151,7 @@ impl KnownGuild {
         }
         let edition = {
             let known = self.known();
-            // Whoever asked while this one waited has asked for both.
+            // A call that failed while this one waited for the lock counts for both.
             if let Some((at, why)) = &known.failed
                 && *at >= started
             {
@@ -208,7 +209,7 @@ impl KnownGuild {
 }
 
 impl Known {
-    /// What was told last, for want of an answer.
+    /// The last known facts, or the error if there are none.
     fn last(&self, why: &RestError) -> Result<Told, RestError> {
         let facts = self.facts.clone().ok_or_else(|| why.clone())?;
         Ok(Told {

@@ -1,5 +1,5 @@
-//! What the bot says of its own accord: the level-up line. Decides nothing, and says it in
-//! no other channel.
+//! Posts level-up messages: a line for each level-up, or one message for several old ones. The
+//! caller chooses the channel.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use super::reply::{Outgoing, plain};
 use super::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId, escape};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Discord's limit for a message.
-const LONGEST: usize = 2_000;
-/// Above levels that were reached long ago.
+const POST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Discord's limit for a message, in characters.
+const MAX_LENGTH: usize = 2_000;
+/// The first line of a message about levels that were reached long ago.
 const HEADING: &str = "While I was away:";
 
-/// Congratulates in the channel of the message that brought the level. The one
-/// message of the bot that pings, and only whom it is about. Said once, however
-/// often it is called for the same message within Discord's memory of a nonce.
+/// Posts a level-up line in the channel of the message that brought the level. It is the only
+/// message of the bot that pings, and pings only `user`. Calls for the same message and user
+/// post it once while Discord remembers the nonce (some minutes).
 pub async fn level_up(
     rest: &Rest,
     channel: ChannelId,
@@ -39,27 +39,27 @@ pub async fn level_up(
 /// A level that was reached long ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateLevelUp {
-    /// Who reached it: as people see them, hostile text as all names.
+    /// The display name of the member: untrusted text, escaped when the line is written.
     pub name: String,
-    /// The level.
+    /// The level that was reached.
     pub level: LevelNumber,
-    /// The role that it brought.
+    /// The name of the level's role, if it has one: untrusted text as well.
     pub role: Option<String>,
 }
 
-/// How many of these levels, from the first one on, fit into one message.
+/// How many levels from the start of `levels` fit into one message.
 pub fn fitting(levels: &[LateLevelUp]) -> usize {
     let mut length = length(HEADING);
     let fits = |level: &&LateLevelUp| {
         length += self::length(&late_line(level));
-        length <= LONGEST
+        length <= MAX_LENGTH
     };
     levels.iter().take_while(fits).count()
 }
 
-/// Tells of levels that were reached long ago, together and without pinging anybody. Said once
-/// for the same `key`, as [`level_up`] is. Where the levels do not fit into one message (names
-/// have become longer since they were put together), it takes several.
+/// Posts levels that were reached long ago in one message that pings nobody. Like [`level_up`],
+/// calls with the same `key` post it once. If the levels do not fit into one message, because
+/// names became longer after they were grouped, it posts several.
 pub async fn late_level_ups(
     rest: &Rest,
     channel: ChannelId,
@@ -68,7 +68,7 @@ pub async fn late_level_ups(
 ) -> Result<(), RestError> {
     let mut left = levels;
     for part in 0_u32.. {
-        // A line by itself always fits.
+        // A single line always fits.
         let (now, later) = left.split_at(fitting(left).max(1).min(left.len()));
         if now.is_empty() {
             break;
@@ -102,7 +102,7 @@ async fn post(
         nonce,
         priority: Priority::Ahead,
         author,
-        timeout: PATIENCE,
+        timeout: POST_TIMEOUT,
     };
     line.send(rest).await.map(|_| ())
 }
@@ -120,13 +120,14 @@ fn new_role(role: Option<&str>) -> String {
     })
 }
 
-/// As strictly as it may be counted.
+/// The length in UTF-16 units: never fewer than characters, however Discord counts.
 fn length(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// Of one message there can be two lines: a moderator who gives someone XP may reach a level
-/// by saying so. At most 25 characters, as ids have at most 19.
+/// The nonce of a level-up line. It contains part of the user id because one message can bring
+/// two level-ups: the message with which a moderator gives XP also earns XP itself. A nonce has
+/// at most 25 characters: 19 of the message id, the dot and 5 digits.
 fn line_nonce(message: MessageId, user: UserId) -> String {
     format!("{message}.{:05}", user.get() % 100_000)
 }
@@ -180,7 +181,7 @@ mod tests {
                 let count = fitting(left);
                 prop_assert!(count > 0, "one line always fits");
                 let lines: String = left[..count].iter().map(late_line).collect();
-                prop_assert!(length(HEADING) + length(&lines) <= LONGEST);
+                prop_assert!(length(HEADING) + length(&lines) <= MAX_LENGTH);
                 left = &left[count..];
             }
         }

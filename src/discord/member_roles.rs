@@ -1,7 +1,7 @@
-//! Giving and taking roles: one call at a time, for everyone who does it.
+//! Gives roles to members and takes them, one call at a time in the whole bot.
 //!
-//! Discord can lose one of two role calls on a member that come at once. So all of them pass one
-//! gate, in the order in which they came to it: a level-up is never behind a whole verification.
+//! Discord can lose one of two concurrent role changes to a member. So all of them take one fair
+//! lock, for each call separately: a level-up never waits for a whole reconciliation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,87 +14,88 @@ use super::codes::{TWO_FACTOR_REQUIRED, UNKNOWN_MEMBER, UNKNOWN_ROLE, UNKNOWN_US
 use super::rest::{Repeat, Rest, RestError, with_reason};
 use crate::leveling::{GuildId, RoleId, RolePlan, UserId};
 
-/// Member roles have Discord's narrowest limit: ten calls in ten seconds.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Timeout of one call. It is long because member roles have Discord's narrowest rate limit: ten
+/// calls in ten seconds.
+const CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// The gate. Cheap to clone.
+/// Changes the roles of a guild's members. Cheap to clone; all clones share one lock.
 #[derive(Clone, Debug)]
 pub struct MemberRoles {
     rest: Rest,
     guild: GuildId,
-    gate: Arc<Mutex<()>>,
+    lock: Arc<Mutex<()>>,
 }
 
-/// What is done to a member's role.
+/// A change of a member's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
-    /// Giving what is held changes nothing.
+enum Change {
+    /// Gives the role; changes nothing if the member already holds it.
     Give,
-    /// Taking what is not held changes nothing.
+    /// Takes the role; changes nothing if the member does not hold it.
     Take,
 }
 
-/// How a call ended that Discord understood.
+/// The outcome of a call that Discord answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// The member is not in the guild any more.
+    /// The member has left the guild.
     MemberGone,
-    /// The role is gone, or stands too high, or the bot may not: with Discord's error code.
+    /// The role is gone or too high, or the bot lacks the permission; with Discord's error code.
     OutOfReach(isize),
-    /// Discord did not want this call, for a reason of its own.
+    /// Discord refused this call for another reason.
     Refused,
 }
 
-/// What has come of a member's plan.
+/// The outcome of a member's plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Roles that were given.
     pub given: Vec<RoleId>,
     /// Roles that were taken.
     pub taken: Vec<RoleId>,
-    /// Roles that the bot can neither give nor take, or that are gone, with Discord's error
-    /// codes: for nobody else either, until something changes.
+    /// Roles that are gone or that the bot can neither give nor take, with Discord's error codes.
+    /// The same calls for other members would fail as well, until something changes.
     pub out_of_reach: Vec<(RoleId, isize)>,
-    /// Whether the user is not a member any more.
+    /// Whether the user has left the guild.
     pub gone: bool,
-    /// Calls that may work another time.
+    /// The number of refused calls that may work later.
     pub refused: u32,
 }
 
 impl Applied {
-    /// Whether nothing of the plan is left that could be done.
+    /// Whether no change of the plan is left to do: all were made, or the member has left.
     pub fn is_whole(&self) -> bool {
         self.out_of_reach.is_empty() && self.refused == 0
     }
 }
 
 impl MemberRoles {
-    /// The gate to one guild's roles.
+    /// Changes roles in `guild`. There must be one for the whole bot, since it holds the lock.
     pub fn new(rest: Rest, guild: GuildId) -> Self {
         Self {
             rest,
             guild,
-            gate: Arc::default(),
+            lock: Arc::default(),
         }
     }
 
-    /// Makes a member's changes, one call for each. `reason` stands in the guild's audit log.
-    /// An error means that Discord does not answer, or has refused the token: there is little
-    /// use in going on with others now.
+    /// Makes the changes of a plan, with one call each. `reason` is shown in the guild's audit
+    /// log. An error means that Discord does not answer or has refused the token, so the caller
+    /// should not go on with other members now.
     pub async fn apply(
         &self,
         user: UserId,
         plan: &RolePlan,
         reason: &'static str,
     ) -> Result<Applied, RestError> {
-        let gives = plan.add.iter().map(|role| (Act::Give, *role));
-        let takes = plan.remove.iter().map(|role| (Act::Take, *role));
+        let gives = plan.add.iter().map(|role| (Change::Give, *role));
+        let takes = plan.remove.iter().map(|role| (Change::Take, *role));
         let mut applied = Applied::default();
-        for (act, role) in gives.chain(takes) {
-            match (self.act(act, user, role, reason).await?, act) {
-                (Outcome::Done, Act::Give) => applied.given.push(role),
-                (Outcome::Done, Act::Take) => applied.taken.push(role),
+        for (change, role) in gives.chain(takes) {
+            match (self.change(change, user, role, reason).await?, change) {
+                (Outcome::Done, Change::Give) => applied.given.push(role),
+                (Outcome::Done, Change::Take) => applied.taken.push(role),
                 (Outcome::MemberGone, _) => {
                     applied.gone = true;
                     break;
@@ -106,23 +107,23 @@ impl MemberRoles {
         Ok(applied)
     }
 
-    async fn act(
+    async fn change(
         &self,
-        act: Act,
+        change: Change,
         user: UserId,
         role: RoleId,
         reason: &'static str,
     ) -> Result<Outcome, RestError> {
-        let _one_at_a_time = self.gate.lock().await;
+        let _one_at_a_time = self.lock.lock().await;
         let (guild, user, role) = (self.guild.into(), user.into(), role.into());
         let called = self.rest.call(
             "changing a member's role",
             Repeat::Safe,
-            PATIENCE,
+            CALL_TIMEOUT,
             |http| async move {
-                let method = match act {
-                    Act::Give => LightMethod::Put,
-                    Act::Take => LightMethod::Delete,
+                let method = match change {
+                    Change::Give => LightMethod::Put,
+                    Change::Take => LightMethod::Delete,
                 };
                 let route = Route::GuildMemberRole {
                     guild_id: guild,

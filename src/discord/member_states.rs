@@ -1,8 +1,8 @@
-//! What events and lists have shown of members that matters before a role is given: who must
-//! wait for roles, and who has left.
+//! Tracks which members must wait before they get roles, and which have left, as shown by events
+//! and member lists.
 //!
-//! Remembered in memory only: a restart learns it again from the lists that it reads anyway.
-//! Since when the guild has an onboarding is stored, by a verification.
+//! Kept in memory only: after a restart it is rebuilt from the member lists, which are read then
+//! anyway. Only the time since which the guild has an onboarding is stored in the database.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,39 +12,39 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::leveling::{Admission, Onboarding, Screening, Timestamp, UserId};
 
-/// Where a member was seen.
+/// Where Discord showed a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// In the event that they have joined.
+    /// In the event of their joining.
     Joining,
-    /// In any other event, or in an answer of Discord.
+    /// In any other event, or in the answer to a call.
     There,
 }
 
-/// The states of members. Cheap to clone.
+/// The states of members. Cheap to clone; all clones share them.
 #[derive(Clone, Debug)]
 pub struct MemberStates {
     waiting: Arc<DashSet<UserId>>,
     left: Arc<DashSet<UserId>>,
-    /// Whose roles are to be looked at.
+    /// Sends members whose roles must be checked.
     changed: mpsc::Sender<UserId>,
-    /// Notified when there was no room for one of them.
+    /// Notified when `changed` was full.
     missed: Arc<Notify>,
     awaits_onboarding: bool,
-    /// What is known of the guild's onboarding, whether or not it is awaited.
+    /// The state of the guild's onboarding, tracked even if the setting ignores it.
     onboarding: Arc<Mutex<Onboarding>>,
 }
 
 impl MemberStates {
-    /// Nobody is known to wait or to have left. `awaits_onboarding` is the setting, and
-    /// `onboarding_since` is stored from an earlier run; members whose state changes are sent
-    /// to `changed`.
+    /// The initial state, in which nobody waits or has left. `awaits_onboarding` is the setting,
+    /// and `onboarding_since` the time stored by an earlier run. Members whose state changes are
+    /// sent to `changed`.
     pub fn new(
         awaits_onboarding: bool,
         onboarding_since: Option<Timestamp>,
         changed: mpsc::Sender<UserId>,
     ) -> Self {
-        // Until the guild says otherwise: a role that is given too early is not taken back.
+        // Assume an onboarding until the guild is shown: a role given too early stays.
         let onboarding = onboarding_since.map_or(Onboarding::Unknown, Onboarding::AwaitedSince);
         Self {
             waiting: Arc::default(),
@@ -56,7 +56,8 @@ impl MemberStates {
         }
     }
 
-    /// Takes in what Discord shows of a member; whether they must wait for roles.
+    /// Updates a member's state from what Discord shows. Returns whether they must wait for
+    /// roles.
     pub fn observe(&self, user: UserId, screening: Screening, seen: Seen) -> bool {
         let waits = match screening.admission(self.onboarding()) {
             Admission::Waits => true,
@@ -68,51 +69,52 @@ impl MemberStates {
         } else {
             self.waiting.remove(&user).is_some()
         };
-        // An answer may be older than an event that came meanwhile: so both ways are looked at.
+        // An answer may be older than an event that arrived meanwhile. So the member's roles are
+        // checked after a change in either direction.
         if has_changed || seen == Seen::Joining {
-            self.look_at(user);
+            self.send_changed(user);
         }
         waits
     }
 
-    /// Whether someone must wait for roles, as far as is known.
+    /// Whether a user is known to have to wait for roles.
     pub fn waits(&self, user: UserId) -> bool {
         self.waiting.contains(&user)
     }
 
-    /// Someone need not wait for roles any more: they have left.
+    /// Ends a user's waiting, because they have left.
     pub fn waits_no_more(&self, user: UserId) {
         self.waiting.remove(&user);
     }
 
-    /// Someone left, or was made to.
+    /// Notes that a user has left the guild or was removed from it.
     pub fn has_left(&self, user: UserId) {
         self.waiting.remove(&user);
         self.left.insert(user);
     }
 
-    /// Someone who had left is there.
+    /// Notes that a user is in the guild.
     pub fn is_back(&self, user: UserId) {
         self.left.remove(&user);
     }
 
-    /// Whether someone was last heard of as leaving. They may be back.
+    /// Whether the last news of a user is that they left. They may be back by now.
     pub fn may_be_gone(&self, user: UserId) -> bool {
         self.left.contains(&user)
     }
 
-    /// Waits until there is no room for a member who is to be looked at: then everyone is.
+    /// Waits until `changed` was too full for a member. The caller must then check everyone.
     pub async fn missed(&self) {
         self.missed.notified().await;
     }
 
-    /// Whether it matters if the guild has an onboarding.
+    /// Whether the settings make members wait for the guild's onboarding.
     pub fn awaits_onboarding(&self) -> bool {
         self.awaits_onboarding
     }
 
-    /// The guild has an onboarding at `now`, or has none. Returns whether that is news that
-    /// matters.
+    /// Notes whether the guild has an onboarding at `now`. Returns whether that changes who must
+    /// wait.
     pub fn guild_has_onboarding(&self, has: bool, now: Timestamp) -> bool {
         let mut known = self.known_onboarding();
         let is = match (*known, has) {
@@ -125,8 +127,8 @@ impl MemberStates {
         self.awaits_onboarding && is_news
     }
 
-    /// Since when the bot has known of an onboarding that it waits for; `None` if it waits
-    /// for none.
+    /// The time at which the bot first saw the onboarding that members must complete; `None` if
+    /// they need not complete one, or it is unknown.
     pub fn onboarding_since(&self) -> Option<Timestamp> {
         match self.onboarding() {
             Onboarding::AwaitedSince(since) => Some(since),
@@ -148,8 +150,8 @@ impl MemberStates {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look_at(&self, user: UserId) {
-        // Nobody reads any more when the bot ends; the next session looks at everyone.
+    fn send_changed(&self, user: UserId) {
+        // A closed channel means that the bot is stopping; the next run checks everyone.
         if let Err(TrySendError::Full(_)) = self.changed.try_send(user) {
             self.missed.notify_one();
         }
@@ -235,7 +237,7 @@ mod tests {
         assert!(!without_setting.observe(user(), joined(7), Seen::There));
     }
 
-    /// Times that are further apart than clocks may differ.
+    /// Times that are further apart than the allowed clock difference.
     fn at(step: i64) -> Timestamp {
         Timestamp::from_millis(step * 10_000).unwrap()
     }

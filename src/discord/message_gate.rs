@@ -1,9 +1,10 @@
-//! The gate before the engine's inbox: a message from the future is held until Discord has
-//! said anew what time it is, and is then handed on or refused. All others pass at once.
+//! The gate before the engine's inbox. It holds a message whose id is from the future until
+//! Discord has been asked for the time again, and then passes it on or rejects it. All other
+//! messages pass at once.
 //!
-//! Nothing is lost by it. What is held has a higher id than all that passes, so that the
-//! frontier stays before it; and what is refused is read from the history should its time
-//! come. Never waits, except in a task of its own.
+//! No message is lost: a held message has a higher id than all that pass, so the frontier stays
+//! before it, and a rejected message is read from the history if its time comes. Only
+//! [`MessageGate::run`] and [`MessageGate::clear`] wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,25 +17,26 @@ use super::time::DiscordTime;
 use crate::leveling::MessageId;
 use crate::xp::{EligibleMessage, Inbox};
 
-/// Messages that are held at most; others are read from the history when their time comes.
-const MOST_HELD: usize = 10_000;
-/// How long Discord is given to answer before it is asked again.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest number of held messages. Further ones are rejected, and read from the history
+/// when their time comes.
+const MAX_HELD: usize = 10_000;
+/// How long to wait for Discord's time before asking again.
+const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The gate. Cheap to clone; all clones are one.
+/// The gate. Cheap to clone; all clones share the held messages.
 #[derive(Clone, Debug)]
 pub struct MessageGate {
     time: DiscordTime,
     inbox: Inbox,
     held: Arc<Mutex<Held>>,
-    /// How many messages are held.
+    /// The number of held messages.
     count: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
     messages: BTreeMap<MessageId, EligibleMessage>,
-    /// The lowest id that was refused.
+    /// The lowest rejected id whose time has not come yet.
     refused: Option<MessageId>,
 }
 
@@ -49,14 +51,14 @@ impl MessageGate {
         }
     }
 
-    /// Hands a message on, or holds it. Never waits.
+    /// Passes a message on, holds it, or rejects it if too many are held. Never waits.
     pub fn offer(&self, seen: EligibleMessage) {
         let is_believed = self.time.hear(seen.message);
         let mut held = self.held();
         self.release(&mut held);
         if is_believed {
             self.inbox.offer(seen);
-        } else if held.messages.len() < MOST_HELD {
+        } else if held.messages.len() < MAX_HELD {
             held.messages.insert(seen.message, seen);
             self.count.send_replace(held.messages.len());
         } else {
@@ -64,19 +66,19 @@ impl MessageGate {
         }
     }
 
-    /// Waits until nothing is held, but no longer than `patience`.
-    pub async fn clear(&self, patience: Duration) {
+    /// Waits until nothing is held, but no longer than `max_wait`.
+    pub async fn clear(&self, max_wait: Duration) {
         let mut count = self.count.subscribe();
-        // Whoever waits goes on either way.
-        let _ = timeout(patience, count.wait_for(|count| *count == 0)).await;
+        // A timeout makes no difference to the caller.
+        let _ = timeout(max_wait, count.wait_for(|count| *count == 0)).await;
     }
 
-    /// Whether every message that was offered has been handed on.
+    /// Whether no message is held or rejected.
     pub fn is_clear(&self) -> bool {
         self.held().is_empty()
     }
 
-    /// Decides on what is held. Works until it is given up.
+    /// Asks for Discord's time and decides on the held messages, until it is dropped.
     pub async fn run(&self) {
         let mut count = self.count.subscribe();
         loop {
@@ -84,11 +86,12 @@ impl MessageGate {
                 return;
             }
             let asked_about: Vec<MessageId> = self.held().messages.keys().copied().collect();
-            if self.time.ask(PATIENCE).await {
+            if self.time.ask(ASK_TIMEOUT).await {
                 self.decide(&asked_about);
-                // Where Discord tells no time it takes more messages to know what to do.
+                // If Discord's answer contained no date, wait for another message: ids tell the
+                // time as well.
                 if !self.time.is_known() {
-                    let _ = timeout(PATIENCE, count.changed()).await;
+                    let _ = timeout(ASK_TIMEOUT, count.changed()).await;
                 }
             }
         }
@@ -109,7 +112,7 @@ impl MessageGate {
         self.count.send_replace(held.messages.len());
     }
 
-    /// Hands on what is believed by now, in order.
+    /// Passes on the held messages that are believed by now, in order.
     fn release(&self, held: &mut Held) {
         if held.is_empty() {
             return;
@@ -121,7 +124,7 @@ impl MessageGate {
         }
         self.count.send_replace(held.messages.len());
         if held.refused.take_if(|id| self.time.believes(*id)).is_some() {
-            tracing::warn!("the time of an id that was ignored has come; reading the history");
+            tracing::warn!("an ignored message is no longer from the future; reading the history");
             self.inbox.open_gap();
         }
     }

@@ -1,5 +1,5 @@
-//! The gateway kept alive, events in our own types, and Discord's REST side. Decides nothing
-//! about XP.
+//! Everything that talks to Discord: the gateway connection, its events as the crate's own
+//! types, and REST calls. Makes no decisions about XP.
 
 pub mod avatar_channel;
 pub mod level_up_message;
@@ -32,9 +32,9 @@ pub mod unreadable;
 
 pub use rest::{Api, CallError, Priority, Repeat, Rest, RestError};
 
-/// How every call names the bot, as Discord asks of bots: `DiscordBot (URL, VERSION)`. The URL is
-/// the repository's in `Cargo.toml`. Where there is none it is one that is nobody's: the domain
-/// `invalid` is reserved (RFC 2606), so no other people's site is named.
+/// The `User-Agent` of every call, in the form that Discord requires: `DiscordBot (URL, VERSION)`.
+/// The URL is the repository's in `Cargo.toml`. If that is empty, it is in the reserved domain
+/// `invalid` (RFC 2606), which belongs to nobody.
 pub(crate) const USER_AGENT: &str = if env!("CARGO_PKG_REPOSITORY").is_empty() {
     concat!(
         "DiscordBot (https://wall-e.invalid, ",

@@ -1,9 +1,9 @@
-//! What makes Discord post a message once, however often it is sent within some minutes.
+//! Nonces, by which Discord posts a message once even if it is sent again within some minutes.
 
-/// By which Discord knows again what it was sent: at most 25 characters that depend on the
-/// parts alone, today and after an update.
+/// A nonce of 25 characters, Discord's maximum. It depends only on `parts` and must not change
+/// with an update of the bot, or a retry after the update would post twice.
 pub(super) fn nonce(parts: &[&str]) -> String {
-    // FNV-1a of 128 bits, of which 96 are kept.
+    // The upper 96 bits of the 128-bit FNV-1a hash.
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let mixed = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);

@@ -1,8 +1,9 @@
-//! What poise asks for that only serenity's gateway gives out: a context with a shard.
+//! Builds a serenity context with an unused shard, because poise requires one and only serenity's
+//! gateway normally provides it.
 //!
-//! The shard is connected to nothing. serenity makes one only over a websocket that shakes
-//! hands, so a listener on this machine shakes hands once and is dropped. No event passes
-//! through it, nothing is sent through it, and its TLS is never used.
+//! The shard is not connected to Discord. serenity can only construct one with a websocket
+//! handshake, so a local listener completes the handshake once and is dropped. The shard receives
+//! no events, sends nothing and never uses TLS.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,25 +18,25 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// Both ends are in this process.
+/// Timeout of the handshake; both ends are in this process.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is handed to poise with everything that it runs.
+/// The serenity objects that poise takes with every command.
 pub struct OfflineShard {
-    /// Holds nothing of use: its HTTP client has no token and is never called.
+    /// A placeholder: its HTTP client has no token and is never called.
     pub context: Context,
     /// Manages no shard.
     pub manager: Arc<ShardManager>,
 }
 
 impl OfflineShard {
-    /// Shakes hands with itself.
+    /// Builds the objects; fails if the local handshake fails or times out.
     pub async fn new() -> anyhow::Result<Self> {
         let http = HttpBuilder::new("").ratelimiter_disabled(true);
         let http = Arc::new(http.build());
         let shard = timeout(HANDSHAKE_TIMEOUT, shard())
             .await
-            .context("a connection within this machine was not made in time")??;
+            .context("the local websocket handshake timed out")??;
         let data = Arc::default();
         let (manager, _) = ShardManager::new(ShardManagerOptions {
             data: Arc::clone(&data),
@@ -72,7 +73,7 @@ impl OfflineShard {
 async fn shard() -> anyhow::Result<Shard> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("ws://{}", listener.local_addr()?);
-    // Its constructor is private; its JSON is Discord's `[id, total]`.
+    // The constructor is private, so parse Discord's JSON form `[id, total]`.
     let info: ShardInfo = serde_json::from_str("[0,1]")?;
     let connecting = Shard::new(
         Arc::new(Mutex::new(url)),

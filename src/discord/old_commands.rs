@@ -1,7 +1,7 @@
-//! Global commands of the application that an earlier bot has left behind.
+//! Deletes global commands that an earlier bot of the same application left behind.
 //!
-//! Ours are registered in the guild only. Discord shows global ones beside them, in direct
-//! messages as well, until somebody deletes them.
+//! This bot registers its commands in the guild only. Discord shows global commands next to them,
+//! and in direct messages, until they are deleted.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use serenity::http::{Request, Route};
 use super::payload;
 use super::rest::{Repeat, Rest, RestError};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The type of a command that is typed, as all of ours are.
-const TYPED: u64 = 1;
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The command type of slash commands, which all of the bot's commands are.
+const SLASH_COMMAND: u64 = 1;
 
-/// What was found.
+/// The global commands that [`clear`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OldCommands {
-    /// Names of those that were deleted.
+    /// Names of the deleted commands.
     pub removed: Vec<String>,
-    /// Names and ids of those that nobody but their owner can tell the use of.
+    /// Names and ids of the remaining commands, which only the application's owner can judge.
     pub others: Vec<(String, CommandId)>,
 }
 
-/// Deletes global commands with one of our names, and says which others there are.
+/// Deletes global slash commands with a name in `ours`, and reports the other global commands.
 pub async fn clear(
     rest: &Rest,
     application: ApplicationId,
     ours: &[String],
 ) -> Result<OldCommands, RestError> {
     let what = "listing the global commands";
-    let listed = rest.call(what, Repeat::Safe, PATIENCE, |http| {
+    let listed = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::Commands {
             application_id: application,
         };
         let request = Request::new(route, LightMethod::Get);
-        // As plain JSON: an earlier bot may have used what serenity does not know.
+        // As plain JSON: an earlier bot may have used features that serenity cannot read.
         async move { http.fire::<Value>(request).await }
     });
     let mut old = OldCommands::default();
@@ -46,8 +46,8 @@ pub async fn clear(
         let Some(id) = payload::id_of(command).filter(|id| *id > 0) else {
             continue;
         };
-        let is_typed = command["type"].as_u64().unwrap_or(TYPED) == TYPED;
-        if is_typed && ours.contains(&name) {
+        let is_slash_command = command["type"].as_u64().unwrap_or(SLASH_COMMAND) == SLASH_COMMAND;
+        if is_slash_command && ours.contains(&name) {
             delete(rest, application, CommandId::new(id)).await?;
             old.removed.push(name);
         } else {
@@ -59,7 +59,7 @@ pub async fn clear(
 
 async fn delete(rest: &Rest, application: ApplicationId, id: CommandId) -> Result<(), RestError> {
     let what = "deleting a global command";
-    let deleted = rest.call(what, Repeat::Safe, PATIENCE, |http| {
+    let deleted = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::Command {
             application_id: application,
             command_id: id,

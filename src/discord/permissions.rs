@@ -1,5 +1,5 @@
-//! What a member may do in a channel, by Discord's documented algorithm. Pure: never asks
-//! Discord, and decides nothing about what follows from a missing permission.
+//! Computes a member's permissions in a channel by Discord's documented algorithm. Pure: makes no
+//! calls, and does not decide what a missing permission means.
 //!
 //! Source: Discord's documentation, topic "Permissions", "Permission Overwrites".
 
@@ -13,50 +13,50 @@ use crate::leveling::{GuildId, GuildRole, RoleId, UserId};
 pub const VIEW_CHANNEL: u64 = 1 << 10;
 /// Write messages.
 pub const SEND_MESSAGES: u64 = 1 << 11;
-/// Have links and embeds shown.
+/// Post links and embeds that Discord displays.
 pub const EMBED_LINKS: u64 = 1 << 14;
-/// Add files to messages.
+/// Attach files to messages.
 pub const ATTACH_FILES: u64 = 1 << 15;
-/// Read messages that were written before.
+/// Read earlier messages of a channel.
 pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
-/// Join a voice channel, and read what is written in it.
+/// Join a voice channel; also needed to read its messages.
 pub const CONNECT: u64 = 1 << 20;
 const ALL: u64 = u64::MAX;
 
-/// An exception for one role or member in one channel.
+/// A channel's permission overwrite for one role or member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Overwrite {
-    /// Whom it is about.
+    /// The role or member that it applies to.
     pub target: OverwriteTarget,
-    /// Bits that it grants.
+    /// The permission bits that it grants.
     pub allow: u64,
-    /// Bits that it takes away.
+    /// The permission bits that it removes.
     pub deny: u64,
 }
 
-/// Whom an exception is about.
+/// The role or member that an overwrite applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OverwriteTarget {
-    /// The holders of a role; everyone, if it is the role with the guild's id.
+    /// The holders of a role; for the role with the guild's id (`@everyone`), all members.
     Role(RoleId),
-    /// One member.
+    /// One member, by user id.
     Member(UserId),
 }
 
-/// A member with everything that decides what they may do.
+/// The inputs that determine a member's permissions in any channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PermissionHolder {
     user: UserId,
-    /// The role that everyone has.
+    /// The `@everyone` role.
     everyone: Option<RoleId>,
-    /// The roles held, without the one that everyone has, in order.
+    /// The held roles without `@everyone`, sorted by id.
     roles: Vec<RoleId>,
-    /// What the roles grant in the guild as a whole; all bits for owner and administrators.
+    /// The permissions that the roles grant in the guild; all bits for owner and administrators.
     base: u64,
 }
 
 impl PermissionHolder {
-    /// `user` in `guild`, who holds the roles `held`. `all` are the guild's roles.
+    /// Describes `user` in `guild`, who holds the roles `held`; `all` are the guild's roles.
     pub fn new(
         guild: GuildId,
         owner: UserId,
@@ -79,8 +79,8 @@ impl PermissionHolder {
         }
     }
 
-    /// The member's permission bits in a channel with these exceptions; a thread has those of
-    /// its parent. None at all where the member does not see the channel.
+    /// The member's permission bits in a channel with these overwrites; for a thread, pass those
+    /// of its parent. Zero if the member cannot see the channel.
     pub fn in_channel(&self, overwrites: &[Overwrite]) -> u64 {
         if self.base == ALL {
             return ALL;
@@ -90,7 +90,7 @@ impl PermissionHolder {
         let of_roles =
             |target| matches!(target, OverwriteTarget::Role(role) if self.roles.contains(&role));
         let own = |target| target == OverwriteTarget::Member(self.user);
-        // Each step overrules the one before it; within a step, allow overrules deny.
+        // Each step overrides the one before it; within a step, allow overrides deny.
         let steps: [&dyn Fn(OverwriteTarget) -> bool; 3] = [&of_everyone, &of_roles, &own];
         let granted = steps.into_iter().fold(self.base, |granted, applies| {
             let applying = overwrites.iter().filter(|one| applies(one.target));
@@ -107,8 +107,8 @@ impl PermissionHolder {
     }
 }
 
-/// A channel's exceptions as Discord sends them; `None` where there are none or one of them
-/// is not understood, so that what they come to is unknown.
+/// Reads a channel's overwrites from Discord's JSON. `None` if the list is missing or any
+/// overwrite cannot be read: the permissions in the channel are then unknown.
 pub(super) fn lenient_overwrites<'de, D: Deserializer<'de>>(
     list: D,
 ) -> Result<Option<Vec<Overwrite>>, D::Error> {

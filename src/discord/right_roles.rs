@@ -1,7 +1,8 @@
-//! The roles that the settings give rights to: found in the guild, and remembered.
+//! Finds the roles that the settings give rights to.
 //!
-//! `leveling` decides which role a setting means; here the pins are kept in the database. A
-//! name counts only once its pin is saved, so that what gives rights is what a restart finds.
+//! `leveling` decides which role an entry of the settings means. This file stores the result as a
+//! pin in the database: a role name with the id that was found for it. A name only gives rights
+//! once its pin is saved, so that a restart finds the same role.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,42 +16,43 @@ use crate::leveling::{
 };
 use crate::store::{self, Database, role_pin};
 
-/// How long a command waits for a pin to be saved.
+/// Timeout of saving pins: a command may be waiting for it.
 const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The roles that the settings mean. Cheap to clone.
+/// The roles that the settings name. Cheap to clone; all clones share the pins.
 #[derive(Clone, Debug)]
 pub struct RightRoles {
     settings: Arc<Rights>,
     guild: KnownGuild,
     database: Database,
     pinned: Arc<Mutex<Pinned>>,
-    /// Held while pins change: each change is based on the guild as it is then.
+    /// Held while pins are changed, so that each change is based on the guild's current roles.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
 struct Pinned {
-    /// As they are saved.
+    /// The pins as saved in the database.
     pins: RolePins,
-    /// Pins that moved to another role of the name since somebody asked.
+    /// Pins that moved to another role of the same name since the last
+    /// [`RightRoles::take_moved`].
     moved: Vec<(String, RoleId)>,
 }
 
-/// What the settings mean, as far as that is known now.
+/// The roles that the settings mean, as far as they are known now.
 #[derive(Clone, Debug)]
 pub struct FoundRoles {
-    /// The guild that they were found in.
+    /// The guild's owner and roles, in which they were found.
     pub guild: Arc<GuildFacts>,
-    /// What a person must put right.
+    /// Problems with the settings that a person must solve.
     pub problems: Vec<RoleProblem>,
     roles: BTreeMap<RoleEntry, RoleId>,
-    /// Entries of which it cannot be told yet.
+    /// Entries whose role is not settled yet, because the changed pin is not saved.
     unsettled: BTreeSet<RoleEntry>,
 }
 
 impl RightRoles {
-    /// With the pins that are saved.
+    /// Loads the saved pins.
     pub async fn load(
         settings: Rights,
         guild: KnownGuild,
@@ -67,19 +69,18 @@ impl RightRoles {
         })
     }
 
-    /// The settings.
+    /// The settings that name the roles.
     pub fn settings(&self) -> &Rights {
         &self.settings
     }
 
-    /// Roles that no level may carry. Asks nobody.
+    /// The roles that must not become level roles. Makes no calls.
     pub fn protected(&self) -> ProtectedRoles {
         ProtectedRoles::new(self.settings.entries(), &self.pinned().pins)
     }
 
-    /// What the settings mean now. New pins are saved first; where that is not possible, the
-    /// entries that they are about are unsettled. An error says that Discord did not tell
-    /// what roles there are.
+    /// Finds the roles that the settings mean now. Saves changed pins first; entries whose pins are
+    /// not saved are unsettled. Fails if the guild's roles are unknown.
     pub async fn find(&self) -> Result<FoundRoles, RestError> {
         let told = self.guild.facts().await?;
         let matches = self.match_in(&told.facts);
@@ -87,7 +88,7 @@ impl RightRoles {
             return Ok(self.found(told.facts, matches));
         }
         let _turn = self.turn.lock().await;
-        // What was told before may be older than the pins are by now.
+        // The facts from before the lock may be older than the pins are by now.
         let told = self.guild.facts().await?;
         let matches = self.match_in(&told.facts);
         if told.is_current && matches.pins != self.pinned().pins {
@@ -101,13 +102,12 @@ impl RightRoles {
         Ok(self.found(told.facts, matches))
     }
 
-    /// Names whose role was deleted and that mean another role since then; each is returned
-    /// once.
+    /// Returns and clears the names whose role was deleted and that now mean another role.
     pub fn take_moved(&self) -> Vec<(String, RoleId)> {
         std::mem::take(&mut self.pinned().moved)
     }
 
-    /// Says it again next time.
+    /// Returns names to the list, after they could not be reported.
     pub fn put_back_moved(&self, moved: Vec<(String, RoleId)>) {
         self.pinned().moved.extend(moved);
     }
@@ -176,22 +176,22 @@ impl Pinned {
 }
 
 impl FoundRoles {
-    /// The role that an entry means, if it means one.
+    /// The role that an entry means, if it is found and settled.
     pub fn role(&self, entry: &RoleEntry) -> Option<RoleId> {
         self.roles.get(entry).copied()
     }
 
-    /// All roles of a list.
+    /// The roles that the entries of a list mean.
     pub fn roles<'a>(&'a self, list: &'a RoleList) -> impl Iterator<Item = RoleId> + 'a {
         list.0.iter().filter_map(|entry| self.role(entry))
     }
 
-    /// Whether it cannot be told yet what everything in a list means.
+    /// Whether any entry of a list is not settled yet.
     pub fn is_unsettled(&self, list: &RoleList) -> bool {
         list.0.iter().any(|entry| self.unsettled.contains(entry))
     }
 
-    /// What a role is called now.
+    /// A role's current name; `None` if the guild has no such role.
     pub fn name(&self, role: RoleId) -> Option<&str> {
         let role = self.guild.roles.iter().find(|known| known.id == role)?;
         Some(&role.name)

@@ -1,4 +1,4 @@
-//! What of Discord's JSON could not be read: which field, and never what stands in it.
+//! Errors about Discord's JSON that name the unreadable field, but never contain its value.
 
 use std::fmt::{self, Write as _};
 
@@ -7,11 +7,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_path_to_error::{Error, Segment};
 
-/// The field that could not be read, as a path such as `member.roles[3]`.
+/// An error: the field that could not be read, as a path such as `member.roles[3]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable(String);
 
-/// Reads JSON text.
+/// Parses JSON text into `T`.
 pub fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Unreadable> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let read = serde_path_to_error::deserialize(&mut json);
@@ -20,13 +20,13 @@ pub fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, Unreadable> {
     Ok(read)
 }
 
-/// Reads JSON that was parsed before.
+/// Reads `T` from parsed JSON.
 pub fn read<T: DeserializeOwned>(json: &Value) -> Result<T, Unreadable> {
     serde_path_to_error::deserialize(json).map_err(|error| Unreadable::in_error(&error))
 }
 
 impl Unreadable {
-    /// A field that is known by its path.
+    /// An error about the field at `path`.
     pub fn at(path: impl Into<String>) -> Self {
         Self(path.into())
     }
@@ -48,7 +48,7 @@ impl Unreadable {
                 Segment::Unknown => join(&mut path, "?"),
             }
         }
-        // serde names a field that is not there in its words only, and these hold no value.
+        // serde names a missing field only in its error text, which here contains no value.
         let words = error.inner().to_string();
         let missing = words.strip_prefix("missing field `");
         if let Some((field, _)) = missing.and_then(|rest| rest.split_once('`')) {
@@ -61,7 +61,7 @@ impl Unreadable {
     }
 }
 
-/// Adds a field's name. What may be a key that people's data chose is left out.
+/// Appends a field's name to a path. A name that could come from user data becomes `?`.
 fn join(path: &mut String, name: &str) {
     let is_field = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     let name = if name.bytes().all(is_field) {
