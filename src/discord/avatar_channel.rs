@@ -36,7 +36,7 @@ const CHANNEL_ERROR_CODES: [isize; 4] = [
     MISSING_PERMISSIONS,
 ];
 const TOPIC: &str =
-    "Copies of avatars, kept by wall_e for the leaderboard. It deletes what is out of date.";
+    "Copies of avatars, kept by wall_e for the leaderboard. It deletes outdated copies.";
 
 /// The avatar channel. There is one for the whole bot: two of these could create two channels.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl AvatarChannel {
                     channel_id: channel.into(),
                     message_id: message,
                 };
-                let reason = "this avatar is out of date";
+                let reason = "this avatar copy is outdated";
                 http.send(with_reason(route, LightMethod::Delete, reason))
                     .await
             },

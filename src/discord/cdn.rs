@@ -35,7 +35,7 @@ pub enum NoImage {
     #[error("Discord's CDN answered {0}")]
     Status(u16),
     /// The answer is not a PNG.
-    #[error("what came is not a PNG")]
+    #[error("the answer is not a PNG")]
     NotAnImage,
     /// The image is larger than 1 MiB.
     #[error("the image has more than 1 MiB")]

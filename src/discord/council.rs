@@ -438,7 +438,7 @@ impl Council {
             "allowed_mentions": { "parse": [] },
             "flags": SUPPRESS_EMBEDS,
         });
-        let what = "rewriting a word to the council";
+        let what = "editing a council message";
         match edit(&self.rest, what, channel.into(), message.into(), &body).await {
             Ok(()) => Ok(Some(Delivery::Shown(channel, message))),
             Err(RestError::Refused { status: 404, .. }) => Ok(None),
@@ -467,7 +467,7 @@ impl Council {
                 Destination::Unknown => unreachable!("`find` never leaves the channel unknown"),
             };
             let word = Outgoing {
-                what: "a word to the council",
+                what: "posting to the council",
                 channel: channel.into(),
                 message: word.clone(),
                 file: None,
@@ -599,7 +599,10 @@ mod tests {
         messages.shown.insert(message(6), channel(2));
         assert!(!messages.delete(&[message(7), message(8)]));
         assert!(messages.delete(&[message(7), message(5)]));
-        assert!(!messages.delete(&[message(5)]), "it is noted already");
+        assert!(
+            !messages.delete(&[message(5)]),
+            "its deletion is noted already"
+        );
         assert!(!messages.delete_in(|of| of == channel(1)));
         assert!(messages.delete_in(|of| of == channel(2)));
         messages.forget(message(5));

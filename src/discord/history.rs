@@ -914,7 +914,7 @@ impl<'a> Reader<'a> {
                 }
                 answer => {
                     if attempt > 0 && self.failing.fetch_sub(1, Ordering::Relaxed) == 1 {
-                        tracing::info!("the reading goes on where it was");
+                        tracing::info!("the reading of the history resumes");
                     }
                     if let (Ok(_), Some(source)) = (&answer, source) {
                         self.memory.failing().remove(&source);

@@ -80,7 +80,7 @@ pub async fn late_level_ups(
             .allowed_mentions(CreateAllowedMentions::new());
         let (key, part) = (key.to_string(), part.to_string());
         let nonce = nonce::nonce(&["late", &key, &part]);
-        let what = "late level-up lines";
+        let what = "posting late level-ups";
         post(rest, what, channel, message, nonce, Author::Bot).await?;
     }
     Ok(())

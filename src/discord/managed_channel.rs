@@ -203,7 +203,7 @@ async fn create(
             let route = Route::GuildChannels {
                 guild_id: guild.into(),
             };
-            let why = "the bot's own channel, which was not there";
+            let why = "the bot needs this channel, and there was none of that name";
             let request = with_reason(route, LightMethod::Post, why);
             let body = body.to_string().into_bytes();
             http.fire::<Value>(request.body(Some(body))).await

@@ -184,7 +184,11 @@ mod tests {
         assert!(!states.observe(user(), shows(false, 0), Seen::There));
         told.try_recv().unwrap_err();
         assert!(states.observe(user(), shows(true, 0), Seen::There));
-        assert_eq!(told.try_recv(), Ok(user()), "the list may have been old");
+        assert_eq!(
+            told.try_recv(),
+            Ok(user()),
+            "the answer may be older than an event"
+        );
         assert!(states.observe(user(), shows(true, 0), Seen::There));
         told.try_recv().unwrap_err();
         assert!(states.waits(user()));
@@ -192,7 +196,11 @@ mod tests {
         assert_eq!(told.try_recv(), Ok(user()));
         assert!(!states.waits(user()));
         states.observe(user(), shows(false, 0), Seen::Joining);
-        assert_eq!(told.try_recv(), Ok(user()), "whoever joins");
+        assert_eq!(
+            told.try_recv(),
+            Ok(user()),
+            "a joining member is always checked"
+        );
     }
 
     #[test]
@@ -201,12 +209,15 @@ mod tests {
         let states = MemberStates::new(true, None, changed);
         assert!(!states.observe(user(), shows(false, 0), Seen::There));
         assert!(states.observe(user(), shows(false, 0), Seen::Joining));
-        // Still not begun.
+        // Has not begun the onboarding yet.
         assert!(states.observe(user(), shows(false, 1), Seen::There));
         assert!(states.observe(user(), shows(false, STARTED), Seen::There));
         assert!(!states.observe(user(), shows(false, STARTED | COMPLETED), Seen::There));
         assert!(states.observe(user(), shows(false, STARTED), Seen::There));
-        assert!(states.guild_has_onboarding(false, at(8)), "nobody waits");
+        assert!(
+            states.guild_has_onboarding(false, at(8)),
+            "nobody has to wait now"
+        );
         assert!(!states.guild_has_onboarding(false, at(9)));
         assert!(!states.observe(user(), shows(false, STARTED), Seen::There));
     }

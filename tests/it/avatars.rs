@@ -219,7 +219,7 @@ async fn what_is_no_avatar_is_not_posted_and_is_told_in_words() {
     elsewhere.set_nonblocking(true).unwrap();
     let address = elsewhere.local_addr().unwrap();
     let redirect = CdnFault::Redirect(format!("http://{address}/avatar.png"));
-    let (large, no_png) = ("the image has more than 1 MiB", "what came is not a PNG");
+    let (large, no_png) = ("the image has more than 1 MiB", "the answer is not a PNG");
     // Whether it counts as an attempt at the user: not where the CDN as a whole may be ill.
     let troubles = [
         (CdnFault::Big(MIB_20), large, true),

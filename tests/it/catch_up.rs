@@ -299,7 +299,7 @@ async fn after_trouble_the_reading_goes_on_where_it_was() {
     pages.dedup();
     assert_eq!((count, count - pages.len()), (11, 0), "{pages:?}");
     let log = stage.bot.log();
-    for said in ["cannot be read now", "the reading goes on where it was"] {
+    for said in ["cannot be read now", "the reading of the history resumes"] {
         assert_eq!(log.matches(said).count(), 1, "{said}: {log}");
     }
 }
