@@ -1,12 +1,13 @@
-//! Messages and channels were deleted: what moderators had been told there is told again.
+//! Deleted messages and channels. If a notice to moderators was deleted with them, the council
+//! forgets that it was posted, and posts it again with the next report of that problem.
 //!
-//! Only notes it down; nothing is posted before somebody looks for problems again.
+//! Posts nothing itself.
 
 use super::Listeners;
 use crate::discord::payload::{ChannelDeletion, MessageDeletion};
 use crate::leveling::{ChannelId, MessageId};
 
-/// Messages are gone, one or many.
+/// One or more messages were deleted.
 pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
     if !event.guild_id.is_some_and(|guild| listeners.serves(guild)) {
         return;
@@ -18,10 +19,10 @@ pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
     let council = listeners.env.council.clone();
     listeners
         .notes
-        .spawn(async move { noted(council.messages_deleted(&messages).await) });
+        .spawn(async move { log_failure(council.messages_deleted(&messages).await) });
 }
 
-/// A channel is gone.
+/// A channel was deleted.
 pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
     if !event.guild_id.is_some_and(|guild| listeners.serves(guild)) {
         return;
@@ -30,26 +31,26 @@ pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
         let council = listeners.env.council.clone();
         listeners
             .notes
-            .spawn(async move { noted(council.channel_deleted(channel).await) });
+            .spawn(async move { log_failure(council.channel_deleted(channel).await) });
     }
 }
 
-/// The guild has these channels, as at the beginning of a session: one that is not among them
-/// was deleted while nobody listened.
+/// Takes the complete list of the guild's channels, at the start of a session. A channel that is
+/// not in it was deleted while the bot was not connected.
 pub(super) fn on_guild(listeners: &Listeners, channels: Vec<ChannelId>) {
     let council = listeners.env.council.clone();
     listeners
         .notes
-        .spawn(async move { noted(council.channels_are(&channels).await) });
+        .spawn(async move { log_failure(council.channels_are(&channels).await) });
 }
 
-fn noted(result: anyhow::Result<()>) {
+fn log_failure(result: anyhow::Result<()>) {
     if let Err(error) = result {
         let error = format!("{error:#}");
         tracing::warn!(
             error,
-            "a deletion could not be recorded; if it was a notice to moderators, they are told again when the \
-             problem changes"
+            "a deletion could not be recorded; if it was a notice to moderators, it is posted \
+             again only when its problem changes"
         );
     }
 }

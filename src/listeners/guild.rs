@@ -1,8 +1,9 @@
-//! The guild comes and goes: at the beginning of a session, around an outage of Discord, and
-//! when the bot is invited or thrown out.
+//! The guild becomes available or unavailable: at the start of a session, before and after an
+//! outage of Discord, and when the bot is invited or removed.
 //!
-//! What happened before the guild came was not sent: it is read from the history, and roles
-//! are verified. Reads nothing itself.
+//! Discord does not send what happened while the guild was unavailable. So when it is available
+//! again, this module opens a gap, for which the catch-up job reads the messages from the history,
+//! and asks for a reconcile of everyone's level roles.
 
 use std::sync::atomic::Ordering;
 
@@ -11,14 +12,14 @@ use crate::discord::payload::PartialGuild;
 use crate::error::Stop;
 use crate::leveling::ChannelId;
 
-/// A guild is there.
+/// A guild is available, or Discord says that it has an outage.
 pub(super) fn on_create(listeners: &Listeners, guild: &PartialGuild) {
-    if !came(listeners, guild) {
+    if !became_available(listeners, guild) {
         return;
     }
-    say_ready(listeners, guild.name.as_deref().unwrap_or("the guild"));
+    log_ready(listeners, guild.name.as_deref().unwrap_or("the guild"));
     role::on_guild(listeners, guild);
-    // Channels that are not understood were not deleted.
+    // If the list was not understood, no channel may be taken for deleted.
     if let Some(channels) = &guild.channels {
         let channels = channels.iter();
         let channels = channels.filter_map(|channel| ChannelId::try_from(channel.id).ok());
@@ -26,59 +27,62 @@ pub(super) fn on_create(listeners: &Listeners, guild: &PartialGuild) {
     }
 }
 
-/// A guild is gone: for a while (an outage of Discord) or for good.
+/// A guild is unavailable because of an outage, or the bot is no longer in it.
 pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
     if !listeners.serves(guild.id) {
         return;
     }
     listeners.known_guild.is_in_doubt();
     if guild.is_unavailable() {
-        say_outage(listeners);
+        log_outage(listeners);
     } else {
-        // Whoever receives this ends the process; a second one changes nothing.
+        // The receiver ends the process at the first message; others are not needed.
         let _ = listeners
             .stop
             .try_send(Stop::NotInGuild(listeners.env.guild));
     }
 }
 
-/// Takes note that the guild served is there, if it is. Before anything is awaited: what is
-/// sent after this event waits for the history.
-fn came(listeners: &Listeners, guild: &PartialGuild) -> bool {
+/// If this is the served guild and it is available, opens a gap and asks for a reconcile; returns
+/// whether it is. The gap must be open before the next event is handled: messages that Discord
+/// sends after this event have to wait for the history.
+fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
     if !listeners.serves(guild.id) {
         return false;
     }
     if guild.is_unavailable() {
-        say_outage(listeners);
+        log_outage(listeners);
         return false;
     }
     listeners.inbox.open_gap();
-    // Whatever became of roles meanwhile was not heard of.
+    // Roles may have changed while Discord sent no events.
     listeners.roles.book.forget();
     listeners.roles.verifications.soon();
     tracing::info!(guild = %listeners.env.guild, "the guild is there");
     true
 }
 
-/// Says once that the bot is there, and what to try: more to someone whose database is still empty.
-fn say_ready(listeners: &Listeners, guild: &str) {
+/// Logs once per process that the bot is ready. If the database has no users yet, the line also
+/// says what to try first.
+fn log_ready(listeners: &Listeners, guild: &str) {
     if listeners.said_ready.swap(true, Ordering::Relaxed) {
         return;
     }
     let prefix = listeners.commands.prefix();
     if listeners.env.xp.is_empty() {
         tracing::info!(
-            "wall_e is ready in {guild}: type {prefix}help there to see its commands; members who write there earn XP from \
-             now on, {prefix}rank shows how much, and {prefix}set_level_name gives a level a name and a role. The bot makes two private channels if they are missing: one \
-             in which it tells moderators of problems, as soon as there is one, and one that keeps copies of avatars, \
-             with the first copy"
+            "wall_e is ready in {guild}: type {prefix}help there to see its commands; members who \
+             write there earn XP from now on, {prefix}rank shows how much, and \
+             {prefix}set_level_name gives a level a name and a role. The bot creates two private \
+             channels if they are missing: one for telling moderators about problems, with the \
+             first problem, and one for copies of avatars, with the first copy"
         );
     } else {
         tracing::info!("wall_e is ready in {guild}: type {prefix}help there to see its commands");
     }
 }
 
-fn say_outage(listeners: &Listeners) {
+fn log_outage(listeners: &Listeners) {
     tracing::warn!(
         guild = %listeners.env.guild,
         "Discord reports an outage of the guild; messages missed meanwhile are read when it is back"

@@ -1,6 +1,7 @@
-//! Members come, pass the screening, change their names and avatars, and go.
+//! Members join, pass the screening, change their names and avatars, and leave.
 //!
-//! Only says whose roles are to be looked at, and what was seen of them; gives nobody any.
+//! Passes on whose roles may need a change, and what the events show of profiles. Assigns no role
+//! itself.
 
 use serenity::all::UserId as TheirUserId;
 
@@ -9,7 +10,7 @@ use crate::discord::member_states::Seen;
 use crate::discord::payload::{MemberEvent, MemberRemoval};
 use crate::leveling::UserId;
 
-/// Someone joined. It may also be said of a member who was there already.
+/// A member joined. Discord also sends this for a member who was in the guild already.
 pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
     if let Some(user) = event.user().filter(|_| listeners.serves(event.guild_id)) {
         listeners.env.members.is_back(user);
@@ -17,21 +18,21 @@ pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
     observe(listeners, event, Seen::Joining);
 }
 
-/// Something of a member changed.
+/// A member's profile, roles or screening changed.
 pub(super) fn on_update(listeners: &Listeners, event: MemberEvent) {
     if event.user_id() == TheirUserId::from(listeners.bot) {
-        // What the bot itself may do has changed, perhaps.
-        role::look_again(listeners);
+        // The bot's own roles may have changed, and with them the roles that it can assign.
+        role::recheck_levels(listeners);
     }
     observe(listeners, event, Seen::There);
 }
 
-/// Someone left, or was made to.
+/// A member left, or was kicked or banned.
 pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
     if listeners.serves(event.guild_id)
         && let Ok(user) = UserId::try_from(event.user.id)
     {
-        // Of those who never earned anything nothing is said anyway.
+        // Users without XP are mentioned nowhere, so nothing needs to know that they left.
         if listeners.env.xp.get(user).is_some() {
             listeners.env.members.has_left(user);
         } else {

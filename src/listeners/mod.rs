@@ -1,7 +1,7 @@
-//! The gateway's events that we react to: one visible list, one file each.
+//! Handlers for the gateway's events. `Listeners::react` lists them all; each kind has its file.
 //!
-//! Events are handled one after the other, in the order in which they came, and the next one is
-//! not read before. So nothing in here waits: work that takes time is spawned.
+//! Events are handled one at a time, in the order in which Discord sends them, and the next one is
+//! not read before. So no handler may wait: work that takes time runs in tasks.
 
 mod deleted;
 mod guild;
@@ -35,59 +35,61 @@ use crate::profiles::Sightings;
 use crate::roles::Roles;
 use crate::xp::Inbox;
 
-/// Everything that a listener may use. Cheap to clone.
+/// The event handlers and all that they use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Listeners {
-    /// What everything works with; events of other guilds are passed over.
+    /// The shared handles. Events of guilds other than `env.guild` are ignored.
     pub env: Environment,
-    /// The bot itself.
+    /// The bot's own user id.
     pub bot: UserId,
-    /// The way to the engine.
+    /// Opens gaps: tells the XP engine that messages may have been missed.
     pub inbox: Inbox,
-    /// The same for messages.
+    /// Receives messages that may earn XP, and passes them on to the engine.
     pub gate: MessageGate,
-    /// Takes what is seen of users.
+    /// Receives the profiles that events show.
     pub sightings: Sightings,
-    /// Forgets level roles, and has them verified, when something about roles changes.
+    /// The cached level roles, and the schedule of the reconciles that events ask for.
     pub roles: Roles,
-    /// The guild's roles and its owner, kept current.
+    /// The guild's roles and owner, which role and guild events keep up to date.
     pub known_guild: KnownGuild,
-    /// Whoever runs commands.
+    /// Runs commands and button presses in tasks.
     pub commands: Arc<Commands>,
-    /// Whether commands of an earlier bot have been looked for.
+    /// Whether global commands of an earlier bot have been looked for without an error.
     pub looked_for_old_commands: Arc<AtomicBool>,
-    /// Whether it was said that the bot is ready.
+    /// Whether the log line that the bot is ready has been written.
     pub said_ready: Arc<AtomicBool>,
-    /// Whether the session of the bot before is to be resumed, and was not yet.
+    /// Whether the session of the previous bot process is being resumed: set by
+    /// [`Self::take_up_session`], cleared by `RESUMED` or `READY`.
     pub takes_up: Arc<AtomicBool>,
-    /// What makes going on pointless.
+    /// Receives the reason why the process must end.
     pub stop: mpsc::Sender<Stop>,
-    /// Events that were not understood, by type.
+    /// Counts the events that were not understood, by type.
     pub unparsed: unreadable::Unparsed,
-    /// Holds what is done beside the events.
+    /// Tracks the tasks that handlers spawn.
     pub tasks: TaskTracker,
-    /// Ends that work.
+    /// Cancels those tasks.
     pub end: CancellationToken,
-    /// Holds what is noted down of deletions; waited for at the end.
+    /// Tracks the tasks that record deletions. The shutdown waits for these instead of cancelling
+    /// them.
     pub notes: TaskTracker,
 }
 
 impl Listeners {
-    /// Reacts to an event of the type `kind`; `text` is its JSON. Never waits: what takes time is
-    /// done beside it. A fault of ours costs this event.
+    /// Handles an event of the type `kind`, whose data is the JSON `text`. Never waits. A panic in
+    /// a handler is caught and logged, and loses only this event.
     pub fn on_event(&self, kind: &str, text: &str) {
         let reacting = AssertUnwindSafe(|| self.react(kind, text));
         if catch_unwind(reacting).is_err() {
             tracing::error!(kind, "an event was not handled because of a bug in wall_e");
             if kind == "MESSAGE_CREATE" {
-                // It is read from the history.
+                // The catch-up job reads the message from the history.
                 self.inbox.open_gap();
             }
         }
     }
 
-    /// Prepares for the events of a session that another process has begun. An error says why
-    /// it should not be resumed.
+    /// Prepares for resuming a session that the previous bot process started, with calls to REST.
+    /// After an error the session should not be resumed.
     pub async fn take_up_session(&self) -> Result<(), RestError> {
         resumed::take_up(self).await
     }
@@ -137,19 +139,19 @@ impl Listeners {
         self.commands.start_interaction(read.value);
     }
 
-    /// Whether it is the guild served.
+    /// Whether `guild` is the one that the bot serves.
     fn serves(&self, guild: theirs::GuildId) -> bool {
         guild == theirs::GuildId::from(self.env.guild)
     }
 
-    /// Counts an event that had to be rebuilt.
+    /// Counts an event that had to be rebuilt because of the field `odd`, if it had to.
     fn note_odd(&self, kind: &str, odd: Option<&Unreadable>) {
         if odd.is_some() {
             self.unparsed.note(kind, odd);
         }
     }
 
-    /// Has something done beside the events, until the bot ends.
+    /// Runs `work` in a task, which is cancelled when the bot ends.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let end = self.end.clone();
         self.tasks.spawn(async move {

@@ -1,6 +1,6 @@
-//! The events of `wall_e listen`: marks whose profile has changed, and does nothing else.
+//! The event handler of `wall_e listen`: it notes whose profile has changed, and nothing else.
 //!
-//! Never counts XP, never answers, never asks Discord anything: it may run beside the bot.
+//! It counts no XP, answers nothing, and makes no call to Discord, so it can run beside the bot.
 
 use serenity::all as theirs;
 use tokio::sync::mpsc;
@@ -11,21 +11,21 @@ use crate::error::Stop;
 use crate::leveling::{GuildId, Sighting, UserId};
 use crate::profiles::Sightings;
 
-/// What it works with. Cheap to clone.
+/// The event handler. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Onlooker {
-    /// The guild served; events of others are passed over.
+    /// The served guild; events of other guilds are ignored.
     pub guild: GuildId,
-    /// Takes what is seen of users.
+    /// Receives the profiles that events show.
     pub sightings: Sightings,
-    /// What makes going on pointless.
+    /// Receives the reason why the process must end.
     pub stop: mpsc::Sender<Stop>,
-    /// Events that were not understood, by type.
+    /// Counts the events that were not understood, by type.
     pub unparsed: Unparsed,
 }
 
 impl Onlooker {
-    /// Reacts to an event of the type `kind`; `text` is its JSON. Never waits.
+    /// Handles an event of the type `kind`, whose data is the JSON `text`. Never waits.
     pub fn on_event(&self, kind: &str, text: &str) {
         let event = match Event::read(kind, text) {
             Ok(event) => event,
@@ -33,19 +33,19 @@ impl Onlooker {
         };
         match event {
             Event::Message(event) if self.is_served(event.guild_id) => {
-                event.seen(|user, seen| self.hears(user, seen));
+                event.seen(|user, seen| self.observe_author(user, seen));
             }
             Event::MemberJoined(event) | Event::MemberChanged(event)
                 if self.is_served(Some(event.guild_id)) =>
             {
-                self.hear(event);
+                self.observe_member(event);
             }
             Event::Ready(event) => {
                 let mut guilds = event.guilds.iter().map(|guild| guild.id);
                 if guilds.any(|guild| self.is_served(Some(guild))) {
                     tracing::info!(guild = %self.guild, "listening");
                 } else {
-                    // Whoever receives this ends the process; a second one changes nothing.
+                    // The receiver ends the process at the first message; others are not needed.
                     let _ = self.stop.try_send(Stop::NotInGuild(self.guild));
                 }
             }
@@ -57,7 +57,7 @@ impl Onlooker {
         guild == Some(self.guild.into())
     }
 
-    fn hear(&self, event: MemberEvent) {
+    fn observe_member(&self, event: MemberEvent) {
         if let Some(user) = event.user()
             && let Some(seen) = event.seen()
         {
@@ -65,8 +65,8 @@ impl Onlooker {
         }
     }
 
-    /// Nothing is left for a message to carry.
-    fn hears(&self, user: UserId, seen: Sighting) -> Option<Sighting> {
+    /// Notes the author's profile. Returns `None`, because no engine needs it with the message.
+    fn observe_author(&self, user: UserId, seen: Sighting) -> Option<Sighting> {
         self.sightings.heard(user, seen);
         None
     }

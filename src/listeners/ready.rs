@@ -1,5 +1,6 @@
-//! A gateway session has begun: is the bot where it should be? The guild itself comes after
-//! this, at once or when Discord's trouble with it is over (`guild.rs`).
+//! A new gateway session: checks that the bot is in its guild, and registers the slash commands.
+//!
+//! Discord sends the guild itself in a later event, at once or after an outage (`guild.rs`).
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,13 +16,15 @@ use crate::discord::{Repeat, old_commands};
 use crate::error::Stop;
 use crate::leveling::escape;
 
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time limit for registering the slash commands, retries included.
+const REGISTER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Checks that the guild is there, and has the slash commands registered in it.
+/// Handles `READY`. If the bot is not in its guild, the process ends. Otherwise opens a gap, asks
+/// for a reconcile of everyone's roles, and registers the slash commands.
 pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
     let guild = GuildId::from(listeners.env.guild);
     if !ready.guilds.iter().any(|there| there.id == guild) {
-        // Whoever receives this ends the process; a second one changes nothing.
+        // The receiver ends the process at the first message; others are not needed.
         let _ = listeners
             .stop
             .try_send(Stop::NotInGuild(listeners.env.guild));
@@ -29,21 +32,21 @@ pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
     }
     listeners.takes_up.store(false, Ordering::Relaxed);
     listeners.known_guild.is_in_doubt();
-    // What comes after this event waits for the history.
+    // Messages that Discord sends after this event must wait for the history.
     listeners.inbox.open_gap();
     listeners.roles.verifications.soon();
     tracing::info!(guild = %listeners.env.guild, "connected");
     register_commands_of(listeners, ready.application.id);
 }
 
-/// Has the slash commands registered for this application.
+/// Registers the slash commands in a task of its own.
 pub(super) fn register_commands_of(listeners: &Listeners, application: ApplicationId) {
     let registering = listeners.clone();
     listeners.spawn(async move { register_commands(&registering, application).await });
 }
 
-/// What is known of the session that has begun: nothing. Events come all the same, and what came
-/// before them was missed.
+/// Handles a `READY` that was not understood. Events follow all the same, and earlier ones were
+/// missed, so it does what [`on_ready`] does, without the check and the slash commands.
 pub(super) fn on_unreadable(listeners: &Listeners) {
     listeners.takes_up.store(false, Ordering::Relaxed);
     listeners.known_guild.is_in_doubt();
@@ -58,12 +61,12 @@ async fn register_commands(listeners: &Listeners, application: ApplicationId) {
     let commands: Vec<CreateCommand> =
         poise::builtins::create_application_commands(&commands::all());
     let Ok(body) = serde_json::to_vec(&commands) else {
-        return tracing::error!("the slash commands are no JSON");
+        return tracing::error!("the slash commands could not be written as JSON");
     };
     let registered = rest.call(
         "registering the slash commands",
         Repeat::Safe,
-        PATIENCE,
+        REGISTER_TIMEOUT,
         |http| {
             let body = body.clone();
             async move {
@@ -89,8 +92,9 @@ async fn register_commands(listeners: &Listeners, application: ApplicationId) {
     }
 }
 
-/// Removes global commands that an earlier bot of this application left under our names, and
-/// tells of its others. Tried again when the next session begins, if Discord has trouble.
+/// Deletes global commands with our names that an earlier bot of this application registered, and
+/// tells moderators about its other global commands. After an error of Discord it is tried again
+/// when the next session starts.
 async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
     let ours: Vec<String> = commands::all()
         .into_iter()
@@ -132,8 +136,9 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         tracing::warn!(
             names,
             calls,
-            "this application has global commands that an earlier bot registered; members who use one are told that \
-             it does not exist. To remove them, make these calls of Discord's API with the bot's token"
+            "this application has global commands that an earlier bot registered; members who use \
+             one are told that it does not exist. To remove them, make these calls to Discord's \
+             API with the bot's token"
         );
         notices.push(Notice {
             key: "old-commands".to_owned(),
@@ -148,7 +153,7 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         let error = format!("{error:#}");
         tracing::warn!(
             error,
-            "the council could not be told of an earlier bot's commands"
+            "could not tell the council about an earlier bot's commands"
         );
     }
 }

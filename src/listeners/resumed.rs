@@ -1,8 +1,8 @@
-//! A session goes on: on another connection of this process, or as the one that the bot before
-//! has left. Then Discord says neither `READY` nor `GUILD_CREATE`, and what these would have told
-//! is asked for.
+//! A resumed session: on a new connection of this process, or one that the previous bot process
+//! left. For the latter this process gets neither `READY` nor `GUILD_CREATE`, so it asks REST for
+//! what those events would have said.
 //!
-//! Opens no gap: Discord sends again what came meanwhile.
+//! Opens no gap, because Discord sends the missed events again.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,10 +14,11 @@ use super::{Listeners, deleted, ready, role};
 use crate::discord::payload::event::ApplicationRef;
 use crate::discord::{Repeat, RestError, guild};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit for asking for the application, retries included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks for what the beginning of a session tells, before its events are handled. Nothing is kept
-/// of threads that could be missing.
+/// Asks for the guild, its channels and the application, before the session's events are handled.
+/// Threads are not asked for, because nothing keeps a list of them.
 pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
     let (rest, id) = (&listeners.env.rest, listeners.env.guild);
     let (guild, channels, application) = tokio::try_join!(
@@ -31,21 +32,21 @@ pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
         let what = "the guild was not understood".to_owned();
         return Err(RestError::NotUnderstood(what));
     }
-    // This version may have other commands than the one before.
+    // This version of the bot may have other commands than the previous one.
     ready::register_commands_of(listeners, application);
     listeners.takes_up.store(true, Ordering::Relaxed);
     Ok(())
 }
 
-/// Discord has sent all that came meanwhile.
+/// Handles `RESUMED`: Discord has sent all missed events.
 pub(super) fn on_resumed(listeners: &Listeners) {
     if listeners.takes_up.swap(false, Ordering::Relaxed) {
-        // What was to be looked at when the bot before ended is not known.
+        // The previous process may have ended before it made all role changes; none are stored.
         listeners.roles.verifications.soon();
         listeners.said_ready.store(true, Ordering::Relaxed);
         tracing::info!(
             guild = %listeners.env.guild,
-            "wall_e is ready: it goes on where the bot before it ended, and has missed nothing"
+            "wall_e is ready: it continues where the previous bot process ended, and has missed nothing"
         );
     }
 }
@@ -55,7 +56,7 @@ async fn own_application(listeners: &Listeners) -> Result<ApplicationId, RestErr
     let asked = listeners
         .env
         .rest
-        .call(what, Repeat::Safe, PATIENCE, |http| async move {
+        .call(what, Repeat::Safe, CALL_TIMEOUT, |http| async move {
             let request = Request::new(Route::Oauth2ApplicationCurrent, LightMethod::Get);
             http.fire::<ApplicationRef>(request).await
         });

@@ -1,7 +1,7 @@
-//! A role, or the guild itself, was made, changed or deleted: by a human, or by the bot itself.
+//! A role was created, changed or deleted, or the guild itself changed: by a human or by the bot.
 //!
-//! Keeps what is known of the guild's roles, and says what is to be looked at again; what
-//! levels carry follows nobody by what an event says.
+//! Updates the known roles of the guild, forgets cached level roles, and asks for a new check of
+//! the levels. An event alone never changes which role a level has.
 
 use serenity::all as theirs;
 
@@ -10,10 +10,10 @@ use crate::discord::guild::ONBOARDING;
 use crate::discord::known_guild::GuildFacts;
 use crate::discord::payload::{PartialGuild, RoleDeletion, RoleEvent};
 
-/// The whole guild is shown, as at the beginning of a session and after an outage.
+/// The whole guild was received: at the start of a session or after an outage.
 pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
-    // Only noted: everyone is verified after this event in any case.
-    see_onboarding(listeners, guild);
+    // The result does not matter: this event leads to a reconcile of everyone's roles anyway.
+    observe_onboarding(listeners, guild);
     let owner = guild.owner_id.and_then(|owner| owner.try_into().ok());
     match (owner, guild.roles()) {
         (Some(owner), Some(roles)) => listeners.known_guild.is_shown(GuildFacts { owner, roles }),
@@ -21,8 +21,8 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
     }
 }
 
-/// The guild has another name, another owner, or something else: two-factor authentication may
-/// be demanded no more, and there may be another onboarding.
+/// The guild's own data changed. That can be the owner, the onboarding, or whether moderation needs
+/// two-factor authentication, because of which Discord may have refused role changes.
 pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
     if guild.id.get() != listeners.env.guild.get() {
         return;
@@ -31,58 +31,59 @@ pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
         Some(Ok(owner)) => listeners.known_guild.owner_is(owner),
         _ => on_unreadable(listeners, Some(guild.id.get())),
     }
-    if see_onboarding(listeners, guild) {
+    if observe_onboarding(listeners, guild) {
         listeners.roles.verifications.soon();
     }
     if listeners.roles.book.has_refusals() {
-        look_again(listeners);
+        recheck_levels(listeners);
     }
 }
 
-/// There is a new role.
+/// A role was created.
 pub(super) fn on_create(listeners: &Listeners, event: &RoleEvent) {
     listeners.roles.book.forget();
-    note(listeners, event);
+    observe_role(listeners, event);
 }
 
-/// A role has another name, other rights, or another place. A level's new name is followed, and
-/// what was wrong with its role may be right now.
+/// A role's name, permissions or position changed. If it is a level's role, the level takes over
+/// the role's new name, and a problem with the role may be solved.
 pub(super) fn on_update(listeners: &Listeners, event: &RoleEvent) {
-    note(listeners, event);
+    observe_role(listeners, event);
     match event.role.read() {
-        Some(role) => changed(listeners, role.id.into()),
+        Some(role) => role_changed(listeners, role.id.into()),
         None => listeners.roles.book.forget(),
     }
 }
 
-/// A role is gone. If a level carries it, moderators are asked what is to become of that.
+/// A role was deleted. If it is a level's role, the check of the levels asks moderators what to do.
 pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
     let is_served = event.guild_id == listeners.env.guild.get();
     if let (true, Ok(role)) = (is_served, event.role_id.try_into()) {
         listeners.known_guild.role_is_gone(role);
     }
-    changed(listeners, event.role_id);
+    role_changed(listeners, event.role_id);
 }
 
-/// Something of a guild's roles, or of the guild itself, has changed in a way that cannot be
-/// read. It is all asked for again, unless it is certainly another guild.
+/// An event about a guild or its roles was not understood. Everything known about them is asked for
+/// again, unless the event is certainly about another guild. `guild` is `None` if that is unknown.
 pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
     if guild.is_none_or(|guild| guild == listeners.env.guild.get()) {
         listeners.known_guild.is_in_doubt();
         listeners.roles.book.forget();
-        look_again(listeners);
+        recheck_levels(listeners);
     }
 }
 
-/// What the bot can give and take may have changed: it is looked at again, and moderators are
-/// told if something is lost. Events come in bursts, and are looked at together.
-pub(super) fn look_again(listeners: &Listeners) {
+/// Asks for a new check of the levels' roles, because the roles that the bot can assign may have
+/// changed; the check tells moderators if one was lost. Several events in a short time lead to one
+/// check.
+pub(super) fn recheck_levels(listeners: &Listeners) {
     listeners.roles.book.reach_may_have_changed();
     listeners.roles.verifications.levels_soon();
 }
 
-/// Notes whether the guild has an onboarding; returns whether that is news that matters.
-fn see_onboarding(listeners: &Listeners, guild: &PartialGuild) -> bool {
+/// Notes whether the guild has an onboarding. Returns whether this changes who may get level roles.
+fn observe_onboarding(listeners: &Listeners, guild: &PartialGuild) -> bool {
     let Some(features) = &guild.features else {
         return false;
     };
@@ -94,17 +95,17 @@ fn see_onboarding(listeners: &Listeners, guild: &PartialGuild) -> bool {
         .guild_has_onboarding(has_onboarding, now)
 }
 
-fn changed(listeners: &Listeners, role: theirs::RoleId) {
+fn role_changed(listeners: &Listeners, role: theirs::RoleId) {
     listeners.roles.book.forget();
     if role
         .try_into()
         .is_ok_and(|role| listeners.roles.book.is_about_reach(role))
     {
-        look_again(listeners);
+        recheck_levels(listeners);
     }
 }
 
-fn note(listeners: &Listeners, event: &RoleEvent) {
+fn observe_role(listeners: &Listeners, event: &RoleEvent) {
     if event.guild_id != listeners.env.guild.get() {
         return;
     }

@@ -1,5 +1,6 @@
-//! An event that is not understood: counted by type, said in the log with the field, never a
-//! crash, and never an excuse to lose the guild's return or a change of its roles.
+//! Events that could not be parsed. Each is counted by its type and logged with the field that was
+//! not understood, and never crashes the bot. After one about a new session, a change of the guild
+//! or of a role, the bot asks Discord for the current state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +10,13 @@ use serde::Deserialize;
 use super::{Listeners, ready, role};
 use crate::discord::unreadable::Unreadable;
 
-/// How many events of each type were not understood.
+/// Counts the events of each type that were not understood. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Unparsed(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Unparsed {
-    /// Counts one more, and says so at the 1st, 2nd, 4th, 8th …: often enough to notice, never a
-    /// flood. What the event holds is people's data and stays out of the log.
+    /// Counts one more event, and logs the 1st, 2nd, 4th, 8th … of its type, which does not flood the
+    /// log. The event's content is people's data and is not logged.
     pub fn note(&self, kind: &str, field: Option<&Unreadable>) {
         let count = self.count(kind);
         if count.is_power_of_two() {
@@ -29,9 +30,9 @@ impl Unparsed {
         }
     }
 
-    /// How many it makes of this type.
+    /// Counts one more event; returns the count of its type, or 0 if there are too many types.
     fn count(&self, kind: &str) -> u64 {
-        // A hostile server could invent types without end; Discord has some eighty.
+        // Bounds the memory if a hostile server invents types; Discord has some eighty.
         const MAX_TYPES: usize = 500;
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if counts.len() >= MAX_TYPES && !counts.contains_key(kind) {
@@ -43,7 +44,7 @@ impl Unparsed {
     }
 }
 
-/// Whatever of an event that is not understood still matters.
+/// Handles an event that was not understood: it does what the event's type alone calls for.
 pub(super) fn on_unreadable(listeners: &Listeners, kind: &str, text: &str, field: &Unreadable) {
     listeners.unparsed.note(kind, Some(field));
     match kind {
@@ -66,7 +67,7 @@ pub(super) fn on_unreadable(listeners: &Listeners, kind: &str, text: &str, field
     }
 }
 
-/// Which guild an event is about, where it says so.
+/// The id of the guild that an event is about, if it can be read.
 fn guild_of(kind: &str, text: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct About<'a> {

@@ -113,8 +113,8 @@ pub struct PartialScreening {
 }
 
 impl PartialScreening {
-    /// Converts it to a [`Screening`]. Without `pending`, the member counts as having passed the rules
-    /// screening.
+    /// Converts it to a [`Screening`]. Without `pending`, the member counts as having passed the
+    /// rules screening.
     pub fn read(&self) -> Screening {
         let millis = self.joined_at.map(|at| at.timestamp_millis());
         Screening {
