@@ -1,11 +1,11 @@
-//! Settings: the only reader of flags and of the environment.
+//! Settings. Only this module reads flags and environment variables.
 //!
-//! Every setting is a flag with an environment variable; `--help` documents both
-//! and never shows a value.
+//! Every setting has a flag and an environment variable. `--help` documents both, and never shows
+//! a value from the environment.
 
 #![expect(
     missing_docs,
-    reason = "a doc comment on a flattened field would stand in --help"
+    reason = "a doc comment on a flattened field would appear in --help"
 )]
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use chrono::NaiveTime;
 use chrono_tz::Tz;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::error::ErrorKind as Mistake;
+use clap::error::ErrorKind as ClapErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
@@ -34,14 +34,14 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the bot
     Run(Run),
-    /// Only note whose name or avatar changes; may run beside the bot, or while it is down
+    /// Only record whose name or avatar changes; can run beside the bot or while it is down
     Listen(Listen),
-    /// Bring the database's schema up to date, and fill a new one with the levels, without names
+    /// Bring the database's schema up to date; a new database also gets the levels, without names
     Migrate(DatabaseUrl),
     /// Correct everyone's level roles, or only print what would change
     RoleReconciler(Verify),
@@ -51,15 +51,15 @@ pub enum Command {
     Check(Check),
 }
 
-/// A variable that is named like a setting, and that nothing reads.
+/// An environment variable that begins with `WALLE_` but is not a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownSetting {
     pub name: String,
-    /// The setting that was probably meant.
+    /// The setting with the most similar name, if one is similar enough to be meant.
     pub nearest: Option<String>,
 }
 
-/// The variables of the environment that begin with `WALLE_` and are no setting.
+/// Finds the environment variables that begin with `WALLE_` but are not settings, sorted by name.
 pub fn unknown_settings() -> Vec<UnknownSetting> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     unknown_among(names)
@@ -78,7 +78,7 @@ fn unknown_among(names: impl Iterator<Item = String>) -> Vec<UnknownSetting> {
     unknown
 }
 
-/// What the subcommands read from the environment.
+/// The names of all environment variables that the command line reads.
 fn setting_names() -> BTreeSet<String> {
     let cli = Cli::command();
     let args = cli.get_arguments();
@@ -87,7 +87,7 @@ fn setting_names() -> BTreeSet<String> {
     names.map(ToOwned::to_owned).collect()
 }
 
-/// The known name that takes the fewest changes, if it takes few.
+/// The known name with the smallest edit distance to `name`, unless even that is large.
 fn nearest(name: &str, known: &BTreeSet<String>) -> Option<String> {
     let by_distance = known
         .iter()
@@ -96,10 +96,10 @@ fn nearest(name: &str, known: &BTreeSet<String>) -> Option<String> {
     (distance <= 3 + name.len() / 8).then(|| nearest.clone())
 }
 
-/// How to log.
+/// The settings for the log.
 #[derive(Clone, Debug, Args)]
 pub struct Log {
-    /// What to log, as filter directives of the crate tracing
+    /// What to log: a filter such as info or info,wall_e=debug, as tracing's EnvFilter takes it
     #[arg(
         long = "log",
         env = "RUST_LOG",
@@ -121,24 +121,24 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs: one JSON object a line
+    /// JSON for programs: one object per line
     Json,
 }
 
-/// Which database.
+/// The database to use.
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseUrl {
-    /// Postgres, as `postgres://USER:PASSWORD@HOST/NAME`
+    /// Postgres database, as `postgres://USER:PASSWORD@HOST/NAME`
     #[arg(long = "database-url", env = "DATABASE_URL", hide_env_values = true, value_parser = Setting(secret))]
     pub database_url: SecretString,
 }
 
-/// The bot's settings.
+/// The settings of `wall_e run`.
 #[derive(Clone, Debug, Args)]
 pub struct Run {
     #[command(flatten)]
@@ -152,7 +152,7 @@ pub struct Run {
     pub prefix: String,
     #[command(flatten)]
     pub rights: Rights,
-    /// How many hours back to read messages that were missed
+    /// How many hours back to read missed messages
     #[arg(
         long = "catch-up-hours",
         env = "WALLE_CATCH_UP_HOURS",
@@ -161,8 +161,8 @@ pub struct Run {
         value_parser = Setting(hours)
     )]
     pub catch_up_hours: u32,
-    /// Name of the text channel that tells moderators about problems; created if missing,
-    /// visible to moderators only
+    /// Name of the text channel in which the bot tells moderators about problems; created if
+    /// missing, visible to moderators only
     #[arg(
         long = "council-channel",
         env = "WALLE_COUNCIL_CHANNEL",
@@ -172,8 +172,8 @@ pub struct Run {
     pub council: String,
     #[command(flatten)]
     pub cdn: Cdn,
-    /// Name of the text channel that keeps copies of avatars; created if missing, as a private
-    /// channel
+    /// Name of the text channel in which the bot keeps copies of avatars; created if missing, as a
+    /// private channel
     #[arg(
         long = "avatar-channel",
         env = "WALLE_AVATAR_CHANNEL",
@@ -189,14 +189,14 @@ pub struct Run {
         hide_env_values = true, value_parser = Setting(zone)
     )]
     pub zone: Tz,
-    /// Time of the daily check of everyone's roles, in that time zone, such as 05:00
+    /// Time of the daily check of everyone's level roles, such as 05:00, in the guild's time zone
     #[arg(long = "verify-at", env = "WALLE_VERIFY_AT", default_value = "05:00", hide_env_values = true, value_parser = Setting(time_of_day))]
     pub verify_at: NaiveTime,
     #[command(flatten)]
     pub joining: Joining,
-    /// Which names, and so which roles, the levels of a new database get: none, computing
-    /// (twenty, from "Hello World" to "THE 95"), or those of a file with lines such as
-    /// `5 Missing Semicolon`. A database that is already in use keeps its own
+    /// Names, and so roles, that the levels of a new database get: none, computing (twenty names,
+    /// from "Hello World" to "THE 95"), or a file with lines such as `5 Missing Semicolon`. A
+    /// database that is already in use keeps its names
     #[arg(
         long = "level-names",
         env = "WALLE_LEVEL_NAMES",
@@ -206,20 +206,20 @@ pub struct Run {
         value_parser = OsStringValueParser::new().map(LevelNames::read)
     )]
     pub level_names: LevelNames,
-    /// Replace the bot that is running, on any machine: wait beside it, ask it to stop, then
+    /// Replace the running bot, on whichever machine it is: start beside it, ask it to stop, then
     /// take over
     #[arg(long)]
     pub take_over: bool,
 }
 
-/// Where a fresh database gets its level names from.
+/// The source of a new database's level names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LevelNames {
-    /// Moderators name levels, and nobody else does.
+    /// No names; moderators name the levels with a command.
     None,
-    /// The twenty of the original guild.
+    /// The twenty names of the original guild.
     Computing,
-    /// This file's.
+    /// The names in this file.
     File(PathBuf),
 }
 
@@ -233,7 +233,7 @@ impl LevelNames {
     }
 }
 
-/// What is waited for before somebody gets level roles.
+/// What members must complete before they get level roles.
 #[derive(Clone, Debug, Args)]
 pub struct Joining {
     /// Give members level roles only after they complete Discord's onboarding: yes or no. They
@@ -250,11 +250,11 @@ pub struct Joining {
     pub await_onboarding: YesOrNo,
 }
 
-/// A switch.
+/// A setting that is `yes` or `no`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct YesOrNo(pub bool);
 
-/// Which guild.
+/// The guild to serve.
 #[derive(Clone, Debug, Args)]
 pub struct Guild {
     /// Id of the guild to serve
@@ -269,7 +269,7 @@ pub struct Guild {
 }
 
 impl Guild {
-    /// Its id.
+    /// Parses the guild's id. The error is [`Stop::NoGuild`], which says what is wrong.
     pub fn id(&self) -> Result<GuildId, Stop> {
         let text = self.guild_id.trim();
         if text.is_empty() {
@@ -283,7 +283,7 @@ impl Guild {
     }
 }
 
-/// Who may do what: names or ids of roles, with commas between them.
+/// The roles that have the rights to use restricted commands.
 #[derive(Clone, Debug, Args)]
 pub struct Rights {
     /// Roles that may run moderator commands: names or ids, separated by commas. A name counts
@@ -316,18 +316,18 @@ pub struct Rights {
     pub operators: RoleList,
 }
 
-/// Roles, by their names as they stand in the guild, or by their ids.
+/// A list of roles, each given by its exact name in the guild or by its id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleList(pub Vec<RoleEntry>);
 
 impl Rights {
-    /// All that the settings name, some perhaps more than once.
+    /// The entries of all three settings; one that is in several of them comes several times.
     pub fn entries(&self) -> impl Iterator<Item = &RoleEntry> {
         let lists = [&self.moderators, &self.privacy, &self.operators];
         lists.into_iter().flat_map(|list| &list.0)
     }
 
-    /// The variables of the settings that hold an entry.
+    /// The environment variables of the settings that contain `entry`.
     pub fn holding(&self, entry: &RoleEntry) -> Vec<&'static str> {
         let lists = [
             ("WALLE_MODERATOR_ROLES", &self.moderators),
@@ -339,7 +339,7 @@ impl Rights {
     }
 }
 
-/// What it takes to listen.
+/// The settings of `wall_e listen`.
 #[derive(Clone, Debug, Args)]
 pub struct Listen {
     #[command(flatten)]
@@ -350,7 +350,7 @@ pub struct Listen {
     pub guild: Guild,
 }
 
-/// A verification's settings.
+/// The settings of `wall_e verify-roles`.
 #[derive(Clone, Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
@@ -366,22 +366,22 @@ pub struct Verify {
     /// Change nothing; print what would change
     #[arg(long)]
     pub dry_run: bool,
-    /// Print it as JSON, for programs
+    /// Print the result as JSON, for programs
     #[arg(long)]
     pub json: bool,
 }
 
-/// How Discord is reached.
+/// How to connect to Discord.
 #[derive(Clone, Debug, Args)]
 pub struct Discord {
     /// The bot's token; better set in the environment, where other users cannot see it
     #[arg(long, env = "WALLE_TOKEN", hide_env_values = true, value_parser = Setting(secret))]
     token: Option<SecretString>,
-    /// A file that holds the token
+    /// File that contains the token
     #[arg(long = "token-file", env = "WALLE_TOKEN_FILE", hide_env_values = true, value_parser = path())]
     token_file: Option<PathBuf>,
-    /// Origin of Discord's REST API: any https:// origin is used like Discord itself, an http://
-    /// origin as a proxy in front of it
+    /// Origin of Discord's REST API: an https:// origin is used like Discord itself, an http://
+    /// origin as a proxy in front of Discord
     #[arg(
         long = "discord-api",
         env = "WALLE_DISCORD_API",
@@ -390,16 +390,17 @@ pub struct Discord {
         value_parser = Setting(origin)
     )]
     pub api: Origin,
-    /// PEM file of a certificate authority to trust besides the usual ones
+    /// PEM file of a certificate authority to trust in addition to the usual ones
     #[arg(long = "discord-ca", env = "WALLE_DISCORD_CA", hide_env_values = true, value_parser = path())]
     ca: Option<PathBuf>,
 }
 
 impl Discord {
-    /// The token, from wherever it is kept.
+    /// The token: from its own setting or, if that is not set, from the token file. The error is
+    /// [`Stop::NoToken`], which says what is wrong and never quotes the token.
     pub fn token(&self) -> Result<SecretString, Stop> {
         use secrecy::ExposeSecret;
-        let given = match (&self.token, given(self.token_file.as_deref())) {
+        let given = match (&self.token, non_empty(self.token_file.as_deref())) {
             (Some(token), _) if !token.expose_secret().is_empty() => token.clone(),
             (_, Some(file)) => {
                 let read = text_file::read(file).map_err(|error| {
@@ -417,31 +418,31 @@ impl Discord {
             }
             _ => return Err(Stop::NoToken("")),
         };
-        // An editor may have put a byte order mark before it.
+        // Some editors put a byte order mark before the text.
         let token = given.expose_secret().trim_start_matches('\u{feff}').trim();
-        // A token that could not stand in a header would be quoted in an error.
+        // The HTTP library would quote a token that is not valid in a header in its error.
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Stop::NoToken("; its value is not a token"));
         }
         Ok(SecretString::from(token))
     }
 
-    /// The extra authority's file.
+    /// The path of the extra certificate authority's PEM file, if set.
     pub fn ca(&self) -> Option<&Path> {
-        given(self.ca.as_deref())
+        non_empty(self.ca.as_deref())
     }
 }
 
-/// Where REST calls go.
+/// The server that receives REST calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Discord, or a host that is used exactly as Discord is: by its host and port.
+    /// Discord, or a server that is used exactly like Discord, over HTTPS.
     Discord { host: String, port: u16 },
-    /// A proxy in front of Discord, by its URL without a path.
+    /// The URL of a proxy in front of Discord, without a path.
     Proxy(String),
 }
 
-/// Where images come from.
+/// The server from which images are downloaded.
 #[derive(Clone, Debug, Args)]
 pub struct Cdn {
     /// Origin of avatar images
@@ -455,13 +456,13 @@ pub struct Cdn {
     pub origin: String,
 }
 
-/// A check's settings.
+/// The settings of `wall_e check`.
 #[derive(Clone, Debug, Args)]
 pub struct Check {
     #[command(flatten)]
     pub database: DatabaseUrl,
-    /// Compare with this log of all messages ever counted: Discord's message objects, as
-    /// JSON, one per line
+    /// Compare the database with this log of all messages ever counted: Discord's message objects
+    /// as JSON, one per line
     #[arg(long, value_name = "FILE")]
     pub replay: Option<PathBuf>,
     /// Replay the log on top of this dump: the files, in Django's format, that were imported
@@ -473,15 +474,15 @@ pub struct Check {
     pub zone: Tz,
 }
 
-/// An import's settings.
+/// The settings of `wall_e import`.
 #[derive(Clone, Debug, Args)]
 pub struct Import {
     #[command(flatten)]
     pub database: DatabaseUrl,
-    /// Where the files come from
+    /// Format of the files
     #[arg(value_name = "FORMAT")]
     pub from: ImportFormat,
-    /// The files, in any order
+    /// The files to import, in any order
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
     /// Do nothing if the database has users already
@@ -489,19 +490,19 @@ pub struct Import {
     pub fresh_only: bool,
 }
 
-/// Where an import comes from.
+/// The format of an import's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ImportFormat {
-    /// What `manage.py dumpdata` of the Python wall_e writes
+    /// Output of `manage.py dumpdata` of the Python wall_e
     Django,
 }
 
-/// Takes an empty path too: a variable set to nothing means the same as none.
+/// A parser for paths that accepts an empty one: a variable set to nothing counts as not set.
 fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-fn given(path: Option<&Path>) -> Option<&Path> {
+fn non_empty(path: Option<&Path>) -> Option<&Path> {
     path.filter(|path| !path.as_os_str().is_empty())
 }
 
@@ -509,8 +510,8 @@ const LOG_FILTER: &str = "info";
 const CDN: &str = "https://cdn.discordapp.com";
 const CATCH_UP_HOURS: &str = "24";
 
-/// Reads a setting, or says what is expected. What was given is never quoted: it may be
-/// a secret that was put into the wrong place.
+/// A value parser whose error says what is expected. It never quotes the given value, which can be
+/// a secret in the wrong variable.
 #[derive(Clone, Copy)]
 struct Setting<T>(fn(&str) -> Result<T, &'static str>);
 
@@ -531,19 +532,22 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for Setting<T> {
                 .map(|name| format!(" (or {})", name.display()))
                 .unwrap_or_default();
             let sentence = format!("--{flag}{variable}: {expected}\n");
-            clap::Error::raw(Mistake::ValueValidation, sentence).with_cmd(command)
+            clap::Error::raw(ClapErrorKind::ValueValidation, sentence).with_cmd(command)
         })
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the shape of a setting's reader")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "every setting's reader has this signature"
+)]
 fn secret(text: &str) -> Result<SecretString, &'static str> {
     Ok(SecretString::from(text))
 }
 
 fn log_filter(text: &str) -> Result<String, &'static str> {
     let text = or_default(text, LOG_FILTER);
-    // The log library would leave out what it does not understand, and quote it.
+    // Checked here, because the log library would skip invalid directives and print them.
     let filter = tracing_subscriber::EnvFilter::builder().parse(text);
     let expected = "expected a filter such as info or info,wall_e=debug";
     filter.map(|_| text.to_owned()).map_err(|_| expected)
@@ -578,8 +582,11 @@ fn prefix(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A list that is set to nothing is empty: only administrators have that right then.
-#[expect(clippy::unnecessary_wraps, reason = "the shape of a setting's reader")]
+/// Reads a list of roles. If the setting is empty, only administrators have the right.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "every setting's reader has this signature"
+)]
 fn role_list(text: &str) -> Result<RoleList, &'static str> {
     let entries = text.split(',').filter_map(RoleEntry::parse);
     Ok(RoleList(entries.collect()))
@@ -595,7 +602,7 @@ fn zone(text: &str) -> Result<Tz, &'static str> {
     zone.map_err(|_| "expected a time zone such as Canada/Pacific or Europe/Berlin")
 }
 
-/// A variable that is set to nothing means the same as none.
+/// A variable that is set to nothing counts as not set.
 fn or_default<'a>(text: &'a str, default: &'a str) -> &'a str {
     if text.is_empty() { default } else { text }
 }
@@ -604,7 +611,7 @@ fn origin(text: &str) -> Result<Origin, &'static str> {
     let (scheme, host, port) = bare_origin(or_default(text, "https://discord.com"))?;
     Ok(if scheme == "https" {
         Origin::Discord {
-            // An IPv6 address is bracketed in a URL only.
+            // Brackets around an IPv6 address belong to the URL, not to the host.
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
         }
@@ -618,7 +625,7 @@ fn cdn(text: &str) -> Result<String, &'static str> {
     Ok(format!("{scheme}://{host}:{port}"))
 }
 
-/// Scheme, host and port of a URL that says no more than these.
+/// The scheme, host and port of an `http` or `https` URL that has nothing else.
 fn bare_origin(text: &str) -> Result<(&'static str, String, u16), &'static str> {
     let expected =
         "expected https://HOST[:PORT] or http://HOST[:PORT], without a path, a user or a password";

@@ -15,8 +15,8 @@ use crate::discord::unreadable::Unreadable;
 pub struct Unparsed(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Unparsed {
-    /// Counts one more event, and logs the 1st, 2nd, 4th, 8th … of its type, which does not flood the
-    /// log. The event's content is people's data and is not logged.
+    /// Counts one more event, and logs the 1st, 2nd, 4th, 8th … of its type, which does not flood
+    /// the log. The event's content is people's data and is not logged.
     pub fn note(&self, kind: &str, field: Option<&Unreadable>) {
         let count = self.count(kind);
         if count.is_power_of_two() {
