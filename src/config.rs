@@ -44,7 +44,7 @@ pub enum Command {
     /// Bring the database's schema up to date; a new database also gets the levels, without names
     Migrate(DatabaseUrl),
     /// Correct everyone's level roles, or only print what would change
-    RoleReconciler(Verify),
+    VerifyRoles(Verify),
     /// Import the levels and the XP of another bot
     Import(Import),
     /// Check that the database is consistent, or that it matches a log of messages
@@ -99,7 +99,7 @@ fn nearest(name: &str, known: &BTreeSet<String>) -> Option<String> {
 /// The settings for the log.
 #[derive(Clone, Debug, Args)]
 pub struct Log {
-    /// What to log: a filter such as info or info,wall_e=debug, as tracing's EnvFilter takes it
+    /// What to log: a filter such as info or debug, as the crate tracing takes it
     #[arg(
         long = "log",
         env = "RUST_LOG",

@@ -85,7 +85,7 @@ async fn run(command: Command) -> Result<(), Stop> {
             let migrating = asked_to_end.run_until_cancelled(app::migrate(&database));
             migrating.await.unwrap_or_else(interrupted)
         }
-        Command::RoleReconciler(settings) => Box::pin(app::verify_roles(settings, cancel)).await,
+        Command::VerifyRoles(settings) => Box::pin(app::verify_roles(settings, cancel)).await,
         Command::Check(settings) => {
             let checking = asked_to_end.run_until_cancelled(app::check(&settings));
             checking.await.unwrap_or_else(interrupted)

@@ -14,7 +14,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// Timeout of one image, including its body.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The start of every PNG_START: its signature, and the length and name of its first chunk.
+/// The start of every PNG: its signature, and the length and name of its first chunk.
 /// Source: the PNG specification, 5.2 and 11.2.1.
 const PNG_START: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
 

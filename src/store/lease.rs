@@ -264,17 +264,14 @@ impl Lease {
                 }
                 Ok(Some(lost)) => return lost,
                 Err(error) => {
-                    match failures {
-                        // After the first failure the new session sends a heartbeat without delay,
-                        // since a standby may consider this bot dead meanwhile. If that fails too,
-                        // the server is unavailable, and the backoff applies.
-                        0 => {
-                            tracing::warn!(%error, "the database does not answer; claiming it again when it does");
-                        }
-                        _ => {
-                            let delay = backoff(failures - 1, POLL_INTERVAL, HEARTBEAT_INTERVAL);
-                            tokio::time::sleep(delay).await;
-                        }
+                    // After the first failure the new session sends a heartbeat without delay,
+                    // since a standby may consider this bot dead meanwhile. If that fails too,
+                    // the server is unavailable, and the backoff applies.
+                    if failures == 0 {
+                        tracing::warn!(%error, "the database does not answer; claiming it again when it does");
+                    } else {
+                        let delay = backoff(failures - 1, POLL_INTERVAL, HEARTBEAT_INTERVAL);
+                        tokio::time::sleep(delay).await;
                     }
                     failures += 1;
                     if let Ok(session) = self.database.connect_apart().await {
