@@ -123,7 +123,7 @@ impl From<LevelNumber> for LevelArgument {
     }
 }
 
-/// What an argument type must know; [`poise_arguments`] makes poise understand it.
+/// What an argument type must know; the macro `poise_arguments` makes poise understand it.
 trait Argument: Sized {
     /// Reads the argument from a text command, and returns what is left for the next one. `None`
     /// if the text is something else: the caller is then shown how to use the command.
