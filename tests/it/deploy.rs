@@ -51,7 +51,7 @@ async fn a_deploy_goes_on_with_the_session_and_reads_no_history() {
     stage.bot = next;
     stage
         .bot
-        .logged("it goes on where the bot before it ended")
+        .logged("it continues where the previous bot process ended")
         .await;
     ledger.write(&stage, "carol", "general", true);
     ledger.comes_true(&stage).await;
