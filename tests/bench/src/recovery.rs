@@ -299,6 +299,7 @@ async fn postgres(database: &mut Scratch, rounds: u32) -> anyhow::Result<Row> {
     let sim = quiet_sim().await?;
     let mut client = Client::wall_e(&sim, &database.url()?)?;
     client.settled(&sim).await?;
+    client.counts(&sim, database).await?;
     let mut measured = Vec::new();
     for round in 1..=rounds {
         progress(&format!(
@@ -308,10 +309,10 @@ async fn postgres(database: &mut Scratch, rounds: u32) -> anyhow::Result<Row> {
         sim.advance(Duration::from_secs(61));
         let kept = client.log().matches("keeping it and trying again").count();
         let said = sim.say(sim.user("alice"), sim.channel("general"), "hello");
-        until("the bot to notice", || {
+        let noticed = until("the bot to notice", || {
             client.log().matches("keeping it and trying again").count() > kept
-        })
-        .await?;
+        });
+        noticed.await.with_context(|| client.log())?;
         database.admit(true).await?;
         let started = Instant::now();
         let session = database.connect().await?;
