@@ -6,7 +6,7 @@
 use std::fmt;
 use std::num::{NonZeroI64, NonZeroU64};
 
-/// The first millisecond of 2015, from which the time in snowflakes counts, as Unix milliseconds.
+/// Discord's epoch, the start of 2015, in Unix milliseconds. Snowflakes count time from here.
 /// Source: Discord's reference, "Snowflakes".
 const DISCORD_EPOCH_MS: i64 = 1_420_070_400_000;
 

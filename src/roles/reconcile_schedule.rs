@@ -1,10 +1,11 @@
-//! When roles are verified: at the hour that is set, at every new gateway session, when
-//! somebody asks, and when a role can be given again that could not. One at a time; who asks
-//! meanwhile is answered by the next one. When something about roles changes, the levels alone
-//! are compared with the guild's roles first, which costs three calls.
+//! When everyone's level roles are verified: at the set hour, at every new gateway session, on
+//! request, and when the bot regains the ability to give a role. Only one verification runs at a
+//! time; requests that arrive during it are answered by the next one. When a role changes, only
+//! the levels are compared with the guild's roles at first: that costs three calls.
 //!
-//! Roles follow XP, and must not be taken for messages that have yet to be read: a verification
-//! waits until what was missed has been counted, unless a moderator waits for it.
+//! Roles follow XP, and nobody may lose a role because some of their messages have not been read
+//! yet. So a verification waits until the missed messages have been counted. If a moderator is
+//! waiting for it, it runs after 30 seconds anyway, and takes no roles.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -22,23 +23,23 @@ use crate::leveling::schedule::is_due;
 use crate::store::reconcile_state;
 use crate::xp::Inbox;
 
-/// How often the clock is looked at.
+/// Poll interval for the daily verification.
 const LOOK: Duration = Duration::from_secs(20);
 const RETRY_LEAST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_mins(10);
-/// Changes of roles come in bursts: one that moves is an event for each that it passes.
+/// Role changes come in bursts: moving a role sends an event for each role that it passes.
 const DEBOUNCE: Duration = Duration::from_secs(1);
-/// How long a moderator waits at most for what was missed. Then nobody loses a role, and
-/// everyone is verified again when it has been counted.
+/// The longest that a moderator waits for missed messages to be counted. After that the
+/// verification runs without taking roles, and runs again once they are counted.
 const BY_HAND: Duration = Duration::from_secs(30);
-/// After so long a wait for what was missed it is said in the log, once.
+/// A wait for missed messages is logged once it has lasted this long.
 const SAY_WAITING: Duration = Duration::from_secs(5);
-/// How often a long one is heard of in the log.
+/// How often a running verification logs its progress.
 const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// Longer than any catch-up.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
-/// Asks for verifications. Cheap to clone.
+/// Requests verifications. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReconcileSchedule {
     asker: Asker,
@@ -57,8 +58,8 @@ pub struct ReconcileTask {
 }
 
 impl RoleReconciler {
-    /// A task that verifies every day at `at` in `zone`, by Discord's time, and whenever it is
-    /// told to. What stands in `inbox` is waited for.
+    /// A task that verifies everyone every day at `at` in `zone`, by Discord's time, and on
+    /// request. It first waits until everything in `inbox` has been counted.
     pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, ReconcileTask) {
         let (asker, wanted) = asks();
         let (tells, progress) = watch::channel(Progress::default());
@@ -81,17 +82,18 @@ impl RoleReconciler {
 }
 
 impl ReconcileSchedule {
-    /// Has one made soon. Never waits.
+    /// Requests a verification of everyone. Returns at once.
     pub fn soon(&self) {
         self.asker.everyone_soon();
     }
 
-    /// Has what levels carry compared with the guild's roles soon. Never waits.
+    /// Requests a comparison of the levels with the guild's roles. Returns at once.
     pub fn levels_soon(&self) {
         self.asker.levels_soon();
     }
 
-    /// Has one made, and waits for it; what it did, or why it did nothing.
+    /// Requests a verification of everyone and waits for it. Returns what it did, or why it could
+    /// not run.
     pub async fn made(&self) -> Result<Report, String> {
         let Some(told) = self.asker.everyone() else {
             return Err("too many people wait for one already".to_owned());
@@ -100,33 +102,36 @@ impl ReconcileSchedule {
             .unwrap_or_else(|_| Err("the bot is shutting down".to_owned()))
     }
 
-    /// How far the one that is being made is.
+    /// Progress of the verification that is running.
     pub fn progress(&self) -> Progress {
         *self.progress.borrow()
     }
 }
 
-/// What the task has before it.
+/// What the task still has to do.
 #[derive(Default)]
 struct Agenda {
     /// When everyone was last verified, as far as is known.
     last: Option<DateTime<Utc>>,
-    /// Whether anything was asked for: before the first session nobody knows what was missed.
+    /// Whether the gateway has connected at least once, which the first request shows. Before
+    /// that, nobody knows which messages were missed.
     is_connected: bool,
-    /// Levels are to be compared with the guild's roles.
+    /// The next comparison of the levels with the guild's roles.
     levels: Task,
-    /// Everyone is to be verified, as soon as what was missed has been counted.
+    /// The next verification of everyone, which waits for missed messages to be counted.
     everyone: Task,
-    /// Ends when what had been missed is counted; `None` while nothing waits for it.
+    /// Completes when the missed messages have been counted, with `false` if the engine ended
+    /// first. `None` if nothing is waiting for that.
     catching_up: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
-    /// When the wait for that is worth a word; `None` once it was said.
+    /// When to log that the verification is waiting; `None` once logged.
     say_waiting: Option<Instant>,
-    /// Who waits for a verification, and until when they wait for what was missed.
+    /// Moderators who are waiting for a verification.
     by_hand: Vec<oneshot::Sender<Result<Report, String>>>,
+    /// When to stop waiting for missed messages on their behalf.
     by_hand_at: Option<Instant>,
 }
 
-/// Something that is to be done at some time.
+/// Work that is due at some time.
 #[derive(Debug, Default)]
 struct Task {
     at: Option<Instant>,
@@ -135,12 +140,12 @@ struct Task {
 }
 
 impl Task {
-    /// It is to be done then, if not before.
+    /// Schedules it for `at`, unless it is already due earlier.
     fn is_due_by(&mut self, at: Instant) {
         self.at = Some(self.at.map_or(at, |before| before.min(at)));
     }
 
-    /// It has failed, and is to be done again; how soon.
+    /// Records a failure and schedules a retry. Returns the delay.
     fn has_failed(&mut self) -> Duration {
         let pause = backoff(self.failures, RETRY_LEAST, RETRY_MOST);
         self.failures += 1;
@@ -150,15 +155,16 @@ impl Task {
 }
 
 impl ReconcileTask {
-    /// Works until it is given up.
+    /// Runs until the future is dropped.
     pub async fn run(&mut self) {
         let mut agenda = Agenda::default();
-        // Nobody can ask any more once it is closed; the hour still comes.
+        // Once the channel is closed nobody can request a verification, but the daily one still
+        // runs.
         let mut is_closed = false;
         loop {
             let waits_for_everyone = agenda.catching_up.is_none();
             tokio::select! {
-                // Whatever is asked for comes first: what was missed before it is waited for.
+                // Requests come first, so that each waits for everything missed before it.
                 biased;
                 wanted = self.wanted.recv(), if !is_closed => match wanted {
                     Some(wanted) => self.take(&mut agenda, wanted),
@@ -207,8 +213,8 @@ impl ReconcileTask {
         }
     }
 
-    /// What stands in the inbox now, and what is missed by now, is counted before everyone is
-    /// verified.
+    /// Delays the verification until everything now in the inbox, and everything missed so far,
+    /// has been counted.
     fn wait_for_what_was_missed(&self, agenda: &mut Agenda) {
         let inbox = self.inbox.clone();
         if agenda.catching_up.is_none() {
@@ -217,7 +223,8 @@ impl ReconcileTask {
         agenda.catching_up = Some(Box::pin(async move { inbox.settled(FOREVER).await }));
     }
 
-    /// Compares levels with the guild's roles. What can be given again is given to everyone.
+    /// Compares the levels with the guild's roles. If a role can be given again, schedules a
+    /// verification of everyone.
     async fn look_at_levels(&self, agenda: &mut Agenda) {
         agenda.levels.at = None;
         match self
@@ -247,8 +254,8 @@ impl ReconcileTask {
         }
     }
 
-    /// Verifies everyone. Unless all that was missed has been counted nobody loses a role, and
-    /// it is done again after that.
+    /// Verifies everyone. If some missed messages are not counted yet (`caught_up` is false),
+    /// nobody loses a role, and another verification follows once they are counted.
     async fn verify_everyone(&self, agenda: &mut Agenda, caught_up: bool) {
         let waiting = std::mem::take(&mut agenda.by_hand);
         agenda.by_hand_at = None;
@@ -333,8 +340,8 @@ impl ReconcileTask {
     }
 }
 
-/// Waits until what was missed is counted, and whether it is: the engine may end before. For
-/// ever if nobody waits for it.
+/// Waits until the missed messages have been counted; `false` if the engine ends first. Never
+/// returns if `catching_up` is `None`.
 async fn counted(catching_up: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>) -> bool {
     let Some(counting) = catching_up else {
         return std::future::pending().await;
@@ -348,7 +355,7 @@ async fn counted(catching_up: &mut Option<Pin<Box<dyn Future<Output = bool> + Se
     is_counted
 }
 
-/// Waits until then; for ever if there is no such time.
+/// Waits until `at`; never returns if it is `None`.
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

@@ -4,7 +4,7 @@
 
 use super::{Connection, Result};
 
-/// The first source of a database's level names.
+/// Where a database's level names first came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamesSource {
     /// The operator chose no names.

@@ -1,13 +1,13 @@
-//! Late messages: what messages change that are read after newer ones were counted.
+//! Late messages: messages that are read after newer ones were counted, and what they change.
 //!
 //! Pure. When a channel's history cannot be read, an interval of its messages stays uncounted
 //! while everything else goes on. Later, each author gets the difference between two replays:
 //! one of all messages of that time, and one of those that were counted then.
 //!
-//! This is exact as long as two things are remembered for each author: the messages that were
-//! counted in the interval and after it until the author paused for the length of the
-//! cooldown, and the time of an award less than a cooldown before the interval. Any message
-//! that follows such a pause earns, whatever came before: both replays agree from there on.
+//! This is exact if two things are remembered for each author. First, the counted messages from
+//! the start of the interval until the author's first pause of one cooldown after it. Second, the
+//! time of an award within one cooldown before the interval. Any message that follows such a
+//! pause earns, no matter what came before: both replays agree from there on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -27,7 +27,7 @@ use crate::store::xp_day::DayTotal;
 /// What late messages change for one author.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Recount {
-    /// The author's standing with them.
+    /// The author's standing, late messages included.
     pub standing: Standing,
     /// Points and messages to add for each day; negative where the cooldown of a late message
     /// takes away the award of a counted one.
@@ -157,7 +157,7 @@ fn replay(
     (awards, standing.last_awarded_at)
 }
 
-/// Splits at pauses: the message after a pause earns whatever came before.
+/// Splits at pauses: the message after a pause earns, no matter what came before.
 fn between_pauses<T: Copy>(
     timeline: impl IntoIterator<Item = (MessageId, T)>,
 ) -> Vec<Vec<(MessageId, T)>> {
@@ -351,7 +351,7 @@ impl Recorder {
     /// `counted` are the remembered messages, sorted.
     pub fn resumed(until: Option<MessageId>, counted: &[CountedMessage]) -> Self {
         let newer = |row: &&CountedMessage| !row.is_award && Some(row.message) > until;
-        // A user's newest message comes last, and stays in the map.
+        // Sorted, so a user's newest message overwrites the older ones in the map.
         let running = counted.iter().filter(newer);
         Self {
             until,
@@ -373,7 +373,8 @@ impl Recorder {
         };
         let until = missing.iter().map(|(.., until)| *until).max();
         batch.history.missing.extend(missing);
-        // If another interval ends right here, its remembered messages say more than awards do.
+        // If another interval ends exactly here, the messages remembered for it are more precise
+        // than awards.
         if self.until != Some(after) {
             let award = |(user, at)| {
                 Some(CountedMessage {
@@ -404,7 +405,7 @@ impl Recorder {
         }
         for &EligibleMessage { user, message, .. } in messages {
             let is_new = Some(message) > applied;
-            // A message that is read again was counted before, unless it earns now.
+            // A re-read message was already counted, unless it earns only now.
             let counts = is_new || batch.earned.binary_search(&message).is_ok();
             if counts && self.must_remember(user, message) {
                 batch.history.counted.push(CountedMessage {
@@ -631,7 +632,7 @@ mod tests {
             self.recorder = recorder.unwrap_or(self.recorder.clone());
         }
 
-        /// What another engine knows after a restart.
+        /// Rebuilds the recorder, as a new engine does after a restart.
         fn restart(&mut self) {
             let until = self.intervals.iter().map(|one| one.until).max();
             let counted: Vec<_> = self.counted.iter().copied().collect();

@@ -85,11 +85,11 @@ enum Section {
     Board,
     /// Start and memory with 1,000,000 users: about 2 min
     Startup,
-    /// Memory in guilds of 7,000 and 1,000,000 members: about 2 min
+    /// Memory in guilds of 7,000 and 1,000,000 members: about 1 min
     Memory,
     /// Rows a second of the engine's commits: about 2 min
     Commits,
-    /// Back after an absence, after another bot's end, after Postgres' return: about 3 min
+    /// Back after an absence, after another bot's end, after Postgres' return: about 2 min
     Recovery,
     /// Verification of everyone's level roles: about 1 min
     Roles,
