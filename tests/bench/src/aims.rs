@@ -11,10 +11,9 @@ use crate::table::Unit;
 pub const LOAD_KNOWN: Aim = LOAD;
 /// Messages of users whom the bot does not know.
 pub const LOAD_NEW: Aim = LOAD;
-/// The same, beside a client that counts with serenity, whose gateway the bot had before: then it
-/// was 0.99 of that client's rate.
+/// The same, beside a client that counts with serenity, whose gateway the bot had before.
 pub const LOAD_KNOWN_BESIDE_SERENITY: Aim = Aim {
-    bound: Bound::AtLeast(1.5),
+    bound: Bound::AtLeast(0.4),
     floor: Some(Bound::AtLeast(0.3)),
     ..LOAD
 };
@@ -31,11 +30,13 @@ pub const BYTES_A_USER: Aim = Aim {
     floor: None,
 };
 
-/// Of the rate of a client that only counts, with the same gateway. The floor is where a defect is
-/// certain: a scan of all users for each message costs more than nine tenths of the rate.
+/// Of the rate of a client that only counts, with the same gateway. Optimised, such a client takes
+/// some 2.5 µs of the processors for a message; the bot and Postgres together take 17 to 30, since
+/// each message is saved. In a build for the tests the ratio is 0.5. The floor is where a defect
+/// is certain: a scan of all users for each message costs more than nine tenths of the rate.
 const LOAD: Aim = Aim {
     figure: Figure::BestRatio,
-    bound: Bound::AtLeast(0.4),
+    bound: Bound::AtLeast(0.12),
     floor: Some(Bound::AtLeast(0.1)),
 };
 
@@ -129,10 +130,10 @@ mod tests {
 
     #[test]
     fn an_aim_that_is_missed_says_by_how_much() {
-        assert_eq!(LOAD_KNOWN.to_string(), "≥ 0.40");
-        assert_eq!(LOAD_KNOWN.missed(&load(0.4), Judge::Aims), None);
-        let missed = LOAD_KNOWN.missed(&load(0.26), Judge::Aims);
-        assert_eq!(missed.as_deref(), Some("0.26, not ≥ 0.40"));
+        assert_eq!(LOAD_KNOWN.to_string(), "≥ 0.12");
+        assert_eq!(LOAD_KNOWN.missed(&load(0.12), Judge::Aims), None);
+        let missed = LOAD_KNOWN.missed(&load(0.11), Judge::Aims);
+        assert_eq!(missed.as_deref(), Some("0.11, not ≥ 0.12"));
         let slow = Pair {
             ours: 5.5,
             ..load(1.0)
