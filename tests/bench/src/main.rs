@@ -77,7 +77,7 @@ struct Cli {
 /// A part of the table. `run_walle.sh` reads names and texts here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// Messages a second through the whole bot, from the socket to the commit: about 6 min
+    /// Messages a second through the whole bot, from the socket to the commit: about 2 min
     Load,
     /// One award: about 1 min
     Award,
@@ -87,11 +87,11 @@ enum Section {
     Startup,
     /// Memory in guilds of 7,000 and 1,000,000 members: about 1 min
     Memory,
-    /// Rows a second of the engine's commits: about 2 min
+    /// Rows a second of the engine's commits: about 1 min
     Commits,
     /// Back after an absence, after another bot's end, after Postgres' return: about 2 min
     Recovery,
-    /// Verification of everyone's level roles: about 1 min
+    /// Verification of everyone's level roles: about 4 min
     Roles,
     /// REST calls of a quiet day, and how long changed names and avatars take: about 3 min
     Profiles,
