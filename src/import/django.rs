@@ -1,8 +1,8 @@
 //! Reads a dump of the Python wall_e's models, as Django's `dumpdata` writes it.
 //!
-//! Saves nothing. Every [`Dump`] that comes from here can be saved: a record that could not be is
-//! an error, which names the file, the record and the field, and never repeats the value, since a
-//! dump may hold anything. Unknown fields and models are skipped.
+//! Saves nothing. Every [`Dump`] returned from here can be saved. A record that could not be saved
+//! is an error that names the file, the record and the field. The error never repeats the value,
+//! since a dump may hold anything. Unknown fields and models are skipped.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -9,15 +9,15 @@ use std::fmt;
 /// Maximum length of a name as shown, in characters: Discord's limit for a role's name. A user's
 /// name has at most 32 characters, but imported data may hold names of any length.
 const MAX_CHARS: usize = 100;
-/// Maximum run of invisible characters: as many as stand between two joined emoji.
+/// Longest allowed run of invisible characters. Joined emoji need up to two between them.
 const MAX_UNSEEN: usize = 2;
-/// Maximum run of tag characters: as many as the longest flag that is made of them.
+/// Longest allowed run of tag characters. The flags made of them need six.
 const MAX_TAGS: usize = 6;
 /// Maximum number of combining marks on one character: more than any language needs, and too few
 /// to overlap the next line.
 const MAX_MARKS: usize = 3;
 const ZERO_WIDTH_SPACE: char = '\u{200b}';
-/// Put around right-to-left text, so that it does not reorder the text after it.
+/// These two enclose right-to-left text, so that it does not reorder the text after it.
 const ISOLATE: char = '\u{2068}';
 const END_ISOLATE: char = '\u{2069}';
 
@@ -28,8 +28,8 @@ pub fn escape(name: &str) -> String {
     escape_text(name, MAX_CHARS).unwrap_or_else(|| "(no name)".to_owned())
 }
 
-/// The same for any user-written text, cut off after `longest` characters; `None` if nothing in it
-/// is visible.
+/// Makes any user-written text safe in the same way as [`escape`], and cuts it off after `longest`
+/// characters. `None` if the text has no visible character.
 pub fn escape_text(text: &str, longest: usize) -> Option<String> {
     let chars = bounded(text.trim(), longest);
     if chars.iter().copied().all(is_invisible) {

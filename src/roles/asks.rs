@@ -1,7 +1,7 @@
-//! What the task that verifies roles is asked for, in a queue that stays short: whoever only
-//! wants it soon is one with those before them, and so many may wait for the outcome.
+//! The queue of requests for the task that verifies roles.
 //!
-//! Knows nothing of roles.
+//! The queue stays short. Requests of the same kind whose outcome nobody waits for are merged into
+//! one, and the number of requests that wait for an outcome is limited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,42 +10,42 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::reconcile::Report;
 
-/// People who may wait for a verification.
+/// Maximum number of queued requests that wait for the outcome of a verification.
 const MAX_WAITING: usize = 100;
-/// They, and one of each kind for whom nobody waits.
+/// The waiting requests, and one of each kind for which nobody waits.
 const CAPACITY: usize = MAX_WAITING + 2;
 
-/// What is wanted.
+/// A request to the task.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// What levels carry is compared with the guild's roles.
+    /// Compare the levels with the guild's roles.
     Levels,
-    /// Everyone is verified; who waits is told what came of it, or why nothing did.
+    /// Verify everyone. The sender, if any, gets the report or the reason for the failure.
     Everyone(Option<oneshot::Sender<Result<Report, String>>>),
 }
 
-/// The end of those who ask. Cheap to clone, and never waits for room.
+/// The sending end of the queue. Cheap to clone. Never waits for room in the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
     wanted: mpsc::Sender<Wanted>,
     pending: Arc<Pending>,
 }
 
-/// The task's end.
+/// The receiving end of the queue, which the task holds.
 #[derive(Debug)]
 pub(super) struct Asks {
     wanted: mpsc::Receiver<Wanted>,
     pending: Arc<Pending>,
 }
 
-/// What stands in the queue and nobody waits for.
+/// Which kinds of request are queued without anybody waiting for their outcome.
 #[derive(Debug, Default)]
 struct Pending {
     levels: AtomicBool,
     everyone: AtomicBool,
 }
 
-/// Both ends.
+/// Creates a queue and returns both ends.
 pub(super) fn asks() -> (Asker, Asks) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     let pending = Arc::<Pending>::default();
@@ -69,10 +69,12 @@ impl Asker {
         self.soon(&self.pending.everyone, Wanted::Everyone(None));
     }
 
-    /// The way to be told what comes of it; `None` if too many wait already.
+    /// Requests a verification of everyone. Returns the receiver of its outcome, or `None` if too
+    /// many requests are waiting already. After the task has ended, the receiver only yields an
+    /// error.
     pub fn everyone(&self) -> Option<oneshot::Receiver<Result<Report, String>>> {
         let (tell, told) = oneshot::channel();
-        // The last places are for those for whom nobody waits.
+        // The last places are reserved for requests for which nobody waits.
         let has_place = self.wanted.capacity() > CAPACITY - MAX_WAITING;
         let sent = has_place && self.wanted.try_send(Wanted::Everyone(Some(tell))).is_ok();
         (sent || self.wanted.is_closed()).then_some(told)
@@ -80,28 +82,29 @@ impl Asker {
 
     fn soon(&self, is_pending: &AtomicBool, wanted: Wanted) {
         if !is_pending.swap(true, Ordering::AcqRel) && self.wanted.try_send(wanted).is_err() {
-            // A task that has ended verifies at the next start; and a queue that is full all
-            // the same holds somebody who waits for everyone.
+            // Losing this request is harmless. If the task has ended, the next start verifies
+            // everyone. If the queue is full, it holds a waiting request to verify everyone.
             is_pending.store(false, Ordering::Release);
         }
     }
 }
 
 impl Asks {
-    /// The next; `None` when nobody can ask any more.
+    /// Waits for the next request; `None` if every sending end is gone.
     pub async fn recv(&mut self) -> Option<Wanted> {
         let wanted = self.wanted.recv().await?;
         Some(self.taken(wanted))
     }
 
-    /// The next that is there.
+    /// The next request, if one is queued.
     #[cfg(test)]
     fn try_recv(&mut self) -> Option<Wanted> {
         let wanted = self.wanted.try_recv().ok()?;
         Some(self.taken(wanted))
     }
 
-    /// Who asks from now on is not one with this any more: it begins now.
+    /// Marks a request as no longer queued. Its work begins now, so later requests of its kind
+    /// must not be merged with it.
     fn taken(&self, wanted: Wanted) -> Wanted {
         match wanted {
             Wanted::Levels => self.pending.levels.store(false, Ordering::Release),

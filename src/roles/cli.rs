@@ -1,6 +1,6 @@
-//! `wall_e verify-roles`: a verification from the command line, or only what it would change.
+//! `wall_e verify-roles`: verifies everyone's roles, or with a dry run prints what would change.
 //!
-//! Answers on the terminal alone: the council is left to the bot.
+//! Prints to the terminal only. Only the running bot reports problems to the council.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ use crate::leveling::level_roles::{Renamed, Step};
 use crate::leveling::{Grouped, Quoted, RoleId};
 use crate::output::print_line;
 
-/// Verifies, or only looks on a `dry_run`; prints what was found or done.
+/// Verifies everyone's roles and prints the report. With `dry_run` it changes nothing and prints
+/// what a verification would change.
 pub async fn run_cli(verify: &RoleReconciler, dry_run: bool, as_json: bool) -> anyhow::Result<()> {
     let time = &verify.env.time;
     time.look(&verify.env.rest).await;
@@ -36,7 +37,7 @@ pub async fn run_cli(verify: &RoleReconciler, dry_run: bool, as_json: bool) -> a
     Ok(print_line(&answer)?)
 }
 
-/// Every change on a line of its own, then what they come to.
+/// Every change on a line of its own, then the totals.
 fn found_as_text(found: &Found) -> String {
     let mut lines: Vec<String> = found.steps.iter().map(ToString::to_string).collect();
     lines.extend(
@@ -141,7 +142,7 @@ fn found_as_json(found: &Found) -> String {
     .to_string()
 }
 
-/// A level each.
+/// One JSON object for each level that the step changes.
 fn step_as_json(step: &Step) -> Vec<Value> {
     match step {
         Step::Link { level, role, name } => {

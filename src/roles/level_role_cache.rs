@@ -1,5 +1,5 @@
-//! The guild's level roles as they are now, remembered until somebody says that they may
-//! have changed: a level-up asks Discord for nothing but the role.
+//! A cache of the guild's level roles, kept until an event or a command says that they may have
+//! changed. With the cache, a level-up calls Discord only to give and take roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position};
 
-/// The level roles. Cheap to clone.
+/// The cached level roles. Cheap to clone; all clones share the cache.
 #[derive(Clone, Debug)]
 pub struct LevelRoleCache {
     env: Environment,
@@ -23,20 +23,23 @@ pub struct LevelRoleCache {
 #[derive(Debug, Default)]
 struct Known {
     roles: Option<Arc<LevelRoles>>,
-    /// Goes up with every change that is heard of: what was being read before is of no use.
+    /// Incremented whenever the roles may have changed. A read that began at an older edition is
+    /// not cached.
     edition: u64,
-    /// The roles that the bot itself held when they were last read.
+    /// The roles that the bot itself held at the last read.
     own: Option<BTreeSet<RoleId>>,
-    /// Those that could be given and taken when levels were last compared with the guild.
+    /// The level roles that the bot could give and take when the levels were last compared with
+    /// the guild's roles.
     usable: BTreeSet<RoleId>,
     refusals: Refusals,
-    /// Whether a role can be given by now that could not be when members were last verified.
+    /// Whether everyone has to be verified, for example because the bot can now give a role that
+    /// it could not give at the last verification.
     unverified: bool,
 }
 
 impl LevelRoleCache {
-    /// A book with nothing in it. `rights` are the roles that give rights, which nobody gets
-    /// by talking.
+    /// An empty cache. `rights` are the roles that give rights, which nobody may get by earning
+    /// XP.
     pub fn new(env: &Environment, rights: RightRoles) -> Self {
         Self {
             env: env.clone(),
@@ -45,7 +48,7 @@ impl LevelRoleCache {
         }
     }
 
-    /// The level roles among these.
+    /// The level roles among the guild's `roles`.
     pub(super) fn level_roles_of(
         &self,
         roles: &[GuildRole],
@@ -59,7 +62,7 @@ impl LevelRoleCache {
         )
     }
 
-    /// The level roles; read from Discord where they are not known.
+    /// The level roles, read from Discord if they are not cached.
     pub async fn level_roles(&self) -> Result<Arc<LevelRoles>, RestError> {
         let edition = {
             let known = self.known();
@@ -77,7 +80,7 @@ impl LevelRoleCache {
         Ok(level_roles)
     }
 
-    /// The guild's roles and how high the bot stands among them, as Discord says now.
+    /// Reads the guild's roles and the bot's position among them from Discord.
     pub async fn read(&self) -> Result<(Vec<GuildRole>, RolePosition), RestError> {
         let bot = guild::own_id(&self.env.rest).await?;
         let roles = guild::roles(&self.env.rest, self.env.guild).await?;
@@ -87,23 +90,24 @@ impl LevelRoleCache {
         Ok((roles, bot_position))
     }
 
-    /// Roles, levels, or what the bot may do have changed.
+    /// Drops the cached level roles, because roles, levels or the bot's permissions have changed.
     pub fn forget(&self) {
         let mut known = self.known();
         known.roles = None;
         known.edition += 1;
     }
 
-    /// What the bot can give and take may have changed: what Discord refused before is tried
-    /// again, for everyone.
+    /// Drops the cache and all refusals, because the bot may be able to give and take other roles
+    /// now. If any role was refused, everyone has to be verified.
     pub fn reach_may_have_changed(&self) {
         self.forget();
         let mut known = self.known();
         known.unverified |= known.refusals.clear();
     }
 
-    /// Whether a change of this role can change what the bot can give: it is a level's, one of
-    /// the bot's own, or everyone's.
+    /// Whether a change of this role can change which roles the bot can give. That holds for
+    /// level roles, the bot's own roles and @everyone. If the bot's own roles have not been read
+    /// yet, it holds for every role.
     pub fn is_about_reach(&self, role: RoleId) -> bool {
         let is_own = {
             let known = self.known();
@@ -114,50 +118,51 @@ impl LevelRoleCache {
             || self.env.xp.levels().carrying(role).is_some()
     }
 
-    /// Discord has refused a role; whether that is news.
+    /// Remembers that Discord has refused a role. Returns whether this refusal is new.
     pub fn refused(&self, role: RoleId, code: isize) -> bool {
         self.known().refusals.note(role, code, Instant::now())
     }
 
-    /// Whether Discord has refused a role of late.
+    /// Whether Discord has refused this role and the refusal has not expired.
     pub fn is_refused(&self, role: RoleId) -> bool {
         self.known().refusals.code(role, Instant::now()).is_some()
     }
 
-    /// Whether Discord has refused any role of late.
+    /// Whether any role has a refusal that has not expired.
     pub fn has_refusals(&self) -> bool {
         !self.refusals().is_empty()
     }
 
-    /// The roles that Discord refuses, with its error codes.
+    /// The roles that Discord refuses, with Discord's error codes.
     pub(super) fn refusals(&self) -> BTreeMap<RoleId, isize> {
         self.known().refusals.standing(Instant::now())
     }
 
-    /// These are all that Discord refuses: everyone has been verified.
+    /// Replaces the refusals with those of a verification of everyone.
     pub(super) fn set_refusals(&self, refused: &BTreeMap<RoleId, isize>) {
         self.known().refusals.replace(refused, Instant::now());
     }
 
-    /// These roles can be given and taken. If one of them could not before, members are still
-    /// to be verified.
+    /// Stores which level roles the bot can give and take. If it could not give one of them
+    /// before, everyone has to be verified.
     pub(super) fn usable_are(&self, usable: BTreeSet<RoleId>) {
         let mut known = self.known();
         known.unverified |= !usable.is_subset(&known.usable);
         known.usable = usable;
     }
 
-    /// Members are still to be verified.
+    /// Records that everyone has to be verified.
     pub(super) fn set_unverified(&self) {
         self.known().unverified = true;
     }
 
-    /// Whether members are still to be verified.
+    /// Whether everyone has to be verified.
     pub(super) fn is_unverified(&self) -> bool {
         self.known().unverified
     }
 
-    /// Members are being verified: whatever changes from now on is for the next time.
+    /// Records that a verification of everyone begins. A change after this call requires another
+    /// one.
     pub(super) fn is_being_verified(&self) {
         self.known().unverified = false;
     }

@@ -1,7 +1,7 @@
-//! The right level roles on the right members: the rules of `leveling` carried out.
+//! Gives every member the level roles that their XP earns, by the rules of `leveling`.
 //!
-//! Reads what is, computes what should be, and sends the difference. XP is only looked at
-//! here, never changed.
+//! Reads which roles members hold, computes which they should hold, and sends only the
+//! differences to Discord. This module reads XP and never changes it.
 
 mod asks;
 mod cli;
@@ -22,16 +22,16 @@ pub use role_sync_queue::{Members, Register, RoleSync, note_refusals, waiting_me
 use crate::discord::member_roles::MemberRoles;
 use crate::xp::LevelNames;
 
-/// What whoever gives, takes or renames level roles works with. Cheap to clone; all clones are
-/// one.
+/// Everything that code needs to give, take or rename level roles. Cheap to clone; all clones
+/// share their state.
 #[derive(Clone, Debug)]
 pub struct Roles {
-    /// What levels carry.
+    /// The levels' names and roles, and how to change them.
     pub names: LevelNames,
-    /// What level roles there are.
+    /// The guild's level roles, cached.
     pub book: LevelRoleCache,
-    /// Gives and takes.
+    /// Gives roles to members and takes them.
     pub calls: MemberRoles,
-    /// Has roles verified.
+    /// Requests verifications of everyone's roles.
     pub verifications: ReconcileSchedule,
 }

@@ -1,9 +1,9 @@
-//! Verification: every named level has its role, every member exactly the level roles that
-//! their points give.
+//! The verification of everyone's level roles. After it every named level has its role, and every
+//! member holds exactly the level roles that their points earn.
 //!
-//! What is wanted is computed, and only the differences are sent; other roles are never
-//! touched. Members are read in pages and not kept. All of it can be cut off anywhere and
-//! begun again: the next one finds what is left.
+//! It computes which roles members should hold and sends only the differences. It never changes
+//! other roles. Members are read in pages, and only those with wrong roles are kept. A
+//! verification can be interrupted at any point: the next one finds the remaining differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,131 +30,132 @@ use crate::profiles::Sightings;
 use crate::store::{self, reconcile_state};
 use crate::xp::LevelNames;
 
-/// A plan that takes roles from more members than this, and from more than one in a hundred,
-/// waits for a moderator: a wrong database must not strip a guild.
+/// If more members than this, and more than 1 % of all members, would lose roles, a moderator must
+/// confirm it first. Otherwise a wrong database could take everyone's roles.
 const MOST_LOSING: u64 = 25;
-/// For so many members in a row Discord does not answer: then it is away for all of them.
+/// After Discord has not answered for this many members in a row, the verification fails.
 const AWAY_AFTER: u32 = 3;
-/// How often the members are read again to see that what was done has come about.
+/// Maximum number of times that all members are read. Every read after the first checks that the
+/// changes took effect.
 const PASSES: u32 = 3;
-/// How long a moderator's word is good.
+/// How long a moderator's confirmation is valid.
 pub const ALLOWED_FOR: TimeDelta = TimeDelta::hours(1);
 const REASON: &str = "level roles follow XP";
 
-/// Verifies levels and members.
+/// Verifies the levels and everyone's level roles. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RoleReconciler {
     pub(super) env: Environment,
-    /// What levels carry.
+    /// The levels' names and roles, and how to change them.
     pub(super) names: LevelNames,
-    /// What level roles there are.
+    /// The guild's level roles, cached.
     pub(super) book: LevelRoleCache,
-    /// Gives and takes.
+    /// Gives roles to members and takes them.
     pub(super) calls: MemberRoles,
     /// The roles that give rights, which no level may carry.
     rights: RightRoles,
-    /// Shown everyone who is read, since their names and avatars come with their roles. `None` at
-    /// a terminal, where the council is not told of problems either.
+    /// Receives the name and avatar of every member read, which Discord sends with their roles.
+    /// `None` at a terminal, where problems are not reported to the council either.
     bot: Option<Sightings>,
 }
 
-/// How far a verification is.
+/// The progress of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Members read.
     pub members: u64,
-    /// Of these, members whose roles are not what they should be.
+    /// Of these, members whose roles are wrong and can be corrected.
     pub wrong: u64,
-    /// Of these, members who have been put right.
+    /// Of these, members whose roles have been corrected.
     pub done: u64,
 }
 
-/// What is not as it should be.
+/// What a verification would change, and what it could not.
 #[derive(Debug)]
 pub struct Found {
-    /// What levels lack.
+    /// Steps that make the levels agree with the guild's roles.
     pub steps: Vec<Step>,
-    /// What a person must see to.
+    /// Problems that a person must fix.
     pub troubles: Vec<Trouble>,
-    /// How many members there are.
+    /// The number of members, bots included.
     pub members: u64,
-    /// How many would keep roles that they should lose, until a moderator says so.
+    /// Members who would keep surplus roles until a moderator confirms the removal.
     pub withheld: u64,
-    /// How many lack or hold roles that the bot can neither give nor take.
+    /// Members with wrong level roles that the bot can neither give nor take.
     pub out_of_reach: u64,
-    /// Those whose roles are wrong and can be put right.
+    /// Members whose roles are wrong and can be corrected.
     pub differences: Vec<Difference>,
-    /// What the guild's roles are called; hostile text.
+    /// The names of the guild's roles. Untrusted text.
     pub role_names: BTreeMap<RoleId, String>,
 }
 
 /// A member whose roles are wrong.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// Who it is.
+    /// The member.
     pub user: UserId,
-    /// The name that Discord shows, if it sent one; hostile text.
+    /// The name that Discord shows, if it sent one. Untrusted text.
     pub name: Option<String>,
-    /// What they hold.
+    /// All roles that the member held when they were read.
     held: Vec<RoleId>,
-    /// What was to be changed when it was found.
+    /// The changes that the member needed when they were read.
     pub plan: RolePlan,
 }
 
-/// What a verification has done.
+/// The outcome of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Members read.
     pub members: u64,
-    /// Members who were not as they should be.
+    /// Members whose roles were wrong.
     pub wrong: u64,
-    /// Of these, members who lack or hold roles that the bot can neither give nor take.
+    /// Of these, members with wrong level roles that the bot can neither give nor take.
     pub out_of_reach: u64,
-    /// Why it cannot, and what to do about it.
+    /// Why the bot can neither give nor take those roles, and the remedies.
     pub why_out_of_reach: Vec<String>,
     /// Roles given.
     pub given: u64,
     /// Roles taken.
     pub taken: u64,
-    /// Members who could not be put right now.
+    /// Members whose roles could not all be corrected.
     pub left: u64,
-    /// Members who keep roles that they should lose, until a moderator says so.
+    /// Members who keep surplus roles until a moderator confirms the removal.
     pub withheld: u64,
-    /// Calls that succeeded, by role.
+    /// How often each role was given or taken.
     pub by_role: BTreeMap<RoleId, u64>,
-    /// Whether the council has yet to be told of something.
+    /// Whether a report to the council failed and has to be repeated.
     pub untold: bool,
 }
 
-/// The levels, once they agree with the guild's roles.
+/// The state of the levels after they were compared with the guild's roles.
 #[derive(Debug)]
 pub(super) struct LevelsRight {
-    /// The level roles that there are.
+    /// The guild's level roles.
     level_roles: LevelRoles,
-    /// Those that the bot can neither give nor take.
+    /// The level roles that the bot can neither give nor take.
     out_of_reach: BTreeSet<RoleId>,
-    /// Why it cannot, and what to do about it.
+    /// Why the bot can neither give nor take those roles, and the remedies.
     why_out_of_reach: Vec<String>,
-    /// What a person must see to.
+    /// Problems that a person must fix.
     notices: Vec<Notice>,
-    /// Whether the council could be told.
+    /// Whether the report to the council succeeded.
     pub is_told: bool,
 }
 
-/// What a reading of all members has found.
+/// The result of reading all members once.
 #[derive(Debug, Default)]
 struct Members {
     count: u64,
-    /// Whose roles are not what they should be.
+    /// Members whose roles are wrong.
     wrong: u64,
-    /// Of these, who lacks or holds a role that is out of reach.
+    /// Of these, members with a wrong level role that the bot can neither give nor take.
     out_of_reach: u64,
-    /// Those of whom something can be put right.
+    /// Members for whom at least one role can be corrected.
     differences: Vec<Difference>,
 }
 
 impl RoleReconciler {
-    /// For a bot that runs if there are `sightings`, else for a person at a terminal.
+    /// The running bot passes `sightings`; the command line passes `None`.
     pub fn new(env: &Environment, rights: RightRoles, sightings: Option<Sightings>) -> Self {
         Self {
             names: LevelNames::new(env.database.clone(), Arc::clone(&env.xp)),
@@ -166,12 +167,13 @@ impl RoleReconciler {
         }
     }
 
-    /// What a verification would do at `now`, without doing any of it.
+    /// Computes what a verification would do at `now`. Changes no role and no level.
     pub async fn look(&self, now: Timestamp) -> anyhow::Result<Found> {
         self.see_onboarding(now).await?;
         let (roles, bot_position) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&roles, bot_position).await?;
-        // As they will be: an imported level carries no role yet.
+        // The levels as they will be after the steps: an imported level carries no role before
+        // them.
         let levels = after(&self.env.xp.levels(), &steps);
         let level_roles = LevelRoles::new(&levels, &roles, bot_position, &self.rights.protected());
         let beyond = out_of_reach(&levels, &roles, bot_position);
@@ -189,8 +191,8 @@ impl RoleReconciler {
         })
     }
 
-    /// Puts levels and members right, as of `now`. Unless all that was missed has been counted,
-    /// nobody loses a role.
+    /// Corrects the levels and everyone's level roles, as of `now`. If some missed messages are
+    /// not counted yet (`caught_up` is false), nobody loses a role.
     pub async fn run(
         &self,
         now: DateTime<Utc>,
@@ -228,7 +230,8 @@ impl RoleReconciler {
             untold: !is_told,
             ..Report::default()
         };
-        // Once for all passes: what was said to the council holds to the end.
+        // Never reset between passes: after the council has been asked to confirm removals, no
+        // later pass may take roles.
         let mut withholds = !caught_up;
         for pass in 1..=PASSES {
             let found = self
@@ -260,8 +263,8 @@ impl RoleReconciler {
             for role in refused.keys() {
                 level_roles.without(*role);
             }
-            // A call that Discord answered well may have come to nothing: seen by reading
-            // again, once there was something to see.
+            // A call may have had no effect although Discord reported success. So the members are
+            // read again, unless this pass changed nothing.
             if report.given + report.taken == changed {
                 break;
             }
@@ -271,8 +274,8 @@ impl RoleReconciler {
         }
         self.book.set_refusals(&refused);
         let of_refused = self.notices_of_refused(None).await?;
-        // Unless something has changed meanwhile: then another verification follows, and what
-        // is solved is said after that.
+        // If a change during this verification requires another one, that one reports which
+        // problems are solved.
         let is_solved = caught_up && !self.book.is_unverified();
         report.untold |= !self.tell_of_levels(is_solved, &notices, &of_refused).await;
         let mut session = self.env.database.acquire().await?;
@@ -283,15 +286,16 @@ impl RoleReconciler {
         Ok(report)
     }
 
-    /// Links, follows and makes level roles at `now`; the level roles there are then. The council is told
-    /// of what a person must see to, but not that something is solved as long as members are
-    /// still to be verified for it.
+    /// Links levels to roles, follows renamed roles and creates missing ones. Returns the resulting
+    /// level roles. Reports problems to the council. While everyone still has to be verified, it
+    /// does not report problems as solved.
     pub(super) async fn put_levels_right(&self, now: DateTime<Utc>) -> anyhow::Result<LevelsRight> {
         self.remember_onboarding(now).await?;
         let mut alone = self.names.lock().await?;
         let (mut roles, mut bot_position) = self.book.read().await?;
         let (steps, mut troubles) = self.compare_levels(&roles, bot_position).await?;
-        // Without the right to manage roles it is not tried: that is one problem, not two.
+        // Without the permission to manage roles no role is created, so that the council gets one
+        // notice and not two.
         let (mut may_make, mut lacks_some) = (bot_position != BELOW_ALL_ROLES, false);
         let changes = !steps.is_empty();
         for step in steps {
@@ -341,7 +345,7 @@ impl RoleReconciler {
         let mut notices = Vec::new();
         if bot_position == BELOW_ALL_ROLES {
             notices.push(role_problems::cannot_manage_roles());
-            // That goes without saying then.
+            // Implied by the missing permission.
             troubles.retain(|trouble| !matches!(trouble, Trouble::OutOfReach { .. }));
         }
         notices.extend(role_problems::notices(&troubles));
@@ -365,8 +369,8 @@ impl RoleReconciler {
         })
     }
 
-    /// Asks whether joiners have an onboarding to pass before they get roles. Returns whether
-    /// members may have to wait no more.
+    /// Asks Discord whether new members must complete an onboarding before they get roles. Returns
+    /// whether members who waited for it may get roles now.
     async fn see_onboarding(&self, now: Timestamp) -> anyhow::Result<bool> {
         if !self.env.members.awaits_onboarding() {
             return Ok(false);
@@ -375,8 +379,8 @@ impl RoleReconciler {
         Ok(self.env.members.guild_has_onboarding(has, now) && !has)
     }
 
-    /// Stores since when there is an onboarding to pass. Members who joined before that are not
-    /// held back, and after a restart only this time tells them from members who joined later.
+    /// Stores since when new members must complete an onboarding. Members who joined before that
+    /// need not wait for roles. After a restart only this time tells them from later members.
     async fn remember_onboarding(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let now = Timestamp::from_millis(now.timestamp_millis()).context("it is 1970")?;
         if self.see_onboarding(now).await? {
@@ -403,8 +407,9 @@ impl RoleReconciler {
         ))
     }
 
-    /// How many members there are, and those whose roles are wrong. `beyond` are the level
-    /// roles that the bot can neither give nor take.
+    /// Reads all members. Counts them and collects those whose roles are wrong. `beyond` are the
+    /// level roles that the bot can neither give nor take. `seen` is called with the progress every
+    /// 1,000 members and at the end.
     async fn read_members(
         &self,
         level_roles: &LevelRoles,
@@ -427,7 +432,8 @@ impl RoleReconciler {
             if member.bot {
                 return;
             }
-            // Who has not passed the screening yet would pass it by getting a role.
+            // Discord treats a member who gets a role as having passed the screening. So members
+            // who have not passed it are skipped.
             let waits = self
                 .env
                 .members
@@ -456,9 +462,10 @@ impl RoleReconciler {
         Ok(members)
     }
 
-    /// Makes the differences; `refused` collects the roles that turn out to be gone or out of
-    /// reach: the rest goes on, and the council is told at the end. It goes on
-    /// too when Discord does not answer for one member, and fails at the end.
+    /// Corrects the members' roles. Roles that turn out to be gone or out of reach are added to
+    /// `refused` and not tried again; the caller reports them to the council. If Discord does not
+    /// answer for one member, the others are still corrected, and the function fails at the end.
+    /// It fails at once after [`AWAY_AFTER`] such members in a row.
     async fn apply(
         &self,
         refused: &mut BTreeMap<RoleId, isize>,
@@ -469,11 +476,12 @@ impl RoleReconciler {
     ) -> anyhow::Result<()> {
         let (mut left, mut unanswered, mut in_a_row) = (0, None, 0);
         for difference in differences {
-            // By now they may have earned something, and a level may carry another role.
+            // Since the member was read, they may have earned XP, and a level may carry another
+            // role.
             let level_roles = self.book.level_roles().await?;
             let standing = self.standing(difference.user);
             let mut plan = level_roles.plan(&difference.held, standing.as_ref());
-            // What was not counted when it was looked whether it is too much is left.
+            // Skip removals that the counted plan did not contain.
             let counted = &difference.plan.remove;
             plan.remove
                 .retain(|role| !withholds && counted.contains(role));
@@ -506,7 +514,7 @@ impl RoleReconciler {
                 progress.done = done.min(progress.wrong);
             });
         }
-        // A later pass knows nothing of roles that were refused in the first.
+        // Later passes leave out the refused roles and so count fewer members.
         report.left = if refused.is_empty() {
             left
         } else {
@@ -515,9 +523,9 @@ impl RoleReconciler {
         unanswered.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Of roles that Discord refuses although the bot should reach them; of all others it is told
-    /// where levels are put right. `known` are the guild's roles and the bot's position among
-    /// them, if they have just been read.
+    /// Notices about roles that Discord refuses although the bot should be able to give and take
+    /// them. All other problems are reported by [`Self::put_levels_right`]. `known` are the guild's
+    /// roles and the bot's position among them, if they have just been read.
     async fn notices_of_refused(
         &self,
         known: Option<(&[GuildRole], RolePosition)>,
@@ -545,8 +553,8 @@ impl RoleReconciler {
         Ok(role_problems::refused(&unexplained))
     }
 
-    /// Tells the council what is wrong with levels' roles; that the rest is solved only if it
-    /// is. Whether the council could be told.
+    /// Reports the problems with the levels' roles to the council. If `is_solved`, all earlier
+    /// problems that are not among them are marked as solved. Returns whether the report succeeded.
     async fn tell_of_levels(&self, is_solved: bool, levels: &[Notice], refused: &[Notice]) -> bool {
         let mut told = true;
         for (scope, notices) in [("levels", levels), ("refused", refused)] {
@@ -563,7 +571,8 @@ impl RoleReconciler {
         self.env.xp.get(user).map(|user| user.standing)
     }
 
-    /// All problems of a scope; whether the council could be told.
+    /// Reports all problems of a scope to the council; earlier ones that are missing are marked as
+    /// solved. Returns whether the report succeeded.
     async fn tell(&self, scope: &'static str, notices: &[Notice]) -> bool {
         match self.bot {
             Some(_) => self.env.council.report_or_log(scope, notices).await,
@@ -571,7 +580,8 @@ impl RoleReconciler {
         }
     }
 
-    /// Problems of a scope, of which none is marked as solved; whether the council could be told.
+    /// Reports problems of a scope to the council and marks none as solved. Returns whether the
+    /// report succeeded.
     async fn add(&self, scope: &'static str, notices: &[Notice]) -> bool {
         match self.bot {
             Some(_) => self.env.council.add_or_log(scope, notices).await,
@@ -590,13 +600,13 @@ impl Members {
     }
 }
 
-/// How many would lose a role.
+/// The number of members who would lose a role.
 fn losing(differences: &[Difference]) -> u64 {
     let losing = differences.iter().filter(|one| !one.plan.remove.is_empty());
     losing.count() as u64
 }
 
-/// Whether these are more than may lose roles without a moderator's word.
+/// Whether more members would lose roles than is allowed without a moderator's confirmation.
 fn are_many(losing: u64, members: u64) -> bool {
     losing > MOST_LOSING && losing * 100 > members
 }

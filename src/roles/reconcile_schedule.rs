@@ -46,7 +46,7 @@ pub struct ReconcileSchedule {
     progress: watch::Receiver<Progress>,
 }
 
-/// The task, not yet running.
+/// The task that runs the verifications. [`Self::run`] starts it.
 #[derive(Debug)]
 pub struct ReconcileTask {
     verify: RoleReconciler,
@@ -135,7 +135,7 @@ struct Agenda {
 #[derive(Debug, Default)]
 struct Task {
     at: Option<Instant>,
-    /// How often it has failed in a row.
+    /// Consecutive failures.
     failures: u32,
 }
 
@@ -186,7 +186,7 @@ impl ReconcileTask {
                     tracing::info!("roles are verified once everything that was missed is counted");
                 }
                 () = tokio::time::sleep(LOOK) => {
-                    // One that has failed is tried again at its own time.
+                    // A failed verification has its own retry time.
                     let may_be_due = agenda.is_connected && agenda.everyone.at.is_none();
                     if may_be_due && self.is_due(&mut agenda.last, self.verify.env.time.now()).await {
                         agenda.everyone.is_due_by(Instant::now());
@@ -259,7 +259,7 @@ impl ReconcileTask {
     async fn verify_everyone(&self, agenda: &mut Agenda, caught_up: bool) {
         let waiting = std::mem::take(&mut agenda.by_hand);
         agenda.by_hand_at = None;
-        // It begins with the levels.
+        // A verification compares the levels first, so a separate comparison is not needed.
         agenda.levels = Task::default();
         if caught_up {
             agenda.everyone.at = None;
@@ -300,7 +300,7 @@ impl ReconcileTask {
             };
             match read.await {
                 Ok(read) => *last = read,
-                // A database that does not tell would not let roles be verified either.
+                // Without the database a verification could not run either.
                 Err(_) => return false,
             }
         }

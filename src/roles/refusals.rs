@@ -1,8 +1,8 @@
-//! Roles that Discord refuses to give or take for a reason that the guild's roles do not show,
-//! such as a server that demands two-factor authentication: remembered, so that not every
-//! level-up asks for them again.
+//! Remembers the roles that Discord refuses to give or take, so that not every level-up tries
+//! them again.
 //!
-//! Pure: the time is an argument.
+//! The guild's roles may show no reason for a refusal. One such reason is a guild that requires
+//! two-factor authentication of moderators. Pure: the time is an argument.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::leveling::RoleId;
 
-/// When a refused role is tried again although nothing about roles has changed: what was wrong
-/// may be mended where no event tells of it.
+/// How long a refusal is remembered. After that the bot tries the role again, since Discord sends
+/// no event for some fixes.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_hours(6);
 
 /// The refused roles.
@@ -27,7 +27,8 @@ struct Refusal {
 }
 
 impl Refusals {
-    /// Remembers a refusal; whether it is news at `now`.
+    /// Remembers a refusal. Returns whether the role was not refused with this code before, as of
+    /// `now`.
     pub fn note(&mut self, role: RoleId, code: isize, now: Instant) -> bool {
         let before = self.code(role, now);
         let since = now;
@@ -35,13 +36,13 @@ impl Refusals {
         before != Some(code)
     }
 
-    /// With what code a role was refused, if that still holds at `now`.
+    /// The error code with which a role was refused, if the refusal has not expired at `now`.
     pub fn code(&self, role: RoleId, now: Instant) -> Option<isize> {
         let refusal = self.0.get(&role)?;
         (now < refusal.since + TRIED_AGAIN_AFTER).then_some(refusal.code)
     }
 
-    /// All that hold at `now`, with their codes.
+    /// All refused roles whose refusal has not expired at `now`, with their error codes.
     pub fn standing(&self, now: Instant) -> BTreeMap<RoleId, isize> {
         let roles = self.0.keys();
         roles
@@ -49,14 +50,14 @@ impl Refusals {
             .collect()
     }
 
-    /// These are all that there are, as everyone was looked at.
+    /// Replaces all refusals with those that a verification of everyone has met.
     pub fn replace(&mut self, refused: &BTreeMap<RoleId, isize>, now: Instant) {
         let since = now;
         let refusal = |(role, code): (&RoleId, &isize)| (*role, Refusal { code: *code, since });
         self.0 = refused.iter().map(refusal).collect();
     }
 
-    /// Forgets all; whether there were any.
+    /// Forgets all refusals. Returns whether there were any.
     pub fn clear(&mut self) -> bool {
         !std::mem::take(&mut self.0).is_empty()
     }

@@ -1,6 +1,7 @@
-//! The words of role problems: for the council, the answers of commands, and the terminal.
+//! The texts about problems with roles, for the council, for answers to commands, and for the
+//! terminal.
 //!
-//! Only words; `leveling` decides whether something is wrong.
+//! This module only writes texts. `leveling` decides whether something is wrong.
 
 use crate::discord::buttons::{ButtonAction, ButtonStyle, row_for_moderators};
 use crate::discord::codes::TWO_FACTOR_REQUIRED;
@@ -8,7 +9,7 @@ use crate::discord::council::Notice;
 use crate::leveling::level_roles::Trouble;
 use crate::leveling::{Grouped, LevelNumber, Quoted, Refusal, RoleStays, escape};
 
-/// Why a role cannot be a level's, or why the bot cannot change it.
+/// Why a level cannot carry a role, or why the bot cannot change the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RoleProblem {
     Missing,
@@ -16,7 +17,7 @@ pub(crate) enum RoleProblem {
     Managed,
     Moderates,
     GivesRights,
-    /// So many roles have the name.
+    /// Several roles have the name; with their number.
     Several(usize),
     BelongsTo(LevelNumber),
 }
@@ -26,7 +27,7 @@ pub(crate) enum RoleProblem {
 pub(super) struct Withheld {
     /// How many members would lose roles.
     pub losing: u64,
-    /// Of how many.
+    /// How many members the guild has.
     pub members: u64,
 }
 
@@ -34,14 +35,14 @@ pub(super) struct Withheld {
 const CANNOT_MANAGE: &str = "cannot-manage-roles";
 const OUT_OF_REACH: &str = "out-of-reach";
 const MANAGED: &str = "managed:";
-/// Roles that one notice names; of more it only says how many.
+/// Maximum number of roles that one notice names. It only counts the others.
 const MAX_NAMED: usize = 10;
 
 impl RoleProblem {
-    /// For whoever wants a level to carry the role: what is wrong, and what to do.
+    /// What is wrong and what to do, for a moderator who wants a level to carry the role.
     pub fn sentences(self, role: &str) -> String {
         match self {
-            // The level that it belongs to is all that they need to know.
+            // The moderator only needs to know which level the role belongs to.
             Self::BelongsTo(_) => self.fact(role),
             _ => self.fact_and_remedy(role),
         }
@@ -74,7 +75,7 @@ impl RoleProblem {
         format!("{role} {what}{consequence}.")
     }
 
-    /// What is wrong, to be said after the role's name.
+    /// What is wrong, as a predicate that follows the role's name.
     fn predicate(self) -> String {
         match self {
             Self::Missing => "is missing from the guild".to_owned(),
@@ -103,7 +104,7 @@ impl From<&Refusal<'_>> for RoleProblem {
     }
 }
 
-/// The level and the role's name, with what is wrong.
+/// The level, the role's name and the problem.
 fn parts(trouble: &Trouble) -> (LevelNumber, &str, RoleProblem) {
     let (level, name, problem) = match trouble {
         Trouble::Missing { level, name } => (level, name, RoleProblem::Missing),
@@ -119,7 +120,7 @@ fn parts(trouble: &Trouble) -> (LevelNumber, &str, RoleProblem) {
     (*level, name, problem)
 }
 
-/// For the terminal: a clause, without what to do.
+/// The problem as a clause for the terminal, without the remedy.
 pub(super) fn clause(trouble: &Trouble) -> String {
     let (level, name, problem) = parts(trouble);
     let (name, what) = (Quoted(name), problem.predicate());
@@ -138,7 +139,7 @@ pub(crate) fn why_it_stays(stays: &RoleStays<'_>) -> String {
     }
 }
 
-/// The council's notices. Roles that are out of reach share one.
+/// The notices for the council. All roles that are out of reach share one notice.
 pub(super) fn notices(troubles: &[Trouble]) -> Vec<Notice> {
     let (beyond, others): (Vec<_>, Vec<_>) = troubles
         .iter()
@@ -168,7 +169,8 @@ pub(super) fn notices(troubles: &[Trouble]) -> Vec<Notice> {
     others.chain(out_of_reach(&beyond)).collect()
 }
 
-/// The council's channel remembers a problem by its key, so these never change.
+/// The key of a problem. The council's channel identifies problems by their keys, so a key must
+/// never change.
 fn key(level: LevelNumber, problem: RoleProblem) -> String {
     match problem {
         RoleProblem::Missing => format!("missing-role:{level}"),
@@ -273,7 +275,7 @@ pub(super) fn refused(roles: &[(LevelNumber, &str, isize)]) -> Vec<Notice> {
     notices
 }
 
-/// Asks whether so many members may lose roles.
+/// The notice that asks a moderator whether this many members may lose roles.
 pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
     Notice {
         key: "removals".to_owned(),
@@ -291,7 +293,7 @@ pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
     }
 }
 
-/// For whoever wants to change a role.
+/// The answer to a command that changes a role, if the bot lacks the Manage Roles permission.
 pub(crate) fn no_permission() -> String {
     format!("I don't have permission to manage roles. {GIVE_MANAGE_ROLES}")
 }

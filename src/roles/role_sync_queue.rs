@@ -1,8 +1,8 @@
-//! Members whose roles are to be looked at: those who came back, and those who have passed
-//! the screening.
+//! The queue of members whose level roles have to be checked: members who came back, who have
+//! passed the screening, or whose XP a moderator has raised.
 //!
-//! What the gateway tells is written down and worked off from there: a restart forgets
-//! nobody, and whoever has left again, or was banned, is looked for and not found.
+//! The queue is in the database, so a restart loses nobody. A member who has left again, or was
+//! banned, is dropped when Discord does not find them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,22 +24,23 @@ use crate::job::Job;
 use crate::leveling::UserId;
 use crate::store::{self, role_work};
 
-/// Members who may wait to be written down, while the database is away.
+/// Maximum number of members who wait to be stored while the database is unavailable.
 const MAX_WAITING: usize = 10_000;
-/// Members taken at a time.
+/// Members read from the database at a time.
 const PAGE: u16 = 50;
 const RETRY_LEAST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_mins(5);
-/// About an hour; after that the next verification is soon enough.
+/// Attempts for one member, over about an hour. After that the next verification corrects the
+/// member's roles.
 const MOST_ATTEMPTS: u32 = 20;
 const REASON: &str = "level roles come back with the member";
 
-/// Both ends of the queue of members whose roles are to be looked at.
+/// Both ends of the channel of members who wait to be stored in the queue.
 pub fn waiting_members() -> (mpsc::Sender<UserId>, mpsc::Receiver<UserId>) {
     mpsc::channel(MAX_WAITING)
 }
 
-/// Has members' roles looked at. Cheap to clone, and never waits.
+/// Requests that members' roles are checked. Cheap to clone, and never waits.
 #[derive(Clone, Debug)]
 pub struct Members {
     news: mpsc::Sender<UserId>,
@@ -47,7 +48,8 @@ pub struct Members {
 }
 
 impl Members {
-    /// A way to tell. What cannot be told is left to a verification, which looks at everyone.
+    /// Sends members to `news`. If `news` is full, a verification of everyone is requested from
+    /// `verifications` instead.
     pub fn new(news: mpsc::Sender<UserId>, verifications: ReconcileSchedule) -> Self {
         Self {
             news,
@@ -55,25 +57,26 @@ impl Members {
         }
     }
 
-    /// Has this member's roles looked at.
+    /// Requests that this member's roles are checked.
     pub fn look_at(&self, user: UserId) {
-        // Nobody reads any more when the bot ends; the next session looks at everyone.
+        // A closed channel means that the bot is shutting down. The next session verifies
+        // everyone.
         if let Err(TrySendError::Full(_)) = self.news.try_send(user) {
             self.verifications.soon();
         }
     }
 }
 
-/// Writes down whose roles are to be looked at.
+/// Stores the members whose roles have to be checked in the database.
 #[derive(Debug)]
 pub struct Register {
     env: Environment,
-    /// Notified when there is something to do.
+    /// Notified when a member has been stored.
     filled: Arc<Notify>,
 }
 
 impl Register {
-    /// Notifies `filled` when there is something to do.
+    /// Notifies `filled` when a member has been stored.
     pub fn new(env: &Environment, filled: Arc<Notify>) -> Self {
         Self {
             env: env.clone(),
@@ -81,8 +84,8 @@ impl Register {
         }
     }
 
-    /// Works until `close`, then writes down what was told before and ends. A database that is
-    /// away is waited for.
+    /// Runs until `close`, then stores the members that were sent before and returns. Retries
+    /// while the database is unavailable. Users who are not tracked are skipped.
     pub async fn run(&self, news: &mut mpsc::Receiver<UserId>, close: &CancellationToken) {
         loop {
             let told = tokio::select! {
@@ -121,17 +124,17 @@ impl Register {
     }
 }
 
-/// Puts right whoever is written down.
+/// The job that gives the queued members their level roles.
 #[derive(Debug)]
 pub struct RoleSync {
     env: Environment,
-    /// What level roles there are.
+    /// The guild's level roles, cached.
     book: LevelRoleCache,
-    /// Gives and takes.
+    /// Gives roles to members and takes them.
     calls: MemberRoles,
-    /// Has levels looked at when a role turns out to be out of reach.
+    /// Requests a comparison of the levels when Discord refuses a role.
     verifications: ReconcileSchedule,
-    /// Notified when somebody is written down.
+    /// Notified when a member has been stored.
     filled: Arc<Notify>,
 }
 
@@ -149,7 +152,7 @@ impl Job for RoleSync {
 }
 
 impl RoleSync {
-    /// The job. `filled` is notified when somebody is written down.
+    /// The job. `filled` is notified when a member has been stored.
     pub fn new(env: &Environment, roles: &Roles, filled: Arc<Notify>) -> Self {
         Self {
             env: env.clone(),
@@ -160,7 +163,7 @@ impl RoleSync {
         }
     }
 
-    /// Looks at everyone who is due at `now`.
+    /// Checks the roles of every queued member who is due at `now`.
     async fn put_all_right(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         loop {
             let due = role_work::due(&mut *self.env.database.acquire().await?, now, PAGE).await?;
@@ -191,7 +194,7 @@ impl RoleSync {
                         let mut session = self.env.database.acquire().await?;
                         role_work::postpone(&mut session, user, asked_at, next).await?;
                         if away {
-                            // The others would only wait for as long.
+                            // Discord does not answer, so the other members would fail too.
                             return Ok(());
                         }
                     }
@@ -200,13 +203,13 @@ impl RoleSync {
         }
     }
 
-    /// Gives a member what they should hold; whether nothing is left to do.
+    /// Gives a member the level roles that they lack. Returns whether nothing is left to do.
     async fn put_right(&self, user: UserId) -> Result<bool, RestError> {
         let Some(member) = guild::member(&self.env.rest, self.env.guild, user).await? else {
             return Ok(true);
         };
-        // Who has not passed the screening would pass it by getting a role; passing it is an
-        // event of its own.
+        // Discord treats a member who gets a role as having passed the screening, so a member who
+        // has not passed it gets none. Passing it sends an event, which queues the member again.
         if member.bot
             || self
                 .env
@@ -218,13 +221,14 @@ impl RoleSync {
         let standing = self.env.xp.get(user).map(|user| user.standing);
         let level_roles = self.book.level_roles().await?;
         let mut plan = level_roles.plan(&member.roles, standing.as_ref());
-        // Whoever came, or earned for the first time, lacks roles; what they hold too much is
-        // for the verification, which asks before it strips a guild.
+        // A member who came back or earned XP for the first time only lacks roles. Surplus roles
+        // are left to the verification, which asks a moderator before it takes many.
         plan.remove.clear();
         plan.add.retain(|role| !self.book.is_refused(*role));
         let applied = self.calls.apply(user, &plan, REASON).await?;
         note_refusals(&applied, &self.book, &self.verifications);
-        // What is out of reach is given to everyone once it can be.
+        // Roles that are out of reach need no retry here: once the bot can give them, everyone is
+        // verified.
         Ok(applied.refused == 0)
     }
 }
@@ -236,8 +240,9 @@ fn why(unfinished: &Result<bool, RestError>) -> String {
     }
 }
 
-/// Remembers the roles that Discord has refused, so that they are asked for no more until
-/// something changes, and has the council told of those that are news.
+/// Remembers the roles that Discord has refused, so that the bot does not try them again until
+/// something changes or the refusal expires. If a refusal is new, requests a comparison of the
+/// levels, which tells the council.
 pub fn note_refusals(applied: &Applied, book: &LevelRoleCache, verifications: &ReconcileSchedule) {
     if applied.out_of_reach.is_empty() {
         return;

@@ -1,6 +1,6 @@
-//! Which role a moderator means, and what it takes for the level to carry it.
+//! Decides which role a moderator means, and what must be done so that the level carries it.
 //!
-//! Pure: the levels and the guild's roles are given.
+//! Pure: the levels and the guild's roles are arguments.
 
 use super::say;
 use crate::error::UserError;
@@ -11,20 +11,21 @@ use crate::leveling::{
 
 /// The role that a level is to carry.
 pub(in crate::commands) enum WantedRole {
-    /// This role, which was mentioned.
+    /// The role that the moderator mentioned.
     Mentioned(RoleId),
-    /// A role of this name, there or not.
+    /// A role with this name, which may have to be created.
     Named {
-        /// As it was typed or suggested: a role that is called exactly this is meant.
+        /// The text that was typed or suggested. A role with exactly this name is used if there is
+        /// one.
         typed: String,
         /// The name of the role if it has to be created.
         name: RoleName,
     },
-    /// This role; the moderator has confirmed what that means for those who hold it.
+    /// This role. The moderator has confirmed the consequences for the members who hold it.
     Confirmed(RoleId),
 }
 
-/// What to do, and the name that the level's role has then.
+/// Returns what to do and the name that the level's role will have.
 pub(super) fn decide<'a>(
     levels: &Levels,
     roles: &'a [GuildRole],

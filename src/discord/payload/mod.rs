@@ -1,8 +1,8 @@
 //! Types for the JSON that Discord sends, with only the fields that the bot needs.
 //!
-//! As a rule only an object's ids are required. Discord changes its objects all the time: a
-//! message that no library can parse any more must still count, and must not make the other 99 of
-//! its page unreadable. These types only parse; they decide nothing.
+//! As a rule only an object's ids are required, since Discord changes its objects all the time. A
+//! message with unexpected fields must still count, and must not make the other 99 messages of its
+//! page unreadable. These types only parse; they decide nothing.
 
 mod channel;
 pub mod command;
