@@ -245,12 +245,23 @@ async fn a_session_is_left_only_when_what_members_did_is_written_down() {
                 .fetch_all(&mut blocking)
                 .await
                 .unwrap();
-            assert!(waiting.contains(&i64::try_from(bob).unwrap()));
+            // Until the gateway is closed, the jobs may still do what was written down.
+            assert!(
+                waiting.contains(&i64::try_from(bob).unwrap())
+                    || level_roles(&stage.sim, bob) == ["Zero", "One"],
+                "{}",
+                stage.bot.log()
+            );
             let changed: Vec<i64> = sqlx::query_scalar("select user_id from updated_user")
                 .fetch_all(&mut blocking)
                 .await
                 .unwrap();
-            assert!(changed.contains(&i64::try_from(alice).unwrap()));
+            assert!(
+                changed.contains(&i64::try_from(alice).unwrap())
+                    || stage.database.user(alice).await["nickname"] == json!(nick),
+                "{}",
+                stage.bot.log()
+            );
         }
         stage.is_disconnected().await;
         stage.deploy().await;

@@ -92,6 +92,12 @@ async fn every_row_says_the_stored_name_as_text() {
         where user_id between 300000000000000001 and 300000000000000010";
     database.execute(named).await;
     let stage = Stage::open_on(world, database).await;
+    // The bot sees her among the members.
+    wait("alice's name", async || {
+        let alice = stage.database.user(alice).await;
+        (alice["username"] == json!("alice")).then_some(())
+    })
+    .await;
     let page = stage.reply("bob", ".ranks").await;
     let rows = rows(&page);
     let name = |at: usize| {
@@ -103,7 +109,6 @@ async fn every_row_says_the_stored_name_as_text() {
     assert_eq!(name(3), r"\*".repeat(32));
     assert_eq!(name(4), "😀".repeat(32));
     assert_eq!(name(5), "(no name)");
-    // The bot has seen her among the members.
     assert_eq!(name(0), "alice");
     let pings = stage.sim.pings(id_of(&page));
     assert!(pings.users.is_empty() && !pings.everyone, "{pings:?}");

@@ -7,8 +7,10 @@ use std::fmt;
 use crate::measure::Pair;
 use crate::table::Unit;
 
-/// Messages of users whose names the bot has, of whom each shows another one.
+/// Messages of users whom the bot knows, under the names that it has.
 pub const LOAD_KNOWN: Aim = LOAD;
+/// Messages of users whom the bot knows, of whom each shows another name.
+pub const LOAD_RENAMED: Aim = LOAD;
 /// Messages of users whom the bot does not know.
 pub const LOAD_NEW: Aim = LOAD;
 /// The same, beside a client that counts with serenity, whose gateway the bot had before.

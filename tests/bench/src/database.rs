@@ -120,6 +120,17 @@ impl Scratch {
         .await
     }
 
+    /// Everybody keeps their name, and may earn again without a level in reach.
+    pub async fn forget_awards(&mut self) -> anyhow::Result<()> {
+        self.execute(
+            "update user_point set points = total_points_required, last_awarded_at = '2020-01-01'
+             from level where number = 10 + user_id % 40;
+             truncate updated_user, xp_day, outbox, role_work, gateway_session;
+             update watermark set message_id = 0, owner_pid = null; update lease set owner_pid = null",
+        )
+        .await
+    }
+
     /// The session that a bot has left is resumed by nobody: as if the next one were started much
     /// later, or is on another simulator.
     pub async fn forget_session(&mut self) -> anyhow::Result<()> {
