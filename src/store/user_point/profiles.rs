@@ -383,8 +383,11 @@ pub async fn distrust(
 
 /// At most `limit` users who have no bucket yet, sorted by id.
 pub async fn without_bucket(connection: &mut Connection, limit: u16) -> Result<Vec<UserId>> {
+    // By the bucket first, so that only the index by bucket has this order. Postgres would take
+    // the primary key while most users have no bucket, and pass over all that got one meanwhile.
     let rows = sqlx::query!(
-        "select user_id from user_point where bucket_number is null order by user_id limit $1",
+        "select user_id from user_point where bucket_number is null
+         order by bucket_number, user_id limit $1",
         i64::from(limit),
     )
     .fetch_all(connection)

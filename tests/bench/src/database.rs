@@ -123,7 +123,8 @@ impl Scratch {
     /// Everybody keeps their name, and may earn again without a level in reach.
     pub async fn forget_awards(&mut self) -> anyhow::Result<()> {
         self.execute(
-            "update user_point set points = total_points_required, last_awarded_at = '2020-01-01'
+            "update user_point set points = total_points_required, last_awarded_at = '2020-01-01',
+                    bucket_number = 1 + user_id % 336
              from level where number = 10 + user_id % 40;
              truncate updated_user, xp_day, outbox, role_work, gateway_session;
              update watermark set message_id = 0, owner_pid = null; update lease set owner_pid = null",
@@ -144,9 +145,9 @@ impl Scratch {
             .map(|index| i64::try_from(id_of(index)))
             .collect::<Result<Vec<_>, _>>()?;
         sqlx::query(
-            "insert into user_point (user_id, points, message_count, last_awarded_at, username)
+            "insert into user_point (user_id, points, message_count, last_awarded_at, username, bucket_number)
              select user_id, total_points_required + user_id % (points_to_next_level - 300), 40,
-                    '2020-01-01', 'user' || user_id
+                    '2020-01-01', 'user' || user_id, 1 + user_id % 336
              from unnest($1::bigint[]) user_id
              join level on number = 10 + user_id % 40",
         )
