@@ -13,6 +13,7 @@ use super::level_names::assign::{self, Outcome};
 use super::level_names::remove_all_names::{self, Confirmed};
 use super::level_names::{RoleEdit, delete_role, remove_level_name};
 use super::levels::LevelList;
+use super::pages::page_count;
 use super::rate_limit::Verdict;
 use super::respond::{MessageRef, sentence_for};
 use super::rights::{Right, guild_roles};
@@ -258,7 +259,7 @@ impl Press<'_> {
         let data = self.data;
         match list {
             PagedList::Ranks => {
-                let page = page_after(from, direction, ranks::page_count(&data.env.xp));
+                let page = page_after(from, direction, page_count(data.env.xp.board_len()));
                 Ok(ranks::draw(data, caller, page).await)
             }
             PagedList::Levels => {

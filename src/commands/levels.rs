@@ -1,10 +1,10 @@
 //! `.levels`: which level carries which role, and which roles are missing.
 
-use poise::serenity_prelude::{CreateEmbed, CreateEmbedFooter};
+use poise::serenity_prelude::CreateEmbed;
 
 use super::args::PageNumber;
 use super::context::{Context, Error, Manual, caller_id};
-use super::ranks::ROWS_PER_PAGE;
+use super::pages::{footer, page_count, rows_on};
 use super::respond::{answer, defer, settle};
 use super::rights::guild_roles;
 use crate::discord::buttons::{self, PagedList};
@@ -65,29 +65,27 @@ impl LevelList {
         }
     }
 
-    /// An empty list has one page.
     pub fn page_count(&self) -> usize {
-        self.lines.len().div_ceil(ROWS_PER_PAGE).max(1)
+        page_count(self.lines.len())
     }
 
     pub fn draw(&self, caller: UserId, page: usize) -> Reply {
         if self.lines.is_empty() {
             return Reply::text("No level carries a role yet; `set_level_name` gives it one.");
         }
-        let first = (page - 1) * ROWS_PER_PAGE;
+        let shown = rows_on(page);
         let mut text = Vec::new();
         let lines = self.lines.iter().enumerate();
-        for (at, line) in lines.skip(first).take(ROWS_PER_PAGE) {
-            if at == self.present || (at == first && at > self.present) {
+        for (at, line) in lines.skip(shown.start).take(shown.len()) {
+            if at == self.present || (at == shown.start && at > self.present) {
                 text.push("**Missing from the guild**");
             }
             text.push(line);
         }
-        let footer = format!("{page}/{}", self.page_count());
         let embed = CreateEmbed::new()
             .title("Levels")
             .description(text.join("\n"))
-            .footer(CreateEmbedFooter::new(footer))
+            .footer(footer(page, self.page_count()))
             .color(INFO);
         Reply::embed(embed).with_buttons(buttons::page_buttons(caller, PagedList::Levels, page))
     }

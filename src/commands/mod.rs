@@ -14,6 +14,7 @@ mod help;
 mod interactions;
 mod level_names;
 mod levels;
+mod pages;
 mod privacy;
 mod profile_queue;
 mod progress;

@@ -1,17 +1,16 @@
 //! `.ranks`: the board, ten to a page.
 
-use poise::serenity_prelude::{CreateEmbed, CreateEmbedFooter};
+use poise::serenity_prelude::CreateEmbed;
 
 use super::args::{PageNumber, UserArgument};
 use super::context::{Context, Data, Error, Manual, caller_id};
+use super::pages::{footer, page_count, page_with_row, rows_on};
 use super::resolve_user::{StoredNames, resolve_user};
 use super::respond::{answer, settle};
 use crate::discord::buttons::{self, PagedList};
 use crate::discord::reply::{INFO, Reply};
 use crate::leveling::{Grouped, UserId};
-use crate::xp::{BoardRow, XpCache};
-
-pub(super) const ROWS_PER_PAGE: usize = 10;
+use crate::xp::BoardRow;
 
 /// Browse the board: who has the most XP
 #[poise::command(
@@ -30,39 +29,31 @@ pub(super) async fn ranks(
     let data = ctx.data();
     let page = match user {
         Some(user @ UserArgument::Other { .. }) => match rank_of(ctx, user).await? {
-            Ok(rank) => rank.div_ceil(ROWS_PER_PAGE),
+            Ok(rank) => page_with_row(rank),
             Err(sentence) => return answer(ctx, Reply::text(sentence).private()).await,
         },
-        _ => PageNumber::of(page, page_count(&data.env.xp))?,
+        _ => PageNumber::of(page, page_count(data.env.xp.board_len()))?,
     };
     answer(ctx, draw(data, caller_id(ctx)?, page).await).await
 }
 
 /// The page as it is now, with the caller's row marked.
 pub(super) async fn draw(data: &Data, caller: UserId, page: usize) -> Reply {
-    let rows = data
-        .env
-        .xp
-        .page((page - 1) * ROWS_PER_PAGE + 1, ROWS_PER_PAGE);
+    let xp = &data.env.xp;
+    let shown = rows_on(page);
+    let rows = xp.page(shown.start + 1, shown.len());
     if rows.is_empty() {
         return Reply::text("Nobody has any XP yet.");
     }
     let users: Vec<UserId> = rows.iter().map(|row| row.user).collect();
     let names = StoredNames::read(&data.env.database, &users).await;
     let lines: Vec<String> = rows.iter().map(|row| line(row, &names, caller)).collect();
-    let pages = page_count(&data.env.xp);
-    let footer = format!("{}/{}", Grouped(page), Grouped(pages));
     let embed = CreateEmbed::new()
         .title("Rank - User - Messages - XP - Level")
         .description(lines.join("\n"))
-        .footer(CreateEmbedFooter::new(footer))
+        .footer(footer(page, page_count(xp.board_len())))
         .color(INFO);
     Reply::embed(embed).with_buttons(buttons::page_buttons(caller, PagedList::Ranks, page))
-}
-
-/// An empty board has one page.
-pub(super) fn page_count(xp: &XpCache) -> usize {
-    xp.board_len().div_ceil(ROWS_PER_PAGE).max(1)
 }
 
 /// The rank of someone else, or a sentence on why they have none.

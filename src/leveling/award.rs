@@ -4,10 +4,7 @@
 //! random numbers at run time and no wall clock. So a message that is processed twice counts
 //! once, and a message that was missed live earns the same when it is read later.
 
-use super::{MessageId, Points, Timestamp};
-
-/// Minimum time between two awards of one user, in milliseconds of message time.
-pub const COOLDOWN_MS: i64 = 60_000;
+use super::{MessageId, Points, Timestamp, cooldown};
 
 /// The smallest amount and the number of possible amounts: 15..=25, as in MEE6.
 const MIN_AMOUNT: u64 = 15;
@@ -54,10 +51,9 @@ pub struct Award {
 /// message older than the latest award, so that processing a message again has no effect.
 pub fn award(standing: &Standing, message: MessageId) -> Option<Award> {
     let at = message.sent_at();
-    let cooldown_over = standing
-        .last_awarded_at
-        .is_none_or(|last| at.millis() >= last.millis().saturating_add(COOLDOWN_MS));
-    cooldown_over.then(|| Award {
+    let last_award = standing.last_awarded_at;
+    let may_earn = last_award.is_none_or(|last| cooldown::is_over(last, at));
+    may_earn.then(|| Award {
         amount: amount(message),
         at,
     })
@@ -97,26 +93,12 @@ mod tests {
     const T: i64 = 1_700_000_000_000;
 
     #[test]
-    fn the_cooldown_is_sixty_seconds_of_message_time() {
-        for (after, earns) in [
-            (0, false),
-            (1, false),
-            (59_999, false),
-            (60_000, true),
-            (60_001, true),
-            (-1, false),
-            (-86_400_000, false),
-        ] {
-            assert_eq!(
-                award(&after_award_at(T), message_at(T + after)).is_some(),
-                earns,
-                "{after} ms after"
-            );
+    fn a_first_message_earns_and_another_only_after_the_cooldown() {
+        assert!(award(&Standing::default(), message_at(T)).is_some());
+        for (after, earns) in [(-1, false), (0, false), (59_999, false), (60_000, true)] {
+            let award = award(&after_award_at(T), message_at(T + after));
+            assert_eq!(award.is_some(), earns, "{after} ms after");
         }
-        assert!(
-            award(&Standing::default(), message_at(T)).is_some(),
-            "a first message earns"
-        );
     }
 
     #[test]

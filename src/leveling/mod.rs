@@ -7,6 +7,7 @@ mod avatar;
 mod award;
 mod board;
 pub mod buckets;
+pub mod cooldown;
 mod curve;
 pub mod discord_time;
 mod earning;
@@ -27,7 +28,7 @@ pub mod schedule;
 mod screening;
 
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
-pub use award::{Award, COOLDOWN_MS, Standing, award};
+pub use award::{Award, Standing, award};
 pub use board::{Board, Place};
 pub use curve::{COMPUTING_NAMES, TOP_LEVEL, mee6_points_to_next, mee6_total};
 pub use earning::{MessageFacts, may_command, may_earn};

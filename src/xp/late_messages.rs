@@ -17,7 +17,7 @@ use chrono_tz::Tz;
 use super::batch::{AuthorProfile, Batch, day_of, signed};
 use super::inbox::{EligibleMessage, LateHistory};
 use crate::leveling::{
-    Award, COOLDOWN_MS, Levels, MessageId, Profile, Standing, Timestamp, UserId, award,
+    Award, Levels, MessageId, Profile, Standing, Timestamp, UserId, award, cooldown,
 };
 use crate::store::history_interval::{CountedMessage, Forgotten, HistoryInterval, UnreadSource};
 use crate::store::outbox::LevelUp;
@@ -178,7 +178,7 @@ fn between_pauses<T: Copy>(
 }
 
 fn is_pause(earlier: MessageId, later: MessageId) -> bool {
-    later.sent_at().millis() - earlier.sent_at().millis() >= COOLDOWN_MS
+    cooldown::is_over(earlier.sent_at(), later.sent_at())
 }
 
 /// Plans the late messages of one of the missing `intervals`; `None` if that interval is not
@@ -383,7 +383,7 @@ impl Recorder {
                     is_award: true,
                 })
             };
-            let awards = awarded_after(after.sent_at().millis() - COOLDOWN_MS);
+            let awards = awarded_after(after.sent_at().millis() - cooldown::COOLDOWN_MS);
             let awards = awards.into_iter().filter_map(award);
             batch.history.counted.extend(awards);
         }
@@ -443,7 +443,7 @@ impl Recorder {
     /// messages may overtake each other.
     fn forget_paused(&mut self, newest: MessageId) {
         let paused = |last: MessageId| {
-            newest.sent_at().millis() - last.sent_at().millis() >= 2 * COOLDOWN_MS
+            newest.sent_at().millis() - last.sent_at().millis() >= 2 * cooldown::COOLDOWN_MS
         };
         self.running.retain(|_, last| !paused(*last));
         if self.running.is_empty() && self.until.is_some_and(paused) {
