@@ -186,6 +186,19 @@ struct Ready {
     stops: mpsc::Receiver<Stop>,
 }
 
+/// What the parts are built from.
+struct Loaded {
+    /// The bot's own user id.
+    bot: UserId,
+    env: Environment,
+    known_guild: KnownGuild,
+    right_roles: RightRoles,
+    /// Where the engine continues.
+    watermark: Watermark,
+    news: mpsc::Sender<UserId>,
+    waiting_members: mpsc::Receiver<UserId>,
+}
+
 /// Loads what the bot needs from Discord and the database, and builds all parts. Starts none.
 async fn build(
     database: &Database,
@@ -196,85 +209,108 @@ async fn build(
     settings: config::Run,
 ) -> Result<Ready, Stop> {
     let rest = client::rest(&settings.discord, &token, background.revoked.clone())?;
+    let loaded = load(database, watermark, guild, rest, &settings).await?;
+    // If the watermark was put back, history must be read again, which only a new session causes.
+    let left = left.filter(|_| loaded.watermark == watermark);
+    let ready = Box::pin(assemble(loaded, background, token, settings)).await?;
+    let gateway = ready.hand_over.take(left, &ready.listeners, ready.gateway);
+    let gateway = gateway.await;
+    Ok(Ready { gateway, ..ready })
+}
+
+/// Asks Discord and the database for what the parts are built from.
+async fn load(
+    database: &Database,
+    watermark: Watermark,
+    guild: GuildId,
+    rest: Rest,
+    settings: &config::Run,
+) -> Result<Loaded, Stop> {
     let bot = gateway::who_are_we(&rest).await?;
     tracing::info!(name = bot.name, "Discord accepted the bot's token");
     // Before anything that compares times.
     let time = DiscordTime::default();
     time.find(&rest).await?;
-    let repaired = repair_future_ids(database, watermark, &time, &settings).await?;
-
+    let watermark = repair_future_ids(database, watermark, &time, settings).await?;
     let (news, waiting_members) = roles::waiting_members();
-    let shared = environment(database, guild, rest, time, &settings, news.clone());
-    let (env, known_guild, rights) = shared.await?;
+    let shared = environment(database, guild, rest, time, settings, news.clone());
+    let (env, known_guild, right_roles) = shared.await?;
+    Ok(Loaded {
+        bot: bot.id,
+        env,
+        known_guild,
+        right_roles,
+        watermark,
+        news,
+        waiting_members,
+    })
+}
 
+/// Builds all parts, with a gateway that begins a new session.
+async fn assemble(
+    loaded: Loaded,
+    background: Background,
+    token: SecretString,
+    settings: config::Run,
+) -> Result<Ready, Stop> {
+    let (bot, env, known_guild) = (loaded.bot, loaded.env, loaded.known_guild);
     let outbox_filled = Arc::new(Notify::new());
     let (engine, EngineHandles { inbox, gaps }) = Engine::new(
-        database.clone(),
+        env.database.clone(),
         Arc::clone(&env.xp),
         settings.zone,
-        repaired,
+        loaded.watermark,
         Arc::clone(&outbox_filled),
     );
     let gate = MessageGate::new(env.time.clone(), inbox.clone());
     let (sightings, observed) = Sightings::new(Arc::clone(&env.xp));
     let unclear = sightings.unclear();
-    let verify = RoleReconciler::new(&env, rights.clone(), Some(sightings.clone()));
+    let verify = RoleReconciler::new(&env, loaded.right_roles.clone(), Some(sightings.clone()));
     let (roles, verifications) = verify.at_every(settings.verify_at, settings.zone, inbox.clone());
     let commands = Commands::new(Data {
         env: env.clone(),
-        members: Members::new(news, roles.verifications.clone()),
+        members: Members::new(loaded.news, roles.verifications.clone()),
         roles: roles.clone(),
-        bot: bot.id,
+        bot,
         prefix: settings.prefix,
         known_guild: known_guild.clone(),
-        rights: Rights::new(rights.clone()),
+        rights: Rights::new(loaded.right_roles.clone()),
         inbox: inbox.clone(),
         gate: gate.clone(),
         under_way: background.under_way,
         limits: RateLimits::default(),
-    })
-    .await?;
+    });
     let (stop, stops) = mpsc::channel(4);
     let listeners = Listeners {
         env: env.clone(),
-        bot: bot.id,
+        bot,
         inbox: inbox.clone(),
         gate: gate.clone(),
         sightings,
         roles: roles.clone(),
         known_guild: known_guild.clone(),
-        commands,
-        looked_for_old_commands: Arc::default(),
-        said_ready: Arc::default(),
-        takes_up: Arc::default(),
+        commands: commands.await?,
+        flags: Arc::default(),
         stop,
         unparsed: Unparsed::default(),
         tasks: background.tasks,
         end: background.end_tasks,
         notes: background.notes,
     };
-    let hand_over = HandOver::new(&env, bot.id, known_guild.clone(), gate.clone());
-    let gateway = Gateway::new(token, env.rest.clone());
-    // If the watermark was put back, history must be read again, which only a new session causes.
-    let left = left.filter(|_| repaired == watermark);
-    let gateway = hand_over.take(left, &listeners, gateway).await;
-    let avatars = AvatarChannel::new(
-        env.rest.clone(),
-        env.database.clone(),
-        guild,
-        settings.avatars,
-    );
+    let hand_over = HandOver::new(&env, bot, known_guild.clone(), gate.clone());
+    let (rest, database) = (env.rest.clone(), env.database.clone());
+    let avatars = AvatarChannel::new(rest, database, env.guild, settings.avatars);
     let jobs = jobs::Parts {
         roles,
         verifications,
-        right_roles: rights,
+        right_roles: loaded.right_roles,
         known_guild,
         gate,
         inbox,
         gaps,
         outbox_filled,
         catch_up_hours: settings.catch_up_hours,
-        members: waiting_members,
+        members: loaded.waiting_members,
         observed,
         unclear,
         cdn: Cdn::new(&settings.cdn, &settings.discord)?,
@@ -282,9 +318,9 @@ async fn build(
     };
     Ok(Ready {
         engine,
+        gateway: Gateway::new(token, env.rest.clone()),
         env,
         jobs,
-        gateway,
         listeners,
         hand_over,
         stops,
@@ -328,7 +364,7 @@ async fn environment(
     council.load().await?;
     let env = Environment {
         guild,
-        xp: Arc::new(load(&database).await?),
+        xp: Arc::new(load_xp(&database).await?),
         council: Arc::new(council),
         members: member_states(&database, &settings.joining, news).await?,
         database,
@@ -353,7 +389,7 @@ async fn member_states(
 }
 
 /// Loads the levels and all users' XP into the cache.
-async fn load(database: &Database) -> Result<XpCache, Stop> {
+async fn load_xp(database: &Database) -> Result<XpCache, Stop> {
     let started = Instant::now();
     let levels = store::level::load(&mut *database.acquire().await?).await?;
     let xp = XpCache::load(database, levels).await?;
@@ -388,7 +424,7 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
         let council = Council::new(rest.clone(), database.clone(), guild, String::new(), None);
         let env = Environment {
             guild,
-            xp: Arc::new(load(&database).await?),
+            xp: Arc::new(load_xp(&database).await?),
             database: database.clone(),
             rest,
             time: DiscordTime::default(),
@@ -437,7 +473,7 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
 pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Result<(), Stop> {
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = open_database(&settings.database).await?;
-    let xp = Arc::new(load(&database).await?);
+    let xp = Arc::new(load_xp(&database).await?);
     let (sightings, mut seen) = Sightings::new(Arc::clone(&xp));
     let (revoked, (stop, mut stops)) = (CancellationToken::new(), mpsc::channel(4));
     let listener = Onlooker {

@@ -65,7 +65,7 @@ fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
 /// Logs once per process that the bot is ready. If the database has no users yet, the line also
 /// says what to try first.
 fn log_ready(listeners: &Listeners, guild: &str) {
-    if listeners.said_ready.swap(true, Ordering::Relaxed) {
+    if listeners.flags.said_ready.swap(true, Ordering::Relaxed) {
         return;
     }
     let prefix = listeners.commands.prefix();

@@ -54,13 +54,8 @@ pub struct Listeners {
     pub known_guild: KnownGuild,
     /// Runs commands and button presses in tasks.
     pub commands: Arc<Commands>,
-    /// Whether global commands of an earlier bot have been looked for without an error.
-    pub looked_for_old_commands: Arc<AtomicBool>,
-    /// Whether the log line that the bot is ready has been written.
-    pub said_ready: Arc<AtomicBool>,
-    /// Whether the session of the previous bot process is being resumed: set by
-    /// [`Self::take_up_session`], cleared by `RESUMED` or `READY`.
-    pub takes_up: Arc<AtomicBool>,
+    /// What happens once in a process.
+    pub flags: Arc<Flags>,
     /// Receives the reason why the process must end.
     pub stop: mpsc::Sender<Stop>,
     /// Counts the events that were not understood, by type.
@@ -72,6 +67,18 @@ pub struct Listeners {
     /// Tracks the tasks that record deletions. The shutdown waits for these instead of cancelling
     /// them.
     pub notes: TaskTracker,
+}
+
+/// What has happened in this process.
+#[derive(Debug, Default)]
+pub struct Flags {
+    /// Global commands of an earlier bot have been looked for without an error.
+    looked_for_old_commands: AtomicBool,
+    /// The log line that the bot is ready has been written.
+    said_ready: AtomicBool,
+    /// The session of the previous bot process is being resumed: set by
+    /// [`Listeners::take_up_session`], cleared by `RESUMED` or `READY`.
+    takes_up: AtomicBool,
 }
 
 impl Listeners {

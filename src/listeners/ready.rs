@@ -30,7 +30,7 @@ pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
             .try_send(Stop::NotInGuild(listeners.env.guild));
         return;
     }
-    listeners.takes_up.store(false, Ordering::Relaxed);
+    listeners.flags.takes_up.store(false, Ordering::Relaxed);
     listeners.known_guild.is_in_doubt();
     // Messages that Discord sends after this event must wait for the history.
     listeners.inbox.open_gap();
@@ -48,7 +48,7 @@ pub(super) fn register_commands_of(listeners: &Listeners, application: Applicati
 /// Handles a `READY` that was not understood. Events follow all the same, and earlier ones were
 /// missed, so it does what [`on_ready`] does, without the check and the slash commands.
 pub(super) fn on_unreadable(listeners: &Listeners) {
-    listeners.takes_up.store(false, Ordering::Relaxed);
+    listeners.flags.takes_up.store(false, Ordering::Relaxed);
     listeners.known_guild.is_in_doubt();
     listeners.inbox.open_gap();
     listeners.roles.verifications.soon();
@@ -87,7 +87,11 @@ async fn register_commands(listeners: &Listeners, application: ApplicationId) {
              invite the bot with the scope applications.commands and restart it"
         ),
     }
-    if !listeners.looked_for_old_commands.load(Ordering::Acquire) {
+    if !listeners
+        .flags
+        .looked_for_old_commands
+        .load(Ordering::Acquire)
+    {
         clear_old_commands(listeners, application).await;
     }
 }
@@ -112,6 +116,7 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         }
     };
     listeners
+        .flags
         .looked_for_old_commands
         .store(true, Ordering::Release);
     if !old.removed.is_empty() {

@@ -34,16 +34,16 @@ pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
     }
     // This version of the bot may have other commands than the previous one.
     ready::register_commands_of(listeners, application);
-    listeners.takes_up.store(true, Ordering::Relaxed);
+    listeners.flags.takes_up.store(true, Ordering::Relaxed);
     Ok(())
 }
 
 /// Handles `RESUMED`: Discord has sent all missed events.
 pub(super) fn on_resumed(listeners: &Listeners) {
-    if listeners.takes_up.swap(false, Ordering::Relaxed) {
+    if listeners.flags.takes_up.swap(false, Ordering::Relaxed) {
         // The previous process may have ended before it made all role changes; none are stored.
         listeners.roles.verifications.soon();
-        listeners.said_ready.store(true, Ordering::Relaxed);
+        listeners.flags.said_ready.store(true, Ordering::Relaxed);
         tracing::info!(
             guild = %listeners.env.guild,
             "wall_e is ready: it continues where the previous bot process ended, and has missed nothing"

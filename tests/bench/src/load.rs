@@ -140,11 +140,7 @@ async fn count(library: Library, messages: u32) -> anyhow::Result<Flooded> {
     })
 }
 
-async fn bot(
-    database: &mut Scratch,
-    messages: u32,
-    authors: Authors,
-) -> anyhow::Result<Flooded> {
+async fn bot(database: &mut Scratch, messages: u32, authors: Authors) -> anyhow::Result<Flooded> {
     match authors {
         Authors::New => database.forget_everyone().await?,
         Authors::Known => database.forget_awards().await?,
