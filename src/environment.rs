@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use crate::discord::Rest;
-use crate::discord::council::Council;
-use crate::discord::member_states::MemberStates;
+use crate::discord::channels::council::Council;
+use crate::discord::guild::member_states::MemberStates;
 use crate::discord::time::DiscordTime;
 use crate::leveling::GuildId;
 use crate::store::Database;

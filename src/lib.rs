@@ -29,7 +29,8 @@
 //! - [`discord`] is the gateway connection, events in our own types, the REST client, and the
 //!   channels that the bot keeps. [`import`] fills a database: levels, their names, another bot's
 //!   dump.
-//! - [`environment`] holds what nearly everything needs, as one value.
+//! - [`message_gate`] keeps messages from the future away from the engine. [`environment`] holds
+//!   what nearly everything needs, as one value.
 //! - [`profiles`] keeps everyone's name and avatar current.
 //! - [`roles`] gives and takes level roles.
 //! - [`commands`] answers people; [`check`] compares a database with the messages that it counted.
@@ -129,6 +130,7 @@ pub mod job;
 pub mod jobs;
 pub mod leveling;
 pub mod listeners;
+pub mod message_gate;
 pub mod output;
 pub mod profiles;
 pub mod roles;

@@ -8,13 +8,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::discord::council::Council;
+use crate::discord::channels::council::Council;
 use crate::discord::gateway::{Gateway, INTENTS, Session};
-use crate::discord::known_guild::KnownGuild;
-use crate::discord::message_gate::MessageGate;
+use crate::discord::guild::known_guild::KnownGuild;
 use crate::environment::Environment;
 use crate::leveling::UserId;
 use crate::listeners::Listeners;
+use crate::message_gate::MessageGate;
 use crate::store::gateway_session::{self, LeftSession, SessionTerms};
 use crate::store::{self, Database};
 use crate::xp::EngineEnd;

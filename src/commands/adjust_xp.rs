@@ -8,7 +8,7 @@ use super::args::{MAX_REASON, NamedUser, Reason};
 use super::context::{Context, Error, Manual, caller_id};
 use super::resolve_user::{ResolvedUser, resolve_user};
 use super::respond::{answer, defer};
-use crate::discord::reply::Reply;
+use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{ChannelId, Grouped, Points, escape, escape_text};
 use crate::xp::{Adjusted, Adjustment, AdjustmentRequest};

@@ -1,6 +1,6 @@
 //! A button was pressed: checks who pressed it and when, and does what it asks for.
 //!
-//! What a button does stands in its id ([`crate::discord::buttons`]). A client can send any id, so
+//! What a button does stands in its id ([`crate::discord::messages::buttons`]). A client can send any id, so
 //! nothing is done here that the sender may not do anyway.
 
 use std::sync::Arc;
@@ -18,9 +18,11 @@ use super::rate_limit::Verdict;
 use super::respond::{MessageRef, sentence_for};
 use super::rights::{Right, guild_roles};
 use super::{ranks, reset_profiles};
-use crate::discord::buttons::{self, Button, ButtonAction, Direction, PagedList, page_after};
-use crate::discord::interaction::Conversation;
-use crate::discord::reply::Reply;
+use crate::discord::messages::buttons::{
+    self, Button, ButtonAction, Direction, PagedList, page_after,
+};
+use crate::discord::messages::interaction::Conversation;
+use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{LevelNumber, MessageId, RoleId, UserId};
 use crate::roles::ALLOWED_FOR;

@@ -6,10 +6,10 @@ use tokio_util::task::TaskTracker;
 
 use super::rate_limit::RateLimits;
 use super::rights::{Right, Rights};
-use crate::discord::known_guild::KnownGuild;
-use crate::discord::message_gate::MessageGate;
+use crate::discord::guild::known_guild::KnownGuild;
 use crate::environment::Environment;
 use crate::leveling::UserId;
+use crate::message_gate::MessageGate;
 use crate::roles::{Members, Roles};
 use crate::xp::Inbox;
 

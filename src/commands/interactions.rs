@@ -16,8 +16,8 @@ use poise::{CommandInteractionType, FrameworkContext};
 
 use super::context::{Command, Data, Error, manual};
 use super::respond::{self, Invocation};
-use crate::discord::interaction::{self, Conversation, Deferral};
-use crate::discord::reply::Reply;
+use crate::discord::messages::interaction::{self, Conversation, Deferral};
+use crate::discord::messages::reply::Reply;
 
 /// Runs a slash command, or tells the caller why it cannot run.
 pub(super) async fn command(

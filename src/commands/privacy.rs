@@ -6,7 +6,7 @@ use super::context::{Context, Error, Manual, caller_id};
 use super::resolve_user::resolve_user;
 use super::respond::answer;
 use super::rights::Right;
-use crate::discord::reply::Reply;
+use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::escape;
 use crate::xp::{Adjustment, AdjustmentRequest};

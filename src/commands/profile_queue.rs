@@ -7,7 +7,7 @@ use poise::serenity_prelude::CreateEmbed;
 use super::context::{Context, Error, Manual};
 use super::resolve_user::StoredNames;
 use super::respond::{answer, defer};
-use crate::discord::reply::{INFO, Reply, fitting_lines};
+use crate::discord::messages::reply::{INFO, Reply, fitting_lines};
 use crate::leveling::{Grouped, UserId, escape_text};
 use crate::profiles::MOST_ATTEMPTS;
 use crate::store;

@@ -6,7 +6,7 @@ use super::args::UserArgument;
 use super::context::{Context, Error, Manual};
 use super::resolve_user::resolve_user;
 use super::respond::{answer, settle};
-use crate::discord::reply::{INFO, Reply};
+use crate::discord::messages::reply::{INFO, Reply};
 use crate::leveling::{Grouped, escape};
 use crate::xp::Card;
 

@@ -7,8 +7,8 @@ use super::context::{Context, Data, Error, Manual, caller_id};
 use super::pages::{footer, page_count, page_with_row, rows_on};
 use super::resolve_user::{StoredNames, resolve_user};
 use super::respond::{answer, settle};
-use crate::discord::buttons::{self, PagedList};
-use crate::discord::reply::{INFO, Reply};
+use crate::discord::messages::buttons::{self, PagedList};
+use crate::discord::messages::reply::{INFO, Reply};
 use crate::leveling::{Grouped, UserId};
 use crate::xp::BoardRow;
 

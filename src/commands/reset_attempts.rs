@@ -6,7 +6,7 @@ use super::args::{All, NamedUser};
 use super::context::{Context, Error, Manual, caller_id, usage};
 use super::resolve_user::resolve_user;
 use super::respond::{answer, defer};
-use crate::discord::reply::Reply;
+use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{Grouped, UserId, escape};
 use crate::profiles::MOST_ATTEMPTS;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::context::{Context, Data, Error, Manual, caller_id};
 use super::respond::answer;
-use crate::discord::buttons::{ButtonAction, ButtonStyle, row};
-use crate::discord::interaction::Conversation;
-use crate::discord::reply::Reply;
+use crate::discord::messages::buttons::{ButtonAction, ButtonStyle, row};
+use crate::discord::messages::interaction::Conversation;
+use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{Grouped, UserId};
 use crate::store;

@@ -11,8 +11,8 @@ use super::context::{Context, Data, Error, manual};
 use super::respond::is_autocomplete;
 use crate::config::RoleList;
 use crate::discord::RestError;
-use crate::discord::known_guild::GuildFacts;
-use crate::discord::right_roles::{FoundRoles, RightRoles};
+use crate::discord::guild::known_guild::GuildFacts;
+use crate::discord::guild::right_roles::{FoundRoles, RightRoles};
 use crate::error::UserError;
 use crate::leveling::{GuildRole, ProtectedRoles, RoleEntry, RoleId, UserId, escape};
 

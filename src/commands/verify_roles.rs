@@ -3,7 +3,7 @@
 use super::context::{Context, Error, Manual};
 use super::progress::ProgressPace;
 use super::respond::answer_at;
-use crate::discord::reply::Reply;
+use crate::discord::messages::reply::Reply;
 use crate::leveling::Grouped;
 use crate::roles::{Progress, Report};
 

@@ -1,34 +1,25 @@
-//! Everything that talks to Discord: the gateway connection, its events as the crate's own
-//! types, and REST calls. Makes no decisions about XP.
+//! Everything that talks to Discord. Knows no XP: what a message or a member means for levels is
+//! decided elsewhere.
+//!
+//! - [`gateway`]: the connection that receives events
+//! - [`payload`]: the JSON of events and responses, parsed into our own types
+//! - [`rest`]: the REST client, its timeouts and rate limits, and Discord's error codes
+//! - [`guild`]: the guild's roles and members, and permissions
+//! - [`messages`]: replies, buttons, level-up messages and nonces
+//! - [`channels`]: the council, the avatar channel, and the history of all channels
+//! - in this folder: Discord's clock, its CDN, and what poise needs of serenity
 
-pub mod avatar_channel;
-pub mod level_up_message;
-
-pub mod buttons;
 pub mod cdn;
-pub mod client;
-pub mod codes;
-pub mod council;
+pub mod channels;
 pub mod gateway;
 pub mod guild;
-pub mod history;
 mod ids;
-pub mod interaction;
-pub mod known_guild;
-pub mod managed_channel;
-pub mod member_roles;
-pub mod member_states;
-pub mod message_gate;
-mod nonce;
+pub mod messages;
 pub mod offline_shard;
 pub mod old_commands;
 pub mod payload;
-pub mod permissions;
-pub mod reply;
 pub mod rest;
-pub mod right_roles;
 pub mod time;
-pub mod unreadable;
 
 pub use rest::{Api, CallError, Priority, Repeat, Rest, RestError};
 

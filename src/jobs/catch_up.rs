@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::backoff::backoff;
 use crate::discord::RestError;
-use crate::discord::history::{Missed, Reader, ReadingMemory, Unread};
+use crate::discord::channels::history::{Missed, Reader, ReadingMemory, Unread};
 use crate::environment::Environment;
 use crate::leveling::{HistorySource, MessageId, Timestamp};
 use crate::xp::{Gap, History, Inbox, MissingHistory};

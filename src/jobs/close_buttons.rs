@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::discord::{RestError, interaction, reply};
+use crate::discord::RestError;
+use crate::discord::messages::{interaction, reply};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::MessageId;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::discord::council::Council;
+use crate::discord::channels::council::Council;
 use crate::environment::Environment;
 use crate::job::Job;
 

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 
 use crate::backoff::backoff;
 use crate::discord::RestError;
-use crate::discord::council::Notice;
-use crate::discord::history::{IntervalRead, Layout, NotRead, Reader, ReadingMemory};
+use crate::discord::channels::council::Notice;
+use crate::discord::channels::history::{IntervalRead, Layout, NotRead, Reader, ReadingMemory};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{HistorySource, escape};

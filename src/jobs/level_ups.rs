@@ -16,9 +16,10 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
 use crate::backoff::backoff;
-use crate::discord::level_up_message::LateLevelUp;
-use crate::discord::member_roles::MemberRoles;
-use crate::discord::{RestError, guild, level_up_message};
+use crate::discord::guild::member_roles::MemberRoles;
+use crate::discord::messages::level_up_message;
+use crate::discord::messages::level_up_message::LateLevelUp;
+use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};

@@ -16,15 +16,15 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
-use crate::discord::avatar_channel::AvatarChannel;
 use crate::discord::cdn::Cdn;
-use crate::discord::history::ReadingMemory;
-use crate::discord::known_guild::KnownGuild;
-use crate::discord::message_gate::MessageGate;
-use crate::discord::right_roles::RightRoles;
+use crate::discord::channels::avatar_channel::AvatarChannel;
+use crate::discord::channels::history::ReadingMemory;
+use crate::discord::guild::known_guild::KnownGuild;
+use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::time::TimeKeeper;
 use crate::environment::Environment;
 use crate::leveling::UserId;
+use crate::message_gate::MessageGate;
 use crate::profiles::{
     self, AvatarLinkRenewal, AvatarMirror, ProfileSync, RotatingRefresh, Unclear,
 };

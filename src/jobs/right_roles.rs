@@ -8,9 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use crate::discord::council::{Council, Notice};
-use crate::discord::known_guild::KnownGuild;
-use crate::discord::right_roles::{FoundRoles, RightRoles};
+use crate::discord::channels::council::{Council, Notice};
+use crate::discord::guild::known_guild::KnownGuild;
+use crate::discord::guild::right_roles::{FoundRoles, RightRoles};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{RoleEntry, RoleId, RoleProblem, escape};

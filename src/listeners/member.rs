@@ -6,7 +6,7 @@
 use serenity::all::UserId as TheirUserId;
 
 use super::{Listeners, role};
-use crate::discord::member_states::Seen;
+use crate::discord::guild::member_states::Seen;
 use crate::discord::payload::{MemberEvent, MemberRemoval};
 use crate::leveling::UserId;
 

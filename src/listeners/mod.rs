@@ -24,13 +24,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::commands::Commands;
 use crate::discord::RestError;
-use crate::discord::known_guild::KnownGuild;
-use crate::discord::message_gate::MessageGate;
+use crate::discord::guild::known_guild::KnownGuild;
+use crate::discord::payload::unreadable::Unreadable;
 use crate::discord::payload::{Event, command};
-use crate::discord::unreadable::Unreadable;
 use crate::environment::Environment;
 use crate::error::Stop;
 use crate::leveling::{MessageId, UserId};
+use crate::message_gate::MessageGate;
 use crate::profiles::Sightings;
 use crate::roles::Roles;
 use crate::xp::Inbox;

@@ -10,7 +10,7 @@ use serenity::http::{Request, Route};
 
 use super::Listeners;
 use crate::commands;
-use crate::discord::council::Notice;
+use crate::discord::channels::council::Notice;
 use crate::discord::payload::event::Ready;
 use crate::discord::{Repeat, old_commands};
 use crate::error::Stop;

@@ -7,7 +7,7 @@ use serenity::all as theirs;
 
 use super::Listeners;
 use crate::discord::guild::ONBOARDING;
-use crate::discord::known_guild::GuildFacts;
+use crate::discord::guild::known_guild::GuildFacts;
 use crate::discord::payload::{PartialGuild, RoleDeletion, RoleEvent};
 
 /// The whole guild was received: at the start of a session or after an outage.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Deserialize;
 
 use super::{Listeners, ready, role};
-use crate::discord::unreadable::Unreadable;
+use crate::discord::payload::unreadable::Unreadable;
 
 /// Counts the events of each type that were not understood. Clones share the counts.
 #[derive(Clone, Debug, Default)]

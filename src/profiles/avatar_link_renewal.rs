@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::discord::avatar_channel::{AvatarChannel, ChannelError, Kept};
-use crate::discord::council::Notice;
+use crate::discord::channels::avatar_channel::{AvatarChannel, ChannelError, Kept};
+use crate::discord::channels::council::Notice;
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{MessageId, UserId};

@@ -15,9 +15,9 @@ use super::failure::{About, of_fetch, of_post};
 use super::fetch::{Found, fetch};
 use crate::backoff::backoff;
 use crate::discord::RestError;
-use crate::discord::avatar_channel::{AvatarChannel, ChannelError};
 use crate::discord::cdn::{Cdn, NoImage};
-use crate::discord::council::Notice;
+use crate::discord::channels::avatar_channel::{AvatarChannel, ChannelError};
+use crate::discord::channels::council::Notice;
 use crate::environment::Environment;
 use crate::leveling::{
     AvatarHash, CopyPlan, Field, MessageId, Picture, Sighting, UserId, copy_plan,

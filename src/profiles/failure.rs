@@ -3,8 +3,8 @@
 //!
 //! Pure: `avatar_mirror` decides what follows from it.
 
-use crate::discord::avatar_channel::ChannelError;
 use crate::discord::cdn::NoImage;
+use crate::discord::channels::avatar_channel::ChannelError;
 
 /// What a failure says something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) fn of_post(error: &ChannelError) -> About {
 mod tests {
     use super::*;
     use crate::discord::RestError;
-    use crate::discord::codes::INVALID_BODY;
+    use crate::discord::rest::error_codes::INVALID_BODY;
 
     #[test]
     fn what_a_failed_fetch_is_about() {

@@ -1,6 +1,6 @@
 //! Asks Discord for one user's profile: first as a guild member, then as an account.
 
-use crate::discord::member_states::Seen;
+use crate::discord::guild::member_states::Seen;
 use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::{Sighting, UserId};

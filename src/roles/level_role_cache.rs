@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::refusals::Refusals;
-use crate::discord::right_roles::RightRoles;
+use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position};

@@ -19,7 +19,7 @@ pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
 pub(crate) use role_problems::{RoleProblem, no_permission, why_it_stays};
 pub use role_sync_queue::{Members, Register, RoleSync, note_refusals, waiting_members};
 
-use crate::discord::member_roles::MemberRoles;
+use crate::discord::guild::member_roles::MemberRoles;
 use crate::xp::LevelNames;
 
 /// Everything that code needs to give, take or rename level roles. Cheap to clone; all clones

@@ -14,11 +14,11 @@ use tokio::sync::watch;
 
 use super::level_role_cache::LevelRoleCache;
 use super::role_problems::{self, Withheld};
-use crate::discord::codes::TOO_MANY_ROLES;
-use crate::discord::council::Notice;
-use crate::discord::member_roles::MemberRoles;
-use crate::discord::member_states::Seen;
-use crate::discord::right_roles::RightRoles;
+use crate::discord::channels::council::Notice;
+use crate::discord::guild::member_roles::MemberRoles;
+use crate::discord::guild::member_states::Seen;
+use crate::discord::guild::right_roles::RightRoles;
+use crate::discord::rest::error_codes::TOO_MANY_ROLES;
 use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};

@@ -66,7 +66,7 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discord::codes::{MISSING_PERMISSIONS, TWO_FACTOR_REQUIRED};
+    use crate::discord::rest::error_codes::{MISSING_PERMISSIONS, TWO_FACTOR_REQUIRED};
 
     #[test]
     fn a_refusal_holds_for_a_while_or_until_something_changes() {

@@ -3,9 +3,9 @@
 //!
 //! This module only writes texts. `leveling` decides whether something is wrong.
 
-use crate::discord::buttons::{ButtonAction, ButtonStyle, row_for_moderators};
-use crate::discord::codes::TWO_FACTOR_REQUIRED;
-use crate::discord::council::Notice;
+use crate::discord::channels::council::Notice;
+use crate::discord::messages::buttons::{ButtonAction, ButtonStyle, row_for_moderators};
+use crate::discord::rest::error_codes::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
 use crate::leveling::{Grouped, LevelNumber, Quoted, Refusal, RoleStays, escape};
 
@@ -312,7 +312,7 @@ fn plain(key: String, text: String) -> Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discord::codes::MISSING_PERMISSIONS;
+    use crate::discord::rest::error_codes::MISSING_PERMISSIONS;
     use crate::leveling::RoleId;
 
     fn beyond(level: u16) -> Trouble {

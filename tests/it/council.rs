@@ -10,7 +10,7 @@ use discord_sim::permissions::{
 use discord_sim::{ChannelKind, Fault, Method, Scope, Sim, World};
 use serde_json::{Value, json};
 use serenity::all::{CreateActionRow, CreateButton};
-use wall_e::discord::council::{Council, Notice};
+use wall_e::discord::channels::council::{Council, Notice};
 use wall_e::leveling::{ChannelId, GuildId, MessageId};
 
 use crate::support::{Bot, TestDatabase, id_of, overhear, rest, right_roles, said, wait};

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 11] = [
     &["error", "xp"],
     &["config"],
     &["discord", "import"],
-    &["environment"],
+    &["environment", "message_gate"],
     &["profiles"],
     &["roles"],
     &["commands", "check"],

@@ -3,9 +3,9 @@
 
 use super::{RoleEdit, say};
 use crate::commands::context::Error;
-use crate::discord::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::guild;
-use crate::discord::reply::Reply;
+use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
+use crate::discord::messages::reply::Reply;
 use crate::leveling::{GuildRole, RoleId, escape, may_be_deleted};
 
 pub(in crate::commands) async fn ask(edit: RoleEdit<'_>, role: RoleId) -> Result<Reply, Error> {

@@ -12,8 +12,8 @@ use crate::commands::context::{Data, Error};
 use crate::commands::progress::ProgressPace;
 use crate::commands::respond::{MessageRef, sentence_for};
 use crate::commands::rights::guild_roles;
-use crate::discord::buttons::{self, ButtonAction, ButtonStyle};
-use crate::discord::reply::Reply;
+use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
+use crate::discord::messages::reply::Reply;
 use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{

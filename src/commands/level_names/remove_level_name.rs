@@ -7,8 +7,8 @@ use crate::commands::autocomplete;
 use crate::commands::context::{Context, Error, Manual, usage};
 use crate::commands::respond::{answer, defer};
 use crate::commands::rights::guild_roles;
-use crate::discord::buttons::{self, ButtonAction, ButtonStyle};
-use crate::discord::reply::Reply;
+use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
+use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{GuildRole, LevelNumber, escape};
 

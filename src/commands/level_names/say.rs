@@ -5,7 +5,7 @@
 use crate::commands::context::Error;
 use crate::commands::respond::sentence_for;
 use crate::discord::RestError;
-use crate::discord::codes::{TOO_MANY_ROLES, UNKNOWN_ROLE};
+use crate::discord::rest::error_codes::{TOO_MANY_ROLES, UNKNOWN_ROLE};
 use crate::error::UserError;
 use crate::leveling::{Levels, Refusal, RoleId, RoleName, RoleStays, escape};
 use crate::roles::{RoleProblem, why_it_stays};

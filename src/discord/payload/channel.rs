@@ -5,7 +5,7 @@ use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId};
 
 use super::id_of;
-use crate::discord::permissions::{Overwrite, lenient_overwrites};
+use crate::discord::guild::channel_permissions::{Overwrite, lenient_overwrites};
 
 /// A channel's id; other fields are ignored.
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use serenity::all as theirs;
 
-use crate::discord::unreadable::{self, Unreadable, read};
+use super::unreadable::{self, Unreadable, read};
 
 /// Types of interactions. Source: Discord's documentation, "Interaction Type".
 const COMMAND: u64 = 2;

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use serenity::model::id::{ApplicationId, GuildId};
 use twilight_gateway::EventType;
 
+use super::unreadable::{Unreadable, parse};
 use super::{
     ChannelDeletion, MemberEvent, MemberRemoval, MessageDeletion, PartialGuild, PartialMessage,
     RoleDeletion, RoleEvent,
 };
-use crate::discord::unreadable::{Unreadable, parse};
 
 /// A gateway event, with only the data that the bot needs.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ mod guild;
 mod lenient;
 mod member;
 mod message;
+pub mod unreadable;
 
 use serde_json::Value;
 

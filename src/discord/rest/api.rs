@@ -16,9 +16,9 @@ use serenity::http::{LightMethod, Request, Route};
 use tokio::time::Instant;
 
 use super::brake::{Admitted, Brake, PAUSE_MIN, Seen};
+use super::error_codes;
 use super::limits::{Lane, Limits, Slot};
-use crate::discord::codes;
-use crate::discord::unreadable::{Unreadable, parse};
+use crate::discord::payload::unreadable::{Unreadable, parse};
 
 /// Time limit of one HTTP request, from the connection to the end of the body.
 pub(in crate::discord) const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -314,7 +314,7 @@ fn too_many(headers: &HeaderMap, refusal: Option<&Refusal>) -> TooMany {
         || has_header("x-ratelimit-scope", "global")
     {
         TooMany::Everything(wait)
-    } else if refusal.code() == codes::TOO_MANY_EDITS_OF_OLD_MESSAGES {
+    } else if refusal.code() == error_codes::TOO_MANY_EDITS_OF_OLD_MESSAGES {
         TooMany::OldEdits(wait)
     } else {
         TooMany::Bucket(wait)

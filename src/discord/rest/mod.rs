@@ -3,6 +3,8 @@
 //! - this file: the policy. Every call has a time limit, is retried if that is safe, and is no
 //!   longer made once Discord has refused the bot's token twice in a row
 //! - `api`: one call and its response
+//! - `client`: the HTTP client, built from the settings
+//! - `error_codes`: the error codes of Discord that the bot handles
 //! - `limits`: Discord's rate limits
 //! - `brake`: stops all calls while Discord refuses everything
 //! - `channel_queue` and `turns`: which message is posted next in a channel
@@ -10,13 +12,15 @@
 mod api;
 mod brake;
 mod channel_queue;
+pub mod client;
+pub mod error_codes;
 mod limits;
 mod turns;
 
 pub use api::{Api, CallError};
-pub(super) use api::{CONNECT_TIMEOUT, HTTP_TIMEOUT, with_reason};
-pub(super) use channel_queue::Turn;
-pub(super) use turns::Author;
+pub(in crate::discord) use api::{CONNECT_TIMEOUT, HTTP_TIMEOUT, with_reason};
+pub(in crate::discord) use channel_queue::Turn;
+pub(in crate::discord) use turns::Author;
 pub use turns::Priority;
 
 use std::sync::Arc;
@@ -139,7 +143,7 @@ impl Rest {
 
     /// Waits, for at most `timeout`, until it is this author's turn to have a message posted in a
     /// channel. While the caller holds the turn, nothing else is posted there.
-    pub(super) async fn turn(
+    pub(in crate::discord) async fn turn(
         &self,
         what: &'static str,
         channel: ChannelId,

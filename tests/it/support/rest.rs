@@ -4,10 +4,11 @@ use clap::Parser;
 use discord_sim::Sim;
 use tokio_util::sync::CancellationToken;
 use wall_e::config::{Cli, Command, Run};
+use wall_e::discord::Rest;
 use wall_e::discord::cdn::Cdn;
-use wall_e::discord::known_guild::KnownGuild;
-use wall_e::discord::right_roles::RightRoles;
-use wall_e::discord::{Rest, client};
+use wall_e::discord::guild::known_guild::KnownGuild;
+use wall_e::discord::guild::right_roles::RightRoles;
+use wall_e::discord::rest::client;
 use wall_e::leveling::{GuildId, RoleEntry};
 
 use super::TestDatabase;

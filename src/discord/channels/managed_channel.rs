@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use super::guild;
-use super::payload;
-use super::permissions::{
+use crate::backoff::backoff;
+use crate::discord::guild;
+use crate::discord::guild::channel_permissions::{
     ADMINISTRATOR, ATTACH_FILES, EMBED_LINKS, MANAGE_CHANNELS, READ_MESSAGE_HISTORY, SEND_MESSAGES,
     VIEW_CHANNEL,
 };
-use super::rest::{Repeat, Rest, RestError, with_reason};
-use super::right_roles::RightRoles;
-use crate::backoff::backoff;
+use crate::discord::guild::right_roles::RightRoles;
+use crate::discord::payload;
+use crate::discord::rest::{Repeat, Rest, RestError, with_reason};
 use crate::leveling::{ChannelId, GuildId, GuildRole, RoleId, UserId};
 use crate::store::{self, Database, channel};
 

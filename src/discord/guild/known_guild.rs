@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::guild;
-use super::rest::{Rest, RestError};
+use crate::discord::guild;
+use crate::discord::rest::{Rest, RestError};
 use crate::leveling::{GuildId, GuildRole, RoleId, UserId};
 
 /// Timeout of the call: a slash command must be answered within three seconds.

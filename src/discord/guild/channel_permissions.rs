@@ -109,7 +109,7 @@ impl PermissionHolder {
 
 /// Reads a channel's overwrites from Discord's JSON. `None` if the list is missing or any
 /// overwrite cannot be read: the permissions in the channel are then unknown.
-pub(super) fn lenient_overwrites<'de, D: Deserializer<'de>>(
+pub(in crate::discord) fn lenient_overwrites<'de, D: Deserializer<'de>>(
     list: D,
 ) -> Result<Option<Vec<Overwrite>>, D::Error> {
     let list = Value::deserialize(list)?;

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use serenity::all::{CreateActionRow, CreateAllowedMentions, CreateMessage};
 
 use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
-use super::nonce::nonce;
-use super::reply::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
-use super::rest::{Author, Priority, Rest, RestError};
-use super::right_roles::RightRoles;
+use crate::discord::guild::right_roles::RightRoles;
+use crate::discord::messages::nonce::nonce;
+use crate::discord::messages::reply::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
+use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, GuildId, MessageId};
 use crate::store::council_notice::CouncilNotice;
 use crate::store::{self, Database, council_notice};

@@ -10,8 +10,10 @@ use serenity::all::LightMethod;
 use serenity::http::Route;
 use tokio::sync::Mutex;
 
-use super::codes::{TWO_FACTOR_REQUIRED, UNKNOWN_MEMBER, UNKNOWN_ROLE, UNKNOWN_USER};
-use super::rest::{Repeat, Rest, RestError, with_reason};
+use crate::discord::rest::error_codes::{
+    TWO_FACTOR_REQUIRED, UNKNOWN_MEMBER, UNKNOWN_ROLE, UNKNOWN_USER,
+};
+use crate::discord::rest::{Repeat, Rest, RestError, with_reason};
 use crate::leveling::{GuildId, RoleId, RolePlan, UserId};
 
 /// Timeout of one call. It is long because member roles have Discord's narrowest rate limit: ten

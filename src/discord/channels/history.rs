@@ -21,14 +21,14 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 use serenity::model::id as theirs;
 
-use super::guild;
-use super::payload::{self, ChannelList, PartialChannel, PartialMessage, ThreadList};
-use super::permissions::{
+use crate::backoff::backoff;
+use crate::discord::guild;
+use crate::discord::guild::channel_permissions::{
     CONNECT, Overwrite, PermissionHolder, READ_MESSAGE_HISTORY, VIEW_CHANNEL,
 };
-use super::rest::{Repeat, Rest, RestError};
-use super::time::DiscordTime;
-use crate::backoff::backoff;
+use crate::discord::payload::{self, ChannelList, PartialChannel, PartialMessage, ThreadList};
+use crate::discord::rest::{Repeat, Rest, RestError};
+use crate::discord::time::DiscordTime;
 use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
 use crate::store::history_interval::UnreadSource;
 use crate::xp::{EligibleMessage, XpCache};

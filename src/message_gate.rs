@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::time::DiscordTime;
+use crate::discord::time::DiscordTime;
 use crate::leveling::MessageId;
 use crate::xp::{EligibleMessage, Inbox};
 

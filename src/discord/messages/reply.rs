@@ -12,15 +12,15 @@ use serenity::all::{
 };
 use serenity::http::{Multipart, MultipartUpload, Request, Route};
 
-use super::codes::{MISSING_PERMISSIONS, NO_REPLY_WITHOUT_HISTORY};
 use super::nonce::nonce;
-use super::rest::{Author, Priority, Repeat, Rest, RestError};
+use crate::discord::rest::error_codes::{MISSING_PERMISSIONS, NO_REPLY_WITHOUT_HISTORY};
+use crate::discord::rest::{Author, Priority, Repeat, Rest, RestError};
 use crate::leveling::UserId;
 
 /// Message flag: only one user sees the message.
-pub(super) const EPHEMERAL: u64 = 1 << 6;
+pub(in crate::discord) const EPHEMERAL: u64 = 1 << 6;
 /// Message flag: links in the message are not unfurled. It hides the message's own embeds too.
-pub(super) const SUPPRESS_EMBEDS: u64 = 1 << 2;
+pub(in crate::discord) const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// The embed colour of informational replies.
 pub const INFO: u32 = 0x00_bf_bd;
 
@@ -82,7 +82,7 @@ impl Reply {
 
     /// The whole message as Discord's JSON. It names every part, so that an edit with it also
     /// removes the parts that the reply does not have.
-    pub(super) fn body(&self) -> Value {
+    pub(in crate::discord) fn body(&self) -> Value {
         json!({
             "content": self.content.as_deref().unwrap_or_default(),
             "embeds": self.embed.as_slice(),
@@ -194,7 +194,7 @@ pub fn fitting_lines(lines: impl IntoIterator<Item = String>) -> String {
 }
 
 /// Turns off link unfurling: for messages that contain names and no embed.
-pub(super) fn plain(message: CreateMessage) -> CreateMessage {
+pub(in crate::discord) fn plain(message: CreateMessage) -> CreateMessage {
     message.flags(MessageFlags::SUPPRESS_EMBEDS)
 }
 
@@ -243,7 +243,7 @@ pub async fn take_buttons_off(
 }
 
 /// Edits a message of the bot. Parts that `body` does not name stay as they are.
-pub(super) async fn edit(
+pub(in crate::discord) async fn edit(
     rest: &Rest,
     what: &'static str,
     channel: ChannelId,
@@ -264,7 +264,7 @@ pub(super) async fn edit(
 
 /// A message to be posted in a channel, where it first waits for its turn.
 #[derive(Clone, Debug)]
-pub(super) struct Outgoing {
+pub(in crate::discord) struct Outgoing {
     /// A name for the call in error texts.
     pub what: &'static str,
     pub channel: ChannelId,
@@ -308,7 +308,7 @@ pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<
         let request = request.body(Some(body.clone().into_bytes()));
         async move { http.fire::<Value>(request).await }
     });
-    let channel = super::payload::id_of(&opened.await?).filter(|id| *id > 0);
+    let channel = crate::discord::payload::id_of(&opened.await?).filter(|id| *id > 0);
     let channel = channel.ok_or_else(|| {
         RestError::NotUnderstood("Discord did not say where direct messages go".to_owned())
     })?;
@@ -360,8 +360,8 @@ async fn post_now(
 }
 
 /// Reads the id of a message in Discord's JSON.
-pub(super) fn id_of(message: &Value) -> Option<MessageId> {
-    super::payload::id_of(message)
+pub(in crate::discord) fn id_of(message: &Value) -> Option<MessageId> {
+    crate::discord::payload::id_of(message)
         .filter(|id| *id > 0)
         .map(MessageId::new)
 }

@@ -15,9 +15,9 @@ use serenity::all::{
 use serenity::http::{Request, Route};
 use tokio::sync::Mutex;
 
-use super::codes::ALREADY_ANSWERED;
 use super::reply::{EPHEMERAL, Reply, id_of};
-use super::rest::{Repeat, Rest, RestError};
+use crate::discord::rest::error_codes::ALREADY_ANSWERED;
+use crate::discord::rest::{Repeat, Rest, RestError};
 use crate::store::open_buttons::AnsweredInteraction;
 
 /// How long work may take before its answer is deferred. It leaves more than half of the 3 s

@@ -5,9 +5,9 @@ use anyhow::{Context as _, anyhow};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::USER_AGENT;
-use super::rest::{Api, CONNECT_TIMEOUT, HTTP_TIMEOUT, Rest};
+use super::{Api, CONNECT_TIMEOUT, HTTP_TIMEOUT, Rest};
 use crate::config::{Discord, Origin};
+use crate::discord::USER_AGENT;
 use crate::text_file;
 
 /// The host of Discord's REST API.
@@ -45,7 +45,7 @@ fn origin(api: &Origin) -> Option<String> {
 }
 
 /// An HTTP client builder that also trusts the certificate in `WALLE_DISCORD_CA`.
-pub(super) fn trusting(settings: &Discord) -> anyhow::Result<reqwest::ClientBuilder> {
+pub(in crate::discord) fn trusting(settings: &Discord) -> anyhow::Result<reqwest::ClientBuilder> {
     let mut client = reqwest::Client::builder();
     if let Some(path) = settings.ca() {
         let pem = text_file::read(path)

@@ -1,5 +1,11 @@
 //! REST calls on the guild's roles and members: list, create, rename, delete. Makes no decisions.
 
+pub mod channel_permissions;
+pub mod known_guild;
+pub mod member_roles;
+pub mod member_states;
+pub mod right_roles;
+
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -7,11 +13,11 @@ use serde_json::{Value, json};
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use super::codes::UNKNOWN_USER;
-use super::payload::{
+use crate::discord::payload::{
     ChannelRef, PartialGuild, PartialMember, PartialRole, PartialScreening, PartialUser,
 };
-use super::rest::{Api, CallError, Repeat, Rest, RestError, with_reason};
+use crate::discord::rest::error_codes::UNKNOWN_USER;
+use crate::discord::rest::{Api, CallError, Repeat, Rest, RestError, with_reason};
 use crate::leveling::{
     self, ChannelId, GuildId, GuildRole, RoleId, RolePosition, Screening, Sighting, UserId,
 };

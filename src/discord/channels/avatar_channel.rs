@@ -13,14 +13,14 @@ use serenity::all::{
 use serenity::http::{Request, Route};
 use tokio::sync::Mutex;
 
-use super::codes::{
+use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
+use crate::discord::messages::nonce::nonce;
+use crate::discord::messages::reply::Outgoing;
+use crate::discord::rest::error_codes::{
     MISSING_ACCESS, MISSING_PERMISSIONS, UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE,
 };
-use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
-use super::nonce::nonce;
-use super::reply::Outgoing;
-use super::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
-use super::{guild, payload};
+use crate::discord::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
+use crate::discord::{guild, payload};
 use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
 use crate::store::Database;
 use crate::store::user_point::profiles::Link;

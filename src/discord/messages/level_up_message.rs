@@ -7,7 +7,7 @@ use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage};
 
 use super::nonce;
 use super::reply::{Outgoing, plain};
-use super::rest::{Author, Priority, Rest, RestError};
+use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId, escape};
 
 const POST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::known_guild::{GuildFacts, KnownGuild};
-use super::rest::RestError;
 use crate::config::{Rights, RoleList};
+use crate::discord::rest::RestError;
 use crate::leveling::{
     ProtectedRoles, RoleEntry, RoleId, RoleMatches, RolePins, RoleProblem, match_roles,
 };

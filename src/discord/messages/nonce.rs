@@ -2,7 +2,7 @@
 
 /// A nonce of 25 characters, Discord's maximum. It depends only on `parts` and must not change
 /// with an update of the bot, or a retry after the update would post twice.
-pub(super) fn nonce(parts: &[&str]) -> String {
+pub(in crate::discord) fn nonce(parts: &[&str]) -> String {
     // The upper 96 bits of the 128-bit FNV-1a hash.
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
