@@ -18,9 +18,8 @@ use tokio::time::Instant;
 use super::rest::{Api, CallError, Repeat, Rest, RestError};
 use crate::backoff::backoff;
 use crate::error::Stop;
-use crate::leveling::discord_time::{SkewNews, TimeEstimate, newest_believed, skew_news};
+use crate::leveling::discord_time::{Clocks, SkewNews, TimeEstimate, newest_believed, skew_news};
 use crate::leveling::{MessageId, Timestamp};
-use crate::xp::Clocks;
 
 /// Interval between regular calls.
 const POLL_INTERVAL: Duration = Duration::from_mins(10);

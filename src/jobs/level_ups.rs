@@ -16,10 +16,11 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
 use crate::backoff::backoff;
+use crate::discord::RestError;
 use crate::discord::guild::member_roles::MemberRoles;
+use crate::discord::guild::members;
 use crate::discord::messages::level_up_message;
 use crate::discord::messages::level_up_message::LateLevelUp;
-use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
@@ -342,7 +343,7 @@ impl LevelUps {
         if !is_late && !self.env.members.may_be_gone(user) {
             return Ok(false);
         }
-        match guild::member(&self.env.rest, self.env.guild, user).await {
+        match members::fetch(&self.env.rest, self.env.guild, user).await {
             Ok(Some(_)) => {
                 self.env.members.is_back(user);
                 Ok(false)

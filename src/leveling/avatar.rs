@@ -6,6 +6,9 @@ use std::fmt;
 
 use super::{GuildId, Profile, Timestamp, UserId};
 
+/// Width and height of a copied avatar, in pixels.
+const PICTURE_SIZE: u32 = 256;
+
 /// An avatar's hash as Discord sends it, safe to put into a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AvatarHash(String);
@@ -69,15 +72,14 @@ impl Picture {
         }
     }
 
-    /// The path on Discord's CDN, as a still PNG of 256 pixels.
+    /// The path on Discord's CDN, as a still PNG of [`PICTURE_SIZE`] pixels.
     /// Source: Discord's reference, "Image Formatting".
     pub fn path(&self, user: UserId, guild: GuildId) -> String {
-        match self {
-            Self::Account(hash) => format!("/avatars/{user}/{hash}.png?size=256"),
-            Self::Guild(hash) => {
-                format!("/guilds/{guild}/users/{user}/avatars/{hash}.png?size=256")
-            }
-        }
+        let folder = match self {
+            Self::Account(_) => format!("/avatars/{user}"),
+            Self::Guild(_) => format!("/guilds/{guild}/users/{user}/avatars"),
+        };
+        format!("{folder}/{}.png?size={PICTURE_SIZE}", self.hash().as_str())
     }
 }
 

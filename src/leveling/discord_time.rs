@@ -23,6 +23,15 @@ const SKEW_RESOLVED_MS: i64 = 30_000;
 const SAMPLES: usize = 15;
 const QUORUM: usize = 10;
 
+/// The present time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// By Discord's clock.
+    pub discord: Timestamp,
+    /// By the machine's clock.
+    pub machine: Timestamp,
+}
+
 /// An estimate of Discord's time. A monotonic clock measures the time between observations; its
 /// readings are passed as the time since any fixed moment.
 #[derive(Clone, Debug, Default)]

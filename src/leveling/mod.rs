@@ -19,7 +19,7 @@ pub mod level_roles;
 mod levels;
 mod name_removal;
 mod naming;
-pub mod permission;
+pub mod permission_bits;
 mod profile;
 mod right_roles;
 mod role_plan;

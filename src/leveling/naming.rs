@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::fmt;
 
 use super::escape::{is_blank, is_invisible};
-use super::permission::MODERATION;
+use super::permission_bits::MODERATION;
 use super::{Level, LevelNumber, Levels, ProtectedRoles, RoleId};
 
 /// The fields of a guild's role that the rules about levels need.

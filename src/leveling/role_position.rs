@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use super::permission::{ADMINISTRATOR, MANAGE_ROLES};
+use super::permission_bits::{ADMINISTRATOR, MANAGE_ROLES};
 use super::{GuildRole, Levels, RoleId, RolePosition, may_be_changed};
 
 /// The position of a bot that may not manage roles: below every role, so it can change none.

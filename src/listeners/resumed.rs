@@ -11,8 +11,9 @@ use serenity::all::{ApplicationId, LightMethod};
 use serenity::http::{Request, Route};
 
 use super::{Listeners, deleted, ready, role};
+use crate::discord::guild;
 use crate::discord::payload::event::ApplicationRef;
-use crate::discord::{Repeat, RestError, guild};
+use crate::discord::{Repeat, RestError};
 
 /// Time limit for asking for the application, retries included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
     let (rest, id) = (&listeners.env.rest, listeners.env.guild);
     let (guild, channels, application) = tokio::try_join!(
-        guild::shown(rest, id),
+        guild::fetch(rest, id),
         guild::channels(rest, id),
         own_application(listeners)
     )?;

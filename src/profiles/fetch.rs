@@ -1,7 +1,8 @@
 //! Asks Discord for one user's profile: first as a guild member, then as an account.
 
+use crate::discord::RestError;
 use crate::discord::guild::member_states::Seen;
-use crate::discord::{RestError, guild};
+use crate::discord::guild::members;
 use crate::environment::Environment;
 use crate::leveling::{Sighting, UserId};
 
@@ -18,12 +19,12 @@ pub(super) enum Found {
 /// calls for any other user. A member's account counts as existing even if its name looks like that
 /// of a deleted account.
 pub(super) async fn fetch(env: &Environment, user: UserId) -> Result<Found, RestError> {
-    if let Some(member) = guild::member(&env.rest, env.guild, user).await? {
+    if let Some(member) = members::fetch(&env.rest, env.guild, user).await? {
         env.members.observe(user, member.screening, Seen::There);
         let nameless = RestError::NotUnderstood("a member has no name".to_owned());
         return member.seen.map(Found::There).ok_or(nameless);
     }
-    Ok(match guild::account(&env.rest, user).await? {
+    Ok(match members::fetch_account(&env.rest, user).await? {
         Some(seen) if !seen.looks_deleted() => Found::There(seen),
         _ => Found::Gone,
     })

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::refusals::Refusals;
+use crate::discord::RestError;
 use crate::discord::guild::right_roles::RightRoles;
-use crate::discord::{RestError, guild};
+use crate::discord::guild::{members, roles};
 use crate::environment::Environment;
 use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position};
 
@@ -82,10 +83,10 @@ impl LevelRoleCache {
 
     /// Reads the guild's roles and the bot's position among them from Discord.
     pub async fn read(&self) -> Result<(Vec<GuildRole>, RolePosition), RestError> {
-        let bot = guild::own_id(&self.env.rest).await?;
-        let roles = guild::roles(&self.env.rest, self.env.guild).await?;
-        let own = guild::roles_of(&self.env.rest, self.env.guild, bot).await?;
-        let bot_position = bot_position(&own, guild::everyone(self.env.guild), &roles);
+        let bot = members::own_id(&self.env.rest).await?;
+        let roles = roles::list(&self.env.rest, self.env.guild).await?;
+        let own = roles::held_by(&self.env.rest, self.env.guild, bot).await?;
+        let bot_position = bot_position(&own, roles::everyone(self.env.guild), &roles);
         self.known().own = Some(own.into_iter().collect());
         Ok((roles, bot_position))
     }
@@ -114,7 +115,7 @@ impl LevelRoleCache {
             known.own.as_ref().is_none_or(|own| own.contains(&role))
         };
         is_own
-            || Some(role) == guild::everyone(self.env.guild)
+            || Some(role) == roles::everyone(self.env.guild)
             || self.env.xp.levels().carrying(role).is_some()
     }
 

@@ -14,12 +14,13 @@ use tokio::sync::watch;
 
 use super::level_role_cache::LevelRoleCache;
 use super::role_problems::{self, Withheld};
+use crate::discord::RestError;
 use crate::discord::channels::council::Notice;
 use crate::discord::guild::member_roles::MemberRoles;
 use crate::discord::guild::member_states::Seen;
 use crate::discord::guild::right_roles::RightRoles;
+use crate::discord::guild::{self, members, roles};
 use crate::discord::rest::error_codes::TOO_MANY_ROLES;
-use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{
@@ -315,7 +316,7 @@ impl RoleReconciler {
                 }
                 Step::Create { level, name } if may_make => {
                     let reason = format!("the role of level {level}");
-                    match guild::create_role(&self.env.rest, self.env.guild, &name, &reason).await {
+                    match roles::create(&self.env.rest, self.env.guild, &name, &reason).await {
                         Ok(role) => {
                             alone.save(level, Some(role.id), Some(&role.name)).await?;
                             self.book.forget();
@@ -418,7 +419,7 @@ impl RoleReconciler {
     ) -> anyhow::Result<Members> {
         let mut members = Members::default();
         let started = self.bot.as_ref().map(Sightings::list_starts);
-        guild::each_member(&self.env.rest, self.env.guild, |member| {
+        members::each(&self.env.rest, self.env.guild, |member| {
             members.count += 1;
             let name = member
                 .seen

@@ -16,9 +16,10 @@ use super::Roles;
 use super::level_role_cache::LevelRoleCache;
 use super::reconcile_schedule::ReconcileSchedule;
 use crate::backoff::backoff;
+use crate::discord::RestError;
 use crate::discord::guild::member_roles::{Applied, MemberRoles};
 use crate::discord::guild::member_states::Seen;
-use crate::discord::{RestError, guild};
+use crate::discord::guild::members;
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::UserId;
@@ -205,7 +206,7 @@ impl RoleSync {
 
     /// Gives a member the level roles that they lack. Returns whether nothing is left to do.
     async fn put_right(&self, user: UserId) -> Result<bool, RestError> {
-        let Some(member) = guild::member(&self.env.rest, self.env.guild, user).await? else {
+        let Some(member) = members::fetch(&self.env.rest, self.env.guild, user).await? else {
             return Ok(true);
         };
         // Discord treats a member who gets a role as having passed the screening, so a member who

@@ -9,7 +9,7 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use crate::leveling::discord_time::{TOLERANCE_MS, newest_believed};
+use crate::leveling::discord_time::{Clocks, TOLERANCE_MS, newest_believed};
 use crate::leveling::{MessageId, Timestamp, UserId};
 use crate::store::watermark::{self, HeldLines, Lost, Watermark};
 use crate::store::{self, Database, history_interval, user_point, xp_day};
@@ -17,15 +17,6 @@ use crate::store::{self, Database, history_interval, user_point, xp_day};
 /// Where a list of threads could not be read, the missing interval ends some minutes after that
 /// time. An end further ahead than this is from the future.
 const LISTS_AHEAD_MS: i64 = 60 * 60_000;
-
-/// The present time.
-#[derive(Clone, Copy, Debug)]
-pub struct Clocks {
-    /// By Discord's clock.
-    pub discord: Timestamp,
-    /// By the machine's clock.
-    pub machine: Timestamp,
-}
 
 /// Repairs the watermark, the users' last awards and the missing intervals, and logs what it
 /// changed. After a repaired frontier the next catch-up reads `hours` back. Returns the

@@ -18,7 +18,7 @@ pub use adjustment::{Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, X
 pub use batch::{recompute, recompute_from};
 pub use cache::{BoardRow, Card, ListStart, Origin, XpCache};
 pub use engine::{CommitLimits, Engine, EngineEnd, EngineHandles, Gap};
-pub use future_ids::{Clocks, repair_future_ids};
+pub use future_ids::repair_future_ids;
 pub use inbox::{EligibleMessage, History, Inbox, LateHistory, MissingHistory, NotCounted};
 pub use level_names::{LevelNames, LevelNamesLock};
 pub use unsaved_profiles::{Compared, Observed, Saver, UnsavedProfiles};

@@ -8,7 +8,8 @@ use serde_json::json;
 use serenity::all::{ChannelId, LightMethod};
 use serenity::http::{Request, Route};
 use wall_e::discord::cdn::NoImage;
-use wall_e::discord::{Repeat, Rest, RestError, guild};
+use wall_e::discord::guild::{members, roles};
+use wall_e::discord::{Repeat, Rest, RestError};
 use wall_e::leveling::GuildId;
 
 use crate::roles::{PUT, three_names};
@@ -32,7 +33,7 @@ async fn through_a_proxy_a_short_wait_is_waited_for() {
     let wait = limited(Duration::from_millis(1_500), Scope::User);
     sim.faults().next(1, Method::GET, ME, wait);
     let started = Instant::now();
-    guild::own_id(&rest).await.unwrap();
+    members::own_id(&rest).await.unwrap();
     assert!(started.elapsed() >= Duration::from_millis(1_500));
     assert_eq!(sim.requests_to(&Method::GET, ME).len(), 2);
 }
@@ -46,7 +47,7 @@ async fn through_a_proxy_nothing_is_called_before_a_long_wait_is_over() {
     sim.faults()
         .next(1, Method::GET, ME, limited(hour, Scope::User));
     for _ in 0..3 {
-        let refused = guild::own_id(&rest).await.unwrap_err();
+        let refused = members::own_id(&rest).await.unwrap_err();
         assert!(
             matches!(refused, RestError::Limited { wait, .. } if wait > hour / 2),
             "{refused}"
@@ -55,11 +56,11 @@ async fn through_a_proxy_nothing_is_called_before_a_long_wait_is_over() {
     }
     assert_eq!(sim.requests_to(&Method::GET, ME).len(), 1, "asked once");
     // What is limited apart goes on, until everything is limited.
-    guild::roles(&rest, served).await.unwrap();
+    roles::list(&rest, served).await.unwrap();
     let global = limited(hour, Scope::Global);
     sim.faults().next(1, Method::GET, ROLES, global);
     for _ in 0..3 {
-        guild::roles(&rest, served).await.unwrap_err();
+        roles::list(&rest, served).await.unwrap_err();
     }
     assert_eq!(sim.requests_to(&Method::GET, ROLES).len(), 2);
 }
@@ -72,13 +73,13 @@ async fn an_answer_that_cannot_be_read_is_named_by_its_field() {
     let odd = json!([{ "id": "5", "name": ["secret"], "permissions": "0", "position": 1 }]);
     let faults = sim.faults();
     faults.next(1, Method::GET, ROLES, Fault::Answer(odd));
-    let error = guild::roles(&rest, served).await.unwrap_err().to_string();
+    let error = roles::list(&rest, served).await.unwrap_err().to_string();
     assert!(
         error.contains("[0].name") && !error.contains("secret"),
         "{error}"
     );
     faults.next(1, Method::GET, ROLES, Fault::Html(200));
-    let error = guild::roles(&rest, served).await.unwrap_err().to_string();
+    let error = roles::list(&rest, served).await.unwrap_err().to_string();
     assert!(error.contains("not JSON"), "{error}");
 }
 
@@ -91,10 +92,10 @@ async fn a_refusal_that_is_not_discords_own_is_no_answer() {
     for status in [403, 404] {
         sim.faults()
             .next(1, Method::GET, ROLES, Fault::Html(status));
-        guild::roles(&rest, served).await.expect("asked once more");
+        roles::list(&rest, served).await.expect("asked once more");
         sim.faults()
             .next(20, Method::GET, ROLES, Fault::Html(status));
-        let error = guild::roles(&rest, served).await.unwrap_err();
+        let error = roles::list(&rest, served).await.unwrap_err();
         assert!(error.is_away() && !error.is_forbidden(), "{error}");
         sim.faults().clear();
     }
@@ -159,12 +160,12 @@ async fn a_single_401_ends_nothing() {
     let served = GuildId::new(sim.guild_id()).unwrap();
     let faults = sim.faults();
     faults.next(1, Method::GET, ROLES, Fault::Status(401));
-    guild::roles(&rest, served).await.unwrap();
+    roles::list(&rest, served).await.unwrap();
     assert_eq!(sim.requests_to(&Method::GET, ROLES).len(), 2);
     assert_eq!(sim.requests_to(&Method::GET, ME).len(), 1, "confirmed");
     // What might be done twice is not repeated, and not called a refusal.
     faults.next(1, Method::POST, ROLES, Fault::Status(401));
-    let made = guild::create_role(&rest, served, "Role", "a test").await;
+    let made = roles::create(&rest, served, "Role", "a test").await;
     assert!(
         matches!(made, Err(ref error) if error.is_away()),
         "{made:?}"
@@ -174,11 +175,11 @@ async fn a_single_401_ends_nothing() {
 
     sim.settings(|settings| settings.token = "another".to_owned());
     sim.clear_requests();
-    let refused = guild::roles(&rest, served).await;
+    let refused = roles::list(&rest, served).await;
     assert_eq!(refused, Err(RestError::Revoked));
     assert!(revoked.is_cancelled());
     assert_eq!(sim.requests().len(), 2, "the call, and the confirmation");
-    guild::roles(&rest, served).await.unwrap_err();
+    roles::list(&rest, served).await.unwrap_err();
     assert_eq!(sim.requests().len(), 2, "and no more");
 }
 
@@ -216,10 +217,10 @@ async fn in_a_long_ban_calls_end_at_once_and_nobody_knocks() {
     let sim = Sim::start(World::new()).await.unwrap();
     let rest = rest(&sim);
     sim.faults().limit_all(Duration::from_hours(1));
-    guild::own_id(&rest).await.unwrap_err();
+    members::own_id(&rest).await.unwrap_err();
     let served = GuildId::new(sim.guild_id()).unwrap();
     for _ in 0..50 {
-        let error = guild::roles(&rest, served).await.unwrap_err();
+        let error = roles::list(&rest, served).await.unwrap_err();
         assert!(error.is_away() && error.wait().is_some(), "{error}");
     }
     assert_eq!(sim.faults().turned_away(), 1);

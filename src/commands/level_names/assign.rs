@@ -6,9 +6,10 @@ use super::{RoleEdit, say};
 use crate::commands::args::LevelArgument;
 use crate::commands::context::{Data, Error};
 use crate::commands::respond::MessageRef;
+use crate::discord::RestError;
+use crate::discord::guild::{members, roles};
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
-use crate::discord::{RestError, guild};
 use crate::environment::Environment;
 use crate::error::UserError;
 use crate::leveling::{Grouped, GuildRole, Level, LevelNumber, Naming, RoleId, RoleName, escape};
@@ -141,7 +142,7 @@ async fn create(
     let Environment { rest, guild, .. } = &edit.data.env;
     lock.save(level, None, Some(name.as_str())).await?;
     let reason = edit.reason(&format!("the role of level {level}"));
-    let role = match guild::create_role(rest, *guild, name.as_str(), &reason).await {
+    let role = match roles::create(rest, *guild, name.as_str(), &reason).await {
         Ok(role) => role,
         Err(error) => {
             // The call may have failed after Discord created the role.
@@ -166,7 +167,7 @@ async fn create(
 
 /// The one role of this name, if it looks as the bot creates them.
 async fn find_created(edit: RoleEdit<'_>, name: &RoleName) -> Option<GuildRole> {
-    let roles = guild::roles(&edit.data.env.rest, edit.data.env.guild).await;
+    let roles = roles::list(&edit.data.env.rest, edit.data.env.guild).await;
     let named = |role: &GuildRole| role.name == name.as_str();
     let mut named = roles.ok()?.into_iter().filter(named);
     let only = named.next().filter(|_| named.next().is_none());
@@ -184,7 +185,7 @@ async fn rename(
 ) -> Result<Assigned, Error> {
     let Environment { rest, guild, .. } = &edit.data.env;
     let reason = edit.reason(&format!("the role of level {level}"));
-    let renamed = guild::rename_role(rest, *guild, role.id, name.as_str(), &reason).await;
+    let renamed = roles::rename(rest, *guild, role.id, name.as_str(), &reason).await;
     let renamed = renamed.map_err(|error| say::call_failed(error, "rename that role"))?;
     let saved = lock.save(level, Some(role.id), Some(&renamed)).await;
     let next_step = "The role itself was renamed. Type the command again to save that.";
@@ -237,7 +238,7 @@ async fn take_over_question(
 ) -> Result<Option<Reply>, Error> {
     let (data, level) = (edit.data, row.number);
     let (mut holders, mut gain, mut lose) = (0_u32, 0_u32, 0_u32);
-    let counted = guild::each_member(&data.env.rest, data.env.guild, |member| {
+    let counted = members::each(&data.env.rest, data.env.guild, |member| {
         let holds = member.roles.contains(&role.id);
         let standing = data.env.xp.get(member.user).map(|user| user.standing);
         let reached = standing.is_some_and(|standing| {

@@ -3,7 +3,7 @@
 
 use super::{RoleEdit, say};
 use crate::commands::context::Error;
-use crate::discord::guild;
+use crate::discord::guild::roles;
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::leveling::{GuildRole, RoleId, escape, may_be_deleted};
@@ -31,7 +31,7 @@ pub(in crate::commands) async fn carry_out(
     let _lock = data.roles.names.lock().await?;
     let role = deletable(edit, role).await?;
     let reason = edit.reason("no longer a level role");
-    let deleted = guild::delete_role(&data.env.rest, data.env.guild, role.id, &reason).await;
+    let deleted = roles::delete(&data.env.rest, data.env.guild, role.id, &reason).await;
     deleted.map_err(|error| say::call_failed(error, "delete that role"))?;
     tracing::info!(role = %role.id, by = %edit.caller, "a role was deleted");
     let name = escape(&role.name);

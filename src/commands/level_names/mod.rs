@@ -14,7 +14,7 @@ mod say;
 pub(super) mod set_level_name;
 
 use super::context::{Context, Data, Error, caller_id};
-use crate::discord::guild;
+use crate::discord::guild::roles;
 use crate::error::UserError;
 use crate::leveling::{BELOW_ALL_ROLES, GuildRole, RolePosition, UserId};
 use crate::roles::no_permission;
@@ -43,8 +43,8 @@ impl<'a> RoleEdit<'a> {
     /// for the caller if the bot may not manage roles at all.
     async fn roles_and_bot_position(&self) -> Result<(Vec<GuildRole>, RolePosition), Error> {
         let (rest, guild) = (&self.data.env.rest, self.data.env.guild);
-        let roles = guild::roles(rest, guild).await?;
-        let bot_position = guild::bot_position(rest, guild, self.data.bot, &roles).await?;
+        let roles = roles::list(rest, guild).await?;
+        let bot_position = roles::bot_position(rest, guild, self.data.bot, &roles).await?;
         if bot_position == BELOW_ALL_ROLES {
             return Err(UserError(no_permission()).into());
         }

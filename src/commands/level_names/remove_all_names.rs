@@ -12,9 +12,10 @@ use crate::commands::context::{Data, Error};
 use crate::commands::progress::ProgressPace;
 use crate::commands::respond::{MessageRef, sentence_for};
 use crate::commands::rights::guild_roles;
+use crate::discord::RestError;
+use crate::discord::guild::roles;
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
-use crate::discord::{RestError, guild};
 use crate::error::UserError;
 use crate::leveling::{
     BELOW_ALL_ROLES, GuildRole, NameRemoval, Refusal, RoleId, RolePosition, RoleStays, escape,
@@ -307,7 +308,7 @@ async fn delete(
             return Ok(Deleted::staying(&stays));
         }
         let reason = edit.reason("no longer a level role");
-        let deleted = guild::delete_role(&data.env.rest, data.env.guild, role.id, &reason).await;
+        let deleted = roles::delete(&data.env.rest, data.env.guild, role.id, &reason).await;
         drop(lock);
         match deleted {
             Ok(()) => return Ok(Deleted::Gone),

@@ -14,13 +14,14 @@ use serenity::http::{Request, Route};
 use tokio::sync::Mutex;
 
 use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
-use crate::discord::messages::nonce::nonce;
+use crate::discord::guild::members;
+use crate::discord::messages::nonce;
 use crate::discord::messages::reply::Outgoing;
+use crate::discord::payload;
 use crate::discord::rest::error_codes::{
     MISSING_ACCESS, MISSING_PERMISSIONS, UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE,
 };
 use crate::discord::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
-use crate::discord::{guild, payload};
 use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
 use crate::store::Database;
 use crate::store::user_point::profiles::Link;
@@ -101,7 +102,7 @@ impl AvatarChannel {
         let message = CreateMessage::new()
             .content(mention(user))
             .allowed_mentions(CreateAllowedMentions::new());
-        let nonce = nonce(&["avatar", &version.to_string()]);
+        let nonce = nonce::avatar_copy(version);
         let mut retried = false;
         loop {
             let channel = self.find().await?;
@@ -224,7 +225,7 @@ impl AvatarChannel {
 
     /// Fetches the bot's own user id.
     pub async fn bot(&self) -> Result<UserId, ChannelError> {
-        guild::own_id(&self.rest).await.map_err(refused)
+        members::own_id(&self.rest).await.map_err(refused)
     }
 
     async fn find(&self) -> Result<ChannelId, ChannelError> {

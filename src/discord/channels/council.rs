@@ -16,7 +16,7 @@ use serenity::all::{CreateActionRow, CreateAllowedMentions, CreateMessage};
 
 use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
 use crate::discord::guild::right_roles::RightRoles;
-use crate::discord::messages::nonce::nonce;
+use crate::discord::messages::nonce;
 use crate::discord::messages::reply::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
 use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, GuildId, MessageId};
@@ -285,7 +285,7 @@ impl Council {
     pub async fn say(&self, key: &str, text: &str) -> anyhow::Result<()> {
         let _turn = self.turn.lock().await;
         let text = fit(text, MAX_LENGTH);
-        let nonce = nonce(&[NO_SCOPE, key]);
+        let nonce = nonce::council_message(key);
         let posted = self
             .post(&text, None, nonce, &mut Destination::Unknown)
             .await?;
@@ -374,11 +374,9 @@ impl Council {
         let told = if let Some(told) = told {
             told
         } else {
-            // The deleted message's id is part of the nonce: without it Discord would take the
-            // new post for a repeat of the deleted one.
-            let gone = before.as_ref().map_or(0, |before| before.message.get());
             self.messages().deleted_meanwhile = Some(Deleted::default());
-            let nonce = nonce(&[&notice.key, &text, &gone.to_string()]);
+            let gone = before.as_ref().map(|before| before.message);
+            let nonce = nonce::council_notice(&notice.key, &text, gone);
             self.post(&text, buttons, nonce, destination).await?
         };
         match told {

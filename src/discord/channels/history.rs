@@ -22,13 +22,12 @@ use serenity::http::{Request, Route};
 use serenity::model::id as theirs;
 
 use crate::backoff::backoff;
-use crate::discord::guild;
-use crate::discord::guild::channel_permissions::{
-    CONNECT, Overwrite, PermissionHolder, READ_MESSAGE_HISTORY, VIEW_CHANNEL,
-};
+use crate::discord::guild::channel_permissions::{Overwrite, PermissionHolder};
+use crate::discord::guild::{self, members, roles};
 use crate::discord::payload::{self, ChannelList, PartialChannel, PartialMessage, ThreadList};
 use crate::discord::rest::{Repeat, Rest, RestError};
 use crate::discord::time::DiscordTime;
+use crate::leveling::permission_bits::{CONNECT, READ_MESSAGE_HISTORY, VIEW_CHANNEL};
 use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
 use crate::store::history_interval::UnreadSource;
 use crate::xp::{EligibleMessage, XpCache};
@@ -553,12 +552,12 @@ impl<'a> Reader<'a> {
         let asked = async {
             let own_id = match self.memory.own_id.get() {
                 Some(id) => *id,
-                None => guild::own_id(self.rest).await?,
+                None => members::own_id(self.rest).await?,
             };
             let _ = self.memory.own_id.set(own_id);
             let (owner, roles) =
                 guild::owner_and_roles(self.rest, self.guild, ACCESS_TIMEOUT).await?;
-            let held = guild::roles_of(self.rest, self.guild, own_id).await?;
+            let held = roles::held_by(self.rest, self.guild, own_id).await?;
             Ok(PermissionHolder::new(
                 self.guild, owner, own_id, &held, &roles,
             ))

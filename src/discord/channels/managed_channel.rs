@@ -10,14 +10,14 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
 use crate::backoff::backoff;
-use crate::discord::guild;
-use crate::discord::guild::channel_permissions::{
+use crate::discord::guild::right_roles::RightRoles;
+use crate::discord::guild::{members, roles};
+use crate::discord::payload;
+use crate::discord::rest::{Repeat, Rest, RestError, with_reason};
+use crate::leveling::permission_bits::{
     ADMINISTRATOR, ATTACH_FILES, EMBED_LINKS, MANAGE_CHANNELS, READ_MESSAGE_HISTORY, SEND_MESSAGES,
     VIEW_CHANNEL,
 };
-use crate::discord::guild::right_roles::RightRoles;
-use crate::discord::payload;
-use crate::discord::rest::{Repeat, Rest, RestError, with_reason};
 use crate::leveling::{ChannelId, GuildId, GuildRole, RoleId, UserId};
 use crate::store::{self, Database, channel};
 
@@ -167,9 +167,9 @@ async fn create(
         setting: wanted.setting,
         why,
     };
-    let bot = guild::own_id(rest).await?;
-    let roles = guild::roles(rest, guild).await?;
-    let held = held(&roles, &guild::roles_of(rest, guild, bot).await?, guild);
+    let bot = members::own_id(rest).await?;
+    let roles = roles::list(rest, guild).await?;
+    let held = held(&roles, &roles::held_by(rest, guild, bot).await?, guild);
     let missing: Vec<&str> = REQUIRED_PERMISSIONS
         .into_iter()
         .filter(|(bit, _)| held & bit == 0)

@@ -6,6 +6,7 @@
 //! data of no event but `READY`.
 
 mod bootstrap;
+mod close_codes;
 mod connection;
 mod frame;
 mod identify_limiter;
@@ -23,6 +24,7 @@ pub use frame::Frame;
 pub use session::Session;
 
 use bootstrap::Address;
+use close_codes::{ends_session, fatal};
 use connection::{Connection, Ended, Next};
 use identify_limiter::IdentifyLimiter;
 
@@ -231,7 +233,7 @@ impl Gateway {
         let mut is_closing = false;
         match why {
             Ended::Closed(code) => {
-                if let Some(stop) = code.and_then(stop_for) {
+                if let Some(stop) = code.and_then(fatal) {
                     return Err(stop);
                 }
                 let is_active = connection.is_active();
@@ -296,26 +298,6 @@ async fn wait_until(next_at: Instant) {
         );
     }
     sleep_until(next_at).await;
-}
-
-/// The error for a close code after which the bot must not reconnect; `None` for all others.
-/// Source: Discord's documentation, "Gateway Close Event Codes".
-fn stop_for(code: u16) -> Option<Stop> {
-    match code {
-        4_004 => Some(Stop::TokenRefused),
-        4_010 => Some(Stop::ShardRefused),
-        4_011 => Some(Stop::ShardingRequired),
-        4_012 => Some(Stop::VersionRefused),
-        4_013 => Some(Stop::IntentsUnknown),
-        4_014 => Some(Stop::IntentOff),
-        _ => None,
-    }
-}
-
-/// Whether the session cannot be resumed after this close code. 4007 (invalid sequence) and 4009
-/// (session timed out) always end it; 1000, 4003 and 4006 end it if they answer a resume.
-fn ends_session(code: u16, is_active: bool) -> bool {
-    matches!(code, 4_007 | 4_009) || !is_active && matches!(code, 1_000 | 4_003 | 4_006)
 }
 
 impl std::fmt::Debug for Gateway {

@@ -6,21 +6,9 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-pub use crate::leveling::permission::{ADMINISTRATOR, MANAGE_CHANNELS};
+use crate::leveling::permission_bits::{ADMINISTRATOR, VIEW_CHANNEL};
 use crate::leveling::{GuildId, GuildRole, RoleId, UserId};
 
-/// See a channel at all.
-pub const VIEW_CHANNEL: u64 = 1 << 10;
-/// Write messages.
-pub const SEND_MESSAGES: u64 = 1 << 11;
-/// Post links and embeds that Discord displays.
-pub const EMBED_LINKS: u64 = 1 << 14;
-/// Attach files to messages.
-pub const ATTACH_FILES: u64 = 1 << 15;
-/// Read earlier messages of a channel.
-pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
-/// Join a voice channel; also needed to read its messages.
-pub const CONNECT: u64 = 1 << 20;
 const ALL: u64 = u64::MAX;
 
 /// A channel's permission overwrite for one role or member.
@@ -140,6 +128,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::leveling::permission_bits::{CONNECT, READ_MESSAGE_HISTORY, SEND_MESSAGES};
 
     const GUILD: u64 = 1;
     const OWNER: u64 = 2;

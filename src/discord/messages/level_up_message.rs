@@ -31,7 +31,7 @@ pub async fn level_up(
     let line = plain(CreateMessage::new())
         .content(format!("<@{user}> reached **level {level}**!{new_role}"))
         .allowed_mentions(CreateAllowedMentions::new().users([theirs::UserId::from(user)]));
-    let nonce = line_nonce(message, user);
+    let nonce = nonce::level_up_line(message, user);
     let author = Author::User(user);
     post(rest, "a level-up line", channel, line, nonce, author).await
 }
@@ -78,8 +78,7 @@ pub async fn late_level_ups(
         let message = plain(CreateMessage::new())
             .content(format!("{HEADING}{lines}"))
             .allowed_mentions(CreateAllowedMentions::new());
-        let (key, part) = (key.to_string(), part.to_string());
-        let nonce = nonce::nonce(&["late", &key, &part]);
+        let nonce = nonce::late_level_ups(key, part);
         let what = "posting late level-ups";
         post(rest, what, channel, message, nonce, Author::Bot).await?;
     }
@@ -123,13 +122,6 @@ fn new_role(role: Option<&str>) -> String {
 /// The length in UTF-16 units: never fewer than characters, however Discord counts.
 fn length(text: &str) -> usize {
     text.encode_utf16().count()
-}
-
-/// The nonce of a level-up line. It contains part of the user id because one message can bring
-/// two level-ups: the message with which a moderator gives XP also earns XP itself. A nonce has
-/// at most 25 characters: 19 of the message id, the dot and 5 digits.
-fn line_nonce(message: MessageId, user: UserId) -> String {
-    format!("{message}.{:05}", user.get() % 100_000)
 }
 
 #[cfg(test)]

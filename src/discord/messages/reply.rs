@@ -12,7 +12,7 @@ use serenity::all::{
 };
 use serenity::http::{Multipart, MultipartUpload, Request, Route};
 
-use super::nonce::nonce;
+use super::nonce;
 use crate::discord::rest::error_codes::{MISSING_PERMISSIONS, NO_REPLY_WITHOUT_HISTORY};
 use crate::discord::rest::{Author, Priority, Repeat, Rest, RestError};
 use crate::leveling::UserId;
@@ -116,8 +116,7 @@ impl Reply {
         let _turn = rest
             .turn(what, channel, (priority, author), TURN_TIMEOUT)
             .await?;
-        // The prefix keeps this nonce apart from that of a level-up line for the same message.
-        let nonce = format!("r{}", message.id);
+        let nonce = nonce::reply(message.id);
         let (mut refers, mut embeds) = (true, self.embed.is_some());
         loop {
             let mut create = self.for_channel(embeds);
@@ -319,7 +318,7 @@ pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<
             .content(sentence)
             .allowed_mentions(CreateAllowedMentions::new()),
         file: None,
-        nonce: nonce(&["direct", &channel.to_string(), sentence]),
+        nonce: nonce::direct_message(channel, sentence),
         priority: Priority::Usual,
         author: Author::Bot,
         timeout: CALL_TIMEOUT,

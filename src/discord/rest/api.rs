@@ -18,12 +18,9 @@ use tokio::time::Instant;
 use super::brake::{Admitted, Brake, PAUSE_MIN, Seen};
 use super::error_codes;
 use super::limits::{Lane, Limits, Slot};
+use super::timeouts::HTTP_TIMEOUT;
 use crate::discord::payload::unreadable::{Unreadable, parse};
 
-/// Time limit of one HTTP request, from the connection to the end of the body.
-pub(in crate::discord) const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time limit for the connection alone.
-pub(in crate::discord) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait that a response can ask for; longer ones are cut to this.
 pub(super) const MAX_WAIT: Duration = Duration::from_hours(24);
 

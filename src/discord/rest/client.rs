@@ -5,7 +5,8 @@ use anyhow::{Context as _, anyhow};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use super::{Api, CONNECT_TIMEOUT, HTTP_TIMEOUT, Rest};
+use super::timeouts::{CONNECT_TIMEOUT, HTTP_TIMEOUT};
+use super::{Api, Rest};
 use crate::config::{Discord, Origin};
 use crate::discord::USER_AGENT;
 use crate::text_file;

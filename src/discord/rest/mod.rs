@@ -5,6 +5,7 @@
 //! - `api`: one call and its response
 //! - `client`: the HTTP client, built from the settings
 //! - `error_codes`: the error codes of Discord that the bot handles
+//! - `timeouts`: how long a request and a call may take
 //! - `limits`: Discord's rate limits
 //! - `brake`: stops all calls while Discord refuses everything
 //! - `channel_queue` and `turns`: which message is posted next in a channel
@@ -15,10 +16,11 @@ mod channel_queue;
 pub mod client;
 pub mod error_codes;
 mod limits;
+pub mod timeouts;
 mod turns;
 
+pub(in crate::discord) use api::with_reason;
 pub use api::{Api, CallError};
-pub(in crate::discord) use api::{CONNECT_TIMEOUT, HTTP_TIMEOUT, with_reason};
 pub(in crate::discord) use channel_queue::Turn;
 pub(in crate::discord) use turns::Author;
 pub use turns::Priority;
@@ -34,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::backoff;
 use channel_queue::{ChannelQueues, LeftOut};
+use timeouts::CONFIRM_TIMEOUT;
 
 /// Most attempts at one call.
 const MAX_ATTEMPTS: u32 = 5;
@@ -42,8 +45,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Backoff of [`Rest::call_until_answered`] while Discord cannot be reached.
 const UNREACHABLE_BACKOFF_MIN: Duration = Duration::from_secs(1);
 const UNREACHABLE_BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// Time limit of the call that checks whether the token is really refused.
-const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wait before the next edit of an old message, if Discord's refusal does not say how long.
 const OLD_EDIT_WAIT: Duration = Duration::from_mins(5);
 

@@ -1,5 +1,5 @@
-//! Discord's permission bits that the rules about roles need. Those that only requests need are
-//! in `discord/permissions`. Source: Discord's reference, "Permissions".
+//! Discord's permission bits, as far as the bot knows them. Source: Discord's reference,
+//! "Permissions".
 
 /// All permissions in all channels.
 pub const ADMINISTRATOR: u64 = 1 << 3;
@@ -7,6 +7,18 @@ pub const ADMINISTRATOR: u64 = 1 << 3;
 pub const MANAGE_CHANNELS: u64 = 1 << 4;
 /// Create roles, and change or assign those below the holder's highest role.
 pub const MANAGE_ROLES: u64 = 1 << 28;
+/// See a channel at all.
+pub const VIEW_CHANNEL: u64 = 1 << 10;
+/// Write messages.
+pub const SEND_MESSAGES: u64 = 1 << 11;
+/// Post links and embeds that Discord displays.
+pub const EMBED_LINKS: u64 = 1 << 14;
+/// Attach files to messages.
+pub const ATTACH_FILES: u64 = 1 << 15;
+/// Read earlier messages of a channel.
+pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
+/// Join a voice channel; also needed to read its messages.
+pub const CONNECT: u64 = 1 << 20;
 
 const KICK_MEMBERS: u64 = 1 << 1;
 const BAN_MEMBERS: u64 = 1 << 2;
