@@ -187,7 +187,11 @@ fn parse(text: &str) -> anyhow::Result<Vec<EligibleMessage>> {
             let why = text_file::json_error(&error).replace(" at line 1 column ", " at column ");
             anyhow!("line {number} is not a message of Discord: {why}")
         })?;
-        messages.extend(message.seen(|_, _| None));
+        let message = message.read().and_then(EligibleMessage::of);
+        messages.extend(message.map(|message| EligibleMessage {
+            profile: None,
+            ..message
+        }));
     }
     Ok(messages)
 }

@@ -15,7 +15,7 @@ use crate::discord::RestError;
 use crate::discord::channels::history::{Missed, Reader, ReadingMemory, Unread};
 use crate::environment::Environment;
 use crate::leveling::{HistorySource, MessageId, Timestamp};
-use crate::xp::{Gap, History, Inbox, MissingHistory};
+use crate::xp::{EligibleMessage, Gap, History, Inbox, MissingHistory};
 
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -119,9 +119,10 @@ impl CatchUp {
             let after = gap
                 .after
                 .map(|after| self.not_from_the_future(after, fresh));
+            let keep = |message| EligibleMessage::of_history(message, &self.env.xp);
             let reader = Reader::new(
                 &self.env.rest,
-                &self.env.xp,
+                &keep,
                 &self.memory,
                 (&self.env.time, fresh),
                 self.env.guild,
@@ -185,7 +186,7 @@ impl CatchUp {
         start.and_then(MessageId::first_at).unwrap_or(after)
     }
 
-    fn log_hidden_channels(&self, missed: &Missed) {
+    fn log_hidden_channels<M>(&self, missed: &Missed<M>) {
         for (channel, name) in &missed.hidden {
             if self.reported().hidden.insert(channel.get()) {
                 tracing::warn!(
@@ -197,7 +198,7 @@ impl CatchUp {
         }
     }
 
-    fn log_unread_sources(&self, missed: &Missed) {
+    fn log_unread_sources<M>(&self, missed: &Missed<M>) {
         let mut reported = self.reported();
         reported
             .set_aside

@@ -21,7 +21,7 @@ use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{HistorySource, escape};
 use crate::store::history_interval::{self, HistoryInterval, UnreadSource};
-use crate::xp::{Inbox, LateHistory, NotCounted};
+use crate::xp::{EligibleMessage, Inbox, LateHistory, NotCounted};
 
 /// Scope of the council's notices about missing history.
 const SCOPE: &str = "history";
@@ -151,14 +151,8 @@ impl CountLateHistory {
         }
         self.state.has_tried_all.store(true, Ordering::Relaxed);
         let time = (&self.env.time, false);
-        let reader = Reader::new(
-            &self.env.rest,
-            &self.env.xp,
-            &self.memory,
-            time,
-            self.env.guild,
-            0,
-        );
+        let keep = |message| EligibleMessage::of_history(message, &self.env.xp);
+        let reader = Reader::new(&self.env.rest, &keep, &self.memory, time, self.env.guild, 0);
         let layout = match reader.layout().await {
             // The token was refused, and the bot is about to stop.
             Err(RestError::Revoked) => return Ok(()),
@@ -173,7 +167,7 @@ impl CountLateHistory {
     /// Reads and counts the intervals of one source, oldest first, until one fails.
     async fn try_source(
         &self,
-        reader: &Reader<'_>,
+        reader: &Reader<'_, EligibleMessage>,
         layout: &Layout,
         intervals: Vec<HistoryInterval>,
         now: DateTime<Utc>,
@@ -189,7 +183,7 @@ impl CountLateHistory {
     /// Reads and counts one interval. Returns whether to continue with the source's next interval.
     async fn try_interval(
         &self,
-        reader: &Reader<'_>,
+        reader: &Reader<'_, EligibleMessage>,
         layout: &Layout,
         interval: &HistoryInterval,
         now: DateTime<Utc>,
@@ -232,7 +226,11 @@ impl CountLateHistory {
     }
 
     /// Sends the messages to the engine in batches. Returns whether all of them were counted.
-    async fn count(&self, interval: i64, read: IntervalRead) -> anyhow::Result<bool> {
+    async fn count(
+        &self,
+        interval: i64,
+        read: IntervalRead<EligibleMessage>,
+    ) -> anyhow::Result<bool> {
         let IntervalRead {
             mut messages,
             up_to,

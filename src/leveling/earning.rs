@@ -3,6 +3,23 @@
 //! Uses only facts that both the gateway and the REST history carry, so that a message that is
 //! read later is judged as it would have been live.
 
+use super::{ChannelId, MessageId, Sighting, UserId};
+
+/// A message as an event or the history shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedMessage {
+    /// Its id, which contains its time.
+    pub id: MessageId,
+    /// Where it was written.
+    pub channel: ChannelId,
+    /// Who wrote it.
+    pub author: UserId,
+    /// What kind of message it is, and of author.
+    pub facts: MessageFacts,
+    /// The author's profile as the message shows it; `None` if it shows no name.
+    pub profile: Option<Sighting>,
+}
+
 /// The facts of a message that decide whether it may earn XP or run a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "the flags are independent")]

@@ -31,7 +31,7 @@ pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, Standing, award};
 pub use board::{Board, Place};
 pub use curve::{COMPUTING_NAMES, TOP_LEVEL, mee6_points_to_next, mee6_total};
-pub use earning::{MessageFacts, may_command, may_earn};
+pub use earning::{MessageFacts, ObservedMessage, may_command, may_earn};
 pub use escape::{Quoted, escape, escape_text, spell_out};
 pub use grouped::Grouped;
 pub use history_source::HistorySource;

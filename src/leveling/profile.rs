@@ -225,15 +225,6 @@ impl Field {
             other => other,
         }
     }
-
-    /// Applies `change` to the value, if there is one.
-    #[must_use]
-    pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
-        match self {
-            Self::Value(text) => Self::Value(change(text)),
-            other => other,
-        }
-    }
 }
 
 impl From<Option<String>> for Field {
@@ -259,7 +250,12 @@ impl Fingerprint {
 /// A 32-bit hash, never [`UNKNOWN`] or [`EMPTY`]. It is the same in every process of this version.
 fn short(text: &str) -> u32 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    if text.contains('\0') {
+        // The database stores the text without it, and both must compare equal.
+        text.replace('\0', "").hash(&mut hasher);
+    } else {
+        text.hash(&mut hasher);
+    }
     let [upper @ .., _, _, _, _] = hasher.finish().to_be_bytes();
     u32::from_be_bytes(upper).max(EMPTY + 1)
 }
@@ -279,6 +275,18 @@ mod tests {
         assert_eq!(profile.shown_name(), "Alice");
         profile.member.nickname = Some("Al".into());
         assert_eq!(profile.shown_name(), "Al");
+    }
+
+    #[test]
+    fn a_name_is_no_news_where_the_database_left_nul_out() {
+        let named = |name: &str| Sighting {
+            username: name.into(),
+            nickname: Field::Value(name.into()),
+            ..Sighting::default()
+        };
+        let stored = Profile::from(named("ab")).fingerprint();
+        assert_eq!(named("a\0b").news(Some(stored)), None);
+        assert!(named("a b").news(Some(stored)).is_some());
     }
 
     #[test]

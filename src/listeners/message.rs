@@ -5,20 +5,34 @@
 
 use super::Listeners;
 use crate::discord::payload::{PartialMessage, command};
-use crate::leveling::{Sighting, UserId, may_command};
+use crate::leveling::{ObservedMessage, may_command};
+use crate::xp::EligibleMessage;
 
 /// Handles a new message. `text` is its JSON, which the command framework parses by itself.
 pub(super) fn on_message(listeners: &Listeners, message: PartialMessage<'_>, text: &str) {
     let runs_command =
         listeners.commands.begins_one(message.content()) && may_command(&message.facts());
     if message.guild_id == Some(listeners.env.guild.into())
-        && let Some(seen) = message.seen(|user, seen| observe_author(listeners, user, seen))
+        && let Some(message) = message.read()
     {
-        listeners.gate.offer(seen);
+        offer(listeners, message);
     }
     if runs_command {
         run_command(listeners, text);
     }
+}
+
+/// Offers a message to the engine if it may earn XP, and before that notes its author's profile:
+/// the engine finds it among the unsaved ones, and needs no copy with the message.
+fn offer(listeners: &Listeners, mut message: ObservedMessage) {
+    let (author, profile) = (message.author, message.profile.take());
+    let Some(message) = EligibleMessage::of(message) else {
+        return;
+    };
+    if let Some(profile) = profile {
+        listeners.sightings.wrote(author, profile);
+    }
+    listeners.gate.offer(message);
 }
 
 fn run_command(listeners: &Listeners, text: &str) {
@@ -29,11 +43,4 @@ fn run_command(listeners: &Listeners, text: &str) {
         }
         Err(field) => tracing::error!(%field, "a command could not be read; it gets no answer"),
     }
-}
-
-/// Notes the author's profile. Returns `None`, because the engine finds the profile among the
-/// unsaved ones and needs no copy with the message.
-fn observe_author(listeners: &Listeners, user: UserId, sighting: Sighting) -> Option<Sighting> {
-    listeners.sightings.wrote(user, sighting);
-    None
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::unreadable::Unparsed;
 use crate::discord::payload::{Event, MemberEvent};
 use crate::error::Stop;
-use crate::leveling::{GuildId, Sighting, UserId};
+use crate::leveling::{GuildId, ObservedMessage, may_earn};
 use crate::profiles::Sightings;
 
 /// The event handler. Cheap to clone.
@@ -33,7 +33,9 @@ impl Onlooker {
         };
         match event {
             Event::Message(event) if self.is_served(event.guild_id) => {
-                event.seen(|user, seen| self.observe_author(user, seen));
+                if let Some(message) = event.read() {
+                    self.observe_author(message);
+                }
             }
             Event::MemberJoined(event) | Event::MemberChanged(event)
                 if self.is_served(Some(event.guild_id)) =>
@@ -65,9 +67,12 @@ impl Onlooker {
         }
     }
 
-    /// Notes the author's profile. Returns `None`, because no engine needs it with the message.
-    fn observe_author(&self, user: UserId, seen: Sighting) -> Option<Sighting> {
-        self.sightings.heard(user, seen);
-        None
+    /// Notes the author's profile, for the same messages as the bot does.
+    fn observe_author(&self, message: ObservedMessage) {
+        if may_earn(&message.facts)
+            && let Some(seen) = message.profile
+        {
+            self.sightings.heard(message.author, seen);
+        }
     }
 }

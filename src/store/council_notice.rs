@@ -2,6 +2,7 @@
 //!
 //! Stores what was posted where. It does not know the problems themselves or how they are solved.
 
+use super::text::without_nul;
 use super::{Connection, Result, bigint, channel_id, message_id};
 use crate::leveling::{ChannelId, MessageId};
 
@@ -46,9 +47,9 @@ pub async fn save(connection: &mut Connection, scope: &str, notice: &CouncilNoti
         "insert into council_notice (key, scope, text, channel_id, message_id) values ($1, $2, $3, $4, $5)
          on conflict (key) do update set scope = excluded.scope, text = excluded.text,
             channel_id = excluded.channel_id, message_id = excluded.message_id",
-        notice.key,
+        &*without_nul(&notice.key),
         scope,
-        notice.text,
+        &*without_nul(&notice.text),
         bigint(notice.channel.get()),
         bigint(notice.message.get()),
     )

@@ -3,6 +3,7 @@
 //!
 //! Only checks whether a session is recent enough; the gateway module resumes it.
 
+use super::text::without_nul;
 use super::watermark::Watermark;
 use super::{Connection, Result, bigint, read};
 use crate::leveling::{GuildId, UserId};
@@ -42,6 +43,7 @@ pub async fn leave(
 ) -> Result<bool> {
     // The watermark is locked, so that a bot that takes over either finds the session or makes this
     // statement store nothing.
+    let resume_url = session.resume_url.as_deref().map(without_nul);
     let left = sqlx::query!(
         "with ours as (select from watermark where owner_epoch = $1 and batch_no = $2 for update)
          insert into gateway_session
@@ -52,9 +54,9 @@ pub async fn leave(
         bigint(session.terms.bot.get()),
         bigint(session.terms.guild.get()),
         bigint(session.terms.intents),
-        session.id,
+        &*without_nul(&session.id),
         bigint(session.sequence),
-        session.resume_url,
+        resume_url.as_deref(),
     )
     .execute(connection)
     .await?;

@@ -7,6 +7,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::text::without_nul;
 use super::{Connection, Error, Result, bigint, channel_id, message_id, user_id};
 use crate::leveling::{ChannelId, HistorySource, MessageId, UserId};
 
@@ -229,7 +230,7 @@ async fn add(
              values ($1, $2, $3, $4, $5)",
             kind,
             channel,
-            source.name.replace('\0', ""),
+            &*without_nul(&source.name),
             after,
             until,
         )

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 
+use super::text::without_nul;
 use super::{Connection, Result, begin, bigint, level_number, points, role_id};
 use crate::leveling::{Level, LevelNumber, Levels, RoleId};
 
@@ -109,12 +110,13 @@ pub async fn set_role(
     role: Option<RoleId>,
     name: Option<&str>,
 ) -> Result<()> {
+    let name = name.map(without_nul);
     sqlx::query!(
         "update level set role_id = $2, role_name = $3, role_seen = $2::bigint is not null
          where number = $1",
         i32::from(level.0),
         role.map(|id| bigint(id.get())),
-        name,
+        name.as_deref(),
     )
     .execute(connection)
     .await?;
@@ -137,7 +139,7 @@ pub async fn take_all_off(connection: &mut Connection) -> Result<()> {
 pub async fn rename(connection: &mut Connection, names: &[(LevelNumber, &str)]) -> Result<()> {
     let (levels, names): (Vec<i32>, Vec<String>) = names
         .iter()
-        .map(|(level, name)| (i32::from(level.0), (*name).to_owned()))
+        .map(|(level, name)| (i32::from(level.0), without_nul(name).into_owned()))
         .unzip();
     let mut transaction = begin(connection).await?;
     sqlx::query!(

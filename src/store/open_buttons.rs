@@ -5,6 +5,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::text::without_nul;
 use super::{Connection, Result, bigint, channel_id, message_id, read, timestamptz};
 use crate::leveling::{ChannelId, MessageId, Timestamp};
 
@@ -41,6 +42,7 @@ pub async fn open(
     closes_at: Timestamp,
 ) -> Result<()> {
     let interaction = shown.interaction.as_ref();
+    let token = interaction.map(|one| without_nul(one.token.expose_secret()));
     sqlx::query!(
         "insert into open_buttons (message_id, channel_id, closes_at, application_id, token)
          values ($1, $2, $3, $4, $5)
@@ -51,7 +53,7 @@ pub async fn open(
         bigint(shown.channel.get()),
         timestamptz(closes_at),
         interaction.map(|one| bigint(one.application)),
-        interaction.map(|one| one.token.expose_secret()),
+        token.as_deref(),
     )
     .execute(connection)
     .await?;

@@ -2,6 +2,7 @@
 //!
 //! A role may have been deleted in Discord.
 
+use super::text::without_nul;
 use super::{Connection, Result, bigint, role_id};
 use crate::leveling::RolePins;
 
@@ -19,7 +20,10 @@ pub async fn all(connection: &mut Connection) -> Result<RolePins> {
 
 /// Replaces all pins. Call it in a transaction.
 pub async fn replace_all(connection: &mut Connection, pins: &RolePins) -> Result<()> {
-    let names: Vec<String> = pins.keys().cloned().collect();
+    let names: Vec<String> = pins
+        .keys()
+        .map(|name| without_nul(name).into_owned())
+        .collect();
     let roles: Vec<i64> = pins.values().map(|role| bigint(role.get())).collect();
     sqlx::query!("delete from role_pin where name <> all($1)", &names)
         .execute(&mut *connection)

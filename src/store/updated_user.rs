@@ -4,8 +4,11 @@
 //! `user_point`; then, if the copy of the avatar may be out of date, the row waits for the copy.
 //! This file sends no requests to Discord.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::text::without_nul;
 use super::user_point::profile_of;
 use super::user_point::profiles::attempts;
 use super::{Connection, Result, bigint, message_id, read, user_id};
@@ -90,9 +93,9 @@ pub struct Failed {
 /// merged into it.
 pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> Result<()> {
     let users: Vec<i64> = seen.iter().map(|(user, _)| bigint(user.get())).collect();
-    let usernames: Vec<&str> = seen
+    let usernames: Vec<_> = seen
         .iter()
-        .map(|(_, seen)| seen.username.as_str())
+        .map(|(_, seen)| without_nul(&seen.username))
         .collect();
     let display_names = Column::new(seen, |seen| &seen.display_name);
     let avatar_hashes = Column::new(seen, |seen| &seen.avatar_hash);
@@ -129,14 +132,14 @@ pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> R
             member_seen = excluded.member_seen or (queued.member_seen and not queued.stored),
             stored = false",
         &users,
-        &usernames as &[&str],
-        &display_names.values as &[Option<&str>],
+        &usernames as &[Cow<'_, str>],
+        &display_names.values as &[Option<Cow<'_, str>>],
         &display_names.unseen,
-        &avatar_hashes.values as &[Option<&str>],
+        &avatar_hashes.values as &[Option<Cow<'_, str>>],
         &avatar_hashes.unseen,
-        &nicknames.values as &[Option<&str>],
+        &nicknames.values as &[Option<Cow<'_, str>>],
         &nicknames.unseen,
-        &guild_avatar_hashes.values as &[Option<&str>],
+        &guild_avatar_hashes.values as &[Option<Cow<'_, str>>],
         &guild_avatar_hashes.unseen,
     )
     .execute(connection)
@@ -146,7 +149,7 @@ pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> R
 
 /// One observed field of many users, as the columns of `unnest`.
 struct Column<'a> {
-    values: Vec<Option<&'a str>>,
+    values: Vec<Option<Cow<'a, str>>>,
     unseen: Vec<bool>,
 }
 
@@ -155,7 +158,7 @@ impl<'a> Column<'a> {
         let fields = seen.iter().map(|(_, seen)| match field(seen) {
             Field::Unseen | Field::Unclear => (None, true),
             Field::Empty => (None, false),
-            Field::Value(text) => (Some(text.as_str()), false),
+            Field::Value(text) => (Some(without_nul(text)), false),
         });
         let (values, unseen) = fields.unzip();
         Self { values, unseen }
@@ -404,7 +407,7 @@ pub async fn postpone(
         bigint(row.user.get()),
         row.version,
         next,
-        why,
+        &*without_nul(why),
     )
     .execute(connection)
     .await?;

@@ -2,10 +2,12 @@
 
 pub mod profiles;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use futures_util::TryStreamExt;
 
+use super::text::without_nul;
 use super::{Connection, Result, bigint, points, timestamp, timestamptz, user_id};
 use crate::leveling::{Fingerprint, MessageId, Profile, Standing, Timestamp, UserId};
 
@@ -198,11 +200,11 @@ pub async fn save(
         &columns.points,
         &columns.message_counts,
         &columns.last_awarded as &[Option<_>],
-        &profiles.usernames as &[Option<&str>],
-        &profiles.display_names as &[Option<&str>],
-        &profiles.nicknames as &[Option<&str>],
-        &profiles.avatar_hashes as &[Option<&str>],
-        &profiles.guild_avatar_hashes as &[Option<&str>],
+        &profiles.usernames as &[Option<Cow<'_, str>>],
+        &profiles.display_names as &[Option<Cow<'_, str>>],
+        &profiles.nicknames as &[Option<Cow<'_, str>>],
+        &profiles.avatar_hashes as &[Option<Cow<'_, str>>],
+        &profiles.guild_avatar_hashes as &[Option<Cow<'_, str>>],
     )
     .execute(connection)
     .await?;
@@ -319,9 +321,9 @@ pub async fn import(connection: &mut Connection, users: &[ImportedUser]) -> Resu
         &columns.message_counts,
         &columns.last_awarded as &[Option<_>],
         &hidden,
-        &profiles.usernames as &[Option<&str>],
-        &profiles.nicknames as &[Option<&str>],
-        &profiles.avatar_hashes as &[Option<&str>],
+        &profiles.usernames as &[Option<Cow<'_, str>>],
+        &profiles.nicknames as &[Option<Cow<'_, str>>],
+        &profiles.avatar_hashes as &[Option<Cow<'_, str>>],
         &message_ids as &[Option<i64>],
         &links as &[Option<&str>],
         &expiries as &[Option<_>],
@@ -365,11 +367,11 @@ impl StandingColumns {
 
 /// Profiles as the columns of `unnest`.
 struct ProfileColumns<'a> {
-    usernames: Vec<Option<&'a str>>,
-    display_names: Vec<Option<&'a str>>,
-    avatar_hashes: Vec<Option<&'a str>>,
-    nicknames: Vec<Option<&'a str>>,
-    guild_avatar_hashes: Vec<Option<&'a str>>,
+    usernames: Vec<Option<Cow<'a, str>>>,
+    display_names: Vec<Option<Cow<'a, str>>>,
+    avatar_hashes: Vec<Option<Cow<'a, str>>>,
+    nicknames: Vec<Option<Cow<'a, str>>>,
+    guild_avatar_hashes: Vec<Option<Cow<'a, str>>>,
 }
 
 impl<'a> ProfileColumns<'a> {
@@ -377,7 +379,7 @@ impl<'a> ProfileColumns<'a> {
         let column = |of: fn(&'a Profile) -> Option<&'a str>| -> Vec<_> {
             profiles
                 .clone()
-                .map(|profile| profile.and_then(of))
+                .map(|profile| profile.and_then(of).map(without_nul))
                 .collect()
         };
         Self {

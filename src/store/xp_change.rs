@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::text::without_nul;
 use super::{Connection, Result, bigint, points, read, timestamptz, user_id};
 use crate::leveling::{Points, RequestId, UserId};
 
@@ -28,6 +29,7 @@ pub struct XpChange {
 
 /// Adds a change. Returns `false` and adds nothing if its request has made a change before.
 pub async fn add(connection: &mut Connection, change: &XpChange) -> Result<bool> {
+    let reason = change.reason.as_deref().map(without_nul);
     let added = sqlx::query!(
         "insert into xp_change
             (request_id, user_id, moderator_id, changed_at, reason, points_before, points_after)
@@ -37,7 +39,7 @@ pub async fn add(connection: &mut Connection, change: &XpChange) -> Result<bool>
         bigint(change.user.get()),
         bigint(change.moderator.get()),
         timestamptz(change.request.asked_at()),
-        change.reason,
+        reason.as_deref(),
         bigint(change.before.get()),
         bigint(change.after.get()),
     )

@@ -20,6 +20,7 @@ use crate::leveling::{
     ChannelId, LevelNumber, Levels, MessageId, Points, RequestId, Standing, UserId,
 };
 use crate::store::outbox::LevelUp;
+use crate::store::text::without_nul;
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::watermark::{HeldLines, Lost};
 use crate::store::xp_change::XpChange;
@@ -340,9 +341,9 @@ pub(super) fn plan_adjustment(
     }
 }
 
-/// The reason without NUL, which Postgres cannot store. `None` if nothing is left.
+/// The reason as the database stores it; `None` if nothing is left.
 fn storable(reason: &str) -> Option<String> {
-    let reason = reason.replace('\0', "");
+    let reason = without_nul(reason);
     let reason = reason.trim();
     (!reason.is_empty()).then(|| reason.to_owned())
 }

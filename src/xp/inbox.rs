@@ -12,8 +12,9 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest, PendingAdjustment};
+use super::cache::XpCache;
 use super::commit_permit::CommitPermit;
-use crate::leveling::{ChannelId, MessageId, Sighting, UserId};
+use crate::leveling::{ChannelId, MessageId, ObservedMessage, Sighting, UserId, may_earn};
 use crate::store::history_interval::UnreadSource;
 
 /// How many messages may wait for the engine: some minutes of a very busy guild.
@@ -38,6 +39,25 @@ pub struct EligibleMessage {
     /// Profiles from live messages are in the cache's unsaved profiles instead. Boxed, since a
     /// queue of 100,000 messages is moved and sorted, and hardly any of them has one.
     pub profile: Option<Box<Sighting>>,
+}
+
+impl EligibleMessage {
+    /// The message for the engine; `None` if it may not earn XP.
+    pub fn of(message: ObservedMessage) -> Option<Self> {
+        may_earn(&message.facts).then(|| Self {
+            message: message.id,
+            channel: message.channel,
+            user: message.author,
+            profile: message.profile.map(Box::new),
+        })
+    }
+
+    /// As [`Self::of`], for a message of the history. Its profile is needed only if no name of
+    /// the author is stored yet.
+    pub fn of_history(mut message: ObservedMessage, xp: &XpCache) -> Option<Self> {
+        message.profile.take_if(|_| xp.is_named(message.author));
+        Self::of(message)
+    }
 }
 
 /// The history of a gap.

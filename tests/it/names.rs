@@ -175,6 +175,25 @@ async fn names_are_saved_with_the_xp_and_nothing_else_is_written() {
 }
 
 #[tokio::test]
+async fn what_postgres_cannot_store_is_left_out_of_a_name() {
+    let room = Running::on(
+        "insert into user_point (user_id, points, username, last_awarded_at) values
+            (1, 500, 'old', null), (2, 500, 'old', '2100-01-01')",
+    )
+    .await;
+    for user in 1..=3 {
+        room.writes(user, 0, seen("a\0b", Some("\0nick")));
+    }
+    room.saved().await;
+    for user in [1, 3] {
+        let name = (Some("ab".to_owned()), Some("nick".to_owned()));
+        assert_eq!(room.stored(user).await, name, "with the XP");
+    }
+    let queued = (2, Some("ab".to_owned()), Some("nick".to_owned()), false);
+    assert_eq!(room.queue().await, [queued]);
+}
+
+#[tokio::test]
 async fn who_earns_nothing_is_saved_through_the_queue() {
     let room = Running::on(
         "insert into user_point (user_id, points, username, last_awarded_at) values

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 11] = [
     &["leveling", "backoff", "job", "text_file", "output"],
     &["store"],
-    &["error", "xp"],
+    &["error"],
     &["config"],
-    &["discord", "import"],
+    &["discord", "import", "xp"],
     &["environment", "message_gate"],
     &["profiles"],
     &["roles"],
@@ -82,6 +82,53 @@ fn each_world_is_known_only_where_it_belongs() {
             assert!(!says || may, "{} speaks of {word}", path.display());
         }
     }
+}
+
+/// Names of the rules of XP, and of what applies them.
+const XP_RULES: [&str; 14] = [
+    "xp",
+    "may_earn",
+    "may_command",
+    "award",
+    "Award",
+    "COOLDOWN_MS",
+    "Standing",
+    "Points",
+    "Progress",
+    "Board",
+    "TOP_LEVEL",
+    "mee6_total",
+    "EligibleMessage",
+    "XpCache",
+];
+
+#[test]
+fn discord_knows_no_xp() {
+    for path in files("src/discord") {
+        let text = code(&path);
+        let shipped = text.split("#[cfg(test)]").next().unwrap();
+        let known = xp_rules_in(shipped);
+        assert!(known.is_empty(), "{}: {known:?}", path.display());
+    }
+}
+
+#[test]
+fn a_rule_of_xp_is_found_in_whatever_way_it_is_used() {
+    for (line, found) in [
+        ("use crate::xp::Inbox;", "xp"),
+        ("use crate::leveling::{MessageFacts, may_earn};", "may_earn"),
+        ("if leveling::may_earn(&facts) {", "may_earn"),
+        ("fn points(&self) -> Points {", "Points"),
+    ] {
+        assert_eq!(xp_rules_in(line), [found]);
+    }
+    assert!(xp_rules_in("let expired = awarded(Pointers::new());").is_empty());
+}
+
+/// The rules of XP that the code names.
+fn xp_rules_in(code: &str) -> Vec<&str> {
+    let names = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    names.filter(|name| XP_RULES.contains(name)).collect()
 }
 
 /// How a call could be made past our limits, brake and policy: through serenity's client, or by

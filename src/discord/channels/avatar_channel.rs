@@ -24,6 +24,7 @@ use crate::discord::rest::error_codes::{
 use crate::discord::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
 use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
 use crate::store::Database;
+use crate::store::text::without_nul;
 use crate::store::user_point::profiles::Link;
 
 const CALL_TIMEOUT: Duration = Duration::from_mins(1);
@@ -283,8 +284,8 @@ fn message_of(message: &Value) -> Option<MessageId> {
 
 fn link_of(message: &Value) -> Option<Link> {
     let url = message.pointer("/attachments/0/url")?.as_str()?;
-    // Postgres cannot store NUL.
-    (!url.contains('\0')).then(|| Link {
+    // The database would store another URL.
+    (without_nul(url) == url).then(|| Link {
         url: url.to_owned(),
         expires_at: expires_at(url),
     })

@@ -21,6 +21,7 @@ use crate::discord::messages::reply::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, pl
 use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, GuildId, MessageId};
 use crate::store::council_notice::CouncilNotice;
+use crate::store::text::without_nul;
 use crate::store::{self, Database, council_notice};
 
 const POST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -574,9 +575,10 @@ fn refusal(error: &RestError) -> String {
     )
 }
 
-/// Cuts a text to `max_length` characters and removes NUL, which Postgres cannot store.
+/// Cuts a text to `max_length` characters. Makes it equal to what the database returns, so that it
+/// does not seem to have changed.
 fn fit(text: &str, max_length: usize) -> String {
-    let text = text.replace('\0', "");
+    let text = without_nul(text).into_owned();
     if text.chars().count() <= max_length {
         return text;
     }

@@ -8,6 +8,7 @@
 //! look-back limit is measured from the guild's newest message.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -28,9 +29,10 @@ use crate::discord::payload::{self, ChannelList, PartialChannel, PartialMessage,
 use crate::discord::rest::{Repeat, Rest, RestError};
 use crate::discord::time::DiscordTime;
 use crate::leveling::permission_bits::{CONNECT, READ_MESSAGE_HISTORY, VIEW_CHANNEL};
-use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, Timestamp, UserId};
+use crate::leveling::{
+    ChannelId, GuildId, HistorySource, MessageId, ObservedMessage, Timestamp, UserId,
+};
 use crate::store::history_interval::UnreadSource;
-use crate::xp::{EligibleMessage, XpCache};
 
 /// Overlap that is read again before the frontier: just before the gap, messages of different
 /// channels may have arrived out of order.
@@ -68,9 +70,9 @@ const PROGRESS_INTERVAL: usize = 10_000;
 
 /// The result of reading the whole guild.
 #[derive(Debug)]
-pub struct Missed {
-    /// The messages that may earn XP, in no particular order.
-    pub messages: Vec<EligibleMessage>,
+pub struct Missed<M> {
+    /// The messages that the caller keeps, in no particular order.
+    pub messages: Vec<M>,
     /// The guild's newest message when all channels and threads had been listed. Everything up
     /// to it has been read; newer messages are only partly included.
     pub reached: MessageId,
@@ -80,7 +82,7 @@ pub struct Missed {
     /// An upper bound for messages in threads whose list was set aside: later ones arrive as
     /// live events.
     pub lists_until: Option<MessageId>,
-    /// Whether the gap contains messages that would have earned XP but are beyond the
+    /// Whether the gap contains messages that the caller would have kept but that are beyond the
     /// look-back limit.
     pub cut_off: bool,
     /// Names of channels that contain messages of the gap but that the bot may not read.
@@ -98,7 +100,7 @@ pub struct Unread {
     pub error: RestError,
 }
 
-impl Missed {
+impl<M> Missed<M> {
     /// The sources that were set aside, in the form that the database stores.
     pub fn unread_sources(&self) -> Vec<UnreadSource> {
         sources_of(&self.unread)
@@ -146,9 +148,10 @@ pub struct Layout {
 
 /// The result of reading one source's interval, or its first part.
 #[derive(Debug)]
-pub struct IntervalRead {
-    /// The messages that may earn XP, in no particular order. Some are from before the interval.
-    pub messages: Vec<EligibleMessage>,
+pub struct IntervalRead<M> {
+    /// The messages that the caller keeps, in no particular order. Some are from before the
+    /// interval.
+    pub messages: Vec<M>,
     /// Everything up to this message has been read, unless it is in `unread`.
     pub up_to: MessageId,
     /// Threads or lists that were set aside meanwhile: the same interval is missing from them.
@@ -226,11 +229,13 @@ impl Access {
     }
 }
 
+/// What the caller keeps of a message; `None` to leave it out.
+pub type Keep<'a, M> = &'a (dyn Fn(ObservedMessage) -> Option<M> + Send + Sync);
+
 /// Reads the guild's history, once.
-#[derive(Debug)]
-pub struct Reader<'a> {
+pub struct Reader<'a, M> {
     rest: &'a Rest,
-    xp: &'a XpCache,
+    keep: Keep<'a, M>,
     memory: &'a ReadingMemory,
     time: &'a DiscordTime,
     /// Whether Discord has just been asked for the time.
@@ -242,7 +247,7 @@ pub struct Reader<'a> {
     failing: AtomicUsize,
 }
 
-impl Missed {
+impl<M> Missed<M> {
     fn nothing(reached: MessageId) -> Self {
         Self {
             messages: Vec::new(),
@@ -266,13 +271,12 @@ fn by_id(threads: Vec<PartialChannel>) -> Threads {
         .collect()
 }
 
-impl<'a> Reader<'a> {
-    /// A reader of `guild`'s history, up to `hours` back from its newest message. `xp` knows
-    /// whose names are already stored. Ids from the future are skipped: `time` decides which
+impl<'a, M> Reader<'a, M> {
+    /// A reader of `guild`'s history, up to `hours` back from its newest message. Ids from the future are skipped: `time` decides which
     /// are, and `time_is_fresh` says whether Discord has just been asked for the time.
     pub fn new(
         rest: &'a Rest,
-        xp: &'a XpCache,
+        keep: Keep<'a, M>,
         memory: &'a ReadingMemory,
         (time, time_is_fresh): (&'a DiscordTime, bool),
         guild: GuildId,
@@ -280,7 +284,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         Self {
             rest,
-            xp,
+            keep,
             memory,
             time,
             time_is_fresh,
@@ -293,7 +297,7 @@ impl<'a> Reader<'a> {
 
     /// Reads everything after `after`; with `None`, only finds the guild's newest message.
     /// Keeps retrying while Discord is unavailable.
-    pub async fn read(&self, after: Option<MessageId>) -> Result<Missed, RestError> {
+    pub async fn read(&self, after: Option<MessageId>) -> Result<Missed<M>, RestError> {
         let mut unread = BTreeMap::new();
         let channels = self.channels().await?;
         let mut threads = self.active_threads(&mut unread).await?;
@@ -389,7 +393,7 @@ impl<'a> Reader<'a> {
         source: HistorySource,
         after: MessageId,
         until: MessageId,
-    ) -> Result<Result<IntervalRead, NotRead>, RestError> {
+    ) -> Result<Result<IntervalRead<M>, NotRead>, RestError> {
         let read = match source {
             HistorySource::Messages(id) => self.interval_messages(layout, id, after, until).await,
             _ => self.interval_threads(layout, source, after, until).await,
@@ -414,7 +418,7 @@ impl<'a> Reader<'a> {
         id: ChannelId,
         after: MessageId,
         until: MessageId,
-    ) -> Result<IntervalRead, RestError> {
+    ) -> Result<IntervalRead<M>, RestError> {
         let found = layout
             .channels
             .iter()
@@ -445,9 +449,8 @@ impl<'a> Reader<'a> {
             };
             next = self.next_page(&page, from).filter(|next| *next < until);
             up_to = next.map_or(until, |next| next.max(up_to));
-            messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
+            messages.extend(self.kept(page, Some(until)));
         }
-        messages.retain(|seen| seen.message <= until);
         Ok(IntervalRead {
             messages,
             up_to,
@@ -472,7 +475,7 @@ impl<'a> Reader<'a> {
         source: HistorySource,
         after: MessageId,
         until: MessageId,
-    ) -> Result<IntervalRead, RestError> {
+    ) -> Result<IntervalRead<M>, RestError> {
         let Layout { channels, access } = layout;
         let start = before(after, MARGIN_MS);
         let mut unread = BTreeMap::new();
@@ -512,7 +515,6 @@ impl<'a> Reader<'a> {
                 self.set_aside(messages_of, &thread, error, &mut unread);
             }
         }
-        messages.retain(|seen: &EligibleMessage| seen.message <= until);
         Ok(IntervalRead {
             messages,
             up_to: until,
@@ -677,15 +679,15 @@ impl<'a> Reader<'a> {
             .expect("the guild has an id")
     }
 
-    /// Reads a channel's messages after `start`, up to `until` (a page may go beyond it) or the
-    /// newest. Returns what could be read, and the reason if reading stopped early.
+    /// Reads a channel's messages after `start`, up to `until` or the newest. Returns what could be
+    /// read, and the reason if reading stopped early.
     async fn channel(
         &self,
         channel: &PartialChannel,
         start: MessageId,
         until: Option<MessageId>,
         access: &Access,
-    ) -> Result<(Vec<EligibleMessage>, Option<NotRead>), RestError> {
+    ) -> Result<(Vec<M>, Option<NotRead>), RestError> {
         let mut messages = Vec::new();
         let mut after = start;
         loop {
@@ -700,7 +702,7 @@ impl<'a> Reader<'a> {
             };
             self.log_progress(page.len());
             let next = self.next_page(&page, after);
-            messages.extend(page.into_iter().filter_map(|message| self.seen(message)));
+            messages.extend(self.kept(page, until));
             let Some(next) = next.filter(|next| until.is_none_or(|until| *next < until)) else {
                 return Ok((messages, None));
             };
@@ -716,18 +718,25 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn seen(&self, message: Value) -> Option<EligibleMessage> {
-        if let Ok(message) = PartialMessage::deserialize(message) {
-            let seen =
-                message.seen(|user, sighting| (!self.xp.is_named(user)).then_some(sighting))?;
-            if self.is_from_the_future(seen.message) {
-                self.time.refuse("a message of the history", seen.message);
-                return None;
-            }
-            return Some(seen);
+    /// What the caller keeps of a page's messages, up to `until`.
+    fn kept(&self, page: Vec<Value>, until: Option<MessageId>) -> impl Iterator<Item = M> {
+        page.into_iter()
+            .filter_map(|message| self.parse(message))
+            .filter(move |message| until.is_none_or(|until| message.id <= until))
+            .filter_map(|message| (self.keep)(message))
+    }
+
+    fn parse(&self, message: Value) -> Option<ObservedMessage> {
+        let Ok(message) = PartialMessage::deserialize(message) else {
+            tracing::error!("a message in the history could not be parsed; it is left out");
+            return None;
+        };
+        let message = message.read()?;
+        if self.is_from_the_future(message.id) {
+            self.time.refuse("a message of the history", message.id);
+            return None;
         }
-        tracing::error!("a message in the history could not be parsed; it earns no XP");
-        None
+        Some(message)
     }
 
     /// The `after` of the next page, if there is one. Ids from the future are ignored, because
@@ -844,8 +853,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether any of the channels contains a message after `after` and up to `cut` that would
-    /// have earned XP.
+    /// Whether any of the channels contains a message after `after` and up to `cut` that the caller
+    /// would have kept.
     async fn has_lost_messages(
         &self,
         after: MessageId,
@@ -876,8 +885,7 @@ impl<'a> Reader<'a> {
                 Err(_) => return Ok(false),
             };
             let next = self.next_page(&page, after).filter(|next| *next < cut);
-            let mut earning = page.into_iter().filter_map(|message| self.seen(message));
-            if earning.any(|seen| seen.message <= cut) {
+            if self.kept(page, Some(cut)).next().is_some() {
                 return Ok(true);
             }
             let Some(next) = next else {
@@ -961,6 +969,12 @@ impl<'a> Reader<'a> {
             Err(RestError::Revoked) => Err(RestError::Revoked),
             answer => Ok(answer.is_ok()),
         }
+    }
+}
+
+impl<M> fmt::Debug for Reader<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
     }
 }
 

@@ -63,13 +63,13 @@ impl PartialUser {
     /// The user's profile, with that of `member` if given; `None` without a username.
     pub fn seen(self, member: Option<PartialMember>) -> Option<Sighting> {
         let PartialMember { nick, avatar } = member.unwrap_or_default();
-        Some(storable(Sighting {
+        Some(Sighting {
             username: self.username?,
             display_name: self.global_name,
             avatar_hash: self.avatar,
             nickname: nick,
             guild_avatar_hash: avatar,
-        }))
+        })
     }
 }
 
@@ -145,23 +145,5 @@ impl MemberEvent {
     /// The member's profile as far as the event shows it; `None` without a username.
     pub fn seen(self) -> Option<Sighting> {
         self.user.seen(Some(self.member.of_an_event()))
-    }
-}
-
-/// Removes NUL characters from all texts, because Postgres cannot store them.
-fn storable(seen: Sighting) -> Sighting {
-    let clean = |text: String| {
-        if text.contains('\0') {
-            text.replace('\0', "")
-        } else {
-            text
-        }
-    };
-    Sighting {
-        username: clean(seen.username),
-        display_name: seen.display_name.map(clean),
-        avatar_hash: seen.avatar_hash.map(clean),
-        nickname: seen.nickname.map(clean),
-        guild_avatar_hash: seen.guild_avatar_hash.map(clean),
     }
 }

@@ -1,16 +1,15 @@
-//! A message from the gateway or from a channel's history, with only the fields that XP, profiles
-//! and text commands need.
+//! A message from the gateway or from a channel's history, with only the fields that the bot needs.
+//! Whether it earns XP is not decided here.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serenity::model::id::{ChannelId, GuildId, MessageId, UserId};
+use serenity::model::id::{ChannelId, GuildId, MessageId};
 
 use super::lenient::{lenient, lenient_object};
 use super::member::{PartialMember, PartialUser};
-use crate::leveling::{self, MessageFacts, Sighting, may_earn};
-use crate::xp::EligibleMessage;
+use crate::leveling::{MessageFacts, ObservedMessage};
 
 /// A message. Only its ids and its author are required: other fields may be missing or of any
 /// type.
@@ -44,7 +43,7 @@ impl PartialMessage<'_> {
         self.content.as_deref().unwrap_or_default()
     }
 
-    /// The facts that decide whether the message may earn XP or run a command.
+    /// What kind of message it is, and of author.
     pub fn facts(&self) -> MessageFacts {
         const FORWARD: u64 = 1;
         let reference = self.message_reference.as_ref();
@@ -57,32 +56,17 @@ impl PartialMessage<'_> {
         }
     }
 
-    /// The message for the XP engine; `None` if it may not earn XP. Calls `notice` with the author
-    /// and the author's profile if the message shows a username. The profile that `notice` returns
-    /// is handed to the engine together with the message.
-    pub fn seen(
-        self,
-        notice: impl FnOnce(leveling::UserId, Sighting) -> Option<Sighting>,
-    ) -> Option<EligibleMessage> {
-        if !may_earn(&self.facts()) {
-            return None;
-        }
-        let message = leveling::MessageId::try_from(self.id).ok()?;
-        let channel = leveling::ChannelId::try_from(self.channel_id).ok()?;
-        let user = leveling::UserId::try_from(self.author_id()).ok()?;
-        // Messages from a channel's history have no member.
-        let member = self.member.map(PartialMember::of_an_event);
-        let profile = self.author.seen(member);
-        let profile = profile.and_then(|sighting| notice(user, sighting));
-        Some(EligibleMessage {
-            message,
-            channel,
-            user,
-            profile: profile.map(Box::new),
+    /// Converts it to an [`ObservedMessage`]; `None` if one of its ids cannot be stored.
+    pub fn read(self) -> Option<ObservedMessage> {
+        Some(ObservedMessage {
+            id: self.id.try_into().ok()?,
+            channel: self.channel_id.try_into().ok()?,
+            author: self.author.id.try_into().ok()?,
+            facts: self.facts(),
+            // Messages from a channel's history have no member.
+            profile: self
+                .author
+                .seen(self.member.map(PartialMember::of_an_event)),
         })
-    }
-
-    fn author_id(&self) -> UserId {
-        self.author.id
     }
 }

@@ -2,6 +2,7 @@
 //! the rotating refresh. The jobs that keep profiles current write them, and so do the commands
 //! that reset attempts and profiles.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
@@ -106,11 +107,11 @@ pub async fn store(connection: &mut Connection, profiles: &[NewProfile]) -> Resu
             join held using (user_id)
          where user_point.user_id = seen.user_id",
         &users,
-        &columns.usernames as &[Option<&str>],
-        &columns.display_names as &[Option<&str>],
-        &columns.avatar_hashes as &[Option<&str>],
-        &columns.nicknames as &[Option<&str>],
-        &columns.guild_avatar_hashes as &[Option<&str>],
+        &columns.usernames as &[Option<Cow<'_, str>>],
+        &columns.display_names as &[Option<Cow<'_, str>>],
+        &columns.avatar_hashes as &[Option<Cow<'_, str>>],
+        &columns.nicknames as &[Option<Cow<'_, str>>],
+        &columns.guild_avatar_hashes as &[Option<Cow<'_, str>>],
         &others,
     )
     .execute(connection)
