@@ -26,8 +26,8 @@
 //! - [`error`] sorts errors by who is told; [`xp`] has the cache that everyone reads, and the
 //!   engine, the one task that writes XP.
 //! - [`config`] reads flags and the environment.
-//! - [`discord`] is the gateway connection, events in our own types, the REST client, and the
-//!   channels that the bot keeps. [`import`] fills a database: levels, their names, another bot's
+//! - [`discord`] is the gateway connection, events in our own types, the REST client, and what the
+//!   bot does with roles, messages and channels. It knows no XP. [`import`] fills a database: levels, their names, another bot's
 //!   dump.
 //! - [`message_gate`] keeps messages from the future away from the engine. [`environment`] holds
 //!   what nearly everything needs, as one value.
@@ -39,8 +39,8 @@
 //!
 //! # How a message becomes a level
 //!
-//! `listeners/message` → [`xp::Inbox`] → [`xp::Engine`] → one transaction → [`xp::XpCache`]
-//! and the table `outbox` → `jobs/level_ups` → a line in the channel.
+//! `listeners/message` → [`message_gate`] → [`xp::Inbox`] → [`xp::Engine`] → one transaction →
+//! [`xp::XpCache`] and the table `outbox` → `jobs/level_ups` → a line in the channel.
 //!
 //! A new session, an outage of Discord and a full inbox are *gaps*. The engine stops at its
 //! frontier. `jobs/catch_up` reads the history from there, and the engine merges it with what

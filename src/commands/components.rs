@@ -18,9 +18,8 @@ use super::rate_limit::Verdict;
 use super::respond::{MessageRef, sentence_for};
 use super::rights::{Right, guild_roles};
 use super::{ranks, reset_profiles};
-use crate::discord::messages::buttons::{
-    self, Button, ButtonAction, Direction, PagedList, page_after,
-};
+use crate::discord::messages::button_lifetime;
+use crate::discord::messages::buttons::{Button, ButtonAction, Direction, PagedList, page_after};
 use crate::discord::messages::interaction::Conversation;
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
@@ -292,7 +291,7 @@ impl Press<'_> {
         let message = self.interaction.message.id.try_into();
         let press = serenity::MessageId::new(self.interaction.id.get()).try_into();
         match (message, press) {
-            (Ok(message), Ok(press)) => buttons::still_work(message, press),
+            (Ok(message), Ok(press)) => button_lifetime::still_work(message, press),
             _ => false,
         }
     }

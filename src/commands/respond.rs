@@ -12,9 +12,10 @@ use super::context::{Context, Data, Error, manual, usage};
 use super::rate_limit::Verdict;
 use super::rights::Right;
 use crate::backoff::backoff;
-use crate::discord::messages::buttons;
+use crate::discord::messages::button_lifetime;
 use crate::discord::messages::interaction::Conversation;
-use crate::discord::messages::reply::{Reply, say_privately};
+use crate::discord::messages::post::say_privately;
+use crate::discord::messages::reply::Reply;
 use crate::discord::{Priority, Rest, RestError};
 use crate::error::UserError;
 use crate::leveling::{ChannelId, MessageId, UserId};
@@ -306,9 +307,9 @@ async fn remember_buttons(
         .newest_id()
         .map_or(message, |now| message.min(now));
     let closes_at = if conversation.is_some() {
-        buttons::close_by_token_at(posted)
+        button_lifetime::close_by_token_at(posted)
     } else {
-        buttons::close_at(posted)
+        button_lifetime::close_at(posted)
     };
     let shown = WithButtons {
         message,

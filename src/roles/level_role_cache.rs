@@ -85,7 +85,7 @@ impl LevelRoleCache {
     pub async fn read(&self) -> Result<(Vec<GuildRole>, RolePosition), RestError> {
         let bot = members::own_id(&self.env.rest).await?;
         let roles = roles::list(&self.env.rest, self.env.guild).await?;
-        let own = roles::held_by(&self.env.rest, self.env.guild, bot).await?;
+        let own = roles::of_bot(&self.env.rest, self.env.guild, bot).await?;
         let bot_position = bot_position(&own, roles::everyone(self.env.guild), &roles);
         self.known().own = Some(own.into_iter().collect());
         Ok((roles, bot_position))

@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
 use crate::discord::guild::members;
 use crate::discord::messages::nonce;
-use crate::discord::messages::reply::Outgoing;
+use crate::discord::messages::post::Outgoing;
 use crate::discord::payload;
 use crate::discord::rest::error_codes::{
     MISSING_ACCESS, MISSING_PERMISSIONS, UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE,

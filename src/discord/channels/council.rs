@@ -17,7 +17,7 @@ use serenity::all::{CreateActionRow, CreateAllowedMentions, CreateMessage};
 use super::managed_channel::{ManagedChannel, NoChannel, find_or_create};
 use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::messages::nonce;
-use crate::discord::messages::reply::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
+use crate::discord::messages::post::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
 use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, GuildId, MessageId};
 use crate::store::council_notice::CouncilNotice;

@@ -13,6 +13,7 @@ use crate::backoff::backoff;
 use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::guild::{members, roles};
 use crate::discord::payload;
+use crate::discord::payload::channel_types::TEXT;
 use crate::discord::rest::{Repeat, Rest, RestError, with_reason};
 use crate::leveling::permission_bits::{
     ADMINISTRATOR, ATTACH_FILES, EMBED_LINKS, MANAGE_CHANNELS, READ_MESSAGE_HISTORY, SEND_MESSAGES,
@@ -27,8 +28,6 @@ const ATTEMPTS: u32 = 3;
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// Channel type of a text channel.
-const TEXT: u64 = 0;
 /// Permissions in a new channel: of the bot, and of each role that sees it.
 const BOT_PERMISSIONS: u64 =
     VIEW_CHANNEL | SEND_MESSAGES | EMBED_LINKS | ATTACH_FILES | READ_MESSAGE_HISTORY;
@@ -169,7 +168,7 @@ async fn create(
     };
     let bot = members::own_id(rest).await?;
     let roles = roles::list(rest, guild).await?;
-    let held = held(&roles, &roles::held_by(rest, guild, bot).await?, guild);
+    let held = held(&roles, &roles::of_bot(rest, guild, bot).await?, guild);
     let missing: Vec<&str> = REQUIRED_PERMISSIONS
         .into_iter()
         .filter(|(bit, _)| held & bit == 0)
@@ -275,7 +274,7 @@ impl Listed {
     fn read(channel: &Value) -> Option<Self> {
         Some(Self {
             id: payload::id_of(channel).and_then(ChannelId::new)?,
-            is_text: channel["type"].as_u64() == Some(TEXT),
+            is_text: channel["type"].as_u64() == Some(TEXT.into()),
             name: String::deserialize(&channel["name"]).unwrap_or_default(),
             position: channel["position"].as_i64().unwrap_or(i64::MAX),
         })

@@ -100,8 +100,8 @@ pub async fn delete(
     }
 }
 
-/// Lists the roles that a member holds, without `@everyone`.
-pub async fn held_by(rest: &Rest, guild: GuildId, user: UserId) -> Result<Vec<RoleId>, RestError> {
+/// Lists the roles that the bot holds, without `@everyone`.
+pub async fn of_bot(rest: &Rest, guild: GuildId, bot: UserId) -> Result<Vec<RoleId>, RestError> {
     let asked = rest.call(
         "asking for the bot's roles",
         Repeat::Safe,
@@ -109,7 +109,7 @@ pub async fn held_by(rest: &Rest, guild: GuildId, user: UserId) -> Result<Vec<Ro
         |http| {
             let route = Route::GuildMember {
                 guild_id: guild.into(),
-                user_id: user.into(),
+                user_id: bot.into(),
             };
             async move {
                 http.fire::<MemberResponse>(Request::new(route, LightMethod::Get))
@@ -128,7 +128,7 @@ pub async fn bot_position(
     bot: UserId,
     roles: &[GuildRole],
 ) -> Result<RolePosition, RestError> {
-    let own = held_by(rest, guild, bot).await?;
+    let own = of_bot(rest, guild, bot).await?;
     Ok(leveling::bot_position(&own, everyone(guild), roles))
 }
 

@@ -15,7 +15,8 @@ use serenity::all::{
 use serenity::http::{Request, Route};
 use tokio::sync::Mutex;
 
-use super::reply::{EPHEMERAL, Reply, id_of};
+use super::post::{EPHEMERAL, id_of};
+use super::reply::Reply;
 use crate::discord::rest::error_codes::ALREADY_ANSWERED;
 use crate::discord::rest::{Repeat, Rest, RestError};
 use crate::store::open_buttons::AnsweredInteraction;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serenity::all::{self as theirs, CreateAllowedMentions, CreateMessage};
 
 use super::nonce;
-use super::reply::{Outgoing, plain};
+use super::post::{Outgoing, plain};
 use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId, escape};
 

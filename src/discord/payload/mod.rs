@@ -5,6 +5,7 @@
 //! page unreadable. These types only parse; they decide nothing.
 
 mod channel;
+pub mod channel_types;
 pub mod command;
 pub mod event;
 mod guild;

@@ -1,0 +1,207 @@
+//! Reads what one source is missing: the messages of a channel, or of the threads that a failed
+//! list may have contained.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serenity::http::Route;
+use serenity::model::id as theirs;
+
+use super::access::Access;
+use super::look_back::{MARGIN_MS, before};
+use super::newest::newer;
+use super::threads::by_id;
+use super::{CONCURRENCY, NotRead, Reader, archive_of, messages_of, sources_of};
+use crate::discord::payload::PartialChannel;
+use crate::discord::rest::RestError;
+use crate::leveling::{ChannelId, HistorySource, MessageId};
+use crate::store::history_interval::UnreadSource;
+
+/// Pages of a source that was set aside which one [`Reader::read_interval`] reads at most.
+const INTERVAL_PAGES: usize = 50;
+
+/// A snapshot of the guild's channels and of the bot's permissions in them.
+#[derive(Debug)]
+pub struct Layout {
+    channels: Vec<PartialChannel>,
+    access: Access,
+}
+
+/// The result of reading one source's interval, or its first part.
+#[derive(Debug)]
+pub struct IntervalRead<M> {
+    /// The messages that the caller keeps, in no particular order. Some are from before the
+    /// interval.
+    pub messages: Vec<M>,
+    /// Everything up to this message has been read, unless it is in `unread`.
+    pub up_to: MessageId,
+    /// Threads or lists that were set aside meanwhile: the same interval is missing from them.
+    pub unread: Vec<UnreadSource>,
+}
+
+impl<M> Reader<'_, M> {
+    /// Takes a snapshot of the guild's channels, to read intervals of single sources with. Keeps
+    /// retrying while Discord is unavailable.
+    pub async fn layout(&self) -> Result<Layout, RestError> {
+        let channels = self.channels().await?;
+        let mut access = self.access().await?;
+        access.list(&channels);
+        Ok(Layout { channels, access })
+    }
+
+    /// Reads one source's messages after `after` and up to `until`, or the first part of them.
+    /// As before every gap, the few minutes before `after` are read again.
+    pub async fn read_interval(
+        &self,
+        layout: &Layout,
+        source: HistorySource,
+        after: MessageId,
+        until: MessageId,
+    ) -> Result<Result<IntervalRead<M>, NotRead>, RestError> {
+        let read = match source {
+            HistorySource::Messages(id) => self.interval_messages(layout, id, after, until).await,
+            _ => self.interval_threads(layout, source, after, until).await,
+        };
+        match read {
+            Ok(read) => Ok(Ok(read)),
+            Err(error) => {
+                let why = NotRead::of(error)?;
+                if let NotRead::Failing(error) = &why
+                    && self.memory.failing().insert(source)
+                {
+                    tracing::warn!(%source, %error, "part of the history cannot be read yet; trying again later");
+                }
+                Ok(Err(why))
+            }
+        }
+    }
+
+    async fn interval_messages(
+        &self,
+        layout: &Layout,
+        id: ChannelId,
+        after: MessageId,
+        until: MessageId,
+    ) -> Result<IntervalRead<M>, RestError> {
+        let found = layout
+            .channels
+            .iter()
+            .find(|one| one.id == theirs::ChannelId::from(id));
+        let channel = match found {
+            Some(channel) => channel.clone(),
+            None => self.thread(id).await?,
+        };
+        if self.is_closed(messages_of, &channel, &layout.access) {
+            return Err(forbidden_error());
+        }
+        let (start, mut messages, mut up_to) = (before(after, MARGIN_MS), Vec::new(), after);
+        let mut next = Some(start);
+        for _ in 0..INTERVAL_PAGES {
+            let Some(from) = next else { break };
+            let page = match self.page(channel.id, from).await {
+                Ok(page) => page,
+                // Keep the pages that were read: the next attempt starts after them.
+                Err(RestError::Unreachable(_) | RestError::Limited { .. }) if up_to > after => {
+                    break;
+                }
+                Err(error) => {
+                    if error.is_forbidden() {
+                        self.note_refusal(messages_of, &channel, &layout.access);
+                    }
+                    return Err(error);
+                }
+            };
+            next = self.next_page(&page, from).filter(|next| *next < until);
+            up_to = next.map_or(until, |next| next.max(up_to));
+            messages.extend(self.kept(page, Some(until)));
+        }
+        Ok(IntervalRead {
+            messages,
+            up_to,
+            unread: Vec::new(),
+        })
+    }
+
+    /// Requests a single thread by its id.
+    async fn thread(&self, id: ChannelId) -> Result<PartialChannel, RestError> {
+        let route = Route::Channel {
+            channel_id: id.into(),
+        };
+        let source = Some(HistorySource::Messages(id));
+        self.get(source, "reading a thread", route, Vec::new())
+            .await
+    }
+
+    /// Reads the messages in all threads that a failed list may have contained.
+    async fn interval_threads(
+        &self,
+        layout: &Layout,
+        source: HistorySource,
+        after: MessageId,
+        until: MessageId,
+    ) -> Result<IntervalRead<M>, RestError> {
+        let Layout { channels, access } = layout;
+        let start = before(after, MARGIN_MS);
+        let mut unread = BTreeMap::new();
+        // A thread that was active then may be archived by now, and vice versa.
+        let threads = if let Some(id) = source.channel() {
+            let found = channels
+                .iter()
+                .find(|one| one.id == theirs::ChannelId::from(id));
+            let channel = found.ok_or_else(not_found_error)?;
+            if self.is_closed(archive_of, channel, access) {
+                return Err(forbidden_error());
+            }
+            let mut threads = self.archived_in(channel, start).await?;
+            let mut active = self.active_threads(&mut unread).await?;
+            active.retain(|_, thread| thread.parent_id == Some(channel.id));
+            threads.extend(active);
+            threads
+        } else {
+            let mut threads = by_id(self.active_thread_list().await?);
+            let archived = self.archived_since(start, channels, access, &mut unread);
+            threads.extend(archived.await?.0);
+            threads
+        };
+        let mut messages = Vec::new();
+        let open = |thread: &PartialChannel| {
+            newer(thread, start) && !self.is_closed(messages_of, thread, access)
+        };
+        let mut reading = stream::iter(threads.into_values().filter(open))
+            .map(|thread| async move {
+                let read = self.channel(&thread, start, Some(until), access).await?;
+                Ok::<_, RestError>((thread, read))
+            })
+            .buffer_unordered(CONCURRENCY);
+        while let Some((thread, (read, why))) = reading.try_next().await? {
+            messages.extend(read);
+            if let Some(NotRead::Failing(error)) = why {
+                self.set_aside(messages_of, &thread, error, &mut unread);
+            }
+        }
+        Ok(IntervalRead {
+            messages,
+            up_to: until,
+            unread: sources_of(&unread),
+        })
+    }
+}
+
+/// Stands in for Discord's 404 where a channel is not in the guild's list.
+fn not_found_error() -> RestError {
+    refusal(404)
+}
+
+/// Stands in for Discord's 403 where the bot knows that it would be refused.
+fn forbidden_error() -> RestError {
+    refusal(403)
+}
+
+fn refusal(status: u16) -> RestError {
+    RestError::Refused {
+        what: "reading messages",
+        status,
+        code: 0,
+        message: "not asked for".to_owned(),
+    }
+}

@@ -1,0 +1,508 @@
+//! Reads the messages that the bot missed: every channel, thread and forum post of the guild,
+//! starting a few minutes before the last message that was counted.
+//!
+//! This only reads, so a run can be dropped and restarted at any point. It never gives up
+//! because Discord is unavailable, and it reports every channel that it could not read. A
+//! channel or thread list that fails while Discord answers other calls is set aside for later,
+//! so that it does not hold up the rest. The ids that Discord assigns are the only clock: the
+//! look-back limit is measured from the guild's newest message.
+//!
+//! - this file: reads everything, page by page
+//! - `interval`: reads what one source is missing
+//! - `look_back`: how far before the frontier the reading starts
+//! - `threads` and `newest`: where there may be messages to read
+//! - `access`: which channels the bot may read
+//! - `calls`: repeats a call until Discord answers, or sets a source aside
+//! - `memory`: what is remembered from one reading to the next
+
+mod access;
+mod calls;
+mod interval;
+mod look_back;
+mod memory;
+mod newest;
+mod threads;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::Value;
+use serenity::http::Route;
+use serenity::model::id as theirs;
+
+pub use interval::{IntervalRead, Layout};
+pub use memory::ReadingMemory;
+
+use access::Access;
+use look_back::{CLOCK_SLACK_MS, MARGIN_MS, after_by, before};
+use newest::{last_message, newer, newest_in};
+use threads::Threads;
+
+use crate::discord::payload::{self, ChannelList, PartialChannel, PartialMessage};
+use crate::discord::rest::{Rest, RestError};
+use crate::discord::time::DiscordTime;
+use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, ObservedMessage};
+use crate::store::history_interval::UnreadSource;
+
+/// Messages or threads in one page: Discord's maximum.
+const PAGE: usize = 100;
+/// Channels that are read concurrently; each has its own rate limit.
+const CONCURRENCY: usize = 4;
+/// Messages between two progress lines in the log.
+const PROGRESS_INTERVAL: usize = 10_000;
+
+/// The result of reading the whole guild.
+#[derive(Debug)]
+pub struct Missed<M> {
+    /// The messages that the caller keeps, in no particular order.
+    pub messages: Vec<M>,
+    /// The guild's newest message when all channels and threads had been listed. Everything up
+    /// to it has been read; newer messages are only partly included.
+    pub reached: MessageId,
+    /// Messages before this one were not read, apart from pages that checked for lost ones;
+    /// `None` if no messages were read at all.
+    pub floor: Option<MessageId>,
+    /// An upper bound for messages in threads whose list was set aside: later ones arrive as
+    /// live events.
+    pub lists_until: Option<MessageId>,
+    /// Whether the gap contains messages that the caller would have kept but that are beyond the
+    /// look-back limit.
+    pub cut_off: bool,
+    /// Names of channels that contain messages of the gap but that the bot may not read.
+    pub hidden: BTreeMap<theirs::ChannelId, String>,
+    /// Sources that were set aside, to be read later.
+    pub unread: BTreeMap<HistorySource, Unread>,
+}
+
+/// A source that was set aside.
+#[derive(Debug)]
+pub struct Unread {
+    /// The name of its channel: untrusted text, which must be escaped before it is shown.
+    pub name: String,
+    /// The error of the last call for it.
+    pub error: RestError,
+}
+
+impl<M> Missed<M> {
+    /// The sources that were set aside, in the form that the database stores.
+    pub fn unread_sources(&self) -> Vec<UnreadSource> {
+        sources_of(&self.unread)
+    }
+}
+
+/// Why a source was not read.
+#[derive(Debug)]
+pub enum NotRead {
+    /// Its channel was deleted, together with its messages.
+    Gone,
+    /// The bot lacks View Channel or Read Message History.
+    Forbidden,
+    /// Calls for it fail while Discord answers others.
+    Failing(RestError),
+}
+
+impl NotRead {
+    /// Classifies an error. A refused token is returned as `Err`: it concerns every call, not
+    /// this source.
+    fn of(error: RestError) -> Result<Self, RestError> {
+        match error {
+            RestError::Revoked => Err(error),
+            RestError::Refused { status: 404, .. } => Ok(Self::Gone),
+            RestError::Refused { status: 403, .. } => Ok(Self::Forbidden),
+            _ => Ok(Self::Failing(error)),
+        }
+    }
+}
+
+/// What the caller keeps of a message; `None` to leave it out.
+pub type Keep<'a, M> = &'a (dyn Fn(ObservedMessage) -> Option<M> + Send + Sync);
+
+/// Reads the guild's history, once.
+pub struct Reader<'a, M> {
+    rest: &'a Rest,
+    keep: Keep<'a, M>,
+    memory: &'a ReadingMemory,
+    time: &'a DiscordTime,
+    /// Whether Discord has just been asked for the time.
+    time_is_fresh: bool,
+    guild: GuildId,
+    hours: u32,
+    read_so_far: AtomicUsize,
+    /// The number of calls that have failed and are being retried now.
+    failing: AtomicUsize,
+}
+
+impl<M> Missed<M> {
+    fn nothing(reached: MessageId) -> Self {
+        Self {
+            messages: Vec::new(),
+            reached,
+            floor: None,
+            lists_until: None,
+            cut_off: false,
+            hidden: BTreeMap::new(),
+            unread: BTreeMap::new(),
+        }
+    }
+}
+
+impl<'a, M> Reader<'a, M> {
+    /// A reader of `guild`'s history, up to `hours` back from its newest message. Ids from the
+    /// future are skipped: `time` decides which are, and `time_is_fresh` says whether Discord has
+    /// just been asked for the time.
+    pub fn new(
+        rest: &'a Rest,
+        keep: Keep<'a, M>,
+        memory: &'a ReadingMemory,
+        (time, time_is_fresh): (&'a DiscordTime, bool),
+        guild: GuildId,
+        hours: u32,
+    ) -> Self {
+        Self {
+            rest,
+            keep,
+            memory,
+            time,
+            time_is_fresh,
+            guild,
+            hours,
+            read_so_far: AtomicUsize::new(0),
+            failing: AtomicUsize::new(0),
+        }
+    }
+
+    /// Reads everything after `after`; with `None`, only finds the guild's newest message.
+    /// Keeps retrying while Discord is unavailable.
+    pub async fn read(&self, after: Option<MessageId>) -> Result<Missed<M>, RestError> {
+        let mut unread = BTreeMap::new();
+        let channels = self.channels().await?;
+        let mut threads = self.active_threads(&mut unread).await?;
+        let Some(after) = after else {
+            return Ok(Missed::nothing(self.newest(None, &channels, &threads)));
+        };
+
+        let mut access = self.access().await?;
+        access.list(&channels);
+
+        // The look-back limit is measured from the newest message, which may be in a thread
+        // that has been archived since. So the limit is applied once all threads are known.
+        let margin = before(after, MARGIN_MS);
+        let (archived, closed) = self
+            .archived_since(margin, &channels, &access, &mut unread)
+            .await?;
+        threads.extend(archived);
+        // A new message makes an archived thread active again. If that happens between the two
+        // calls, the thread is in neither list: so the active threads are listed once more.
+        threads.extend(self.active_threads(&mut unread).await?);
+        let reached = self.newest(Some(after), &channels, &threads);
+        let mut missed = Missed {
+            unread,
+            ..Missed::nothing(reached)
+        };
+        // `reached` may be a message in a thread, and an older one may be in a channel whose
+        // last message had not changed yet when it was listed: that channel would be skipped.
+        // So the channels are listed again. `reached` stays, and this list shows every channel
+        // with messages up to it.
+        let channels = self.channels().await?;
+        access.list(&channels);
+
+        let cut = before(reached, i64::from(self.hours) * 3_600_000);
+        let start = margin.max(cut);
+        missed.floor = Some(cut);
+        // Which messages the unlisted threads contain is unknown, but all were written before
+        // now.
+        let now = self.time.newest_id().max(Some(reached));
+        missed.lists_until = now.map(|now| after_by(now, CLOCK_SLACK_MS));
+        let newer_than = |after| {
+            let places = channels.iter().chain(threads.values());
+            places.filter(move |channel| newer(channel, after)).cloned()
+        };
+        let is_open = |channel: &PartialChannel| !self.is_closed(messages_of, channel, &access);
+        missed.cut_off = cut > after
+            && self
+                .has_lost_messages(after, cut, newer_than(after).filter(is_open).collect())
+                .await?;
+        let (open, mut hidden): (Vec<_>, Vec<_>) = newer_than(start).partition(is_open);
+        hidden.extend(closed);
+        // A forum post without a last message may still have its first one; any other channel
+        // without a last message is empty.
+        hidden.retain(|channel| {
+            channel.is_thread() || last_message(channel).is_some_and(|last| last > start)
+        });
+        let named = |channel: PartialChannel| (channel.id, channel.name.unwrap_or_default());
+        missed.hidden.extend(hidden.into_iter().map(named));
+
+        let access = &access;
+        let mut reading = stream::iter(open)
+            .map(|channel| async move {
+                let read = self.channel(&channel, start, None, access).await?;
+                Ok::<_, RestError>((channel, read))
+            })
+            .buffer_unordered(CONCURRENCY);
+        while let Some((channel, (messages, why))) = reading.try_next().await? {
+            missed.messages.extend(messages);
+            match why {
+                None | Some(NotRead::Gone) => {}
+                Some(NotRead::Forbidden) => missed.hidden.extend([named(channel)]),
+                Some(NotRead::Failing(error)) => {
+                    self.set_aside(messages_of, &channel, error, &mut missed.unread);
+                }
+            }
+        }
+        Ok(missed)
+    }
+
+    async fn channels(&self) -> Result<Vec<PartialChannel>, RestError> {
+        let route = Route::GuildChannels {
+            guild_id: self.guild.into(),
+        };
+        let list: ChannelList = self
+            .get(None, "reading the channels", route, Vec::new())
+            .await?;
+        Ok(self.without_future_ids(list.channels))
+    }
+
+    /// Replaces last-message ids from the future by the newest possible id: the newest real
+    /// message of such a channel is unknown, and may have been written just now.
+    fn without_future_ids(&self, mut channels: Vec<PartialChannel>) -> Vec<PartialChannel> {
+        for channel in &mut channels {
+            if let Some(last) = last_message(channel)
+                && self.is_from_the_future(last)
+            {
+                self.time.refuse("a channel's newest message", last);
+                channel.last_message_id = self.time.newest_id().map(Into::into);
+            }
+        }
+        channels
+    }
+
+    /// The newest message of all channels and threads, and not before `after`.
+    fn newest(
+        &self,
+        after: Option<MessageId>,
+        channels: &[PartialChannel],
+        threads: &Threads,
+    ) -> MessageId {
+        let newest = channels
+            .iter()
+            .chain(threads.values())
+            .filter_map(newest_in)
+            .filter(|newest| !self.is_from_the_future(*newest))
+            .max();
+        // The guild's own id is older than any message in it.
+        newest
+            .or(MessageId::new(self.guild.get()))
+            .max(after)
+            .expect("the guild has an id")
+    }
+
+    /// Reads a channel's messages after `start`, up to `until` or the newest. Returns what could be
+    /// read, and the reason if reading stopped early.
+    async fn channel(
+        &self,
+        channel: &PartialChannel,
+        start: MessageId,
+        until: Option<MessageId>,
+        access: &Access,
+    ) -> Result<(Vec<M>, Option<NotRead>), RestError> {
+        let mut messages = Vec::new();
+        let mut after = start;
+        loop {
+            let page = match self.page(channel.id, after).await {
+                Ok(page) => page,
+                Err(error) => {
+                    if error.is_forbidden() {
+                        self.note_refusal(messages_of, channel, access);
+                    }
+                    return Ok((messages, Some(NotRead::of(error)?)));
+                }
+            };
+            self.log_progress(page.len());
+            let next = self.next_page(&page, after);
+            messages.extend(self.kept(page, until));
+            let Some(next) = next.filter(|next| until.is_none_or(|until| *next < until)) else {
+                return Ok((messages, None));
+            };
+            after = next;
+        }
+    }
+
+    fn log_progress(&self, read: usize) {
+        let before = self.read_so_far.fetch_add(read, Ordering::Relaxed);
+        let now = before + read;
+        if now / PROGRESS_INTERVAL > before / PROGRESS_INTERVAL {
+            tracing::info!(messages = now, "reading what was missed");
+        }
+    }
+
+    /// What the caller keeps of a page's messages, up to `until`.
+    fn kept(&self, page: Vec<Value>, until: Option<MessageId>) -> impl Iterator<Item = M> {
+        page.into_iter()
+            .filter_map(|message| self.parse(message))
+            .filter(move |message| until.is_none_or(|until| message.id <= until))
+            .filter_map(|message| (self.keep)(message))
+    }
+
+    fn parse(&self, message: Value) -> Option<ObservedMessage> {
+        let Ok(message) = PartialMessage::deserialize(message) else {
+            tracing::error!("a message in the history could not be parsed; it is left out");
+            return None;
+        };
+        let message = message.read()?;
+        if self.is_from_the_future(message.id) {
+            self.time.refuse("a message of the history", message.id);
+            return None;
+        }
+        Some(message)
+    }
+
+    /// The `after` of the next page, if there is one. Ids from the future are ignored, because
+    /// a page that starts after one is empty.
+    fn next_page(&self, page: &[Value], after: MessageId) -> Option<MessageId> {
+        next_page(page, after, |id| !self.is_from_the_future(id))
+    }
+
+    fn is_from_the_future(&self, id: MessageId) -> bool {
+        self.time.rules_out(id, self.time_is_fresh)
+    }
+
+    /// One page of the messages after `after`, newest first.
+    async fn page(
+        &self,
+        channel: theirs::ChannelId,
+        after: MessageId,
+    ) -> Result<Vec<Value>, RestError> {
+        let parameters = vec![("limit", PAGE.to_string()), ("after", after.to_string())];
+        let route = Route::ChannelMessages {
+            channel_id: channel,
+        };
+        let source = channel.try_into().ok().map(HistorySource::Messages);
+        self.get(source, "reading messages", route, parameters)
+            .await
+    }
+
+    /// Whether any of the channels contains a message after `after` and up to `cut` that the caller
+    /// would have kept.
+    async fn has_lost_messages(
+        &self,
+        after: MessageId,
+        cut: MessageId,
+        channels: Vec<PartialChannel>,
+    ) -> Result<bool, RestError> {
+        let mut asking = stream::iter(channels)
+            .map(|channel| self.has_lost_in(channel.id, after, cut))
+            .buffer_unordered(CONCURRENCY);
+        while let Some(lost) = asking.try_next().await? {
+            if lost {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn has_lost_in(
+        &self,
+        channel: theirs::ChannelId,
+        mut after: MessageId,
+        cut: MessageId,
+    ) -> Result<bool, RestError> {
+        loop {
+            let page = match self.page(channel, after).await {
+                Ok(page) => page,
+                Err(RestError::Revoked) => return Err(RestError::Revoked),
+                Err(_) => return Ok(false),
+            };
+            let next = self.next_page(&page, after).filter(|next| *next < cut);
+            if self.kept(page, Some(cut)).next().is_some() {
+                return Ok(true);
+            }
+            let Some(next) = next else {
+                return Ok(false);
+            };
+            after = next;
+        }
+    }
+}
+
+impl<M> fmt::Debug for Reader<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
+
+/// The `after` of the next page, if there is one: the newest id that is `believed`.
+fn next_page(
+    page: &[Value],
+    after: MessageId,
+    believed: impl Fn(MessageId) -> bool,
+) -> Option<MessageId> {
+    let ids = page.iter().filter_map(id_of);
+    let last = ids.filter(|id| believed(*id)).max()?;
+    (page.len() == PAGE && last > after).then_some(last)
+}
+
+fn id_of(message: &Value) -> Option<MessageId> {
+    payload::id_of(message).and_then(MessageId::new)
+}
+
+fn sources_of(unread: &BTreeMap<HistorySource, Unread>) -> Vec<UnreadSource> {
+    let source = |(source, unread): (&HistorySource, &Unread)| UnreadSource {
+        source: *source,
+        name: unread.name.clone(),
+    };
+    unread.iter().map(source).collect()
+}
+
+fn messages_of(channel: ChannelId) -> HistorySource {
+    HistorySource::Messages(channel)
+}
+
+fn archive_of(channel: ChannelId) -> HistorySource {
+    HistorySource::ArchivedThreads(channel)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_not_full_is_the_last() {
+        let id = |id| MessageId::new(id).unwrap();
+        for (first, count, after, next) in [
+            (11, 100, 10, Some(id(110))),
+            (11, 99, 10, None),
+            (11, 0, 10, None),
+            // A page that does not advance would be read for ever.
+            (1, 100, 100, None),
+        ] {
+            let ids = (first..first + count).rev();
+            let page: Vec<Value> = ids
+                .map(|id| serde_json::json!({ "id": id.to_string() }))
+                .collect();
+            assert_eq!(
+                next_page(&page, id(after), |_| true),
+                next,
+                "{first}, {count}"
+            );
+            let newest = next_page(&page, id(after), |one| one.get() < first + 99);
+            assert_eq!(
+                newest,
+                next.and(MessageId::new(first + 98))
+                    .filter(|one| *one > id(after))
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_reader(id: String) {
+            let number = id_of(&serde_json::json!({ "id": id }));
+            prop_assert_eq!(number.is_some(), id.parse().ok().and_then(MessageId::new).is_some());
+        }
+    }
+}
