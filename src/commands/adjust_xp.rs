@@ -98,7 +98,7 @@ async fn carry_out(
     let request = AdjustmentRequest {
         request: request_id(ctx).await?,
         user: user.id,
-        asker: caller,
+        caller,
         adjustment,
         reason: Some(reason),
         announce_in: ChannelId::new(ctx.channel_id().get()).filter(|_| announce),

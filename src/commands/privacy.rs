@@ -53,7 +53,7 @@ async fn set_hidden(
     let request = AdjustmentRequest {
         request: request_id(ctx).await?,
         user: user.id,
-        asker: caller,
+        caller,
         adjustment: Adjustment::Hide { hidden },
         reason: None,
         announce_in: None,

@@ -19,7 +19,7 @@ const WHY: usize = 1_200;
 pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let answer = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
     let (rest, verifications) = (&ctx.data().env.rest, &ctx.data().roles.verifications);
-    let made = verifications.made();
+    let made = verifications.run_and_wait();
     tokio::pin!(made);
     let (mut shown, mut pace) = (Progress::default(), ProgressPace::start());
     let outcome = loop {

@@ -3,10 +3,10 @@
 //! Reads which roles members hold, computes which they should hold, and sends only the
 //! differences to Discord. This module reads XP and never changes it.
 
-mod asks;
 mod cli;
 mod level_role_cache;
 mod reconcile;
+mod reconcile_requests;
 mod reconcile_schedule;
 mod refusals;
 mod role_problems;
@@ -30,7 +30,7 @@ pub struct Roles {
     pub names: LevelNames,
     /// The guild's level roles, cached.
     pub book: LevelRoleCache,
-    /// Gives roles to members and takes them.
+    /// The REST calls that give members roles and take them.
     pub calls: MemberRoles,
     /// Requests verifications of everyone's roles.
     pub verifications: ReconcileSchedule,

@@ -16,8 +16,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::Roles;
-use super::asks::{Asker, Asks, Wanted, asks};
 use super::reconcile::{Progress, Report, RoleReconciler};
+use super::reconcile_requests::{Request, RequestReceiver, RequestSender, channel};
 use crate::backoff::backoff;
 use crate::leveling::schedule::is_due;
 use crate::store::reconcile_state;
@@ -31,18 +31,18 @@ const RETRY_MOST: Duration = Duration::from_mins(10);
 const DEBOUNCE: Duration = Duration::from_secs(1);
 /// The longest that a moderator waits for missed messages to be counted. After that the
 /// verification runs without taking roles, and runs again once they are counted.
-const BY_HAND: Duration = Duration::from_secs(30);
+const MODERATOR_WAIT_LIMIT: Duration = Duration::from_secs(30);
 /// A wait for missed messages is logged once it has lasted this long.
-const SAY_WAITING: Duration = Duration::from_secs(5);
+const WAITING_LOG_DELAY: Duration = Duration::from_secs(5);
 /// How often a running verification logs its progress.
-const SAY_AGAIN: Duration = Duration::from_secs(30);
+const PROGRESS_LOG_INTERVAL: Duration = Duration::from_secs(30);
 /// Longer than any catch-up.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 /// Requests verifications. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReconcileSchedule {
-    asker: Asker,
+    sender: RequestSender,
     progress: watch::Receiver<Progress>,
 }
 
@@ -53,7 +53,7 @@ pub struct ReconcileTask {
     inbox: Inbox,
     at: NaiveTime,
     zone: Tz,
-    wanted: Asks,
+    requests: RequestReceiver,
     progress: watch::Sender<Progress>,
 }
 
@@ -61,20 +61,20 @@ impl RoleReconciler {
     /// A task that verifies everyone every day at `at` in `zone`, by Discord's time, and on
     /// request. It first waits until everything in `inbox` has been counted.
     pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, ReconcileTask) {
-        let (asker, wanted) = asks();
+        let (sender, requests) = channel();
         let (tells, progress) = watch::channel(Progress::default());
         let roles = Roles {
             names: self.names.clone(),
             book: self.book.clone(),
             calls: self.calls.clone(),
-            verifications: ReconcileSchedule { asker, progress },
+            verifications: ReconcileSchedule { sender, progress },
         };
         let task = ReconcileTask {
             verify: self,
             inbox,
             at,
             zone,
-            wanted,
+            requests,
             progress: tells,
         };
         (roles, task)
@@ -84,18 +84,18 @@ impl RoleReconciler {
 impl ReconcileSchedule {
     /// Requests a verification of everyone. Returns at once.
     pub fn soon(&self) {
-        self.asker.everyone_soon();
+        self.sender.everyone_soon();
     }
 
     /// Requests a comparison of the levels with the guild's roles. Returns at once.
     pub fn levels_soon(&self) {
-        self.asker.levels_soon();
+        self.sender.levels_soon();
     }
 
     /// Requests a verification of everyone and waits for it. Returns what it did, or why it could
     /// not run.
-    pub async fn made(&self) -> Result<Report, String> {
-        let Some(told) = self.asker.everyone() else {
+    pub async fn run_and_wait(&self) -> Result<Report, String> {
+        let Some(told) = self.sender.everyone() else {
             return Err("too many people wait for one already".to_owned());
         };
         told.await
@@ -166,11 +166,11 @@ impl ReconcileTask {
             tokio::select! {
                 // Requests come first, so that each waits for everything missed before it.
                 biased;
-                wanted = self.wanted.recv(), if !is_closed => match wanted {
-                    Some(wanted) => self.take(&mut agenda, wanted),
+                request = self.requests.recv(), if !is_closed => match request {
+                    Some(request) => self.take(&mut agenda, request),
                     None => is_closed = true,
                 },
-                () = self.verify.env.members.missed() => self.take(&mut agenda, Wanted::Everyone(None)),
+                () = self.verify.env.members.missed() => self.take(&mut agenda, Request::Everyone(None)),
                 () = until(agenda.levels.at) => self.look_at_levels(&mut agenda).await,
                 () = until(agenda.everyone.at), if waits_for_everyone => {
                     self.wait_for_what_was_missed(&mut agenda);
@@ -196,16 +196,16 @@ impl ReconcileTask {
         }
     }
 
-    fn take(&self, agenda: &mut Agenda, wanted: Wanted) {
+    fn take(&self, agenda: &mut Agenda, request: Request) {
         let now = Instant::now();
         agenda.is_connected = true;
-        match wanted {
-            Wanted::Levels => agenda.levels.is_due_by(now + DEBOUNCE),
-            Wanted::Everyone(waits) => {
+        match request {
+            Request::Levels => agenda.levels.is_due_by(now + DEBOUNCE),
+            Request::Everyone(waits) => {
                 agenda.everyone.is_due_by(now);
                 if let Some(waits) = waits {
                     agenda.by_hand.push(waits);
-                    agenda.by_hand_at.get_or_insert(now + BY_HAND);
+                    agenda.by_hand_at.get_or_insert(now + MODERATOR_WAIT_LIMIT);
                     self.progress.send_replace(Progress::default());
                 }
                 self.wait_for_what_was_missed(agenda);
@@ -218,7 +218,7 @@ impl ReconcileTask {
     fn wait_for_what_was_missed(&self, agenda: &mut Agenda) {
         let inbox = self.inbox.clone();
         if agenda.catching_up.is_none() {
-            agenda.say_waiting = Some(Instant::now() + SAY_WAITING);
+            agenda.say_waiting = Some(Instant::now() + WAITING_LOG_DELAY);
         }
         agenda.catching_up = Some(Box::pin(async move { inbox.settled(FOREVER).await }));
     }
@@ -312,7 +312,7 @@ impl ReconcileTask {
         let verifying = self.verify.run(now, caught_up, &self.progress);
         let told = async {
             loop {
-                tokio::time::sleep(SAY_AGAIN).await;
+                tokio::time::sleep(PROGRESS_LOG_INTERVAL).await;
                 let Progress {
                     members,
                     wrong,

@@ -1,12 +1,12 @@
-//! What moderators and members ask for: points given, points set, privacy.
+//! Adjustments: changes that people ask for, to a user's points or privacy.
 //!
 //! `plan_adjustment` is pure: it takes the user's state and returns what is to be saved. The
 //! engine's `Adjuster` saves it, in a transaction of its own, after the messages that came
-//! before. The asker is told whether it is saved, and is told the truth: an adjustment goes
-//! into a transaction only while somebody waits for it (see `commit_permit`), and is tried
-//! again only once the attempt before is known to have saved nothing.
+//! before. So that the caller can be told truthfully whether it was saved, an adjustment is put
+//! into a transaction only while the caller waits (see `commit_permit`), and is tried again only
+//! once the previous attempt is known to have saved nothing.
 //!
-//! Never touches what messages alone decide: how many earned, and when the latest did.
+//! Never changes what only messages decide: how many earned XP, and when the latest did.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use crate::store::watermark::{HeldLines, Lost};
 use crate::store::xp_change::XpChange;
 use crate::store::{self, Connection};
 
-/// What is to happen to a user's XP.
+/// A change to one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adjustment {
-    /// Adds points or takes them away, within 0 and the most that can be stored.
+    /// Adds points or takes them away. The result stays between 0 and the maximum.
     Give {
         /// Negative to take points away.
         amount: i64,
@@ -52,7 +52,7 @@ impl Adjustment {
     }
 }
 
-/// An adjustment, and who wants it and why.
+/// A request for an adjustment: for whom, by whom, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdjustmentRequest {
     /// The id of the interaction or message that asked for it. One id adjusts points at most
@@ -61,10 +61,10 @@ pub struct AdjustmentRequest {
     /// Whose XP is adjusted.
     pub user: UserId,
     /// Who asks: a moderator, or the user for themselves.
-    pub asker: UserId,
-    /// What is to happen.
+    pub caller: UserId,
+    /// The change.
     pub adjustment: Adjustment,
-    /// Why, in the asker's words. Stored only if the adjustment is about points.
+    /// Why, in the caller's words. Stored only if the adjustment is about points.
     pub reason: Option<String>,
     /// The channel in which a new level is announced; `None` for nowhere.
     pub announce_in: Option<ChannelId>,
@@ -114,7 +114,7 @@ pub enum AdjustmentError {
     Repeated,
 }
 
-/// An adjustment in the engine's inbox, and the way to the waiting asker.
+/// An adjustment in the engine's inbox, with the channel for its answer.
 #[derive(Debug)]
 pub(super) struct PendingAdjustment {
     pub request: AdjustmentRequest,
@@ -137,7 +137,7 @@ pub(super) struct AdjustmentPlan {
     pub record: Option<XpChange>,
     /// The level-up line to post.
     pub level_up: Option<LevelUp>,
-    /// What the asker is told.
+    /// What the caller is told.
     pub adjusted: Adjusted,
 }
 
@@ -148,12 +148,11 @@ impl AdjustmentPlan {
     }
 }
 
-/// What of the engine an adjustment needs.
+/// The parts of the engine that carry out adjustments.
 pub(super) struct Adjuster<'a> {
     pub committer: &'a mut Committer,
     pub cache: &'a XpCache,
-    /// Where the frontier is and stays: an adjustment contains no message. `None` where no
-    /// message has come yet.
+    /// The frontier, which adjustments do not move; `None` if no message has ever come.
     pub frontier: Option<MessageId>,
     pub outbox_filled: &'a Notify,
 }
@@ -167,8 +166,8 @@ enum Attempt {
 }
 
 impl Adjuster<'_> {
-    /// Tries for as long as somebody waits, and then until the outcome is known. Returns whether
-    /// anything was saved.
+    /// Retries while the caller waits, then until the outcome is known. Returns whether anything
+    /// was saved.
     pub(super) async fn carry_out(mut self, pending: PendingAdjustment) -> Result<bool, Lost> {
         let PendingAdjustment {
             request,
@@ -177,7 +176,7 @@ impl Adjuster<'_> {
             place: _place,
         } = pending;
         for attempt in 0.. {
-            // Dropping an attempt in mid-transaction undoes it: its COMMIT was not sent.
+            // An attempt that is dropped before its COMMIT is sent saves nothing.
             let attempted = tokio::select! {
                 biased;
                 () = withdrawn(&mut answer, &permit) => return Ok(false),
@@ -211,7 +210,7 @@ impl Adjuster<'_> {
         unreachable!("the attempts never run out")
     }
 
-    /// One attempt. The cache shows nothing of it before it is known to be saved.
+    /// One attempt. The cache is updated only once it is known to be saved.
     async fn attempt(
         &mut self,
         request: &AdjustmentRequest,
@@ -244,8 +243,8 @@ impl Adjuster<'_> {
     }
 }
 
-/// Writes the plan if the asker still waits. Returns why the transaction must be rolled back,
-/// if it must.
+/// Writes the plan if the caller still waits. Returns a reason if the transaction must be rolled
+/// back.
 async fn write_permitted(
     transaction: &mut Connection,
     plan: &AdjustmentPlan,
@@ -283,8 +282,8 @@ async fn write(transaction: &mut Connection, plan: &AdjustmentPlan) -> store::Re
     Ok(true)
 }
 
-/// Returns when the asker has left and the adjustment is withdrawn. Never returns if it was in a
-/// transaction when the asker left: its outcome must become known.
+/// Returns when the caller has left and the adjustment is withdrawn. Never returns if it was in a
+/// transaction when the caller left: its outcome must become known.
 async fn withdrawn<T>(answer: &mut oneshot::Sender<T>, permit: &CommitPermit) {
     answer.closed().await;
     if permit.is_held() {
@@ -325,7 +324,7 @@ pub(super) fn plan_adjustment(
         record: asked.adjustment.is_about_points().then(|| XpChange {
             request: asked.request,
             user: asked.user,
-            moderator: asked.asker,
+            moderator: asked.caller,
             reason: asked.reason.as_deref().and_then(storable),
             before: standing.points,
             after: points,
@@ -361,7 +360,7 @@ mod tests {
         AdjustmentRequest {
             request: RequestId::new(900).unwrap(),
             user: UserId::new(5).unwrap(),
-            asker: UserId::new(6).unwrap(),
+            caller: UserId::new(6).unwrap(),
             adjustment: change,
             reason: Some("won the raffle".to_owned()),
             announce_in: ChannelId::new(7),

@@ -28,17 +28,17 @@ pub(super) struct Backlog {
     is_missing_noted: bool,
     /// The oldest message, which is the first that may bring a level-up line.
     first: MessageId,
-    /// Another gap was found meanwhile. It begins where this one ends, and the live messages
-    /// that came since then belong to it.
+    /// Another gap was found meanwhile. It begins where this one ends, and includes the live
+    /// messages received since.
     pub gap_follows: bool,
     /// How many messages were read, for the log.
     missed: usize,
-    /// Who has earned, for the log.
+    /// Users who have earned XP, for the log.
     earners: HashSet<UserId>,
     progress_logged_at: Instant,
 }
 
-/// What is missing in the history: each source, after which message, and up to which.
+/// Missing history: each source, with the messages between which it is missing.
 pub(super) type MissingIntervals = Vec<(UnreadSource, MessageId, MessageId)>;
 
 impl Backlog {
@@ -81,7 +81,7 @@ impl Backlog {
         }
     }
 
-    /// What is still to be applied.
+    /// The messages that are not applied yet.
     pub fn rest(&self) -> &[EligibleMessage] {
         &self.messages[self.applied..]
     }
@@ -111,8 +111,8 @@ impl Backlog {
             return Vec::new();
         };
         let interval = |source: &UnreadSource| {
-            // Messages newer than the history that was read come live. But how far a thread was
-            // read that is in no list is unknown.
+            // Messages newer than the history that was read come live. But for a thread that no
+            // list contains, nobody knows how far it was read.
             let bound = if source.source.is_list() {
                 self.missing.lists_until.max(Some(self.reached))?
             } else {
@@ -122,16 +122,16 @@ impl Backlog {
             if end > after {
                 return Some((source.clone(), after, end));
             }
-            // Nothing newer is missing, but the margin that is read again before each gap is:
-            // the shortest interval stands for it.
+            // Only the margin that is read again before each gap is missing. The shortest
+            // possible interval represents it.
             let next = MessageId::new(after.get() + 1)?;
             (is_last && !self.is_missing_noted).then(|| (source.clone(), after, next))
         };
         self.missing.sources.iter().filter_map(interval).collect()
     }
 
-    /// The next `count` messages are applied, as this batch, which notes what is missing where
-    /// `is_missing_noted`.
+    /// Records that the next `count` messages were applied as this batch. `is_missing_noted` says
+    /// whether the batch saved what is missing.
     pub fn advance(&mut self, count: usize, batch: &Batch, is_missing_noted: bool) {
         self.applied += count;
         self.is_missing_noted |= is_missing_noted;

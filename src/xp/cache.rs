@@ -1,8 +1,7 @@
-//! In memory: what awards, ranks and privacy need to know about every user.
+//! The in-memory cache: each user's XP, their privacy, and a fingerprint of their profile.
 //!
-//! The map and the board change together, under the board's lock, and only after
-//! a commit: nobody ever reads XP that a crash could take back. Names and links
-//! stay in Postgres; of a profile the cache holds only a fingerprint to compare with.
+//! The map of users and the board change together, under the board's lock, and only after a
+//! commit, so no reader sees XP that a crash could undo. Names and avatar links stay in Postgres.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -21,7 +20,7 @@ use crate::store::{self, Database};
 /// Every user's standing, and the board that ranks them.
 #[derive(Debug)]
 pub struct XpCache {
-    /// Replaced as a whole: a reader keeps the levels it has.
+    /// Replaced as a whole when levels change, so a reader keeps one consistent version.
     levels: RwLock<Arc<Levels>>,
     users: DashMap<UserId, Entry>,
     board: RwLock<Board>,
@@ -30,19 +29,19 @@ pub struct XpCache {
     unsaved: UnsavedProfiles,
 }
 
-/// When a list of members was requested, in the order of the events.
+/// When a member list was requested. Orders lists and events without a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListStart(u32);
 
-/// Where an observation comes from.
+/// What showed an observed profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The user is the author of a message that goes to the engine.
+    /// A message that goes to the engine; the user is its author.
     Author,
-    /// Another event.
+    /// Any other event.
     Event,
-    /// A list of members that was requested at this time. Events since then are newer, whenever
-    /// the list arrives.
+    /// A member list that was requested at this time. Events since then are newer than the list,
+    /// even if it arrives after them.
     List(ListStart),
     /// Discord's answer to a request for this user. The fingerprint is the one that the cache
     /// had at the time of the request: if it has changed since, the answer is older.
@@ -54,7 +53,7 @@ pub enum Origin {
 pub struct Card {
     /// What the user has earned.
     pub standing: Standing,
-    /// Their level and the way to the next.
+    /// Their level, and how far they are into it.
     pub progress: Progress,
     /// The position on the board; for hidden users, the one they would have.
     pub rank: usize,
@@ -67,7 +66,7 @@ pub struct Card {
 pub struct BoardRow {
     /// The position, counted from 1.
     pub rank: usize,
-    /// Who has this position.
+    /// The user at this position.
     pub user: UserId,
     /// What they have earned.
     pub standing: Standing,
@@ -82,8 +81,8 @@ struct Entry {
     named: bool,
     /// The profile last seen: stored, or about to be.
     seen: Option<Fingerprint>,
-    /// How many lists had been requested when an event last changed the profile. This needs no
-    /// clock, and no memory either: the 4 bytes were padding.
+    /// The number of lists requested before an event last changed the profile. It fits into the
+    /// struct's padding, so it costs no memory.
     heard_at_list: u32,
 }
 
@@ -206,17 +205,16 @@ impl XpCache {
         self.users.get(&user)?.seen
     }
 
-    /// To be called just before a list of members is requested.
+    /// Call this just before requesting a member list.
     pub fn list_starts(&self) -> ListStart {
         ListStart(self.lists.fetch_add(1, Ordering::Relaxed).wrapping_add(1))
     }
 
-    /// Takes in an observed profile. If it differs from the last one, it becomes an unsaved
-    /// profile; the same observation again changes nothing. Costs the same however many users
-    /// there are, and never waits.
+    /// Records an observed profile. If it differs from the last one, it becomes an unsaved
+    /// profile; repeating an observation changes nothing. Takes constant time and never waits.
     ///
-    /// Returns `true` if the observation does not show whether a known field is still set: then
-    /// Discord must be asked.
+    /// Returns `true` if the observation leaves out a field that was set before. Only Discord can
+    /// tell then whether it is still set.
     pub fn observe(&self, user: UserId, observed: Sighting, origin: Origin) -> bool {
         // Most observations change nothing, and a shared lock is enough to see that.
         let (compared, is_unclear) = self.compare(user, &observed);
@@ -241,13 +239,13 @@ impl XpCache {
     /// Marks an unsaved profile, as of this version, as committed.
     pub fn observed_is_saved(&self, user: UserId, version: u32) {
         self.unsaved.saved(user, version, |newer| {
-            // While the user had no row, this could not be noted.
+            // This could not be recorded while the user had no row.
             self.take_note(user, newer, Origin::Event);
         });
     }
 
-    /// Takes in a profile that was fetched and is saved. Ignores it if something was observed
-    /// since the request, at which the fingerprint was `known`.
+    /// Records a profile that was fetched from Discord and saved. `known` is the fingerprint at
+    /// the time of the request; if it has changed since, the answer is outdated and ignored.
     pub fn note_looked_up(&self, user: UserId, known: Option<Fingerprint>, found: &Sighting) {
         if let Some(mut entry) = self.users.get_mut(&user)
             && entry.seen == known
@@ -301,7 +299,7 @@ impl XpCache {
         }
     }
 
-    /// Lets the next observation of a user count as new, whatever it shows.
+    /// Makes the next observation of a user count as new, whatever it shows.
     pub fn forget_profile(&self, user: UserId) {
         if let Some(mut entry) = self.users.get_mut(&user) {
             entry.seen = None;
@@ -310,7 +308,7 @@ impl XpCache {
 
     /// The user's rank card; `None` if they have earned nothing yet.
     pub fn card(&self, user: UserId) -> Option<Card> {
-        // The lock comes first, so that rank and points are of the same moment.
+        // Locked first, so that rank and points are read at the same moment.
         let board = self.board();
         let Entry {
             standing, hidden, ..
@@ -333,7 +331,7 @@ impl XpCache {
         self.users.iter().filter_map(last).collect()
     }
 
-    /// Takes in committed rows.
+    /// Updates users to these rows, which must be committed.
     pub(super) fn apply(&self, saved: &[SavedUser]) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         for row in saved {
@@ -352,7 +350,7 @@ impl XpCache {
         }
     }
 
-    /// Takes in a committed choice of privacy. Hidden users leave the board.
+    /// Updates whether a user is hidden, which must be committed. A hidden user leaves the board.
     pub(super) fn hide(&self, user: UserId, hidden: bool) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         self.edit(&mut board, user, |entry| entry.hidden = hidden);
@@ -369,7 +367,7 @@ impl XpCache {
         }
     }
 
-    /// Lock it before reading any user: then everything read is of the same moment.
+    /// Locked before any user is read, so that everything is read at the same moment.
     fn board(&self) -> RwLockReadGuard<'_, Board> {
         self.board.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,8 @@
-//! The permit to commit an adjustment, shared by the engine and the asker who waits for it.
+//! The permit to commit an adjustment, shared by the engine and the caller that waits for it.
 //!
-//! One atomic word, changed by compare-and-swap, so that only one of the two has it. The
-//! engine puts an adjustment into a transaction only while it holds the permit; the asker is
-//! told "not saved" only once the permit is withdrawn. Knows no database.
+//! An atomic integer that changes by compare-and-swap, so that only one of the two holds the
+//! permit. The engine puts an adjustment into a transaction only while it holds the permit; the
+//! caller is told "not saved" only once the permit is withdrawn. Does not access the database.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -10,24 +10,24 @@ use std::sync::atomic::{AtomicU8, Ordering};
 const FREE: u8 = 0;
 /// The engine has it: the adjustment is in a transaction, whose COMMIT may be answered or not.
 const HELD: u8 = 1;
-/// The asker has left, and the adjustment must not be saved any more.
+/// The caller has left, and the adjustment must not be saved any more.
 const WITHDRAWN: u8 = 2;
-/// The asker left while the engine had it. If that transaction turns out to have saved
-/// nothing, no other is tried.
+/// The caller left while the engine had it. If that transaction saved nothing, there is no other
+/// attempt.
 const ABANDONED: u8 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct CommitPermit(AtomicU8);
 
 impl CommitPermit {
-    /// For the engine, in a transaction, once every earlier attempt is known to have saved
-    /// nothing. `false` if the asker has left: nothing may be saved.
+    /// Called by the engine in a transaction, once every earlier attempt is known to have saved
+    /// nothing. Returns `false` if the caller has left; then nothing may be saved.
     pub(super) fn acquire(&self) -> bool {
         self.release();
         self.swap(FREE, HELD)
     }
 
-    /// For the engine, when the transaction will certainly not be committed.
+    /// Called by the engine when the transaction will certainly not be committed.
     pub(super) fn release(&self) {
         if !self.swap(HELD, FREE) {
             self.swap(ABANDONED, WITHDRAWN);
@@ -39,12 +39,13 @@ impl CommitPermit {
         [HELD, ABANDONED].contains(&self.0.load(Ordering::Acquire))
     }
 
-    /// For the asker: `true` if the adjustment is not saved and never will be.
+    /// Called by the caller: `true` if the adjustment is not saved and never will be.
     pub(super) fn withdraw(&self) -> bool {
         self.swap(FREE, WITHDRAWN)
     }
 
-    /// For an asker who leaves, whatever the engine is doing. `true` as for `withdraw`.
+    /// Called by a caller that leaves, whatever the engine is doing. Returns the same as
+    /// `withdraw`.
     pub(super) fn abandon(&self) -> bool {
         let left = self
             .0
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_attempt_is_repeated_only_for_an_asker_who_waits() {
+    fn a_failed_attempt_is_repeated_only_for_a_caller_who_waits() {
         let permit = CommitPermit::default();
         assert!(permit.acquire());
         assert!(
@@ -94,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn the_asker_and_the_engine_never_both_have_it() {
+    fn the_caller_and_the_engine_never_both_have_it() {
         for _ in 0..2_000 {
             let permit = CommitPermit::default();
             let (taken, withdrawn) = std::thread::scope(|scope| {
                 let engine = scope.spawn(|| permit.acquire());
-                let asker = scope.spawn(|| permit.withdraw());
-                (engine.join().unwrap(), asker.join().unwrap())
+                let caller = scope.spawn(|| permit.withdraw());
+                (engine.join().unwrap(), caller.join().unwrap())
             });
             assert!(taken != withdrawn);
         }

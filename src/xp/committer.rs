@@ -23,7 +23,7 @@ use crate::store::{self, Connection, Database};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// While XP cannot be saved, the log says so this often.
+/// How often the log repeats that XP cannot be saved.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// How long saving the frontier alone may take before it is put off.
 const FRONTIER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,7 +32,8 @@ const FRONTIER_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Committer {
     database: Database,
-    /// Outside the pool: it waits for nobody. Dropped whole when an answer does not come.
+    /// Not from the pool, so it never waits for a free connection. Dropped if Postgres does not
+    /// answer in time.
     session: Option<Connection>,
     watermark: Watermark,
     /// The frontier of a batch that was sent to Postgres and not answered: it may be stored
@@ -43,7 +44,7 @@ pub(super) struct Committer {
     timeout: Duration,
 }
 
-/// Why an attempt saved nothing, or nothing that is known of.
+/// Why an attempt failed. It may still have saved the batch if the COMMIT was not answered.
 #[derive(Debug)]
 pub(super) enum CommitError {
     Lost(Lost),
@@ -62,11 +63,11 @@ impl From<store::Error> for CommitError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchOutcome {
     Saved,
-    /// Nothing is saved, since Postgres needed too long for so many users.
+    /// Nothing is saved: Postgres took too long for this many users.
     TooSlow,
 }
 
-/// Where a batch comes from. It decides what becomes of the level-up lines of a catch-up.
+/// Where a batch comes from. This decides when its level-up lines are released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchKind {
     /// Live messages. No catch-up is under way.
@@ -164,8 +165,8 @@ impl Committer {
         Ok(refusal)
     }
 
-    /// Tries until the batch is saved, whatever Postgres goes through meanwhile. Gives up only
-    /// where a smaller batch may fit into the time limit.
+    /// Retries until the batch is saved. Gives up only if the time limit was exceeded and a smaller
+    /// batch may fit into it.
     pub(super) async fn commit_batch(
         &mut self,
         batch: &mut Batch,
@@ -291,7 +292,7 @@ impl Committer {
         Ok(saved)
     }
 
-    /// Reads something over the engine's session.
+    /// Runs a query on the engine's session.
     pub(super) async fn read<T>(
         &mut self,
         read: impl AsyncFnOnce(&mut Connection) -> store::Result<T>,
@@ -302,8 +303,8 @@ impl Committer {
         Ok(found)
     }
 
-    /// The caller puts the session back once it has answered. One that has not is dropped, and
-    /// with it, on the server's side too, whatever it still held.
+    /// The caller puts the session back after an answer. Without an answer the session is dropped,
+    /// and the server then rolls back whatever it still held.
     async fn take_session(&mut self) -> store::Result<Connection> {
         match self.session.take() {
             Some(session) => Ok(session),
@@ -368,8 +369,8 @@ async fn merge_held_lines(
     Ok(())
 }
 
-/// Decides how the observed profiles of authors who earned are saved. Locks the rows of all
-/// authors who earned, so that nobody changes what this is decided by.
+/// Decides how the observed profiles of authors who earned are saved. Locks these authors' rows,
+/// so that nobody changes them before the commit.
 async fn plan_profiles(transaction: &mut Connection, batch: &Batch) -> store::Result<ProfilePlan> {
     if batch.observed.is_empty() {
         return Ok(ProfilePlan::default());

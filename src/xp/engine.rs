@@ -13,8 +13,7 @@
 //!
 //! A batch that takes Postgres too long is halved until it gets through.
 //!
-//! How a transaction gets saved is the committer's part; what moderators and members ask for
-//! is in `adjustment`.
+//! The committer runs the transactions; `adjustment` holds the changes that people ask for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,17 +38,17 @@ use crate::store::history_interval;
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
 
-/// A batch is closed after this long: time for messages that overtook each other
-/// to fall back into order, and short enough that nobody notices.
+/// How long a batch collects messages: long enough to put messages that overtook each other back
+/// into order, and short enough that nobody notices.
 const BATCH_WINDOW: Duration = Duration::from_millis(30);
-/// A batch is closed at this many messages: some ten milliseconds of Postgres' time.
+/// Maximum number of messages in a batch: some ten milliseconds of Postgres' time.
 const BATCH_SIZE: usize = 2_000;
-/// How many live messages may wait for the history. Beyond that the engine forgets them and
-/// asks for the history again, which then contains them.
+/// Maximum number of live messages that wait for the history. If there are more, the engine drops
+/// them and requests the history again, which then contains them.
 const MAX_WAITING_MESSAGES: usize = 200_000;
-/// How soon the stored frontier is saved where nothing was earned that would save it.
+/// Delay before the frontier is saved on its own, if no batch saves it.
 const FRONTIER_SAVE_DELAY: Duration = Duration::from_secs(5);
-/// How often the engine checks during a catch-up which of the waiting commands have left.
+/// How often, during a catch-up, the engine removes waiting commands that have timed out.
 const PRUNE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How much one transaction may hold, and how long it may take.
@@ -77,7 +76,7 @@ impl Default for CommitLimits {
 /// A stretch of history that must be read before anything newer is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Rises with each gap: the history of an earlier one is of no use any more.
+    /// Rises with each gap. History for an earlier gap is discarded.
     pub number: u64,
     /// The message after which it begins; `None` on a database that has never seen a message.
     pub after: Option<MessageId>,
@@ -89,11 +88,11 @@ pub struct Engine {
     committer: Committer,
     cache: Arc<XpCache>,
     zone: Tz,
-    /// Everything up to this message is applied. It is the watermark's frontier, or later where
-    /// nothing was earned that had to be committed at once.
+    /// Everything up to this message is applied. Later than the watermark's frontier if the
+    /// messages since then earned nothing.
     applied: Option<MessageId>,
-    /// When the frontier is saved although nothing was earned: if the stored one lags behind,
-    /// and once after a batch. The latter shows whether the batch is still there: a failover may
+    /// When to save the frontier on its own: if the stored one lags behind, and once after each
+    /// batch. The latter verifies that the batch is still stored, since a failover of Postgres may
     /// undo a commit that the last lease renewal did not see.
     save_frontier_at: Option<Instant>,
     limits: CommitLimits,
@@ -108,7 +107,7 @@ pub struct Engine {
     settling: Vec<Settle>,
     /// Adjustments to carry out once the messages before them are applied.
     adjustments: Vec<PendingAdjustment>,
-    /// History that was read late, and the way to those who wait until it is counted.
+    /// History that was read late, with the channel for its answer.
     late: Vec<(LateHistory, oneshot::Sender<Result<(), NotCounted>>)>,
     /// Remembers counted messages while some history is missing.
     recorder: Recorder,
@@ -196,7 +195,7 @@ impl Engine {
         }
     }
 
-    /// Works until `cancel`, then takes nothing more, commits what it has and ends.
+    /// Runs until `cancel`, then takes nothing more, commits what it has and ends.
     /// Messages that still wait for a history, and what is left of a backlog, are left to the
     /// next start, which reads them. On a new database the next start would read nothing, so
     /// there they are counted.
@@ -254,7 +253,7 @@ impl Engine {
                     return None;
                 }
             }
-            // So that commands that have left make room for others.
+            // So that commands that have timed out make room for others.
             () = tokio::time::sleep(PRUNE_INTERVAL), if !self.settling.is_empty() => {
                 return Some(Vec::new());
             }
@@ -482,7 +481,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Loads, before anything is counted, what the engine before this one remembered.
+    /// Loads what the previous engine remembered, before anything is counted.
     async fn resume_recorder(&mut self) {
         if self.is_recorder_resumed {
             return;
@@ -517,7 +516,7 @@ impl Engine {
     async fn carry_out_adjustments(&mut self) -> Result<(), Lost> {
         for pending in std::mem::take(&mut self.adjustments) {
             if pending.request.adjustment.is_about_points() && self.catch_up.is_some() {
-                // The missed messages came first, and points are set after them.
+                // The missed messages were sent before the adjustment, so they count first.
                 let _ = pending.answer.send(Err(AdjustmentError::CatchingUp));
                 continue;
             }

@@ -1,8 +1,8 @@
-//! The engine's inbox.
+//! The engine's inbox: a bounded queue of messages, history and requests.
 //!
-//! Listeners run on the gateway's thread, where nothing may wait: they offer a message and go
-//! on. Messages that do not fit, and messages that did not come because of a lost session or
-//! an outage, are a gap: the engine stops before it until the history has been read.
+//! Listeners must not wait, so a message that does not fit is dropped and a gap is opened, as after
+//! a lost session or an outage. The engine then applies nothing newer until the history has been
+//! read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,10 @@ use super::commit_permit::CommitPermit;
 use crate::leveling::{ChannelId, MessageId, ObservedMessage, Sighting, UserId, may_earn};
 use crate::store::history_interval::UnreadSource;
 
-/// How many messages may wait for the engine: some minutes of a very busy guild.
+/// Maximum number of waiting messages: some minutes of a very busy guild.
 const CAPACITY: usize = 100_000;
-/// How many commands may wait for the engine. Others time out as if they had waited in the
-/// inbox, with the same answer.
+/// Maximum number of waiting commands. Further ones wait outside the inbox and time out with the
+/// same answer.
 const MAX_WAITING_COMMANDS: usize = 1_000;
 /// Extra time for an adjustment that is in a transaction when its timeout ends: the answer is
 /// either about to come or will not come soon.
@@ -31,9 +31,9 @@ const COMMIT_GRACE: Duration = Duration::from_secs(1);
 pub struct EligibleMessage {
     /// Its id, which contains its time.
     pub message: MessageId,
-    /// Where it was written.
+    /// The channel or thread in which it was sent.
     pub channel: ChannelId,
-    /// Who wrote it.
+    /// Its author.
     pub user: UserId,
     /// The author's profile as a message of the history shows it, if no name is stored yet.
     /// Profiles from live messages are in the cache's unsaved profiles instead. Boxed, since a
@@ -79,7 +79,7 @@ pub struct History {
 pub struct MissingHistory {
     /// The channels and lists that could not be read.
     pub sources: Vec<UnreadSource>,
-    /// Messages up to this one were not to be read.
+    /// Only messages after this one were wanted.
     pub floor: Option<MessageId>,
     /// Threads that no list contained may hold messages up to this one that did not come live.
     pub lists_until: Option<MessageId>,
@@ -130,19 +130,19 @@ pub(super) enum Delivery {
 pub(super) struct Settle {
     /// Closed once the command has stopped waiting.
     pub done: oneshot::Sender<()>,
-    /// One of the inbox's places for those who wait.
+    /// The command's place among those that may wait.
     pub place: OwnedSemaphorePermit,
 }
 
-/// An asker who waits for an adjustment. Dropping it, in whatever way, withdraws the adjustment.
-struct WaitingAsker {
+/// A caller that waits for an adjustment. Dropping it withdraws the adjustment.
+struct WaitingCaller {
     permit: Arc<CommitPermit>,
     answered: oneshot::Receiver<Result<Adjusted, AdjustmentError>>,
 }
 
-impl Drop for WaitingAsker {
+impl Drop for WaitingCaller {
     fn drop(&mut self) {
-        // Before the channel closes: the engine then looks at the permit.
+        // Before the channel closes, because the engine checks the permit when it does.
         self.permit.abandon();
     }
 }
@@ -152,8 +152,9 @@ impl Drop for WaitingAsker {
 pub struct Inbox {
     sender: mpsc::Sender<Delivery>,
     gap: Arc<GapFlag>,
-    /// A waiting command has one until the engine lets go of it, even after the command has left:
-    /// so no more of them pile up during a catch-up or an outage of Postgres.
+    /// Permits for commands that wait. The engine returns a permit only when it has dealt with the
+    /// command, even if the command has timed out, so requests cannot pile up during a catch-up or
+    /// an outage of Postgres.
     places: Arc<Semaphore>,
 }
 
@@ -234,9 +235,9 @@ impl Inbox {
         counted.await.unwrap_or(Err(NotCounted::Ended))
     }
 
-    /// Waits until everything offered before has been committed, for `patience` at most. Returns
-    /// whether it is.
-    pub async fn settled(&self, patience: Duration) -> bool {
+    /// Waits, at most for `limit`, until everything offered before is committed. Returns whether
+    /// it is.
+    pub async fn settled(&self, limit: Duration) -> bool {
         let (done, waiting) = oneshot::channel();
         let settle = async {
             let settle = Settle {
@@ -246,20 +247,20 @@ impl Inbox {
             self.sender.send(Delivery::Settle(settle)).await.ok()?;
             waiting.await.ok()
         };
-        matches!(timeout(patience, settle).await, Ok(Some(())))
+        matches!(timeout(limit, settle).await, Ok(Some(())))
     }
 
     /// Carries out an adjustment after everything offered before, and waits until it is
-    /// committed and in the cache. The answer is true even if `patience` ends first: the
-    /// adjustment is then withdrawn, so that it is never carried out behind anybody's back.
+    /// committed and in the cache. If `limit` ends first, the adjustment is withdrawn and will
+    /// not be carried out later.
     pub async fn adjust(
         &self,
         request: AdjustmentRequest,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Adjusted, AdjustmentError> {
         let (answer, answered) = oneshot::channel();
         let permit = Arc::<CommitPermit>::default();
-        let mut asker = WaitingAsker {
+        let mut caller = WaitingCaller {
             permit: Arc::clone(&permit),
             answered,
         };
@@ -272,20 +273,20 @@ impl Inbox {
             };
             let sent = self.sender.send(Delivery::Adjust(pending)).await;
             sent.ok()?;
-            (&mut asker.answered).await.ok()
+            (&mut caller.answered).await.ok()
         };
-        match timeout(patience, carried_out).await {
+        match timeout(limit, carried_out).await {
             Ok(Some(answer)) => return answer,
             // The engine has ended.
             Ok(None) => {}
-            Err(_) if asker.permit.withdraw() => return Err(AdjustmentError::NotSaved),
+            Err(_) if caller.permit.withdraw() => return Err(AdjustmentError::NotSaved),
             Err(_) => {
-                if let Ok(Ok(answer)) = timeout(COMMIT_GRACE, &mut asker.answered).await {
+                if let Ok(Ok(answer)) = timeout(COMMIT_GRACE, &mut caller.answered).await {
                     return answer;
                 }
             }
         }
-        Err(if asker.permit.abandon() {
+        Err(if caller.permit.abandon() {
             AdjustmentError::NotSaved
         } else {
             AdjustmentError::Unknown

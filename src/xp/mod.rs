@@ -1,5 +1,5 @@
-//! XP while the bot runs: the cache that everyone reads, and the engine, the one
-//! task that writes. Nothing in here knows Discord.
+//! XP at run time: the cache that all parts read, and the engine, the only task that writes XP.
+//! Nothing here depends on Discord.
 
 mod adjustment;
 mod backlog;

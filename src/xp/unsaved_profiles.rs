@@ -18,8 +18,8 @@ use crate::leveling::{Sighting, UserId};
 #[derive(Debug, Default)]
 pub struct UnsavedProfiles {
     users: DashMap<UserId, Unsaved>,
-    /// Tells the register which user to save. Weak, so that the register ends with those who
-    /// observe.
+    /// Tells the register which user to save. Weak, so that the register ends when the last
+    /// observer is dropped.
     register: OnceLock<mpsc::WeakUnboundedSender<UserId>>,
 }
 
@@ -59,8 +59,8 @@ struct Unsaved {
 }
 
 impl UnsavedProfiles {
-    /// From now on sends the users of the register's entries here, as long as the caller keeps
-    /// the sender. Only the first call has an effect.
+    /// Sends the register's users to this sender from now on, while the caller keeps it. Only the
+    /// first call has an effect.
     pub fn connect_register(&self, sender: &mpsc::UnboundedSender<UserId>) {
         let _ = self.register.set(sender.downgrade());
     }
@@ -160,8 +160,8 @@ impl UnsavedProfiles {
         let register = register.and_then(mpsc::WeakUnboundedSender::upgrade);
         let told = register.is_some_and(|register| register.send(user).is_ok());
         if !told {
-            // Nobody would ever save it. The bot is ending, and its next session compares all
-            // members anyway.
+            // The register has ended because the bot is shutting down. The next session compares
+            // all members.
             self.users.remove(&user);
         }
     }

@@ -1,4 +1,4 @@
-//! Adjustments by moderators and members, over a real Postgres: what the asker is told is what
+//! Adjustments by moderators and members, over a real Postgres: what the caller is told is what
 //! the database contains, whatever happens on the way.
 
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ fn asked(number: u64, user_id: u64, adjustment: Adjustment) -> AdjustmentRequest
     AdjustmentRequest {
         request: RequestId::new(first.get() + (number << 22) + 1).unwrap(),
         user: user(user_id),
-        asker: user(1_000),
+        caller: user(1_000),
         adjustment,
         reason: Some(format!("reason {number}")),
         announce_in: None,
@@ -376,7 +376,7 @@ async fn a_commit_that_takes_too_long_is_called_unknown_and_is_followed_to_its_e
     let next = lab.adjust(give(2, 5, 1)).await.unwrap();
     assert_eq!(next.after.points, points(101));
 
-    // If the COMMIT takes only a little longer than the asker's timeout, they still get the answer.
+    // If the COMMIT takes only a little longer than the caller's timeout, they still get the answer.
     lab.commits_take("insert into slowness values (0.7)").await;
     let changed = lab.inbox.adjust(give(3, 5, 1), SHORT).await;
     assert_eq!(changed.unwrap().after.points, points(102));

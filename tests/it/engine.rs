@@ -429,7 +429,7 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
         let request = AdjustmentRequest {
             request: RequestId::new(request).unwrap(),
             user: UserId::new(1).unwrap(),
-            asker: UserId::new(2).unwrap(),
+            caller: UserId::new(2).unwrap(),
             adjustment: Adjustment::Give { amount: 1 },
             reason: None,
             announce_in: None,

@@ -39,7 +39,7 @@ impl Assigned {
     pub fn apply_to_members(self, data: &Data, answer: Option<MessageRef>) {
         let (rest, verifications) = (data.env.rest.clone(), data.roles.verifications.clone());
         data.under_way.spawn(async move {
-            let applied = match verifications.made().await {
+            let applied = match verifications.run_and_wait().await {
                 Ok(report) => match report.by_role.get(&self.role).unwrap_or(&0) {
                     0 => "No members were affected.".to_owned(),
                     1 => "Applied to 1 member.".to_owned(),

@@ -17,7 +17,7 @@ const CAPACITY: usize = MAX_WAITING + 2;
 
 /// A request to the task.
 #[derive(Debug)]
-pub(super) enum Wanted {
+pub(super) enum Request {
     /// Compare the levels with the guild's roles.
     Levels,
     /// Verify everyone. The sender, if any, gets the report or the reason for the failure.
@@ -26,15 +26,15 @@ pub(super) enum Wanted {
 
 /// The sending end of the queue. Cheap to clone. Never waits for room in the queue.
 #[derive(Clone, Debug)]
-pub(super) struct Asker {
-    wanted: mpsc::Sender<Wanted>,
+pub(super) struct RequestSender {
+    requests: mpsc::Sender<Request>,
     pending: Arc<Pending>,
 }
 
 /// The receiving end of the queue, which the task holds.
 #[derive(Debug)]
-pub(super) struct Asks {
-    wanted: mpsc::Receiver<Wanted>,
+pub(super) struct RequestReceiver {
+    requests: mpsc::Receiver<Request>,
     pending: Arc<Pending>,
 }
 
@@ -46,27 +46,27 @@ struct Pending {
 }
 
 /// Creates a queue and returns both ends.
-pub(super) fn asks() -> (Asker, Asks) {
+pub(super) fn channel() -> (RequestSender, RequestReceiver) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     let pending = Arc::<Pending>::default();
-    let asker = Asker {
-        wanted: sender,
+    let sending = RequestSender {
+        requests: sender,
         pending: Arc::clone(&pending),
     };
-    let asks = Asks {
-        wanted: receiver,
+    let receiving = RequestReceiver {
+        requests: receiver,
         pending,
     };
-    (asker, asks)
+    (sending, receiving)
 }
 
-impl Asker {
+impl RequestSender {
     pub fn levels_soon(&self) {
-        self.soon(&self.pending.levels, Wanted::Levels);
+        self.soon(&self.pending.levels, Request::Levels);
     }
 
     pub fn everyone_soon(&self) {
-        self.soon(&self.pending.everyone, Wanted::Everyone(None));
+        self.soon(&self.pending.everyone, Request::Everyone(None));
     }
 
     /// Requests a verification of everyone. Returns the receiver of its outcome, or `None` if too
@@ -75,13 +75,17 @@ impl Asker {
     pub fn everyone(&self) -> Option<oneshot::Receiver<Result<Report, String>>> {
         let (tell, told) = oneshot::channel();
         // The last places are reserved for requests for which nobody waits.
-        let has_place = self.wanted.capacity() > CAPACITY - MAX_WAITING;
-        let sent = has_place && self.wanted.try_send(Wanted::Everyone(Some(tell))).is_ok();
-        (sent || self.wanted.is_closed()).then_some(told)
+        let has_place = self.requests.capacity() > CAPACITY - MAX_WAITING;
+        let sent = has_place
+            && self
+                .requests
+                .try_send(Request::Everyone(Some(tell)))
+                .is_ok();
+        (sent || self.requests.is_closed()).then_some(told)
     }
 
-    fn soon(&self, is_pending: &AtomicBool, wanted: Wanted) {
-        if !is_pending.swap(true, Ordering::AcqRel) && self.wanted.try_send(wanted).is_err() {
+    fn soon(&self, is_pending: &AtomicBool, request: Request) {
+        if !is_pending.swap(true, Ordering::AcqRel) && self.requests.try_send(request).is_err() {
             // Losing this request is harmless. If the task has ended, the next start verifies
             // everyone. If the queue is full, it holds a waiting request to verify everyone.
             is_pending.store(false, Ordering::Release);
@@ -89,29 +93,29 @@ impl Asker {
     }
 }
 
-impl Asks {
+impl RequestReceiver {
     /// Waits for the next request; `None` if every sending end is gone.
-    pub async fn recv(&mut self) -> Option<Wanted> {
-        let wanted = self.wanted.recv().await?;
-        Some(self.taken(wanted))
+    pub async fn recv(&mut self) -> Option<Request> {
+        let request = self.requests.recv().await?;
+        Some(self.taken(request))
     }
 
     /// The next request, if one is queued.
     #[cfg(test)]
-    fn try_recv(&mut self) -> Option<Wanted> {
-        let wanted = self.wanted.try_recv().ok()?;
-        Some(self.taken(wanted))
+    fn try_recv(&mut self) -> Option<Request> {
+        let request = self.requests.try_recv().ok()?;
+        Some(self.taken(request))
     }
 
     /// Marks a request as no longer queued. Its work begins now, so later requests of its kind
     /// must not be merged with it.
-    fn taken(&self, wanted: Wanted) -> Wanted {
-        match wanted {
-            Wanted::Levels => self.pending.levels.store(false, Ordering::Release),
-            Wanted::Everyone(None) => self.pending.everyone.store(false, Ordering::Release),
-            Wanted::Everyone(Some(_)) => {}
+    fn taken(&self, request: Request) -> Request {
+        match request {
+            Request::Levels => self.pending.levels.store(false, Ordering::Release),
+            Request::Everyone(None) => self.pending.everyone.store(false, Ordering::Release),
+            Request::Everyone(Some(_)) => {}
         }
-        wanted
+        request
     }
 }
 
@@ -121,19 +125,19 @@ mod tests {
 
     #[test]
     fn many_who_ask_are_few_in_the_queue() {
-        let (asker, mut asks) = asks();
+        let (sender, mut receiver) = channel();
         for _ in 0..10_000 {
-            asker.everyone_soon();
-            asker.levels_soon();
+            sender.everyone_soon();
+            sender.levels_soon();
         }
-        let waiting: Vec<_> = (0..10_000).filter_map(|_| asker.everyone()).collect();
+        let waiting: Vec<_> = (0..10_000).filter_map(|_| sender.everyone()).collect();
         assert!(waiting.len() <= MAX_WAITING && waiting.len() >= MAX_WAITING - 2);
-        assert!(matches!(asks.try_recv(), Some(Wanted::Everyone(None))));
-        asker.everyone_soon();
-        assert!(matches!(asks.try_recv(), Some(Wanted::Levels)));
-        let rest: Vec<_> = std::iter::from_fn(|| asks.try_recv()).collect();
+        assert!(matches!(receiver.try_recv(), Some(Request::Everyone(None))));
+        sender.everyone_soon();
+        assert!(matches!(receiver.try_recv(), Some(Request::Levels)));
+        let rest: Vec<_> = std::iter::from_fn(|| receiver.try_recv()).collect();
         assert_eq!(rest.len(), waiting.len() + 1, "it was asked for again");
-        asker.levels_soon();
-        assert!(matches!(asks.try_recv(), Some(Wanted::Levels)));
+        sender.levels_soon();
+        assert!(matches!(receiver.try_recv(), Some(Request::Levels)));
     }
 }
