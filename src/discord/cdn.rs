@@ -8,9 +8,8 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 
 use crate::config;
+use crate::leveling::picture_size::PICTURE_MAX_BYTES;
 
-/// The largest accepted image, in bytes. An avatar of 256 pixels has about 100 KiB.
-const MAX_BYTES: usize = 1 << 20;
 /// Timeout of one image, including its body.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,13 +73,13 @@ impl Cdn {
         }
         if answer
             .content_length()
-            .is_some_and(|length| length > MAX_BYTES as u64)
+            .is_some_and(|length| length > PICTURE_MAX_BYTES as u64)
         {
             return Err(NoImage::TooLarge);
         }
         let mut image = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(unreachable)? {
-            if image.len() + part.len() > MAX_BYTES {
+            if image.len() + part.len() > PICTURE_MAX_BYTES {
                 return Err(NoImage::TooLarge);
             }
             image.extend_from_slice(&part);

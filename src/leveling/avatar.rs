@@ -4,10 +4,8 @@
 
 use std::fmt;
 
+use super::picture_size::PICTURE_PIXELS;
 use super::{GuildId, Profile, Timestamp, UserId};
-
-/// Width and height of a copied avatar, in pixels.
-const PICTURE_SIZE: u32 = 256;
 
 /// An avatar's hash as Discord sends it, safe to put into a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,14 +70,17 @@ impl Picture {
         }
     }
 
-    /// The path on Discord's CDN, as a still PNG of [`PICTURE_SIZE`] pixels.
+    /// The path on Discord's CDN, as a still PNG of [`PICTURE_PIXELS`] in width and height.
     /// Source: Discord's reference, "Image Formatting".
     pub fn path(&self, user: UserId, guild: GuildId) -> String {
         let folder = match self {
             Self::Account(_) => format!("/avatars/{user}"),
             Self::Guild(_) => format!("/guilds/{guild}/users/{user}/avatars"),
         };
-        format!("{folder}/{}.png?size={PICTURE_SIZE}", self.hash().as_str())
+        format!(
+            "{folder}/{}.png?size={PICTURE_PIXELS}",
+            self.hash().as_str()
+        )
     }
 }
 

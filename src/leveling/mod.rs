@@ -20,6 +20,7 @@ mod levels;
 mod name_removal;
 mod naming;
 pub mod permission_bits;
+pub mod picture_size;
 mod profile;
 mod right_roles;
 mod role_plan;
