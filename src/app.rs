@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::check;
 use crate::commands::rights::Rights;
 use crate::commands::{Commands, Data, RateLimits};
@@ -69,8 +69,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Backoff between restarts after the database lost commits. Each restart begins a new gateway
 /// session, and Discord limits how many may begin in a day.
-const RESTART_BACKOFF_MIN: Duration = Duration::from_secs(1);
-const RESTART_BACKOFF_MAX: Duration = Duration::from_mins(5);
+const RESTART_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(5));
 /// The backoff starts over after a run that lasted this long.
 const HEALTHY_AFTER: Duration = Duration::from_mins(15);
 /// Retry delay while the database cannot be used after it lost commits.
@@ -91,7 +90,7 @@ pub async fn run(mut settings: config::Run, cancel: CancellationToken) -> Result
                 if started.elapsed() > HEALTHY_AFTER {
                     starts = 0;
                 }
-                let pause = backoff(starts, RESTART_BACKOFF_MIN, RESTART_BACKOFF_MAX);
+                let pause = RESTART_BACKOFF.delay(starts);
                 starts += 1;
                 tracing::error!(
                     next_in_ms = pause.as_millis(),

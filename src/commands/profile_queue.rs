@@ -9,7 +9,7 @@ use super::resolve_user::StoredNames;
 use super::respond::{answer, defer};
 use crate::discord::messages::reply::{INFO, Reply, fitting_lines};
 use crate::leveling::{Grouped, UserId, escape_text};
-use crate::profiles::MOST_ATTEMPTS;
+use crate::profiles::MAX_ATTEMPTS;
 use crate::store;
 use crate::store::updated_user::{self, Failed, Queue};
 
@@ -29,7 +29,7 @@ pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
     let database = &ctx.data().env.database;
     let read = store::within(READ_TIMEOUT, async {
         let mut session = database.acquire().await?;
-        let queue = updated_user::queue(&mut session, MOST_ATTEMPTS).await?;
+        let queue = updated_user::queue(&mut session, MAX_ATTEMPTS).await?;
         Ok((queue, updated_user::failed(&mut session, MAX_SHOWN).await?))
     });
     let (queue, failed) = read.await?;
@@ -57,7 +57,7 @@ fn describe(queue: &Queue, failed: &[Failed], names: &StoredNames) -> String {
             Grouped(pictures),
             Grouped(failing)
         ),
-        format!("Parked after {MOST_ATTEMPTS} attempts: {}", Grouped(parked)),
+        format!("Parked after {MAX_ATTEMPTS} attempts: {}", Grouped(parked)),
     ];
     if let Some(oldest) = oldest {
         lines.push(format!(

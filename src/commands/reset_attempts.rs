@@ -9,7 +9,7 @@ use super::respond::{answer, defer};
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{Grouped, UserId, escape};
-use crate::profiles::MOST_ATTEMPTS;
+use crate::profiles::MAX_ATTEMPTS;
 use crate::store;
 use crate::store::updated_user;
 use crate::store::user_point::profiles;
@@ -57,7 +57,7 @@ async fn reset_all(ctx: Context<'_>) -> Result<String, Error> {
         };
         last = Some(*user);
         users += failed.len();
-        let of_parked = failed.iter().filter(|(_, count)| *count >= MOST_ATTEMPTS);
+        let of_parked = failed.iter().filter(|(_, count)| *count >= MAX_ATTEMPTS);
         parked += of_parked.count();
     }
     if users == 0 {

@@ -11,7 +11,7 @@ use poise::{CommandInteractionType, FrameworkError};
 use super::context::{Context, Data, Error, manual, usage};
 use super::rate_limit::Verdict;
 use super::rights::Right;
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::discord::messages::button_lifetime;
 use crate::discord::messages::interaction::Conversation;
 use crate::discord::messages::post::say_privately;
@@ -30,8 +30,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_millis(800);
 const RECORD_TIMEOUT: Duration = Duration::from_millis(800);
 
 const COMPLETE_ATTEMPTS: u32 = 6;
-const BACKOFF_MIN: Duration = Duration::from_secs(5);
-const BACKOFF_MAX: Duration = Duration::from_mins(5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(5));
 /// Longest wait that Discord asks for and gets.
 const RATE_LIMIT_MAX: Duration = Duration::from_mins(15);
 
@@ -108,7 +107,7 @@ impl MessageRef {
             match self.rewrite(rest, reply).await {
                 Ok(()) => return,
                 Err(error) if error.is_away() && attempt < COMPLETE_ATTEMPTS => {
-                    let pause = backoff(attempt, BACKOFF_MIN, BACKOFF_MAX);
+                    let pause = BACKOFF.delay(attempt);
                     let asked_for = error.wait().unwrap_or_default().min(RATE_LIMIT_MAX);
                     tokio::time::sleep(pause.max(asked_for)).await;
                 }
@@ -318,7 +317,7 @@ async fn remember_buttons(
     };
     let noted = store::within(RECORD_TIMEOUT, async {
         let mut session = data.env.database.acquire().await?;
-        store::open_buttons::open(&mut session, &shown, closes_at).await
+        store::open_buttons::add(&mut session, &shown, closes_at).await
     });
     if let Err(error) = noted.await {
         tracing::debug!(%error, "could not record when a message's buttons expire");

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::rest::{Api, CallError, Repeat, Rest, RestError};
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::error::Stop;
 use crate::leveling::discord_time::{Clocks, SkewNews, TimeEstimate, newest_believed, skew_news};
 use crate::leveling::{MessageId, Timestamp};
@@ -30,8 +30,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest assumed lateness of the estimate: half a second because a Date header has no
 /// fractions, and the rest for slow answers.
 const UNCERTAINTY: TimeDelta = TimeDelta::seconds(5);
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 const CALL_NAME: &str = "asking Discord for the time";
 
 /// The estimate of Discord's time. Cheap to clone; all clones share it.
@@ -249,7 +248,7 @@ impl TimeKeeper {
     /// Runs until it is dropped or Discord refuses the token.
     pub async fn run(&self) {
         let mut reported_ms = None;
-        let mut failures = 0;
+        let mut attempts = BACKOFF.attempts();
         let mut next = Instant::now() + POLL_INTERVAL;
         self.compare(&mut reported_ms);
         loop {
@@ -273,7 +272,7 @@ impl TimeKeeper {
                 .await
             {
                 Ok(told) => {
-                    failures = 0;
+                    attempts.reset();
                     next = Instant::now() + POLL_INTERVAL;
                     self.time.accept(began, told);
                     self.compare(&mut reported_ms);
@@ -281,10 +280,8 @@ impl TimeKeeper {
                 Err(RestError::Revoked) => return,
                 Err(error) => {
                     tracing::debug!(%error, "Discord could not be asked for the time");
-                    let pause = backoff(failures, BACKOFF_MIN, BACKOFF_MAX);
-                    failures += 1;
-                    tokio::time::sleep(pause).await;
-                    next = next.min(Instant::now() + BACKOFF_MAX);
+                    attempts.wait().await;
+                    next = next.min(Instant::now() + BACKOFF.max());
                 }
             }
         }

@@ -10,19 +10,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::discord::RestError;
 use crate::discord::channels::history::{Missed, Reader, ReadingMemory, Unread};
 use crate::environment::Environment;
 use crate::leveling::{HistorySource, MessageId, Timestamp};
 use crate::xp::{EligibleMessage, Gap, History, Inbox, MissingHistory};
 
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// How long to wait for Discord's answer about its current time.
 const TIME_TIMEOUT: Duration = Duration::from_secs(30);
-/// Maximum retry delay for messages to the council, which are not urgent.
-const COUNCIL_BACKOFF_MAX: Duration = Duration::from_mins(5);
+/// For messages to the council, which are not urgent.
+const COUNCIL_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(5));
 
 /// The service that fills gaps.
 #[derive(Debug)]
@@ -112,7 +111,8 @@ impl CatchUp {
 
     async fn fill(&self, gap: Gap, message_waiting: &Notify) {
         let started = Instant::now();
-        for attempt in 0.. {
+        let mut attempts = BACKOFF.attempts();
+        loop {
             // If the machine slept, its estimate of Discord's time is behind, and messages written
             // meanwhile would seem to be from the future.
             let fresh = self.env.time.ask(TIME_TIMEOUT).await;
@@ -162,9 +162,8 @@ impl CatchUp {
                 }
                 Err(RestError::Revoked) => return,
                 Err(error) => {
-                    let pause = backoff(attempt, BACKOFF_MIN, BACKOFF_MAX);
                     tracing::warn!(%error, "missed messages could not be read; trying again, XP waits until then");
-                    tokio::time::sleep(pause).await;
+                    attempts.wait().await;
                 }
             }
         }
@@ -236,7 +235,7 @@ impl CatchUp {
 
     /// Posts each queued message, with retries. Never returns.
     async fn tell_council(&self, message_waiting: &Notify) {
-        let mut attempt = 0;
+        let mut attempts = COUNCIL_BACKOFF.attempts();
         loop {
             let message = self.reported().message.clone();
             let Some(message) = message else {
@@ -245,10 +244,10 @@ impl CatchUp {
             };
             match self.env.council.say(&message.key, &message.text).await {
                 Ok(()) => {
-                    if attempt > 0 {
+                    if !attempts.is_first() {
                         tracing::info!("the council has been told");
                     }
-                    attempt = 0;
+                    attempts.reset();
                     // A newer message may have replaced this one meanwhile.
                     self.reported().message.take_if(|newest| *newest == message);
                 }
@@ -256,12 +255,11 @@ impl CatchUp {
                     std::future::pending::<()>().await;
                 }
                 Err(error) => {
-                    if attempt == 0 {
+                    if attempts.is_first() {
                         let error = format!("{error:#}");
                         tracing::warn!(error, "the council could not be told; trying again");
                     }
-                    tokio::time::sleep(backoff(attempt, BACKOFF_MIN, COUNCIL_BACKOFF_MAX)).await;
-                    attempt += 1;
+                    attempts.wait().await;
                 }
             }
         }

@@ -68,7 +68,7 @@ impl CloseButtons {
                 };
                 match by_token {
                     ByToken::Done => {
-                        open_buttons::close(&mut *self.env.database.acquire().await?, message)
+                        open_buttons::remove(&mut *self.env.database.acquire().await?, message)
                             .await?;
                         continue;
                     }
@@ -105,7 +105,7 @@ impl CloseButtons {
                         continue;
                     }
                 }
-                open_buttons::close(&mut *self.env.database.acquire().await?, message).await?;
+                open_buttons::remove(&mut *self.env.database.acquire().await?, message).await?;
             }
         }
         failed.map_or(Ok(()), |error| Err(error.into()))

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::discord::RestError;
 use crate::discord::channels::council::Notice;
 use crate::discord::channels::history::{IntervalRead, Layout, NotRead, Reader, ReadingMemory};
@@ -31,8 +31,7 @@ const CONCURRENCY: usize = 4;
 const BATCH_SIZE: usize = 5_000;
 /// How long to wait for the engine to commit what it received before.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
-const BACKOFF_MIN: Duration = Duration::from_secs(4);
-const BACKOFF_MAX: Duration = Duration::from_hours(1);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_hours(1));
 
 /// The job that reads and counts missing history.
 #[derive(Debug)]
@@ -279,10 +278,10 @@ impl CountLateHistory {
         let UnreadSource { source, name } = &interval.source;
         tracing::debug!(%source, %name, %error, "this part of the history cannot be read yet");
         let wait = match error {
-            RestError::Limited { wait, .. } => (*wait).min(BACKOFF_MAX),
+            RestError::Limited { wait, .. } => (*wait).min(BACKOFF.max()),
             _ => Duration::ZERO,
         };
-        let pause = backoff(interval.attempts, BACKOFF_MIN, BACKOFF_MAX).max(wait);
+        let pause = BACKOFF.delay(interval.attempts).max(wait);
         let mut session = self.env.database.acquire().await?;
         Ok(history_interval::postpone(&mut session, *source, now + pause).await?)
     }
@@ -329,7 +328,7 @@ impl CountLateHistory {
                         error,
                         "the council could not be told yet which messages are lost"
                     );
-                    self.losses().next_attempt_at = now + BACKOFF_MAX;
+                    self.losses().next_attempt_at = now + BACKOFF.max();
                 }
             }
         }

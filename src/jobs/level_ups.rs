@@ -15,7 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
-use crate::backoff::backoff;
+use crate::backoff::{Backoff, RetryPolicy};
 use crate::discord::RestError;
 use crate::discord::guild::member_roles::MemberRoles;
 use crate::discord::guild::members;
@@ -41,10 +41,11 @@ const LATE_AFTER: TimeDelta = TimeDelta::hours(1);
 const LATE_BATCH_SIZE: u16 = 64;
 /// Level-ups handled at the same time, so that a slow channel does not delay the others.
 const CONCURRENCY: usize = 4;
-const BACKOFF_MIN: Duration = Duration::from_secs(2);
-const BACKOFF_MAX: Duration = Duration::from_mins(5);
 /// About an hour of retries; a level-up message that comes later would only confuse.
-const MAX_ATTEMPTS: u32 = 20;
+const RETRIES: RetryPolicy = RetryPolicy {
+    backoff: Backoff::new(Duration::from_secs(2), Duration::from_mins(5)),
+    max_attempts: 20,
+};
 /// If a level-up is handled later than this after its message, its user may have left without the
 /// bot receiving the event.
 const MAX_LIVE_DELAY: TimeDelta = TimeDelta::minutes(1);
@@ -163,7 +164,7 @@ impl LevelUps {
                 self.posted().remove(&(message, user));
             }
             Outcome::Again => {
-                let next = now + backoff(pending.attempts, BACKOFF_MIN, BACKOFF_MAX);
+                let next = RETRIES.next_attempt(pending.attempts, now);
                 outbox::postpone(
                     &mut *self.env.database.acquire().await?,
                     message,
@@ -294,7 +295,7 @@ impl LevelUps {
                                                          skipping them");
                 Outcome::Done
             }
-            Err(error) if attempts + 1 >= MAX_ATTEMPTS => {
+            Err(error) if RETRIES.is_last(attempts) => {
                 tracing::error!(%error, count, %channel, "late level-up messages could not be posted; skipping them");
                 Outcome::Done
             }
@@ -328,7 +329,7 @@ impl LevelUps {
 
     async fn postpone_all(&self, rows: &[Pending], now: DateTime<Utc>) -> anyhow::Result<()> {
         if !rows.is_empty() {
-            let next = now + backoff(attempts(rows), BACKOFF_MIN, BACKOFF_MAX);
+            let next = RETRIES.next_attempt(attempts(rows), now);
             let mut session = self.env.database.acquire().await?;
             outbox::postpone_all(&mut session, &keys(rows), next).await?;
         }
@@ -357,7 +358,7 @@ impl LevelUps {
 
     /// Queues the user for `role_work`, which retries until their level roles are correct.
     async fn give_later(&self, user: UserId) -> anyhow::Result<()> {
-        role_work::ask_for_all(&mut *self.env.database.acquire().await?, &[user]).await?;
+        role_work::add_all(&mut *self.env.database.acquire().await?, &[user]).await?;
         Ok(())
     }
 
@@ -442,7 +443,7 @@ impl LevelUps {
                                                                  skipping it");
                 Outcome::Done
             }
-            Err(error) if pending.attempts + 1 >= MAX_ATTEMPTS => {
+            Err(error) if RETRIES.is_last(pending.attempts) => {
                 tracing::error!(%error, %user, %level, %channel, "a level-up message could not be posted for an \
                                                                   hour; skipping it");
                 Outcome::Done

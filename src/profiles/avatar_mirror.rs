@@ -13,7 +13,7 @@ use super::breaker::{Admits, Breaker, MAX_PAUSE, Pause};
 use super::clock::Clock;
 use super::failure::{About, of_fetch, of_post};
 use super::fetch::{Found, fetch};
-use crate::backoff::backoff;
+use crate::backoff::{Backoff, RetryPolicy};
 use crate::discord::RestError;
 use crate::discord::cdn::{Cdn, NoImage};
 use crate::discord::channels::avatar_channel::{AvatarChannel, ChannelError};
@@ -28,16 +28,18 @@ use crate::store::user_point::profiles::{self, NewCopy, NewProfile};
 
 /// After this many failures an avatar is parked until the user changes it or a moderator resets its
 /// attempts.
-pub const MOST_ATTEMPTS: u32 = 15;
-const BACKOFF_MIN: Duration = Duration::from_secs(5);
-const BACKOFF_MAX: Duration = Duration::from_hours(1);
+pub const MAX_ATTEMPTS: u32 = 15;
+const RETRIES: RetryPolicy = RetryPolicy {
+    backoff: Backoff::new(Duration::from_secs(5), Duration::from_hours(1)),
+    max_attempts: MAX_ATTEMPTS,
+};
 /// Retry delay for a copy whose outcome is unknown.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
 /// Retry delay after a failure that is not counted as an attempt.
-const POSTPONE_DELAY: Duration = Duration::from_mins(1);
+const POSTPONE: Backoff = Backoff::new(Duration::from_mins(1), Duration::from_mins(1));
 /// First pause after the CDN or the avatar channel failed. It doubles with each test copy that
 /// fails, up to [`MAX_PAUSE`].
-const MIN_PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Backoff = Backoff::new(Duration::from_secs(5), MAX_PAUSE);
 /// Scope of the council's notices about avatars.
 const SCOPE: &str = "avatars";
 
@@ -108,7 +110,7 @@ impl AvatarMirror {
         limit: u16,
     ) -> store::Result<Vec<Wanted>> {
         let mut session = self.env.database.acquire().await?;
-        let due = updated_user::pictures(&mut session, now, MOST_ATTEMPTS, except, limit).await?;
+        let due = updated_user::due(&mut session, now, MAX_ATTEMPTS, except, limit).await?;
         if !due.is_empty() {
             let taken: Vec<Ticket> = due.iter().map(|wanted| wanted.ticket).collect();
             updated_user::claim(&mut session, &taken, now + CLAIM_TIMEOUT).await?;
@@ -128,7 +130,7 @@ impl AvatarMirror {
         match copy_plan(profile, copied.as_deref(), copy.is_some()) {
             CopyPlan::Keep => {
                 let mut session = self.env.database.acquire().await?;
-                updated_user::finish(&mut session, &[*ticket]).await?;
+                updated_user::remove(&mut session, &[*ticket]).await?;
                 Ok(())
             }
             CopyPlan::Drop => {
@@ -247,7 +249,7 @@ impl AvatarMirror {
 
     /// Schedules a retry without counting an attempt: the image is not known to be at fault.
     async fn postpone(&self, wanted: &Wanted, why: &str, clock: Clock) -> store::Result<()> {
-        let next = clock.now() + backoff(0, POSTPONE_DELAY, POSTPONE_DELAY);
+        let next = clock.now() + POSTPONE.delay(0);
         let mut session = self.env.database.acquire().await?;
         updated_user::postpone(&mut session, wanted.ticket, next, why).await
     }
@@ -256,7 +258,7 @@ impl AvatarMirror {
     async fn store_copy(&self, wanted: &Wanted, copy: Option<&NewCopy>) -> store::Result<()> {
         let mut transaction = self.env.database.begin().await?;
         profiles::set_copy(&mut transaction, wanted.ticket.user, copy).await?;
-        updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
+        updated_user::remove(&mut transaction, &[wanted.ticket]).await?;
         store::commit(transaction).await
     }
 
@@ -313,7 +315,7 @@ impl AvatarMirror {
             Found::Gone => {
                 let mut transaction = self.env.database.begin().await?;
                 profiles::mark_gone(&mut transaction, user, clock.now()).await?;
-                updated_user::finish(&mut transaction, &[wanted.ticket]).await?;
+                updated_user::remove(&mut transaction, &[wanted.ticket]).await?;
                 store::commit(transaction).await?;
                 self.env.xp.forget_profile(user);
                 tracing::info!(%user, "an account was deleted; its last name and avatar are kept");
@@ -325,7 +327,7 @@ impl AvatarMirror {
     /// Counts a failed attempt and schedules a retry; the last attempt parks the avatar.
     async fn failed(&self, wanted: &Wanted, why: &str, clock: Clock) -> anyhow::Result<()> {
         let Ticket { user, version } = wanted.ticket;
-        let next = clock.now() + backoff(wanted.attempts, BACKOFF_MIN, BACKOFF_MAX);
+        let next = RETRIES.next_attempt(wanted.attempts, clock.now());
         let mut transaction = self.env.database.begin().await?;
         let counted = profiles::count_attempt(&mut transaction, user, version).await?;
         updated_user::postpone(&mut transaction, wanted.ticket, next, why).await?;
@@ -333,7 +335,7 @@ impl AvatarMirror {
         let Some(attempts) = counted else {
             return Ok(());
         };
-        if attempts >= MOST_ATTEMPTS {
+        if attempts >= MAX_ATTEMPTS {
             tracing::error!(
                 %user, attempts, why,
                 "an avatar could not be copied and is parked: `profile_queue` lists it, `reset_attempts` tries it again"
@@ -349,7 +351,7 @@ impl AvatarMirror {
         let is_news = {
             let mut breakers = self.breakers();
             let breaker = breakers.of(part);
-            let pause_length = |retries| backoff(retries, MIN_PAUSE, MAX_PAUSE);
+            let pause_length = |retries| PAUSE.delay(retries);
             let is_first = breaker.pause().is_none();
             let is_news = breaker.record_outage(why, now, pause_length);
             if is_news && is_first {

@@ -20,7 +20,7 @@ mod sync;
 mod unclear;
 
 pub use avatar_link_renewal::AvatarLinkRenewal;
-pub use avatar_mirror::{AvatarMirror, MOST_ATTEMPTS};
+pub use avatar_mirror::{AvatarMirror, MAX_ATTEMPTS};
 pub use rotating_refresh::RotatingRefresh;
 pub use sightings::{Register, Sightings};
 pub use sync::ProfileSync;

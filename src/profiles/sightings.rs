@@ -12,15 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::unclear::Unclear;
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::leveling::{Fingerprint, Sighting, UserId};
 use crate::store::{self, Database, updated_user};
 use crate::xp::{Compared, ListStart, Observed, Origin, Saver, XpCache};
 
 /// Maximum number of users taken from the channel for one write.
 const BATCH_SIZE: usize = 1_000;
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_mins(1);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
 
 /// Takes the profiles that events show. Cheap to clone. No method waits, and the cost of a call
 /// does not grow with the number of users.
@@ -172,19 +171,20 @@ impl Register {
         let sightings: Vec<_> = sightings
             .map(|(user, observed)| (*user, observed.sighting.clone()))
             .collect();
-        for attempt in 0.. {
+        let mut attempts = BACKOFF.attempts();
+        loop {
             match self.write(&sightings).await {
                 Ok(()) => return,
                 Err(error) if error.is_about_the_values() => {
                     tracing::error!(%error, users = sightings.len(), "changed profiles could not be queued; skipping them");
                     return;
                 }
-                Err(error) if attempt == 0 => {
+                Err(error) if attempts.is_first() => {
                     tracing::warn!(%error, "changed profiles could not be queued; trying again");
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(backoff(attempt, BACKOFF_MIN, BACKOFF_MAX)).await;
+            attempts.wait().await;
         }
     }
 

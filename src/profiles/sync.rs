@@ -133,7 +133,7 @@ impl ProfileSync {
             pictures,
         } = plan(seen, shown);
         profiles::store(&mut transaction, &store).await?;
-        updated_user::finish(&mut transaction, &done).await?;
+        updated_user::remove(&mut transaction, &done).await?;
         updated_user::leave_pictures(&mut transaction, &pictures).await?;
         store::commit(transaction).await?;
         self.copies.stored(&store);

@@ -18,15 +18,14 @@ use tokio::time::Instant;
 use super::Roles;
 use super::reconcile::{Progress, Report, RoleReconciler};
 use super::reconcile_requests::{Request, RequestReceiver, RequestSender, channel};
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::leveling::schedule::is_due;
 use crate::store::reconcile_state;
 use crate::xp::Inbox;
 
 /// Poll interval for the daily verification.
 const LOOK: Duration = Duration::from_secs(20);
-const RETRY_LEAST: Duration = Duration::from_secs(5);
-const RETRY_MOST: Duration = Duration::from_mins(10);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(10));
 /// Role changes come in bursts: moving a role sends an event for each role that it passes.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 /// The longest that a moderator waits for missed messages to be counted. After that the
@@ -147,7 +146,7 @@ impl Task {
 
     /// Records a failure and schedules a retry. Returns the delay.
     fn has_failed(&mut self) -> Duration {
-        let pause = backoff(self.failures, RETRY_LEAST, RETRY_MOST);
+        let pause = BACKOFF.delay(self.failures);
         self.failures += 1;
         self.at = Some(Instant::now() + pause);
         pause

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Roles;
 use super::level_role_cache::LevelRoleCache;
 use super::reconcile_schedule::ReconcileSchedule;
-use crate::backoff::backoff;
+use crate::backoff::{Backoff, RetryPolicy};
 use crate::discord::RestError;
 use crate::discord::guild::member_roles::{Applied, MemberRoles};
 use crate::discord::guild::member_states::Seen;
@@ -29,11 +29,11 @@ use crate::store::{self, role_work};
 const MAX_WAITING: usize = 10_000;
 /// Members read from the database at a time.
 const PAGE: u16 = 50;
-const RETRY_LEAST: Duration = Duration::from_secs(2);
-const RETRY_MOST: Duration = Duration::from_mins(5);
-/// Attempts for one member, over about an hour. After that the next verification corrects the
-/// member's roles.
-const MOST_ATTEMPTS: u32 = 20;
+/// About an hour of retries for one member. After that the next verification corrects their roles.
+const RETRIES: RetryPolicy = RetryPolicy {
+    backoff: Backoff::new(Duration::from_secs(2), Duration::from_mins(5)),
+    max_attempts: 20,
+};
 const REASON: &str = "level roles come back with the member";
 
 /// Both ends of the channel of members who wait to be stored in the queue.
@@ -106,14 +106,12 @@ impl Register {
             {
                 continue;
             }
-            for attempt in 0.. {
-                let Err(error) = self.write(user).await else {
-                    break;
-                };
-                if attempt == 0 {
-                    tracing::warn!(%error, "who came back could not be noted; trying again");
+            let mut attempts = RETRIES.backoff.attempts();
+            while let Err(error) = self.write(user).await {
+                if attempts.is_first() {
+                    tracing::warn!(%error, "a returning member could not be queued; trying again");
                 }
-                tokio::time::sleep(backoff(attempt, RETRY_LEAST, RETRY_MOST)).await;
+                attempts.wait().await;
             }
             self.filled.notify_one();
         }
@@ -121,7 +119,7 @@ impl Register {
 
     async fn write(&self, user: UserId) -> store::Result<()> {
         let now = self.env.time.now();
-        role_work::ask(&mut *self.env.database.acquire().await?, user, now).await
+        role_work::add(&mut *self.env.database.acquire().await?, user, now).await
     }
 }
 
@@ -174,14 +172,14 @@ impl RoleSync {
             for (user, attempts, asked_at) in due {
                 match self.put_right(user).await {
                     Ok(true) => {
-                        role_work::drop(&mut *self.env.database.acquire().await?, user, asked_at)
+                        role_work::remove(&mut *self.env.database.acquire().await?, user, asked_at)
                             .await?;
                     }
                     Err(RestError::Revoked) => return Err(RestError::Revoked.into()),
-                    unfinished if attempts + 1 >= MOST_ATTEMPTS => {
+                    unfinished if RETRIES.is_last(attempts) => {
                         let why = why(&unfinished);
                         tracing::error!(%user, why, "a member's level roles could not be given back for an hour; the next verification does it");
-                        role_work::drop(&mut *self.env.database.acquire().await?, user, asked_at)
+                        role_work::remove(&mut *self.env.database.acquire().await?, user, asked_at)
                             .await?;
                     }
                     unfinished => {
@@ -191,7 +189,7 @@ impl RoleSync {
                             tracing::warn!(%user, why, "a member's level roles could not be given back; trying \
                                                         again");
                         }
-                        let next = now + backoff(attempts, RETRY_LEAST, RETRY_MOST);
+                        let next = RETRIES.next_attempt(attempts, now);
                         let mut session = self.env.database.acquire().await?;
                         role_work::postpone(&mut session, user, asked_at, next).await?;
                         if away {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::gateway_session::{self, LeftSession};
 use super::watermark::{self, Lost, Watermark, frontier};
 use super::{ANSWER_TIMEOUT, Connection, Database, Result, begin, commit, within};
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 
 /// Interval between two heartbeats of the owner.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,6 +33,8 @@ const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 const END_TIMEOUT: Duration = Duration::from_secs(15);
 /// Interval at which a standby reads the owner's state.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Delays between the owner's attempts to reach a database that does not answer.
+const RECONNECT_BACKOFF: Backoff = Backoff::new(POLL_INTERVAL, HEARTBEAT_INTERVAL);
 
 /// The right to write, until another bot takes it.
 #[derive(Debug)]
@@ -270,7 +272,7 @@ impl Lease {
                     if failures == 0 {
                         tracing::warn!(%error, "the database does not answer; claiming it again when it does");
                     } else {
-                        let delay = backoff(failures - 1, POLL_INTERVAL, HEARTBEAT_INTERVAL);
+                        let delay = RECONNECT_BACKOFF.delay(failures - 1);
                         tokio::time::sleep(delay).await;
                     }
                     failures += 1;

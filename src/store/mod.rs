@@ -14,6 +14,7 @@
 
 pub mod channel;
 pub mod council_notice;
+mod durable_queue;
 pub mod gateway_session;
 pub mod history_interval;
 pub mod lease;

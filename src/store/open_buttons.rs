@@ -5,14 +5,15 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::durable_queue::impossibly_late;
 use super::text::without_nul;
 use super::{Connection, Result, bigint, channel_id, message_id, read, timestamptz};
 use crate::leveling::{ChannelId, MessageId, Timestamp};
 
 const TABLE: &str = "open_buttons";
 
-/// Longer than any buttons stay usable. A later time came from a wrong id.
-const MAX_OPEN: TimeDelta = TimeDelta::hours(1);
+/// No buttons stay usable for as long as this.
+const MAX_DELAY: TimeDelta = TimeDelta::hours(1);
 
 /// A message that shows buttons.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub struct AnsweredInteraction {
 }
 
 /// Stores that a message shows buttons until `closes_at`, replacing what is stored for it.
-pub async fn open(
+pub async fn add(
     connection: &mut Connection,
     shown: &WithButtons,
     closes_at: Timestamp,
@@ -71,7 +72,7 @@ pub async fn due(
         "select message_id, channel_id, application_id, token from open_buttons
          where closes_at <= $1 or closes_at > $2 order by closes_at, message_id limit $3",
         now,
-        now + MAX_OPEN,
+        impossibly_late(now, MAX_DELAY),
         i64::from(limit),
     )
     .fetch_all(connection)
@@ -111,7 +112,7 @@ pub async fn postpone(
 }
 
 /// Deletes the row of a message that has no buttons any more or was deleted.
-pub async fn close(connection: &mut Connection, message: MessageId) -> Result<()> {
+pub async fn remove(connection: &mut Connection, message: MessageId) -> Result<()> {
     sqlx::query!(
         "delete from open_buttons where message_id = $1",
         bigint(message.get())

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::durable_queue::impossibly_late;
 use super::{Connection, Result, bigint, channel_id, level_number, message_id, user_id};
 use crate::leveling::{ChannelId, LevelNumber, MessageId, UserId};
 
 const TABLE: &str = "outbox";
 
-/// Longer than any row is postponed. A later time was written before the clock was set back.
+/// No row is postponed for as long as this.
 const MAX_DELAY: TimeDelta = TimeDelta::minutes(10);
 
 /// A level that a user reached through a message. One message can cause level-ups of several users.
@@ -133,8 +134,7 @@ pub async fn take_held(
 }
 
 /// At most `limit` rows that are due at `now`, oldest first, without those of a catch-up that is
-/// still running. A row that is due more than ten minutes later was written before the clock was
-/// set back, so it is due too.
+/// still running.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -149,7 +149,7 @@ pub async fn due(
             and message_id >= $3 and message_id < $4
          order by message_id, user_id limit $5",
         now,
-        now + MAX_DELAY,
+        impossibly_late(now, MAX_DELAY),
         from,
         before,
         i64::from(limit),

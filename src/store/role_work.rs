@@ -4,16 +4,17 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::durable_queue::impossibly_late;
 use super::{Connection, Result, bigint, read, user_id};
 use crate::leveling::UserId;
 
 const TABLE: &str = "role_work";
 
-/// Longer than any member is postponed. A later time was written before the clock was set back.
+/// No member is postponed for as long as this.
 const MAX_DELAY: TimeDelta = TimeDelta::days(1);
 
 /// Queues a member. For a member who is queued already the failed attempts and the delay are reset.
-pub async fn ask(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -> Result<()> {
+pub async fn add(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -> Result<()> {
     sqlx::query!(
         "insert into role_work (user_id, asked_at) values ($1, $2)
          on conflict (user_id) do update set
@@ -28,7 +29,7 @@ pub async fn ask(connection: &mut Connection, user: UserId, at: DateTime<Utc>) -
 
 /// Queues many members, with the current time of the database's clock. Members who are queued
 /// already stay as they are.
-pub async fn ask_for_all(connection: &mut Connection, users: &[UserId]) -> Result<()> {
+pub async fn add_all(connection: &mut Connection, users: &[UserId]) -> Result<()> {
     let users: Vec<i64> = users.iter().map(|user| bigint(user.get())).collect();
     sqlx::query!(
         "insert into role_work (user_id, asked_at) select *, now() from unnest($1::bigint[]) order by 1
@@ -41,8 +42,7 @@ pub async fn ask_for_all(connection: &mut Connection, users: &[UserId]) -> Resul
 }
 
 /// At most `limit` members who are due at `now`, in the order in which they were queued, each with
-/// the number of failed attempts and the time of queueing. A member who is due more than
-/// a day later was postponed before the clock was set back, so they are due too.
+/// the number of failed attempts and the time of queueing.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -53,7 +53,7 @@ pub async fn due(
          where next_attempt_at <= $1 or next_attempt_at > $2
          order by asked_at, user_id limit $3",
         now,
-        now + MAX_DELAY,
+        impossibly_late(now, MAX_DELAY),
         i64::from(limit),
     )
     .fetch_all(connection)
@@ -90,7 +90,7 @@ pub async fn postpone(
 
 /// Removes a member whose roles are correct or who has left. Does nothing if the member has been
 /// queued again since `asked_at`.
-pub async fn drop(
+pub async fn remove(
     connection: &mut Connection,
     user: UserId,
     asked_at: DateTime<Utc>,

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::durable_queue::impossibly_late;
 use super::text::without_nul;
 use super::user_point::profile_of;
 use super::user_point::profiles::attempts;
@@ -16,7 +17,7 @@ use crate::leveling::{Field, MessageId, Profile, Sighting, UserId};
 
 const TABLE: &str = "updated_user";
 
-/// Longer than any row is postponed. A later time was written before the clock was set back.
+/// No row is postponed for as long as this.
 const MAX_DELAY: TimeDelta = TimeDelta::days(2);
 
 /// A row and its version.
@@ -299,7 +300,7 @@ pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) ->
 }
 
 /// Deletes these finished rows. Rows that have changed since stay.
-pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
+pub async fn remove(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
     let (users, versions) = columns(rows);
     sqlx::query!(
         "with held as (
@@ -320,7 +321,7 @@ pub async fn finish(connection: &mut Connection, rows: &[Ticket]) -> Result<()> 
 /// without those of the users `except`. New ones come first, oldest first, so that they do not wait
 /// behind retries. An avatar that is due more than two days later was postponed before the clock
 /// was set back, so it is due too.
-pub async fn pictures(
+pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
     max_attempts: u32,
@@ -345,7 +346,7 @@ pub async fn pictures(
            ) as due
            order by next_attempt_at, queued_at, user_id limit $5"#,
         now,
-        now + MAX_DELAY,
+        impossibly_late(now, MAX_DELAY),
         integer(max_attempts),
         &except,
         i64::from(limit),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::batch::{Batch, ProfilePlan};
 use super::cache::XpCache;
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::leveling::{MessageId, UserId};
 use crate::store::history_interval;
 use crate::store::outbox::LevelUp;
@@ -21,8 +21,7 @@ use crate::store::user_point::profiles;
 use crate::store::watermark::{HeldLines, Lost, Watermark};
 use crate::store::{self, Connection, Database};
 
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
 /// How often the log repeats that XP cannot be saved.
 const FAILURE_LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// How long saving the frontier alone may take before it is put off.
@@ -315,7 +314,7 @@ impl Committer {
 
 /// The wait after a failed attempt; the first is 0.
 pub(super) fn retry_delay(attempt: u32) -> Duration {
-    backoff(attempt, BACKOFF_MIN, BACKOFF_MAX)
+    BACKOFF.delay(attempt)
 }
 
 async fn write_batch(
@@ -335,7 +334,7 @@ async fn write_batch(
         }
     }
     if !batch.newcomers.is_empty() {
-        store::role_work::ask_for_all(transaction, &batch.newcomers).await?;
+        store::role_work::add_all(transaction, &batch.newcomers).await?;
     }
     if !batch.level_ups.is_empty() {
         let mut level_ups = batch.level_ups.clone();

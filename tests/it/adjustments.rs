@@ -646,7 +646,7 @@ async fn buttons_are_remembered_until_they_are_taken_off() {
             channel,
             interaction,
         };
-        open_buttons::open(&mut session, &shown, closes(seconds))
+        open_buttons::add(&mut session, &shown, closes(seconds))
             .await
             .unwrap();
     }
@@ -674,8 +674,8 @@ async fn buttons_are_remembered_until_they_are_taken_off() {
             .len(),
         1
     );
-    open_buttons::close(&mut session, second).await.unwrap();
-    open_buttons::close(&mut session, second).await.unwrap();
+    open_buttons::remove(&mut session, second).await.unwrap();
+    open_buttons::remove(&mut session, second).await.unwrap();
     let due = open_buttons::due(&mut session, at(90), 9).await.unwrap();
     assert_eq!(
         in_short(due),

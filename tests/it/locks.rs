@@ -75,7 +75,7 @@ async fn store_names(session: &mut Connection) -> store::Result<()> {
     let (done, left): (Vec<_>, Vec<_>) = tickets
         .into_iter()
         .partition(|ticket| ticket.user.get() % 2 == 0);
-    updated_user::finish(&mut transaction, &done).await?;
+    updated_user::remove(&mut transaction, &done).await?;
     let left: Vec<_> = left
         .into_iter()
         .map(|ticket| Unfinished {
@@ -142,18 +142,18 @@ async fn import_users(session: &mut Connection, round: u64) -> store::Result<()>
 
 async fn claim_pictures(session: &mut Connection) -> store::Result<()> {
     let now = Utc::now();
-    let due = updated_user::pictures(session, now, 15, &[], 1_000).await?;
+    let due = updated_user::due(session, now, 15, &[], 1_000).await?;
     let mut tickets: Vec<_> = due.into_iter().map(|due| due.ticket).collect();
     tickets.sort_by_key(|ticket| std::cmp::Reverse(ticket.user));
     updated_user::claim(session, &tickets, now).await?;
-    updated_user::finish(session, &tickets).await
+    updated_user::remove(session, &tickets).await
 }
 
 /// What a batch may add, by two at once.
 async fn ask_for_roles(session: &mut Connection, seed: u64, round: u64) -> store::Result<()> {
     let everyone = shuffled(seed);
     let users: Vec<_> = everyone.iter().map(|n| user(round * 1_000 + n)).collect();
-    role_work::ask_for_all(session, &users).await?;
+    role_work::add_all(session, &users).await?;
     let level_ups: Vec<_> = everyone
         .iter()
         .map(|&number| LevelUp {

@@ -173,7 +173,7 @@ async fn members_are_looked_at_until_their_roles_are_right() {
     let store = database.store().await;
     let mut session = store.acquire().await.unwrap();
     for (member, seconds) in [(3, 0), (1, 5), (2, 5)] {
-        role_work::ask(&mut session, user(member), at(seconds))
+        role_work::add(&mut session, user(member), at(seconds))
             .await
             .unwrap();
     }
@@ -193,20 +193,28 @@ async fn members_are_looked_at_until_their_roles_are_right() {
     assert_eq!(due.first(), Some(&(user(3), 1, at(0))));
 
     // Whoever comes back meanwhile is looked at once more, and at once.
-    role_work::ask(&mut session, user(3), at(20)).await.unwrap();
-    role_work::drop(&mut session, user(3), at(0)).await.unwrap();
-    role_work::drop(&mut session, user(1), at(5)).await.unwrap();
+    role_work::add(&mut session, user(3), at(20)).await.unwrap();
+    role_work::remove(&mut session, user(3), at(0))
+        .await
+        .unwrap();
+    role_work::remove(&mut session, user(1), at(5))
+        .await
+        .unwrap();
     role_work::postpone(&mut session, user(3), at(0), at(60))
         .await
         .unwrap();
     let due = role_work::due(&mut session, at(20), 9).await.unwrap();
     assert_eq!(due, [(user(2), 0, at(5)), (user(3), 0, at(20))]);
-    role_work::drop(&mut session, user(3), at(20))
+    role_work::remove(&mut session, user(3), at(20))
         .await
         .unwrap();
-    role_work::drop(&mut session, user(2), at(5)).await.unwrap();
+    role_work::remove(&mut session, user(2), at(5))
+        .await
+        .unwrap();
     // One who is not there any more.
-    role_work::drop(&mut session, user(2), at(5)).await.unwrap();
+    role_work::remove(&mut session, user(2), at(5))
+        .await
+        .unwrap();
     role_work::postpone(&mut session, user(2), at(5), at(9))
         .await
         .unwrap();

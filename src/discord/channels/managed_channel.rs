@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::guild::{members, roles};
 use crate::discord::payload;
@@ -25,8 +25,7 @@ use crate::store::{self, Database, channel};
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts to create a channel while the outcome of the last one is unknown.
 const ATTEMPTS: u32 = 3;
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
 
 /// Permissions in a new channel: of the bot, and of each role that sees it.
 const BOT_PERMISSIONS: u64 =
@@ -94,11 +93,8 @@ pub async fn find_or_create(
     // The name is part of the key: another name in the settings means another channel.
     let purpose = format!("{}: {}", wanted.purpose, wanted.name);
     let remembered = channel::of_purpose(&mut *database.acquire().await?, &purpose).await?;
-    let mut unknown = None;
-    for attempt in 0..ATTEMPTS {
-        if attempt > 0 {
-            tokio::time::sleep(backoff(attempt - 1, BACKOFF_MIN, BACKOFF_MAX)).await;
-        }
+    let mut attempts = BACKOFF.attempts();
+    loop {
         let listed = list(rest, guild).await?;
         if let Some(there) = remembered.filter(|id| listed.iter().any(|one| one.id == *id)) {
             return Ok(there);
@@ -112,9 +108,9 @@ pub async fn find_or_create(
                 }
                 // Outcome unknown: the next list shows whether it was created.
                 Err(NoChannel::Discord(
-                    error @ (RestError::Unreachable(_) | RestError::NotUnderstood(_)),
-                )) => {
-                    unknown = Some(error);
+                    RestError::Unreachable(_) | RestError::NotUnderstood(_),
+                )) if attempts.failed() + 1 < ATTEMPTS => {
+                    attempts.wait().await;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -123,7 +119,6 @@ pub async fn find_or_create(
         channel::remember(&mut *database.acquire().await?, &purpose, found).await?;
         return Ok(found);
     }
-    Err(unknown.expect("an attempt without one returns").into())
 }
 
 async fn list(rest: &Rest, guild: GuildId) -> Result<Vec<Listed>, RestError> {

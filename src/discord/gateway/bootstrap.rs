@@ -13,15 +13,14 @@ use serenity::http::{Request, Route};
 
 use super::identify_limiter::{SessionStartLimit, pause_before_session};
 use super::session::address;
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::discord::payload::PartialUser;
 use crate::discord::{Repeat, Rest, RestError};
 use crate::error::Stop;
 use crate::leveling::UserId;
 
 /// Backoff between two questions for the gateway's address.
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Time limit of one call, its own retries included.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -61,7 +60,8 @@ impl Address {
 /// for sharding are returned as errors.
 pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
     let what = "asking where the gateway is";
-    for attempt in 0.. {
+    let mut attempts = BACKOFF.attempts();
+    loop {
         let asked = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| async move {
             let request = Request::new(Route::GatewayBot, LightMethod::Get);
             http.fire::<BotGateway>(request).await
@@ -79,15 +79,12 @@ pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
             Err(RestError::Revoked) => return Err(Stop::TokenRefused),
             Err(error) => error.to_string(),
         };
-        let pause = backoff(attempt, BACKOFF_MIN, BACKOFF_MAX);
         tracing::warn!(
             why,
-            next_in_ms = pause.as_millis(),
             "could not get the address of Discord's gateway; trying again"
         );
-        tokio::time::sleep(pause).await;
+        attempts.wait().await;
     }
-    unreachable!("the loop ends by returning only")
 }
 
 /// The bot's own account.

@@ -29,12 +29,11 @@ use connection::{Connection, Ended, Next};
 use identify_limiter::IdentifyLimiter;
 
 use super::rest::Rest;
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::error::Stop;
 
 /// Backoff between failed attempts to connect.
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Failed attempts after which the resume URL and the usual URL are tried in turn.
 const RESUME_URL_TRIES: u32 = 2;
 /// Attempts to resume a session that may fail after `HELLO`, before a new session starts.
@@ -221,14 +220,14 @@ impl Gateway {
         let now = Instant::now();
         let mut wait = if connection.is_active() {
             (self.failures, self.failed_resumes) = (0, 0);
-            // Reconnect at most once per BACKOFF_MIN, also if Discord keeps closing at once.
-            BACKOFF_MIN.saturating_sub(connection.age())
+            // Reconnect at most once per `BACKOFF.min()`, also if Discord keeps closing at once.
+            BACKOFF.min().saturating_sub(connection.age())
         } else {
             self.failures = self.failures.saturating_add(1);
             if self.session.is_some() && connection.was_greeted() {
                 self.failed_resumes += 1;
             }
-            backoff(self.failures - 1, BACKOFF_MIN, BACKOFF_MAX)
+            BACKOFF.delay(self.failures - 1)
         };
         let mut is_closing = false;
         match why {
@@ -291,7 +290,7 @@ impl Gateway {
 /// Waits until the next session may start, with a warning in the log if that takes long.
 async fn wait_until(next_at: Instant) {
     let wait = next_at.saturating_duration_since(Instant::now());
-    if wait > BACKOFF_MAX {
+    if wait > BACKOFF.max() {
         tracing::warn!(
             wait_s = wait.as_secs(),
             "many sessions ended within a short time; waiting before the next one starts"

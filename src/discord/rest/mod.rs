@@ -34,17 +34,15 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use channel_queue::{ChannelQueues, LeftOut};
 use timeouts::CONFIRM_TIMEOUT;
 
 /// Most attempts at one call.
 const MAX_ATTEMPTS: u32 = 5;
-const BACKOFF_MIN: Duration = Duration::from_millis(250);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 /// Backoff of [`Rest::call_until_answered`] while Discord cannot be reached.
-const UNREACHABLE_BACKOFF_MIN: Duration = Duration::from_secs(1);
-const UNREACHABLE_BACKOFF_MAX: Duration = Duration::from_secs(30);
+const UNREACHABLE_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Wait before the next edit of an old message, if Discord's refusal does not say how long.
 const OLD_EDIT_WAIT: Duration = Duration::from_mins(5);
 
@@ -184,7 +182,7 @@ impl Rest {
                 }
                 failure = Failure::unanswered("Discord answered 401, and the token is valid");
             }
-            let pause = backoff(attempt - 1, BACKOFF_MIN, BACKOFF_MAX);
+            let pause = BACKOFF.delay(attempt - 1);
             let (again, pause) = match &failure {
                 Failure::Refused(_) | Failure::TokenRefused => (false, pause),
                 Failure::NotDone(_) => (true, pause),
@@ -210,17 +208,16 @@ impl Rest {
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        for attempt in 0.. {
+        let mut attempts = UNREACHABLE_BACKOFF.attempts();
+        loop {
             match self.call(what, Repeat::Safe, timeout, &call).await {
                 Err(error) if error.is_away() => {
-                    let pause = backoff(attempt, UNREACHABLE_BACKOFF_MIN, UNREACHABLE_BACKOFF_MAX);
-                    tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
-                    tokio::time::sleep(pause).await;
+                    tracing::warn!(%error, "Discord cannot be reached; trying again");
+                    attempts.wait().await;
                 }
                 answer => return answer,
             }
         }
-        unreachable!("the loop ends by returning only")
     }
 
     /// Checks with one more call whether Discord really refuses the token, and cancels `revoked` if

@@ -9,7 +9,7 @@ use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
 use super::{Reader, Unread};
-use crate::backoff::backoff;
+use crate::backoff::Backoff;
 use crate::discord::payload::PartialChannel;
 use crate::discord::rest::{Repeat, RestError};
 use crate::leveling::{ChannelId, HistorySource};
@@ -25,8 +25,7 @@ const SOURCE_CALLS: u32 = 2;
 /// Timeout of the call that checks whether Discord answers at all.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Backoff between calls while Discord is unavailable.
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 impl<M> Reader<'_, M> {
     /// Repeats a call until Discord answers it, so that a short outage does not discard what
@@ -40,7 +39,8 @@ impl<M> Reader<'_, M> {
         parameters: Vec<(&'static str, String)>,
     ) -> Result<T, RestError> {
         let timeout = source.map_or(CALL_TIMEOUT, |_| SOURCE_TIMEOUT);
-        for attempt in 0.. {
+        let mut attempts = BACKOFF.attempts();
+        loop {
             let answer = self
                 .rest
                 .call(what, Repeat::Safe, timeout, |http| {
@@ -54,7 +54,7 @@ impl<M> Reader<'_, M> {
                     error
                 }
                 answer => {
-                    if attempt > 0 && self.failing.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    if !attempts.is_first() && self.failing.fetch_sub(1, Ordering::Relaxed) == 1 {
                         tracing::info!("the reading of the history resumes");
                     }
                     if let (Ok(_), Some(source)) = (&answer, source) {
@@ -64,20 +64,19 @@ impl<M> Reader<'_, M> {
                 }
             };
             if let Some(source) = source
-                && self.should_set_aside(source, &error, attempt)
+                && self.should_set_aside(source, &error, attempts.failed())
                 && self.discord_answers().await?
             {
-                if attempt > 0 {
+                if !attempts.is_first() {
                     self.failing.fetch_sub(1, Ordering::Relaxed);
                 }
                 return Err(error);
             }
-            if attempt == 0 && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
+            if attempts.is_first() && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(%error, "what was missed cannot be read now; trying again, XP waits until then");
             }
-            tokio::time::sleep(backoff(attempt, BACKOFF_MIN, BACKOFF_MAX)).await;
+            attempts.wait().await;
         }
-        unreachable!("the loop has no last attempt")
     }
 
     /// Records that a source could not be read, so that it is read later.
