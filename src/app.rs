@@ -42,7 +42,7 @@ use crate::listeners::Listeners;
 use crate::listeners::onlooker::Onlooker;
 use crate::listeners::unreadable::Unparsed;
 use crate::message_gate::MessageGate;
-use crate::profiles::{self, Sightings};
+use crate::profiles::{self, ProfileObserver};
 use crate::roles::{self, Members, RoleReconciler};
 use crate::store::gateway_session::LeftSession;
 use crate::store::lease::{self, Claimed, Lease, Standby};
@@ -263,9 +263,9 @@ async fn assemble(
         Arc::clone(&outbox_filled),
     );
     let gate = MessageGate::new(env.time.clone(), inbox.clone());
-    let (sightings, observed) = Sightings::new(Arc::clone(&env.xp));
-    let unclear = sightings.unclear();
-    let verify = RoleReconciler::new(&env, loaded.right_roles.clone(), Some(sightings.clone()));
+    let (observer, changed_users) = ProfileObserver::new(Arc::clone(&env.xp));
+    let unclear = observer.unclear();
+    let verify = RoleReconciler::new(&env, loaded.right_roles.clone(), Some(observer.clone()));
     let (roles, verifications) = verify.at_every(settings.verify_at, settings.zone, inbox.clone());
     let commands = Commands::new(Data {
         env: env.clone(),
@@ -286,7 +286,7 @@ async fn assemble(
         bot,
         inbox: inbox.clone(),
         gate: gate.clone(),
-        sightings,
+        profiles: observer,
         roles: roles.clone(),
         known_guild: known_guild.clone(),
         commands: commands.await?,
@@ -311,7 +311,7 @@ async fn assemble(
         outbox_filled,
         catch_up_hours: settings.catch_up_hours,
         members: loaded.waiting_members,
-        observed,
+        observed: changed_users,
         unclear,
         cdn: Cdn::new(&settings.cdn, &settings.discord)?,
         avatars: Arc::new(avatars),
@@ -474,11 +474,11 @@ pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Resu
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = open_database(&settings.database).await?;
     let xp = Arc::new(load_xp(&database).await?);
-    let (sightings, mut seen) = Sightings::new(Arc::clone(&xp));
+    let (observer, mut seen) = ProfileObserver::new(Arc::clone(&xp));
     let (revoked, (stop, mut stops)) = (CancellationToken::new(), mpsc::channel(4));
     let listener = Onlooker {
         guild,
-        sightings: sightings.with_strangers(),
+        profiles: observer.with_strangers(),
         stop,
         unparsed: Unparsed::default(),
     };

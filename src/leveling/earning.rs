@@ -3,7 +3,7 @@
 //! Uses only facts that both the gateway and the REST history carry, so that a message that is
 //! read later is judged as it would have been live.
 
-use super::{ChannelId, MessageId, Sighting, UserId};
+use super::{ChannelId, MessageId, ObservedProfile, UserId};
 
 /// A message as an event or the history shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct ObservedMessage {
     /// What kind of message it is, and of author.
     pub facts: MessageFacts,
     /// The author's profile as the message shows it; `None` if it shows no name.
-    pub profile: Option<Sighting>,
+    pub profile: Option<ObservedProfile>,
 }
 
 /// The facts of a message that decide whether it may earn XP or run a command.

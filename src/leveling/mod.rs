@@ -43,7 +43,7 @@ pub use naming::{
     GuildRole, Naming, NotARoleName, Refusal, RoleArgument, RoleName, RolePosition, carry_role,
     may_be_changed, name_level, take_role, trim_role_name,
 };
-pub use profile::{Account, Field, Fingerprint, Membership, Profile, Sighting};
+pub use profile::{Account, Field, Fingerprint, Membership, ObservedProfile, Profile};
 pub use right_roles::{ProtectedRoles, RoleEntry, RoleMatches, RolePins, RoleProblem, match_roles};
 pub use role_plan::{LevelRoles, RolePlan};
 pub use role_position::{BELOW_ALL_ROLES, bot_position, out_of_reach};

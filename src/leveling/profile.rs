@@ -37,7 +37,7 @@ pub struct Membership {
 
 /// What one event or response showed of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sighting {
+pub struct ObservedProfile {
     /// The unique account name.
     pub username: String,
     /// The name chosen for all guilds.
@@ -65,8 +65,8 @@ pub enum Field {
     Value(String),
 }
 
-/// A 32-bit hash for each field of a profile, with which a sighting is compared. One change in
-/// four billion goes unnoticed, until the next change of that field.
+/// A 32-bit hash for each field of a profile, to compare an observed profile with. One change in four
+/// billion goes unnoticed, until the next change of that field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint([u32; 5]);
 
@@ -84,9 +84,9 @@ impl Profile {
             .unwrap_or(&self.account.username)
     }
 
-    /// The profile updated with the fields that a sighting shows.
+    /// The profile updated with the fields that an observed profile shows.
     #[must_use]
-    pub fn after(self, seen: Sighting) -> Self {
+    pub fn after(self, seen: ObservedProfile) -> Self {
         let Self { account, member } = self;
         Self {
             account: Account {
@@ -114,14 +114,14 @@ impl Profile {
     }
 }
 
-impl From<Sighting> for Profile {
+impl From<ObservedProfile> for Profile {
     /// The profile of a user of whom nothing else is known.
-    fn from(seen: Sighting) -> Self {
+    fn from(seen: ObservedProfile) -> Self {
         Self::default().after(seen)
     }
 }
 
-impl Sighting {
+impl ObservedProfile {
     /// The name that Discord shows in the guild, as far as the fields were shown; not escaped.
     pub fn shown_name(&self) -> &str {
         let chosen = [&self.nickname, &self.display_name];
@@ -132,8 +132,8 @@ impl Sighting {
         chosen.unwrap_or(&self.username)
     }
 
-    /// The fingerprint after this sighting, or `None` if the sighting changes nothing. `known` is
-    /// the fingerprint before it, if there is one.
+    /// The fingerprint after this observation, or `None` if it changes nothing. `known` is the
+    /// fingerprint before it, if there is one.
     pub fn news(&self, known: Option<Fingerprint>) -> Option<Fingerprint> {
         let before = known.unwrap_or_default();
         let mut after = before;
@@ -163,7 +163,7 @@ impl Sighting {
         self.optional().into_iter().zip(&known.0[1..]).any(unclear)
     }
 
-    /// Merges two sightings. A field that `later` shows takes precedence.
+    /// Merges two observed profiles. A field that `later` shows takes precedence.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
         Self {
@@ -200,7 +200,7 @@ impl Sighting {
 }
 
 impl Field {
-    /// The field's value after this sighting, if it was `before`.
+    /// The field's value after this observed profile, if it was `before`.
     fn over(self, before: Option<String>) -> Option<String> {
         match self {
             Self::Unseen | Self::Unclear => before,
@@ -279,10 +279,10 @@ mod tests {
 
     #[test]
     fn a_name_is_no_news_where_the_database_left_nul_out() {
-        let named = |name: &str| Sighting {
+        let named = |name: &str| ObservedProfile {
             username: name.into(),
             nickname: Field::Value(name.into()),
-            ..Sighting::default()
+            ..ObservedProfile::default()
         };
         let stored = Profile::from(named("ab")).fingerprint();
         assert_eq!(named("a\0b").news(Some(stored)), None);
@@ -301,10 +301,10 @@ mod tests {
             ("alice", None, false),
         ] {
             let avatar: Option<&str> = avatar;
-            let seen = Sighting {
+            let seen = ObservedProfile {
                 username: username.into(),
                 avatar_hash: avatar.map(str::to_owned).into(),
-                ..Sighting::default()
+                ..ObservedProfile::default()
             };
             assert_eq!(seen.looks_deleted(), deleted, "{username} {avatar:?}");
         }
@@ -335,11 +335,11 @@ mod tests {
     }
 
     prop_compose! {
-        fn sighting()(
+        fn observed_profile()(
             username in "[ab]{1,2}", display_name in observed(), avatar_hash in observed(),
             nickname in observed(), guild_avatar_hash in observed(),
-        ) -> Sighting {
-            Sighting { username, display_name, avatar_hash, nickname, guild_avatar_hash }
+        ) -> ObservedProfile {
+            ObservedProfile { username, display_name, avatar_hash, nickname, guild_avatar_hash }
         }
     }
 
@@ -351,11 +351,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_difference_is_news_and_nothing_else_is(before in profile(), seen in sighting()) {
+        fn a_difference_is_news_and_nothing_else_is(before in profile(), seen in observed_profile()) {
             let known = before.fingerprint();
             let after = before.clone().after(seen.clone());
             prop_assert_eq!(seen.news(Some(known)).is_some(), before != after);
-            // The fingerprint is that of the whole profile, and the same sighting changes nothing.
+            // The fingerprint is that of the whole profile, and the same observation changes nothing.
             let told = seen.news(Some(known)).unwrap_or(known);
             prop_assert_eq!(told, after.fingerprint());
             prop_assert_eq!(seen.news(Some(told)), None);
@@ -363,7 +363,7 @@ mod tests {
 
         #[test]
         fn what_was_not_shown_stays_and_is_asked_for_only_where_there_was_something(
-            before in profile(), seen in sighting(),
+            before in profile(), seen in observed_profile(),
         ) {
             let after = before.clone().after(seen.clone());
             let mut unclear = false;
@@ -384,7 +384,7 @@ mod tests {
         }
 
         #[test]
-        fn whoever_was_not_known_is_news(seen in sighting(), stored in profile()) {
+        fn whoever_was_not_known_is_news(seen in observed_profile(), stored in profile()) {
             let told = seen.news(None);
             let whole = told.map(|told| told.completed_by(stored.fingerprint()));
             prop_assert_eq!(whole, Some(stored.after(seen.clone()).fingerprint()));
@@ -394,10 +394,10 @@ mod tests {
 
         #[test]
         fn several_sightings_together_are_the_same_as_one_after_the_other(
-            before in profile(), seen in proptest::collection::vec(sighting(), 1..6),
+            before in profile(), seen in proptest::collection::vec(observed_profile(), 1..6),
         ) {
             let one_by_one = seen.iter().cloned().fold(before.clone(), Profile::after);
-            let together = seen.into_iter().reduce(Sighting::then).unwrap();
+            let together = seen.into_iter().reduce(ObservedProfile::then).unwrap();
             prop_assert_eq!(before.after(together), one_by_one);
         }
     }

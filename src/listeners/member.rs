@@ -6,7 +6,7 @@
 use serenity::all::UserId as TheirUserId;
 
 use super::{Listeners, role};
-use crate::discord::guild::member_states::Seen;
+use crate::discord::guild::member_states::ShownBy;
 use crate::discord::payload::{MemberEvent, MemberRemoval};
 use crate::leveling::UserId;
 
@@ -15,7 +15,7 @@ pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
     if let Some(user) = event.user().filter(|_| listeners.serves(event.guild_id)) {
         listeners.env.members.is_back(user);
     }
-    observe(listeners, event, Seen::Joining);
+    observe(listeners, event, ShownBy::Join);
 }
 
 /// A member's profile, roles or screening changed.
@@ -24,7 +24,7 @@ pub(super) fn on_update(listeners: &Listeners, event: MemberEvent) {
         // The bot's own roles may have changed, and with them the roles that it can assign.
         role::recheck_levels(listeners);
     }
-    observe(listeners, event, Seen::There);
+    observe(listeners, event, ShownBy::Other);
 }
 
 /// A member left, or was kicked or banned.
@@ -41,13 +41,13 @@ pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
     }
 }
 
-fn observe(listeners: &Listeners, event: MemberEvent, how: Seen) {
+fn observe(listeners: &Listeners, event: MemberEvent, how: ShownBy) {
     if listeners.serves(event.guild_id)
         && let Some(user) = event.user()
     {
         let screening = event.screening();
         if let Some(seen) = event.seen() {
-            listeners.sightings.heard(user, seen);
+            listeners.profiles.heard(user, seen);
         }
         listeners.env.members.observe(user, screening, how);
     }

@@ -30,7 +30,7 @@ fn offer(listeners: &Listeners, mut message: ObservedMessage) {
         return;
     };
     if let Some(profile) = profile {
-        listeners.sightings.wrote(author, profile);
+        listeners.profiles.wrote(author, profile);
     }
     listeners.gate.offer(message);
 }

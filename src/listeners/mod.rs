@@ -31,7 +31,7 @@ use crate::environment::Environment;
 use crate::error::Stop;
 use crate::leveling::{MessageId, UserId};
 use crate::message_gate::MessageGate;
-use crate::profiles::Sightings;
+use crate::profiles::ProfileObserver;
 use crate::roles::Roles;
 use crate::xp::Inbox;
 
@@ -47,7 +47,7 @@ pub struct Listeners {
     /// Receives messages that may earn XP, and passes them on to the engine.
     pub gate: MessageGate,
     /// Receives the profiles that events show.
-    pub sightings: Sightings,
+    pub profiles: ProfileObserver,
     /// The cached level roles, and the schedule of the reconciles that events ask for.
     pub roles: Roles,
     /// The guild's roles and owner, which role and guild events keep up to date.

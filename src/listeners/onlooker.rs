@@ -9,7 +9,7 @@ use super::unreadable::Unparsed;
 use crate::discord::payload::{Event, MemberEvent};
 use crate::error::Stop;
 use crate::leveling::{GuildId, ObservedMessage, may_earn};
-use crate::profiles::Sightings;
+use crate::profiles::ProfileObserver;
 
 /// The event handler. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct Onlooker {
     /// The served guild; events of other guilds are ignored.
     pub guild: GuildId,
     /// Receives the profiles that events show.
-    pub sightings: Sightings,
+    pub profiles: ProfileObserver,
     /// Receives the reason why the process must end.
     pub stop: mpsc::Sender<Stop>,
     /// Counts the events that were not understood, by type.
@@ -63,7 +63,7 @@ impl Onlooker {
         if let Some(user) = event.user()
             && let Some(seen) = event.seen()
         {
-            self.sightings.heard(user, seen);
+            self.profiles.heard(user, seen);
         }
     }
 
@@ -72,7 +72,7 @@ impl Onlooker {
         if may_earn(&message.facts)
             && let Some(seen) = message.profile
         {
-            self.sightings.heard(message.author, seen);
+            self.profiles.heard(message.author, seen);
         }
     }
 }

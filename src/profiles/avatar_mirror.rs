@@ -20,10 +20,10 @@ use crate::discord::channels::avatar_channel::{AvatarChannel, ChannelError};
 use crate::discord::channels::council::Notice;
 use crate::environment::Environment;
 use crate::leveling::{
-    AvatarHash, CopyPlan, Field, MessageId, Picture, Sighting, UserId, copy_plan,
+    AvatarHash, CopyPlan, Field, MessageId, ObservedProfile, Picture, UserId, copy_plan,
 };
 use crate::store;
-use crate::store::updated_user::{self, Ticket, Wanted};
+use crate::store::updated_user::{self, DueAvatar, RowVersion};
 use crate::store::user_point::profiles::{self, NewCopy, NewProfile};
 
 /// After this many failures an avatar is parked until the user changes it or a moderator resets its
@@ -108,20 +108,20 @@ impl AvatarMirror {
         now: DateTime<Utc>,
         except: &[UserId],
         limit: u16,
-    ) -> store::Result<Vec<Wanted>> {
+    ) -> store::Result<Vec<DueAvatar>> {
         let mut session = self.env.database.acquire().await?;
         let due = updated_user::due(&mut session, now, MAX_ATTEMPTS, except, limit).await?;
         if !due.is_empty() {
-            let taken: Vec<Ticket> = due.iter().map(|wanted| wanted.ticket).collect();
+            let taken: Vec<RowVersion> = due.iter().map(|wanted| wanted.row).collect();
             updated_user::claim(&mut session, &taken, now + CLAIM_TIMEOUT).await?;
         }
         Ok(due)
     }
 
     /// Copies a user's avatar, removes its copy, or does nothing if the copy is current.
-    pub(super) async fn copy(&self, wanted: &Wanted, clock: Clock) -> anyhow::Result<()> {
-        let Wanted {
-            ticket,
+    pub(super) async fn copy(&self, wanted: &DueAvatar, clock: Clock) -> anyhow::Result<()> {
+        let DueAvatar {
+            row,
             profile,
             copied,
             copy,
@@ -130,7 +130,7 @@ impl AvatarMirror {
         match copy_plan(profile, copied.as_deref(), copy.is_some()) {
             CopyPlan::Keep => {
                 let mut session = self.env.database.acquire().await?;
-                updated_user::remove(&mut session, &[*ticket]).await?;
+                updated_user::remove(&mut session, &[*row]).await?;
                 Ok(())
             }
             CopyPlan::Drop => {
@@ -142,14 +142,19 @@ impl AvatarMirror {
         }
     }
 
-    async fn make(&self, wanted: &Wanted, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
-        let user = wanted.ticket.user;
+    async fn make(
+        &self,
+        wanted: &DueAvatar,
+        picture: &Picture,
+        clock: Clock,
+    ) -> anyhow::Result<()> {
+        let user = wanted.row.user;
         let image = match self.cdn.fetch(&picture.path(user, self.env.guild)).await {
             Ok(image) => image,
             Err(error) => return self.not_fetched(wanted, picture, &error, clock).await,
         };
         self.record_success(Part::Host, user).await;
-        let version = wanted.ticket.version;
+        let version = wanted.row.version;
         match self.channel.post(user, &image, version).await {
             Ok((message, link)) => {
                 let hash: AvatarHash = picture.hash().clone();
@@ -170,13 +175,13 @@ impl AvatarMirror {
 
     async fn not_fetched(
         &self,
-        wanted: &Wanted,
+        wanted: &DueAvatar,
         picture: &Picture,
         error: &NoImage,
         clock: Clock,
     ) -> anyhow::Result<()> {
         let why = error.to_string();
-        let user = wanted.ticket.user;
+        let user = wanted.row.user;
         match self.about_fetch(error, user) {
             About::Image if *error == NoImage::NotThere => {
                 self.look_up_missing(wanted, picture, clock).await
@@ -212,17 +217,14 @@ impl AvatarMirror {
 
     async fn not_posted(
         &self,
-        wanted: &Wanted,
+        wanted: &DueAvatar,
         error: ChannelError,
         clock: Clock,
     ) -> anyhow::Result<()> {
         let why = error.to_string();
         let about = match of_post(&error) {
             About::ChannelUnlessOthersWork
-                if self
-                    .breakers()
-                    .channel
-                    .record_failure_of(wanted.ticket.user) =>
+                if self.breakers().channel.record_failure_of(wanted.row.user) =>
             {
                 About::Image
             }
@@ -248,17 +250,17 @@ impl AvatarMirror {
     }
 
     /// Schedules a retry without counting an attempt: the image is not known to be at fault.
-    async fn postpone(&self, wanted: &Wanted, why: &str, clock: Clock) -> store::Result<()> {
+    async fn postpone(&self, wanted: &DueAvatar, why: &str, clock: Clock) -> store::Result<()> {
         let next = clock.now() + POSTPONE.delay(0);
         let mut session = self.env.database.acquire().await?;
-        updated_user::postpone(&mut session, wanted.ticket, next, why).await
+        updated_user::postpone(&mut session, wanted.row, next, why).await
     }
 
     /// Stores the new copy (or that there is none) and deletes the queue row, in one transaction.
-    async fn store_copy(&self, wanted: &Wanted, copy: Option<&NewCopy>) -> store::Result<()> {
+    async fn store_copy(&self, wanted: &DueAvatar, copy: Option<&NewCopy>) -> store::Result<()> {
         let mut transaction = self.env.database.begin().await?;
-        profiles::set_copy(&mut transaction, wanted.ticket.user, copy).await?;
-        updated_user::remove(&mut transaction, &[wanted.ticket]).await?;
+        profiles::set_copy(&mut transaction, wanted.row.user, copy).await?;
+        updated_user::remove(&mut transaction, &[wanted.row]).await?;
         store::commit(transaction).await
     }
 
@@ -275,11 +277,11 @@ impl AvatarMirror {
     /// The CDN does not have the avatar: asks Discord whether it changed or the account is deleted.
     async fn look_up_missing(
         &self,
-        wanted: &Wanted,
+        wanted: &DueAvatar,
         picture: &Picture,
         clock: Clock,
     ) -> anyhow::Result<()> {
-        let user = wanted.ticket.user;
+        let user = wanted.row.user;
         let known = self.env.xp.seen(user);
         let found = match fetch(&self.env, user).await {
             Ok(found) => found,
@@ -315,7 +317,7 @@ impl AvatarMirror {
             Found::Gone => {
                 let mut transaction = self.env.database.begin().await?;
                 profiles::mark_gone(&mut transaction, user, clock.now()).await?;
-                updated_user::remove(&mut transaction, &[wanted.ticket]).await?;
+                updated_user::remove(&mut transaction, &[wanted.row]).await?;
                 store::commit(transaction).await?;
                 self.env.xp.forget_profile(user);
                 tracing::info!(%user, "an account was deleted; its last name and avatar are kept");
@@ -325,12 +327,12 @@ impl AvatarMirror {
     }
 
     /// Counts a failed attempt and schedules a retry; the last attempt parks the avatar.
-    async fn failed(&self, wanted: &Wanted, why: &str, clock: Clock) -> anyhow::Result<()> {
-        let Ticket { user, version } = wanted.ticket;
+    async fn failed(&self, wanted: &DueAvatar, why: &str, clock: Clock) -> anyhow::Result<()> {
+        let RowVersion { user, version } = wanted.row;
         let next = RETRIES.next_attempt(wanted.attempts, clock.now());
         let mut transaction = self.env.database.begin().await?;
         let counted = profiles::count_attempt(&mut transaction, user, version).await?;
-        updated_user::postpone(&mut transaction, wanted.ticket, next, why).await?;
+        updated_user::postpone(&mut transaction, wanted.row, next, why).await?;
         store::commit(transaction).await?;
         let Some(attempts) = counted else {
             return Ok(());
@@ -451,7 +453,7 @@ impl Part {
 fn with_no_guild_avatar(found: Found, picture: &Picture) -> Found {
     match (found, picture) {
         (Found::There(seen), Picture::Guild(_)) if seen.guild_avatar_hash == Field::Unseen => {
-            Found::There(Sighting {
+            Found::There(ObservedProfile {
                 guild_avatar_hash: Field::Empty,
                 ..seen
             })

@@ -1,16 +1,16 @@
 //! Asks Discord for one user's profile: first as a guild member, then as an account.
 
 use crate::discord::RestError;
-use crate::discord::guild::member_states::Seen;
+use crate::discord::guild::member_states::ShownBy;
 use crate::discord::guild::members;
 use crate::environment::Environment;
-use crate::leveling::{Sighting, UserId};
+use crate::leveling::{ObservedProfile, UserId};
 
 /// Discord's answer about a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// The account exists; its current names and avatars.
-    There(Sighting),
+    There(ObservedProfile),
     /// The account is deleted.
     Gone,
 }
@@ -20,7 +20,7 @@ pub(super) enum Found {
 /// of a deleted account.
 pub(super) async fn fetch(env: &Environment, user: UserId) -> Result<Found, RestError> {
     if let Some(member) = members::fetch(&env.rest, env.guild, user).await? {
-        env.members.observe(user, member.screening, Seen::There);
+        env.members.observe(user, member.screening, ShownBy::Other);
         let nameless = RestError::NotUnderstood("a member has no name".to_owned());
         return member.seen.map(Found::There).ok_or(nameless);
     }

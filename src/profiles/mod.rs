@@ -14,14 +14,14 @@ mod breaker;
 mod clock;
 mod failure;
 mod fetch;
+mod profile_observer;
 mod rotating_refresh;
-mod sightings;
 mod sync;
 mod unclear;
 
 pub use avatar_link_renewal::AvatarLinkRenewal;
 pub use avatar_mirror::{AvatarMirror, MAX_ATTEMPTS};
+pub use profile_observer::{ProfileObserver, Register};
 pub use rotating_refresh::RotatingRefresh;
-pub use sightings::{Register, Sightings};
 pub use sync::ProfileSync;
 pub use unclear::Unclear;

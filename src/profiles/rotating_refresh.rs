@@ -22,7 +22,7 @@ use crate::leveling::buckets::{BUCKET_DURATION, BucketNumber, assign, next_look}
 use crate::store::profile_bucket::{self, Round};
 use crate::store::user_point::profiles;
 use crate::store::{self, updated_user};
-use crate::xp::Origin;
+use crate::xp::ObservedIn;
 
 /// Users assigned to buckets in one transaction.
 const BATCH_SIZE: u16 = 1_000;
@@ -236,7 +236,7 @@ impl RotatingRefresh {
         }
         match found {
             Found::There(seen) if seen.news(known).is_some() => {
-                self.env.xp.observe(user, seen, Origin::Answer(known));
+                self.env.xp.observe(user, seen, ObservedIn::Answer(known));
             }
             // A deleted account is handled when its bucket is refreshed.
             Found::There(_) | Found::Gone => self.unclear.start_cooldown(user, Instant::now()),

@@ -20,7 +20,7 @@ use super::clock::Clock;
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{CopyPlan, Picture, UserId, copy_plan};
-use crate::store::updated_user::{self, Seen, Ticket, Unfinished, Wanted};
+use crate::store::updated_user::{self, DueAvatar, RowVersion, Unfinished, UnstoredProfile};
 use crate::store::user_point::profiles::{self, NewProfile, Shown};
 use crate::store::{self, Database};
 
@@ -71,8 +71,8 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn begin(&mut self, copies: &Arc<AvatarMirror>, wanted: Wanted, clock: Clock) {
-        let (copies, user) = (Arc::clone(copies), wanted.ticket.user);
+    fn begin(&mut self, copies: &Arc<AvatarMirror>, wanted: DueAvatar, clock: Clock) {
+        let (copies, user) = (Arc::clone(copies), wanted.row.user);
         self.users.insert(user);
         self.tasks
             .spawn(async move { (user, copies.copy(&wanted, clock).await) });
@@ -122,10 +122,10 @@ impl ProfileSync {
         if seen.is_empty() {
             return Ok(false);
         }
-        let users: Vec<UserId> = seen.iter().map(|seen| seen.ticket.user).collect();
+        let users: Vec<UserId> = seen.iter().map(|seen| seen.row.user).collect();
         let shown = profiles::hold(&mut transaction, &users).await?;
-        let tickets: Vec<Ticket> = seen.iter().map(|seen| seen.ticket).collect();
-        updated_user::hold(&mut transaction, &tickets).await?;
+        let rows: Vec<RowVersion> = seen.iter().map(|seen| seen.row).collect();
+        updated_user::hold(&mut transaction, &rows).await?;
         let is_full = seen.len() == usize::from(BATCH_SIZE);
         let Plan {
             store,
@@ -173,34 +173,37 @@ struct Plan {
     store: Vec<NewProfile>,
     /// Rows that are finished with this batch: their avatar needs no change, or their user has no
     /// row in `user_point`.
-    done: Vec<Ticket>,
+    done: Vec<RowVersion>,
     /// Rows whose avatar must still be copied or its copy removed.
     pictures: Vec<Unfinished>,
 }
 
 /// Applies the queued changes (`seen`) to the stored profiles (`shown`).
-fn plan(seen: Vec<Seen>, shown: Vec<Shown>) -> Plan {
+fn plan(seen: Vec<UnstoredProfile>, shown: Vec<Shown>) -> Plan {
     let mut shown: BTreeMap<UserId, Shown> =
         shown.into_iter().map(|shown| (shown.user, shown)).collect();
     let mut plan = Plan::default();
-    for Seen { ticket, sighting } in seen {
-        let Some(before) = shown.remove(&ticket.user) else {
-            plan.done.push(ticket);
+    for UnstoredProfile {
+        row,
+        observed_profile,
+    } in seen
+    {
+        let Some(before) = shown.remove(&row.user) else {
+            plan.done.push(row);
             continue;
         };
         let known = before.profile.unwrap_or_default();
         let picture = Picture::of(&known);
-        let profile = known.after(sighting);
+        let profile = known.after(observed_profile);
         let other_picture = Picture::of(&profile) != picture;
         match copy_plan(&profile, before.copied.as_deref(), before.copy.is_some()) {
-            CopyPlan::Keep => plan.done.push(ticket),
-            CopyPlan::Make(_) | CopyPlan::Drop => plan.pictures.push(Unfinished {
-                ticket,
-                other_picture,
-            }),
+            CopyPlan::Keep => plan.done.push(row),
+            CopyPlan::Make(_) | CopyPlan::Drop => {
+                plan.pictures.push(Unfinished { row, other_picture })
+            }
         }
         plan.store.push(NewProfile {
-            user: ticket.user,
+            user: row.user,
             other_picture,
             profile,
         });
@@ -211,7 +214,7 @@ fn plan(seen: Vec<Seen>, shown: Vec<Shown>) -> Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leveling::{Account, Membership, MessageId, Profile, Sighting};
+    use crate::leveling::{Account, Membership, MessageId, ObservedProfile, Profile};
 
     fn account(name: &str, avatar: Option<&str>) -> Account {
         Account {
@@ -221,16 +224,16 @@ mod tests {
         }
     }
 
-    fn seen(user: u64, name: &str, avatar: Option<&str>) -> Seen {
-        Seen {
-            ticket: Ticket {
+    fn seen(user: u64, name: &str, avatar: Option<&str>) -> UnstoredProfile {
+        UnstoredProfile {
+            row: RowVersion {
                 user: UserId::new(user).unwrap(),
                 version: 1,
             },
-            sighting: Sighting {
+            observed_profile: ObservedProfile {
                 username: name.into(),
                 avatar_hash: avatar.map(str::to_owned).into(),
-                ..Sighting::default()
+                ..ObservedProfile::default()
             },
         }
     }
@@ -270,14 +273,13 @@ mod tests {
             shown(6, Some("a"), Some("b")),
         ];
         let plan = plan(page, known);
-        let users = |tickets: &[Ticket]| -> Vec<u64> {
-            tickets.iter().map(|ticket| ticket.user.get()).collect()
-        };
+        let users =
+            |rows: &[RowVersion]| -> Vec<u64> { rows.iter().map(|row| row.user.get()).collect() };
         assert_eq!(users(&plan.done), [1, 4, 5]);
         let left: Vec<_> = plan
             .pictures
             .iter()
-            .map(|left| (left.ticket.user.get(), left.other_picture))
+            .map(|left| (left.row.user.get(), left.other_picture))
             .collect();
         assert_eq!(left, [(2, true), (3, true), (6, false)]);
         let stored: Vec<_> = plan

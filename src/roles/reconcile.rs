@@ -17,7 +17,7 @@ use super::role_problems::{self, Withheld};
 use crate::discord::RestError;
 use crate::discord::channels::council::Notice;
 use crate::discord::guild::member_roles::MemberRoles;
-use crate::discord::guild::member_states::Seen;
+use crate::discord::guild::member_states::ShownBy;
 use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::guild::{self, members, roles};
 use crate::discord::rest::error_codes::TOO_MANY_ROLES;
@@ -27,7 +27,7 @@ use crate::leveling::{
     BELOW_ALL_ROLES, GuildRole, LevelRoles, RoleId, RolePlan, RolePosition, Standing, Timestamp,
     UserId, may_be_changed, out_of_reach,
 };
-use crate::profiles::Sightings;
+use crate::profiles::ProfileObserver;
 use crate::store::{self, reconcile_state};
 use crate::xp::LevelNames;
 
@@ -57,7 +57,7 @@ pub struct RoleReconciler {
     rights: RightRoles,
     /// Receives the name and avatar of every member read, which Discord sends with their roles.
     /// `None` at a terminal, where problems are not reported to the council either.
-    bot: Option<Sightings>,
+    bot: Option<ProfileObserver>,
 }
 
 /// The progress of a verification.
@@ -156,15 +156,15 @@ struct Members {
 }
 
 impl RoleReconciler {
-    /// The running bot passes `sightings`; the command line passes `None`.
-    pub fn new(env: &Environment, rights: RightRoles, sightings: Option<Sightings>) -> Self {
+    /// The running bot passes `observer`; the command line passes `None`.
+    pub fn new(env: &Environment, rights: RightRoles, observer: Option<ProfileObserver>) -> Self {
         Self {
             names: LevelNames::new(env.database.clone(), Arc::clone(&env.xp)),
             book: LevelRoleCache::new(env, rights.clone()),
             calls: MemberRoles::new(env.rest.clone(), env.guild),
             env: env.clone(),
             rights,
-            bot: sightings,
+            bot: observer,
         }
     }
 
@@ -418,17 +418,17 @@ impl RoleReconciler {
         mut seen: impl FnMut(Progress),
     ) -> anyhow::Result<Members> {
         let mut members = Members::default();
-        let started = self.bot.as_ref().map(Sightings::list_starts);
+        let started = self.bot.as_ref().map(ProfileObserver::list_starts);
         members::each(&self.env.rest, self.env.guild, |member| {
             members.count += 1;
             let name = member
                 .seen
                 .as_ref()
                 .map(|seen| seen.shown_name().to_owned());
-            if let (Some(sightings), Some(started), Some(seen), false) =
+            if let (Some(observer), Some(started), Some(seen), false) =
                 (&self.bot, started, member.seen, member.bot)
             {
-                sightings.listed(member.user, seen, started);
+                observer.listed(member.user, seen, started);
             }
             if member.bot {
                 return;
@@ -438,7 +438,7 @@ impl RoleReconciler {
             let waits = self
                 .env
                 .members
-                .observe(member.user, member.screening, Seen::There);
+                .observe(member.user, member.screening, ShownBy::Other);
             if !waits {
                 let standing = self.standing(member.user);
                 let plan = level_roles.plan(&member.roles, standing.as_ref());

@@ -18,7 +18,7 @@ use super::reconcile_schedule::ReconcileSchedule;
 use crate::backoff::{Backoff, RetryPolicy};
 use crate::discord::RestError;
 use crate::discord::guild::member_roles::{Applied, MemberRoles};
-use crate::discord::guild::member_states::Seen;
+use crate::discord::guild::member_states::ShownBy;
 use crate::discord::guild::members;
 use crate::environment::Environment;
 use crate::job::Job;
@@ -213,7 +213,7 @@ impl RoleSync {
             || self
                 .env
                 .members
-                .observe(user, member.screening, Seen::There)
+                .observe(user, member.screening, ShownBy::Other)
         {
             return Ok(true);
         }

@@ -13,7 +13,7 @@ use super::text::without_nul;
 use super::user_point::profile_of;
 use super::user_point::profiles::attempts;
 use super::{Connection, Result, bigint, message_id, read, user_id};
-use crate::leveling::{Field, MessageId, Profile, Sighting, UserId};
+use crate::leveling::{Field, MessageId, ObservedProfile, Profile, UserId};
 
 const TABLE: &str = "updated_user";
 
@@ -22,7 +22,7 @@ const MAX_DELAY: TimeDelta = TimeDelta::days(2);
 
 /// A row and its version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct RowVersion {
     /// The user of the row.
     pub user: UserId,
     /// Increases with every change of the row.
@@ -31,18 +31,18 @@ pub struct Ticket {
 
 /// An observed profile that is not stored yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct UnstoredProfile {
     /// The row and its version.
-    pub ticket: Ticket,
+    pub row: RowVersion,
     /// Everything that was observed since the profile was last stored.
-    pub sighting: Sighting,
+    pub observed_profile: ObservedProfile,
 }
 
 /// A row whose profile is stored and whose avatar must still be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     /// The row and its version.
-    pub ticket: Ticket,
+    pub row: RowVersion,
     /// Whether the avatar has changed. Then the last error and the time of the next attempt are
     /// reset, since they concern the previous avatar.
     pub other_picture: bool,
@@ -50,9 +50,9 @@ pub struct Unfinished {
 
 /// A user whose avatar may have to be copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct DueAvatar {
     /// The row and its version.
-    pub ticket: Ticket,
+    pub row: RowVersion,
     /// The user's stored profile.
     pub profile: Profile,
     /// Hash of the avatar that the copy shows, if the copy is trusted.
@@ -92,7 +92,7 @@ pub struct Failed {
 /// Queues observed profiles; `seen` names each user at most once. Users without a row in
 /// `user_point` are skipped. A row that is queued already keeps its place, and the new fields are
 /// merged into it.
-pub async fn mark(connection: &mut Connection, seen: &[(UserId, Sighting)]) -> Result<()> {
+pub async fn mark(connection: &mut Connection, seen: &[(UserId, ObservedProfile)]) -> Result<()> {
     let users: Vec<i64> = seen.iter().map(|(user, _)| bigint(user.get())).collect();
     let usernames: Vec<_> = seen
         .iter()
@@ -155,7 +155,7 @@ struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn new(seen: &'a [(UserId, Sighting)], field: fn(&Sighting) -> &Field) -> Self {
+    fn new(seen: &'a [(UserId, ObservedProfile)], field: fn(&ObservedProfile) -> &Field) -> Self {
         let fields = seen.iter().map(|(_, seen)| match field(seen) {
             Field::Unseen | Field::Unclear => (None, true),
             Field::Empty => (None, false),
@@ -229,7 +229,7 @@ pub async fn want_missing_pictures(connection: &mut Connection) -> Result<u64> {
 }
 
 /// At most `limit` observed profiles that are not stored yet, oldest first.
-pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<Seen>> {
+pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<UnstoredProfile>> {
     let rows = sqlx::query!(
         r#"select user_id, version, username as "username!", display_name, display_name_unseen,
                   avatar_hash, avatar_hash_unseen, nickname, guild_avatar_hash,
@@ -242,12 +242,12 @@ pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<See
     .await?;
     rows.into_iter()
         .map(|row| {
-            Ok(Seen {
-                ticket: Ticket {
+            Ok(UnstoredProfile {
+                row: RowVersion {
                     user: user_id(TABLE, row.user_id)?,
                     version: row.version,
                 },
-                sighting: Sighting {
+                observed_profile: ObservedProfile {
                     username: row.username,
                     display_name: field_of(row.display_name, row.display_name_unseen),
                     avatar_hash: field_of(row.avatar_hash, row.avatar_hash_unseen),
@@ -263,7 +263,7 @@ pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<See
 }
 
 /// Locks the rows of these users, whatever their version, until the transaction ends.
-pub async fn hold(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
+pub async fn hold(connection: &mut Connection, rows: &[RowVersion]) -> Result<()> {
     let (users, _) = columns(rows);
     sqlx::query!(
         "select user_id from updated_user where user_id = any($1) order by user_id for no key update",
@@ -277,9 +277,9 @@ pub async fn hold(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
 /// Marks the profiles of these rows as stored; their avatars must still be copied. Rows that have
 /// changed since stay as they are.
 pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) -> Result<()> {
-    let tickets: Vec<Ticket> = rows.iter().map(|row| row.ticket).collect();
     let others: Vec<bool> = rows.iter().map(|row| row.other_picture).collect();
-    let (users, versions) = columns(&tickets);
+    let rows: Vec<RowVersion> = rows.iter().map(|row| row.row).collect();
+    let (users, versions) = columns(&rows);
     sqlx::query!(
         "with held as (
             select user_id from updated_user where user_id = any($1) order by user_id for no key update
@@ -300,7 +300,7 @@ pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) ->
 }
 
 /// Deletes these finished rows. Rows that have changed since stay.
-pub async fn remove(connection: &mut Connection, rows: &[Ticket]) -> Result<()> {
+pub async fn remove(connection: &mut Connection, rows: &[RowVersion]) -> Result<()> {
     let (users, versions) = columns(rows);
     sqlx::query!(
         "with held as (
@@ -327,7 +327,7 @@ pub async fn due(
     max_attempts: u32,
     except: &[UserId],
     limit: u16,
-) -> Result<Vec<Wanted>> {
+) -> Result<Vec<DueAvatar>> {
     let except: Vec<i64> = except.iter().map(|user| bigint(user.get())).collect();
     // Two ranges of one index, each read in index order and only up to the limit.
     let rows = sqlx::query!(
@@ -355,8 +355,8 @@ pub async fn due(
     .await?;
     rows.into_iter()
         .map(|row| {
-            Ok(Wanted {
-                ticket: Ticket {
+            Ok(DueAvatar {
+                row: RowVersion {
                     user: user_id(TABLE, row.user_id)?,
                     version: row.version,
                 },
@@ -375,7 +375,7 @@ pub async fn due(
 /// Claims these rows: they are not due again before `until`, whatever happens to the worker.
 pub async fn claim(
     connection: &mut Connection,
-    rows: &[Ticket],
+    rows: &[RowVersion],
     until: DateTime<Utc>,
 ) -> Result<()> {
     let (users, versions) = columns(rows);
@@ -399,7 +399,7 @@ pub async fn claim(
 /// changed since.
 pub async fn postpone(
     connection: &mut Connection,
-    row: Ticket,
+    row: RowVersion,
     next: DateTime<Utc>,
     why: &str,
 ) -> Result<()> {
@@ -480,7 +480,7 @@ fn field_of(value: Option<String>, unseen: bool) -> Field {
     if unseen { Field::Unseen } else { value.into() }
 }
 
-fn columns(rows: &[Ticket]) -> (Vec<i64>, Vec<i64>) {
+fn columns(rows: &[RowVersion]) -> (Vec<i64>, Vec<i64>) {
     rows.iter()
         .map(|row| (bigint(row.user.get()), row.version))
         .unzip()

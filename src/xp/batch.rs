@@ -10,7 +10,8 @@ use chrono_tz::Tz;
 use super::inbox::EligibleMessage;
 use super::unsaved_profiles::Observed;
 use crate::leveling::{
-    CopyPlan, Levels, MessageId, Profile, Sighting, Standing, Timestamp, UserId, award, copy_plan,
+    CopyPlan, Levels, MessageId, ObservedProfile, Profile, Standing, Timestamp, UserId, award,
+    copy_plan,
 };
 use crate::store::history_interval::HistoryChange;
 use crate::store::outbox::LevelUp;
@@ -46,7 +47,7 @@ pub(super) struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AuthorProfile {
     pub user: UserId,
-    pub sighting: Sighting,
+    pub observed_profile: ObservedProfile,
     /// The version of the unsaved profile; `None` if it comes from the history.
     pub version: Option<u32>,
 }
@@ -57,7 +58,7 @@ pub(super) struct ProfilePlan {
     /// Saved with the XP.
     pub saved: BTreeMap<UserId, Profile>,
     /// Added to the queue of changed profiles, sorted by user.
-    pub queued: Vec<(UserId, Sighting)>,
+    pub queued: Vec<(UserId, ObservedProfile)>,
     /// Users whose avatar is to be copied, or whose copy is to be dropped.
     pub pictures: Vec<UserId>,
 }
@@ -88,17 +89,22 @@ impl Batch {
         let mut shown: BTreeMap<UserId, Shown> =
             shown.into_iter().map(|row| (row.user, row)).collect();
         let mut plan = ProfilePlan::default();
-        for AuthorProfile { user, sighting, .. } in &self.observed {
-            let sighting = sighting.clone();
+        for AuthorProfile {
+            user,
+            observed_profile,
+            ..
+        } in &self.observed
+        {
+            let observed_profile = observed_profile.clone();
             let row = shown.remove(user);
             if queued.contains(user) || row.as_ref().is_some_and(|row| row.gone) {
-                plan.queued.push((*user, sighting));
+                plan.queued.push((*user, observed_profile));
                 continue;
             }
             let (before, copied, has_copy) = row.map_or_else(Default::default, |row| {
                 (row.profile, row.copied, row.copy.is_some())
             });
-            let profile = before.unwrap_or_default().after(sighting);
+            let profile = before.unwrap_or_default().after(observed_profile);
             if copy_plan(&profile, copied.as_deref(), has_copy) != CopyPlan::Keep {
                 plan.pictures.push(*user);
             }
@@ -216,7 +222,7 @@ pub(super) fn plan(
         if !author.named && author.profile.is_none() {
             author.profile = profile
                 .as_ref()
-                .map(|sighting| (Sighting::clone(sighting), None));
+                .map(|observed_profile| (ObservedProfile::clone(observed_profile), None));
         }
         let level = levels.level_at(author.standing.points);
         if level > before {
@@ -248,13 +254,13 @@ pub(super) fn plan(
             standing,
             profile: profile
                 .as_ref()
-                .map(|(sighting, _)| Profile::from(sighting.clone())),
+                .map(|(observed_profile, _)| Profile::from(observed_profile.clone())),
         });
         batch
             .observed
-            .extend(profile.map(|(sighting, version)| AuthorProfile {
+            .extend(profile.map(|(observed_profile, version)| AuthorProfile {
                 user,
-                sighting,
+                observed_profile,
                 version,
             }));
     }
@@ -289,7 +295,7 @@ struct Author {
     standing: Standing,
     named: bool,
     /// Their observed profile and its version.
-    profile: Option<(Sighting, Option<u32>)>,
+    profile: Option<(ObservedProfile, Option<u32>)>,
     earned: bool,
 }
 
@@ -298,7 +304,7 @@ impl Author {
         Self {
             standing: known.map(|user| user.standing).unwrap_or_default(),
             named: known.is_some_and(|user| user.named),
-            profile: observed.map(|observed| (observed.sighting, Some(observed.version))),
+            profile: observed.map(|observed| (observed.observed_profile, Some(observed.version))),
             earned: false,
         }
     }
@@ -330,9 +336,9 @@ mod tests {
             message: MessageId::new(first.get() + user).unwrap(),
             channel: ChannelId::new(7).unwrap(),
             user: UserId::new(user).unwrap(),
-            profile: Some(Box::new(Sighting {
+            profile: Some(Box::new(ObservedProfile {
                 username: format!("user{user}"),
-                ..Sighting::default()
+                ..ObservedProfile::default()
             })),
         }
     }
@@ -413,10 +419,10 @@ mod tests {
 
     fn observed(nickname: &str, version: Option<u32>) -> Observed {
         Observed {
-            sighting: Sighting {
+            observed_profile: ObservedProfile {
                 username: "observed".to_owned(),
                 nickname: Field::Value(nickname.to_owned()),
-                ..Sighting::default()
+                ..ObservedProfile::default()
             },
             version: version.unwrap_or_default(),
         }
@@ -438,12 +444,15 @@ mod tests {
         let profiles: Vec<_> = batch
             .observed
             .iter()
-            .map(|one| (one.sighting.username.as_str(), one.version))
+            .map(|one| (one.observed_profile.username.as_str(), one.version))
             .collect();
         assert_eq!(profiles, [("observed", Some(3)), ("user2", None)]);
         for (row, one) in batch.users.iter().zip(&batch.observed) {
             assert_eq!(row.user, one.user);
-            assert_eq!(row.profile, Some(Profile::from(one.sighting.clone())));
+            assert_eq!(
+                row.profile,
+                Some(Profile::from(one.observed_profile.clone()))
+            );
         }
     }
 
@@ -451,10 +460,10 @@ mod tests {
     fn names_are_saved_with_the_xp_and_only_work_for_pictures_is_queued() {
         let author = |user: u64, avatar: Option<&str>| AuthorProfile {
             user: UserId::new(user).unwrap(),
-            sighting: Sighting {
+            observed_profile: ObservedProfile {
                 username: "now".to_owned(),
                 avatar_hash: avatar.map(str::to_owned).into(),
-                ..Sighting::default()
+                ..ObservedProfile::default()
             },
             version: None,
         };

@@ -11,7 +11,7 @@ use dashmap::mapref::multiple::RefMulti;
 
 use super::unsaved_profiles::{Compared, Saver, UnsavedProfiles};
 use crate::leveling::{
-    Board, Fingerprint, LevelNumber, Levels, Place, Points, Progress, Sighting, Standing,
+    Board, Fingerprint, LevelNumber, Levels, ObservedProfile, Place, Points, Progress, Standing,
     Timestamp, UserId,
 };
 use crate::store::user_point::{CachedUser, SavedUser};
@@ -35,9 +35,9 @@ pub struct ListStart(u32);
 
 /// What showed an observed profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ObservedIn {
     /// A message that goes to the engine; the user is its author.
-    Author,
+    EarningMessage,
     /// Any other event.
     Event,
     /// A member list that was requested at this time. Events since then are newer than the list,
@@ -215,15 +215,15 @@ impl XpCache {
     ///
     /// Returns `true` if the observation leaves out a field that was set before. Only Discord can
     /// tell then whether it is still set.
-    pub fn observe(&self, user: UserId, observed: Sighting, origin: Origin) -> bool {
+    pub fn observe(&self, user: UserId, observed: ObservedProfile, origin: ObservedIn) -> bool {
         // Most observations change nothing, and a shared lock is enough to see that.
         let (compared, is_unclear) = self.compare(user, &observed);
         if compared == Compared::Known {
             return is_unclear;
         }
         let saver = match origin {
-            Origin::Author => Saver::Engine,
-            Origin::Event | Origin::List(_) | Origin::Answer(_) => Saver::Register,
+            ObservedIn::EarningMessage => Saver::Engine,
+            ObservedIn::Event | ObservedIn::List(_) | ObservedIn::Answer(_) => Saver::Register,
         };
         self.unsaved.add(user, observed, saver, |observed| {
             self.take_note(user, observed, origin)
@@ -240,13 +240,18 @@ impl XpCache {
     pub fn observed_is_saved(&self, user: UserId, version: u32) {
         self.unsaved.saved(user, version, |newer| {
             // This could not be recorded while the user had no row.
-            self.take_note(user, newer, Origin::Event);
+            self.take_note(user, newer, ObservedIn::Event);
         });
     }
 
     /// Records a profile that was fetched from Discord and saved. `known` is the fingerprint at
     /// the time of the request; if it has changed since, the answer is outdated and ignored.
-    pub fn note_looked_up(&self, user: UserId, known: Option<Fingerprint>, found: &Sighting) {
+    pub fn note_looked_up(
+        &self,
+        user: UserId,
+        known: Option<Fingerprint>,
+        found: &ObservedProfile,
+    ) {
         if let Some(mut entry) = self.users.get_mut(&user)
             && entry.seen == known
         {
@@ -254,7 +259,7 @@ impl XpCache {
         }
     }
 
-    fn compare(&self, user: UserId, observed: &Sighting) -> (Compared, bool) {
+    fn compare(&self, user: UserId, observed: &ObservedProfile) -> (Compared, bool) {
         let Some(entry) = self.users.get(&user) else {
             return (Compared::Stranger, false);
         };
@@ -265,16 +270,16 @@ impl XpCache {
         (compared, observed.is_unclear(entry.seen, entry.named))
     }
 
-    fn take_note(&self, user: UserId, observed: &Sighting, origin: Origin) -> Compared {
+    fn take_note(&self, user: UserId, observed: &ObservedProfile, origin: ObservedIn) -> Compared {
         let Some(mut entry) = self.users.get_mut(&user) else {
             return Compared::Stranger;
         };
-        if let Origin::List(start) = origin
+        if let ObservedIn::List(start) = origin
             && start.0 <= entry.heard_at_list
         {
             return Compared::Known;
         }
-        if let Origin::Answer(known) = origin
+        if let ObservedIn::Answer(known) = origin
             && entry.seen != known
         {
             return Compared::Known;
@@ -283,7 +288,7 @@ impl XpCache {
             return Compared::Known;
         };
         entry.seen = Some(after);
-        if !matches!(origin, Origin::List(_)) {
+        if !matches!(origin, ObservedIn::List(_)) {
             entry.heard_at_list = self.lists.load(Ordering::Relaxed);
         }
         Compared::News
@@ -452,8 +457,8 @@ mod tests {
         assert_eq!(now.rows()[1].role_name.as_deref(), Some("Beginner"));
     }
 
-    fn called(name: &str) -> Sighting {
-        Sighting {
+    fn called(name: &str) -> ObservedProfile {
+        ObservedProfile {
             username: name.to_owned(),
             display_name: Field::Empty,
             avatar_hash: Field::Empty,
@@ -465,7 +470,7 @@ mod tests {
     /// The username that the engine is to save.
     fn for_engine(cache: &XpCache, user: UserId) -> Option<String> {
         let observed = cache.unsaved().left_to(Saver::Engine, user)?;
-        Some(observed.sighting.username)
+        Some(observed.observed_profile.username)
     }
 
     #[test]
@@ -474,22 +479,22 @@ mod tests {
         cache.apply(&[saved(1, 100), saved(2, 100)]);
         let [heard, quiet] = [1, 2].map(|user| UserId::new(user).unwrap());
         let early = cache.list_starts();
-        cache.observe(heard, called("new"), Origin::Event);
+        cache.observe(heard, called("new"), ObservedIn::Event);
         for user in [heard, quiet] {
-            cache.observe(user, called("old"), Origin::List(early));
+            cache.observe(user, called("old"), ObservedIn::List(early));
         }
         let short = |name| Some(Profile::from(called(name)).fingerprint());
         assert_eq!(cache.seen(heard), short("new"));
         assert_eq!(cache.seen(quiet), short("old"));
         let late = cache.list_starts();
-        cache.observe(heard, called("newer"), Origin::List(late));
+        cache.observe(heard, called("newer"), ObservedIn::List(late));
         assert_eq!(cache.seen(heard), short("newer"));
         // An event before the request of a list is older than the list.
-        cache.observe(heard, called("new"), Origin::Event);
+        cache.observe(heard, called("new"), ObservedIn::Event);
         let latest = cache.list_starts();
-        cache.observe(heard, called("newer"), Origin::List(late));
+        cache.observe(heard, called("newer"), ObservedIn::List(late));
         assert_eq!(cache.seen(heard), short("new"));
-        cache.observe(heard, called("newest"), Origin::List(latest));
+        cache.observe(heard, called("newest"), ObservedIn::List(latest));
         assert_eq!(cache.seen(heard), short("newest"));
     }
 
@@ -502,7 +507,7 @@ mod tests {
         cache.note_looked_up(user, known, &called("found"));
         let short = |name| Some(Profile::from(called(name)).fingerprint());
         assert_eq!(cache.seen(user), short("found"));
-        cache.observe(user, called("heard"), Origin::Event);
+        cache.observe(user, called("heard"), ObservedIn::Event);
         cache.note_looked_up(user, short("found"), &called("older"));
         assert_eq!(cache.seen(user), short("heard"));
     }
@@ -512,31 +517,31 @@ mod tests {
         let cache = empty();
         cache.apply(&[saved(1, 100), saved(2, 100)]);
         let [user, unnamed] = [1, 2].map(|user| UserId::new(user).unwrap());
-        let left_out = || Sighting {
+        let left_out = || ObservedProfile {
             nickname: Field::Unclear,
             ..called("name")
         };
-        let nicknamed = Sighting {
+        let nicknamed = ObservedProfile {
             nickname: Field::Value("nick".into()),
             ..called("name")
         };
-        assert!(!cache.observe(unnamed, left_out(), Origin::Event));
-        assert!(!cache.observe(user, nicknamed.clone(), Origin::Event));
+        assert!(!cache.observe(unnamed, left_out(), ObservedIn::Event));
+        assert!(!cache.observe(user, nicknamed.clone(), ObservedIn::Event));
         let known = cache.seen(user);
         for _ in 0..2 {
-            assert!(cache.observe(user, left_out(), Origin::Event));
+            assert!(cache.observe(user, left_out(), ObservedIn::Event));
             assert_eq!(cache.seen(user), known);
         }
         // An answer that is older than an event is ignored.
-        cache.observe(user, called("name"), Origin::Answer(None));
+        cache.observe(user, called("name"), ObservedIn::Answer(None));
         assert_eq!(cache.seen(user), known);
-        cache.observe(user, called("name"), Origin::Answer(known));
-        assert!(!cache.observe(user, left_out(), Origin::Event));
+        cache.observe(user, called("name"), ObservedIn::Answer(known));
+        assert!(!cache.observe(user, left_out(), ObservedIn::Event));
         // Observations are compared with the stored profile, even if it was never seen.
         let stored = Profile::from(nicknamed).fingerprint();
         cache.profile_is_stored(user, stored);
         assert_eq!(cache.seen(user), None, "it was not what was seen last");
-        assert!(cache.observe(user, left_out(), Origin::Event));
+        assert!(cache.observe(user, left_out(), ObservedIn::Event));
         cache.profile_is_stored(user, stored);
         assert_eq!(cache.seen(user), Some(stored));
     }
@@ -545,14 +550,14 @@ mod tests {
     fn an_author_who_becomes_known_is_known_as_they_were_last_observed() {
         let cache = empty();
         let user = UserId::new(1).unwrap();
-        cache.observe(user, called("first"), Origin::Author);
+        cache.observe(user, called("first"), ObservedIn::EarningMessage);
         assert_eq!(for_engine(&cache, user).as_deref(), Some("first"));
         let version = cache
             .unsaved()
             .left_to(Saver::Engine, user)
             .unwrap()
             .version;
-        cache.observe(user, called("second"), Origin::Event);
+        cache.observe(user, called("second"), ObservedIn::Event);
         let row = SavedUser {
             profile: Some(Profile::from(called("first"))),
             ..saved(1, 20)
@@ -571,7 +576,7 @@ mod tests {
             cache.apply(&rows);
             let started = std::time::Instant::now();
             for row in &rows {
-                cache.observe(row.user, called("news"), Origin::Author);
+                cache.observe(row.user, called("news"), ObservedIn::EarningMessage);
             }
             started.elapsed() / u32::try_from(users).unwrap()
         };

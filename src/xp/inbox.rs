@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest, PendingAdjustment};
 use super::cache::XpCache;
 use super::commit_permit::CommitPermit;
-use crate::leveling::{ChannelId, MessageId, ObservedMessage, Sighting, UserId, may_earn};
+use crate::leveling::{ChannelId, MessageId, ObservedMessage, ObservedProfile, UserId, may_earn};
 use crate::store::history_interval::UnreadSource;
 
 /// Maximum number of waiting messages: some minutes of a very busy guild.
@@ -38,7 +38,7 @@ pub struct EligibleMessage {
     /// The author's profile as a message of the history shows it, if no name is stored yet.
     /// Profiles from live messages are in the cache's unsaved profiles instead. Boxed, since a
     /// queue of 100,000 messages is moved and sorted, and hardly any of them has one.
-    pub profile: Option<Box<Sighting>>,
+    pub profile: Option<Box<ObservedProfile>>,
 }
 
 impl EligibleMessage {

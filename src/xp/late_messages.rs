@@ -297,18 +297,19 @@ fn plan_late(
         }
         let is_named = author.is_some_and(|author| author.named);
         let mut profiles = late.values().filter_map(|seen| seen.profile.as_deref());
-        let sighting = profiles.next().filter(|_| !is_named);
+        let observed_profile = profiles.next().filter(|_| !is_named);
         batch.users.push(SavedUser {
             user,
             standing,
-            profile: sighting.map(|sighting| Profile::from(sighting.clone())),
+            profile: observed_profile
+                .map(|observed_profile| Profile::from(observed_profile.clone())),
         });
-        let observed = sighting.cloned();
+        let observed = observed_profile.cloned();
         batch
             .observed
-            .extend(observed.map(|sighting| AuthorProfile {
+            .extend(observed.map(|observed_profile| AuthorProfile {
                 user,
-                sighting,
+                observed_profile,
                 version: None,
             }));
     }

@@ -16,7 +16,7 @@ mod unsaved_profiles;
 
 pub use adjustment::{Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, XpState};
 pub use batch::{recompute, recompute_from};
-pub use cache::{BoardRow, Card, ListStart, Origin, XpCache};
+pub use cache::{BoardRow, Card, ListStart, ObservedIn, XpCache};
 pub use engine::{CommitLimits, Engine, EngineEnd, EngineHandles, Gap};
 pub use future_ids::repair_future_ids;
 pub use inbox::{EligibleMessage, History, Inbox, LateHistory, MissingHistory, NotCounted};

@@ -12,7 +12,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::mpsc;
 
-use crate::leveling::{Sighting, UserId};
+use crate::leveling::{ObservedProfile, UserId};
 
 /// Profiles that are not saved yet.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ pub enum Compared {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// Everything that was observed since the last save.
-    pub sighting: Sighting,
+    pub observed_profile: ObservedProfile,
     /// Rises with each observation that is added.
     pub version: u32,
 }
@@ -70,18 +70,18 @@ impl UnsavedProfiles {
     pub fn add(
         &self,
         user: UserId,
-        sighting: Sighting,
+        observed_profile: ObservedProfile,
         saver: Saver,
-        compare: impl FnOnce(&Sighting) -> Compared,
+        compare: impl FnOnce(&ObservedProfile) -> Compared,
     ) {
         // The register hears of an entry once, however often something is added: so its queue
         // has one place for each user at most while the database is unavailable.
-        let left_to = match (self.users.entry(user), compare(&sighting)) {
+        let left_to = match (self.users.entry(user), compare(&observed_profile)) {
             (_, Compared::Known) => return,
             (Entry::Vacant(_), Compared::Stranger) if saver == Saver::Register => return,
             (Entry::Vacant(entry), _) => {
                 let observed = Observed {
-                    sighting,
+                    observed_profile,
                     version: 0,
                 };
                 entry.insert(Unsaved { observed, saver });
@@ -90,7 +90,8 @@ impl UnsavedProfiles {
             (Entry::Occupied(mut entry), _) => {
                 let entry = entry.get_mut();
                 let observed = &mut entry.observed;
-                observed.sighting = std::mem::take(&mut observed.sighting).then(sighting);
+                observed.observed_profile =
+                    std::mem::take(&mut observed.observed_profile).then(observed_profile);
                 observed.version = observed.version.wrapping_add(1);
                 return;
             }
@@ -108,13 +109,13 @@ impl UnsavedProfiles {
 
     /// Removes an entry whose content as of this version is committed, or can never be. If
     /// something was added since, the entry goes to the register, and `newer` sees it.
-    pub fn saved(&self, user: UserId, version: u32, newer: impl FnOnce(&Sighting)) {
+    pub fn saved(&self, user: UserId, version: u32, newer: impl FnOnce(&ObservedProfile)) {
         if let Entry::Occupied(mut entry) = self.users.entry(user) {
             if entry.get().observed.version == version {
                 entry.remove();
                 return;
             }
-            newer(&entry.get().observed.sighting);
+            newer(&entry.get().observed.observed_profile);
             entry.get_mut().saver = Saver::Register;
         } else {
             return;
@@ -174,11 +175,11 @@ mod tests {
 
     const USER: UserId = UserId::new(7).unwrap();
 
-    fn named(username: &str, nickname: Option<&str>) -> Sighting {
-        Sighting {
+    fn named(username: &str, nickname: Option<&str>) -> ObservedProfile {
+        ObservedProfile {
             username: username.to_owned(),
             nickname: nickname.map_or(Field::Unseen, |nickname| Field::Value(nickname.to_owned())),
-            ..Sighting::default()
+            ..ObservedProfile::default()
         }
     }
 
@@ -200,13 +201,14 @@ mod tests {
     }
 
     impl Setup {
-        fn news(&self, sighting: Sighting, saver: Saver) {
-            self.unsaved.add(USER, sighting, saver, |_| Compared::News);
+        fn news(&self, observed_profile: ObservedProfile, saver: Saver) {
+            self.unsaved
+                .add(USER, observed_profile, saver, |_| Compared::News);
         }
 
-        fn left_to(&self, saver: Saver) -> Option<Sighting> {
+        fn left_to(&self, saver: Saver) -> Option<ObservedProfile> {
             let observed = self.unsaved.left_to(saver, USER);
-            observed.map(|observed| observed.sighting)
+            observed.map(|observed| observed.observed_profile)
         }
 
         fn version(&self, saver: Saver) -> u32 {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::buckets::BucketNumber;
 use wall_e::leveling::{
-    ChannelId, Field, LevelNumber, MessageId, Profile, Sighting, Standing, Timestamp, UserId,
+    ChannelId, Field, LevelNumber, MessageId, ObservedProfile, Profile, Standing, Timestamp, UserId,
 };
 use wall_e::store::outbox::{self, LevelUp};
 use wall_e::store::updated_user::{self, Unfinished};
@@ -45,8 +45,8 @@ fn shuffled(seed: u64) -> Vec<u64> {
     users
 }
 
-fn sighting(number: u64, round: u64) -> Sighting {
-    Sighting {
+fn observed_profile(number: u64, round: u64) -> ObservedProfile {
+    ObservedProfile {
         username: format!("user{number} of {round}"),
         display_name: Field::Empty,
         avatar_hash: Field::Value(format!("hash{round}")),
@@ -59,27 +59,25 @@ fn sighting(number: u64, round: u64) -> Sighting {
 async fn store_names(session: &mut Connection) -> store::Result<()> {
     let mut transaction = store::begin(session).await?;
     let seen = updated_user::unstored(&mut transaction, 1_000).await?;
-    let users: Vec<UserId> = seen.iter().map(|seen| seen.ticket.user).collect();
+    let users: Vec<UserId> = seen.iter().map(|seen| seen.row.user).collect();
     profiles::hold(&mut transaction, &users).await?;
-    let tickets: Vec<_> = seen.iter().map(|seen| seen.ticket).collect();
-    updated_user::hold(&mut transaction, &tickets).await?;
+    let rows: Vec<_> = seen.iter().map(|seen| seen.row).collect();
+    updated_user::hold(&mut transaction, &rows).await?;
     let stored: Vec<_> = seen
         .iter()
         .map(|seen| NewProfile {
-            user: seen.ticket.user,
-            profile: Profile::default().after(seen.sighting.clone()),
+            user: seen.row.user,
+            profile: Profile::default().after(seen.observed_profile.clone()),
             other_picture: true,
         })
         .collect();
     profiles::store(&mut transaction, &stored).await?;
-    let (done, left): (Vec<_>, Vec<_>) = tickets
-        .into_iter()
-        .partition(|ticket| ticket.user.get() % 2 == 0);
+    let (done, left): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.user.get() % 2 == 0);
     updated_user::remove(&mut transaction, &done).await?;
     let left: Vec<_> = left
         .into_iter()
-        .map(|ticket| Unfinished {
-            ticket,
+        .map(|row| Unfinished {
+            row,
             other_picture: true,
         })
         .collect();
@@ -143,10 +141,10 @@ async fn import_users(session: &mut Connection, round: u64) -> store::Result<()>
 async fn claim_pictures(session: &mut Connection) -> store::Result<()> {
     let now = Utc::now();
     let due = updated_user::due(session, now, 15, &[], 1_000).await?;
-    let mut tickets: Vec<_> = due.into_iter().map(|due| due.ticket).collect();
-    tickets.sort_by_key(|ticket| std::cmp::Reverse(ticket.user));
-    updated_user::claim(session, &tickets, now).await?;
-    updated_user::remove(session, &tickets).await
+    let mut rows: Vec<_> = due.into_iter().map(|due| due.row).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.user));
+    updated_user::claim(session, &rows, now).await?;
+    updated_user::remove(session, &rows).await
 }
 
 /// What a batch may add, by two at once.
@@ -174,7 +172,7 @@ async fn work(session: &mut Connection, task: u64, round: u64) -> store::Result<
         1 | 2 => {
             let seen: Vec<_> = shuffled(task + round)
                 .into_iter()
-                .map(|number| (user(number), sighting(number, round)))
+                .map(|number| (user(number), observed_profile(number, round)))
                 .collect();
             updated_user::mark(session, &seen).await
         }
@@ -265,7 +263,7 @@ async fn a_row_that_refers_to_a_user_does_not_wait_for_that_users_profile() {
     let mut held = store::begin(&mut first).await.unwrap();
     profiles::hold(&mut held, &[user(1)]).await.unwrap();
     let mut second = store.connect_apart().await.unwrap();
-    let seen = [(user(1), sighting(1, 1))];
+    let seen = [(user(1), observed_profile(1, 1))];
     let marked = updated_user::mark(&mut second, &seen);
     tokio::time::timeout(Duration::from_secs(5), marked)
         .await

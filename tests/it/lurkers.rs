@@ -12,9 +12,9 @@ use discord_sim::{ChannelKind, Fault, Message, Method, Sim, World};
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use wall_e::job::Job as _;
-use wall_e::leveling::{Field, Profile, Sighting, UserId};
-use wall_e::profiles::Sightings;
-use wall_e::xp::{Origin, Saver};
+use wall_e::leveling::{Field, ObservedProfile, Profile, UserId};
+use wall_e::profiles::ProfileObserver;
+use wall_e::xp::{ObservedIn, Saver};
 
 use crate::profiles::{A, CHANNEL, MOVING, OTHER, is_stored, stored};
 use crate::support::{Bot, Parts, Stage, TestDatabase, person, wait, wait_for};
@@ -426,7 +426,7 @@ async fn a_look_does_not_undo_what_was_heard_while_it_was_under_way() {
     let id = members::id_of(0);
     let user = UserId::new(id).unwrap();
     let old = get(&room.sim, &room.as_member(id)["GET ".len()..]).await;
-    let new = Sighting {
+    let new = ObservedProfile {
         username: generated(0).username,
         display_name: Field::Empty,
         avatar_hash: Field::Empty,
@@ -441,7 +441,7 @@ async fn a_look_does_not_undo_what_was_heard_while_it_was_under_way() {
     let changes = async {
         let asked = || (room.sim.requests_to(&Method::GET, MEMBER).len() > 1).then_some(());
         room.sim.wait("the look", asked).await;
-        room.parts.xp.observe(user, new.clone(), Origin::Event);
+        room.parts.xp.observe(user, new.clone(), ObservedIn::Event);
     };
     let (looked, ()) = tokio::join!(room.parts.lurkers.run_once(at(60)), changes);
     looked.unwrap();
@@ -691,25 +691,25 @@ async fn get(sim: &Sim, path: &str) -> Value {
 async fn a_list_counts_only_where_nothing_was_heard_since_it_was_asked_for() {
     let room = Room::open(&[(0, 1), (1, 1)]).await;
     let [heard, quiet] = [0, 1].map(|index| UserId::new(members::id_of(index)).unwrap());
-    let (sightings, mut news) = Sightings::new(room.parts.xp.clone());
-    let nicknamed = |nickname: &str| Sighting {
+    let (observer, mut news) = ProfileObserver::new(room.parts.xp.clone());
+    let nicknamed = |nickname: &str| ObservedProfile {
         username: "name".to_owned(),
         nickname: Field::Value(nickname.to_owned()),
-        ..Sighting::default()
+        ..ObservedProfile::default()
     };
     let (old, new, newer) = (nicknamed("Old"), nicknamed("New"), nicknamed("Newer"));
-    let asked = sightings.list_starts();
-    sightings.heard(heard, new.clone());
-    sightings.listed(heard, old.clone(), asked);
-    sightings.listed(quiet, old.clone(), asked);
+    let asked = observer.list_starts();
+    observer.heard(heard, new.clone());
+    observer.listed(heard, old.clone(), asked);
+    observer.listed(quiet, old.clone(), asked);
     let xp = &room.parts.xp;
     let left = |user| {
         let left = xp.unsaved().left_to(Saver::Register, user);
-        left.map(|observed| observed.sighting)
+        left.map(|observed| observed.observed_profile)
     };
     assert_eq!((left(heard), left(quiet)), (Some(new), Some(old)));
     // What was heard before a list was asked for is as old as it says.
-    sightings.listed(heard, newer.clone(), sightings.list_starts());
+    observer.listed(heard, newer.clone(), observer.list_starts());
     assert_eq!(left(heard), Some(newer));
     let told: Vec<_> = std::iter::from_fn(|| news.try_recv().ok()).collect();
     assert_eq!(told, [heard, quiet], "once of each");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
-use wall_e::leveling::{ChannelId, Field, MessageId, Sighting, Timestamp, UserId};
-use wall_e::profiles::{Register, Sightings};
+use wall_e::leveling::{ChannelId, Field, MessageId, ObservedProfile, Timestamp, UserId};
+use wall_e::profiles::{ProfileObserver, Register};
 use wall_e::store::updated_user;
 use wall_e::xp::{EligibleMessage, Gap, Inbox, Saver, XpCache};
 
@@ -24,7 +24,7 @@ const COUNT_WRITES: &str = "
 struct Running {
     database: TestDatabase,
     xp: Arc<XpCache>,
-    sightings: Sightings,
+    observer: ProfileObserver,
     inbox: Inbox,
     gaps: tokio::sync::watch::Receiver<Option<Gap>>,
     end: CancellationToken,
@@ -44,7 +44,7 @@ impl Running {
         database.execute(COUNT_WRITES).await;
         let store = database.store().await;
         let (engine, handles, xp) = engine(&store).await;
-        let (sightings, mut told) = Sightings::new(Arc::clone(&xp));
+        let (observer, mut told) = ProfileObserver::new(Arc::clone(&xp));
         let register = Register::new(store, Arc::clone(&xp), Arc::default());
         let end = CancellationToken::new();
         tokio::spawn(engine.run(end.clone()));
@@ -53,7 +53,7 @@ impl Running {
         Self {
             database,
             xp,
-            sightings,
+            observer,
             inbox: handles.inbox,
             gaps: handles.gaps,
             end,
@@ -61,10 +61,10 @@ impl Running {
     }
 
     /// A message of this user, so many seconds after the first that there could be.
-    fn writes(&self, user: u64, second: i64, seen: Sighting) {
+    fn writes(&self, user: u64, second: i64, seen: ObservedProfile) {
         let at = Timestamp::from_millis(FIRST_AT + second * 1_000).unwrap();
         let first = MessageId::first_at(at).unwrap().get();
-        self.sightings.wrote(id(user), seen);
+        self.observer.wrote(id(user), seen);
         self.inbox.offer(EligibleMessage {
             message: MessageId::new(first + user).unwrap(),
             channel: ChannelId::new(7).unwrap(),
@@ -113,8 +113,8 @@ fn id(user: u64) -> UserId {
     UserId::new(user).unwrap()
 }
 
-fn seen(username: &str, nickname: Option<&str>) -> Sighting {
-    Sighting {
+fn seen(username: &str, nickname: Option<&str>) -> ObservedProfile {
+    ObservedProfile {
         username: username.to_owned(),
         display_name: Field::Empty,
         avatar_hash: Field::Empty,
@@ -124,15 +124,15 @@ fn seen(username: &str, nickname: Option<&str>) -> Sighting {
 }
 
 /// As a message that does not show its author as a member.
-fn account_only(username: &str) -> Sighting {
-    Sighting {
+fn account_only(username: &str) -> ObservedProfile {
+    ObservedProfile {
         nickname: Field::Unseen,
         guild_avatar_hash: Field::Unseen,
         ..seen(username, None)
     }
 }
 
-fn pictured(username: &str, avatar: &str) -> Sighting {
+fn pictured(username: &str, avatar: &str) -> ObservedProfile {
     let mut seen = seen(username, None);
     seen.avatar_hash = Field::Value(avatar.to_owned());
     seen
@@ -270,7 +270,7 @@ async fn what_is_heard_while_a_batch_is_saved_is_saved_after_it() {
         (room.database.number(waiting).await == 1).then_some(())
     })
     .await;
-    room.sightings.heard(id(1), seen("second", None));
+    room.observer.heard(id(1), seen("second", None));
     let left = room.xp.unsaved().left_to(Saver::Register, id(1));
     assert_eq!(left, None, "the register leaves it to the engine");
     let release = sqlx::raw_sql("commit");

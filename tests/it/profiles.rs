@@ -6,7 +6,7 @@ use std::time::Instant;
 use discord_sim::{Message, Method, Sim, World};
 use fault_lab::Signal;
 use serde_json::{Value, json};
-use wall_e::leveling::{Field, Sighting, UserId};
+use wall_e::leveling::{Field, ObservedProfile, UserId};
 use wall_e::store::updated_user::{self, Unfinished};
 
 use crate::support::{Bot, Stage, TestDatabase, person, wait};
@@ -241,22 +241,22 @@ async fn what_was_seen_bit_by_bit_is_stored_whole() {
     let store = database.store().await;
     let mut session = store.acquire().await.unwrap();
     let value = |text: &str| Field::Value(text.to_owned());
-    let named = |username: &str| Sighting {
+    let named = |username: &str| ObservedProfile {
         username: username.to_owned(),
-        ..Sighting::default()
+        ..ObservedProfile::default()
     };
     let bits = [
-        Sighting {
+        ObservedProfile {
             nickname: value("Al"),
             display_name: value("Alice"),
             ..named("a")
         },
-        Sighting {
+        ObservedProfile {
             guild_avatar_hash: value(A),
             nickname: Field::Unclear,
             ..named("b")
         },
-        Sighting {
+        ObservedProfile {
             display_name: Field::Empty,
             ..named("c")
         },
@@ -266,17 +266,17 @@ async fn what_was_seen_bit_by_bit_is_stored_whole() {
             .await
             .unwrap();
     }
-    let expected = Sighting {
+    let expected = ObservedProfile {
         display_name: Field::Empty,
         nickname: value("Al"),
         guild_avatar_hash: value(A),
         ..named("c")
     };
     let seen = updated_user::unstored(&mut session, 9).await.unwrap();
-    assert_eq!((seen.len(), &seen[0].sighting), (1, &expected));
+    assert_eq!((seen.len(), &seen[0].observed_profile), (1, &expected));
     // Once it is stored, only what is seen from then on is not.
     let stored = Unfinished {
-        ticket: seen[0].ticket,
+        row: seen[0].row,
         other_picture: false,
     };
     updated_user::leave_pictures(&mut session, &[stored])
@@ -286,7 +286,7 @@ async fn what_was_seen_bit_by_bit_is_stored_whole() {
         .await
         .unwrap();
     let seen = updated_user::unstored(&mut session, 9).await.unwrap();
-    assert_eq!((seen.len(), &seen[0].sighting), (1, &named("d")));
+    assert_eq!((seen.len(), &seen[0].observed_profile), (1, &named("d")));
 }
 
 #[tokio::test]

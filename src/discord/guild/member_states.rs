@@ -14,11 +14,11 @@ use crate::leveling::{Admission, Onboarding, Screening, Timestamp, UserId};
 
 /// Where Discord showed a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum ShownBy {
     /// In the event of their joining.
-    Joining,
+    Join,
     /// In any other event, or in the answer to a call.
-    There,
+    Other,
 }
 
 /// The states of members. Cheap to clone; all clones share them.
@@ -58,11 +58,11 @@ impl MemberStates {
 
     /// Updates a member's state from what Discord shows. Returns whether they must wait for
     /// roles.
-    pub fn observe(&self, user: UserId, screening: Screening, seen: Seen) -> bool {
+    pub fn observe(&self, user: UserId, screening: Screening, seen: ShownBy) -> bool {
         let waits = match screening.admission(self.onboarding()) {
             Admission::Waits => true,
             Admission::Admitted => false,
-            Admission::NotBegun => seen == Seen::Joining || self.waiting.contains(&user),
+            Admission::NotBegun => seen == ShownBy::Join || self.waiting.contains(&user),
         };
         let has_changed = if waits {
             self.waiting.insert(user)
@@ -71,7 +71,7 @@ impl MemberStates {
         };
         // An answer may be older than an event that arrived meanwhile. So the member's roles are
         // checked after a change in either direction.
-        if has_changed || seen == Seen::Joining {
+        if has_changed || seen == ShownBy::Join {
             self.send_changed(user);
         }
         waits
@@ -181,21 +181,21 @@ mod tests {
     fn any_sight_of_someone_who_passed_ends_the_waiting_and_has_them_looked_at() {
         let (changed, mut told) = mpsc::channel(8);
         let states = MemberStates::new(false, None, changed);
-        assert!(!states.observe(user(), shows(false, 0), Seen::There));
+        assert!(!states.observe(user(), shows(false, 0), ShownBy::Other));
         told.try_recv().unwrap_err();
-        assert!(states.observe(user(), shows(true, 0), Seen::There));
+        assert!(states.observe(user(), shows(true, 0), ShownBy::Other));
         assert_eq!(
             told.try_recv(),
             Ok(user()),
             "the answer may be older than an event"
         );
-        assert!(states.observe(user(), shows(true, 0), Seen::There));
+        assert!(states.observe(user(), shows(true, 0), ShownBy::Other));
         told.try_recv().unwrap_err();
         assert!(states.waits(user()));
-        assert!(!states.observe(user(), shows(false, STARTED), Seen::There));
+        assert!(!states.observe(user(), shows(false, STARTED), ShownBy::Other));
         assert_eq!(told.try_recv(), Ok(user()));
         assert!(!states.waits(user()));
-        states.observe(user(), shows(false, 0), Seen::Joining);
+        states.observe(user(), shows(false, 0), ShownBy::Join);
         assert_eq!(
             told.try_recv(),
             Ok(user()),
@@ -207,19 +207,19 @@ mod tests {
     fn onboarding_holds_back_who_joins_or_has_begun_and_nobody_who_was_there_before() {
         let (changed, _told) = mpsc::channel(8);
         let states = MemberStates::new(true, None, changed);
-        assert!(!states.observe(user(), shows(false, 0), Seen::There));
-        assert!(states.observe(user(), shows(false, 0), Seen::Joining));
+        assert!(!states.observe(user(), shows(false, 0), ShownBy::Other));
+        assert!(states.observe(user(), shows(false, 0), ShownBy::Join));
         // Has not begun the onboarding yet.
-        assert!(states.observe(user(), shows(false, 1), Seen::There));
-        assert!(states.observe(user(), shows(false, STARTED), Seen::There));
-        assert!(!states.observe(user(), shows(false, STARTED | COMPLETED), Seen::There));
-        assert!(states.observe(user(), shows(false, STARTED), Seen::There));
+        assert!(states.observe(user(), shows(false, 1), ShownBy::Other));
+        assert!(states.observe(user(), shows(false, STARTED), ShownBy::Other));
+        assert!(!states.observe(user(), shows(false, STARTED | COMPLETED), ShownBy::Other));
+        assert!(states.observe(user(), shows(false, STARTED), ShownBy::Other));
         assert!(
             states.guild_has_onboarding(false, at(8)),
             "nobody has to wait now"
         );
         assert!(!states.guild_has_onboarding(false, at(9)));
-        assert!(!states.observe(user(), shows(false, STARTED), Seen::There));
+        assert!(!states.observe(user(), shows(false, STARTED), ShownBy::Other));
     }
 
     #[test]
@@ -236,8 +236,8 @@ mod tests {
             joined_at: Some(at(millis)),
             ..shows(false, 0)
         };
-        assert!(!states.observe(user(), joined(4), Seen::There));
-        assert!(states.observe(user(), joined(7), Seen::There));
+        assert!(!states.observe(user(), joined(4), ShownBy::Other));
+        assert!(states.observe(user(), joined(7), ShownBy::Other));
         assert!(states.guild_has_onboarding(false, at(8)));
         assert_eq!(states.onboarding_since(), None);
         assert!(states.guild_has_onboarding(true, at(9)));
@@ -245,7 +245,7 @@ mod tests {
         let without_setting = MemberStates::new(false, Some(at(5)), changed);
         assert_eq!(without_setting.onboarding_since(), None);
         assert!(!without_setting.guild_has_onboarding(false, at(6)));
-        assert!(!without_setting.observe(user(), joined(7), Seen::There));
+        assert!(!without_setting.observe(user(), joined(7), ShownBy::Other));
     }
 
     /// Times that are further apart than the allowed clock difference.

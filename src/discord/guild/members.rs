@@ -9,7 +9,7 @@ use crate::discord::payload::{PartialMember, PartialScreening, PartialUser};
 use crate::discord::rest::error_codes::UNKNOWN_USER;
 use crate::discord::rest::timeouts::CALL_TIMEOUT;
 use crate::discord::rest::{Api, CallError, Repeat, Rest, RestError};
-use crate::leveling::{GuildId, RoleId, Screening, Sighting, UserId};
+use crate::leveling::{GuildId, ObservedProfile, RoleId, Screening, UserId};
 
 /// Members in one page: Discord's maximum.
 const PAGE: usize = 1_000;
@@ -26,7 +26,7 @@ pub struct Member {
     /// How far the member has come in membership screening and onboarding.
     pub screening: Screening,
     /// Names and avatars; `None` if Discord sent no name.
-    pub seen: Option<Sighting>,
+    pub seen: Option<ObservedProfile>,
 }
 
 /// Fetches one member; `None` if they are not in the guild.
@@ -82,7 +82,10 @@ pub async fn each(
 }
 
 /// Fetches a user's name and avatar; `None` if Discord no longer knows the account.
-pub async fn fetch_account(rest: &Rest, user: UserId) -> Result<Option<Sighting>, RestError> {
+pub async fn fetch_account(
+    rest: &Rest,
+    user: UserId,
+) -> Result<Option<ObservedProfile>, RestError> {
     let asked = rest.call("asking for a user", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::User {
             user_id: user.into(),

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serenity::model::id::{GuildId, UserId};
 
 use super::lenient::lenient;
-use crate::leveling::{self, Field, Screening, Sighting, Timestamp};
+use crate::leveling::{self, Field, ObservedProfile, Screening, Timestamp};
 
 /// A user. Only the id is required: other fields may be missing or of any type.
 #[derive(Debug, Deserialize)]
@@ -61,9 +61,9 @@ impl PartialUser {
     }
 
     /// The user's profile, with that of `member` if given; `None` without a username.
-    pub fn seen(self, member: Option<PartialMember>) -> Option<Sighting> {
+    pub fn seen(self, member: Option<PartialMember>) -> Option<ObservedProfile> {
         let PartialMember { nick, avatar } = member.unwrap_or_default();
-        Some(Sighting {
+        Some(ObservedProfile {
             username: self.username?,
             display_name: self.global_name,
             avatar_hash: self.avatar,
@@ -143,7 +143,7 @@ impl MemberEvent {
     }
 
     /// The member's profile as far as the event shows it; `None` without a username.
-    pub fn seen(self) -> Option<Sighting> {
+    pub fn seen(self) -> Option<ObservedProfile> {
         self.user.seen(Some(self.member.of_an_event()))
     }
 }

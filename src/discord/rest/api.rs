@@ -15,7 +15,7 @@ use serde_json::Value;
 use serenity::http::{LightMethod, Request, Route};
 use tokio::time::Instant;
 
-use super::brake::{Admitted, Brake, PAUSE_MIN, Seen};
+use super::brake::{Admitted, Brake, CallOutcome, PAUSE_MIN};
 use super::error_codes;
 use super::limits::{Lane, Limits, Slot};
 use super::timeouts::HTTP_TIMEOUT;
@@ -162,7 +162,7 @@ impl Api {
         let status = answer.status();
         if status.is_success() {
             slot.answered(status, answer.headers(), None);
-            admitted.end(Seen::Answered);
+            admitted.end(CallOutcome::Answered);
             return Ok(answer);
         }
         let headers = answer.headers().clone();
@@ -213,9 +213,9 @@ impl Api {
         if status != StatusCode::TOO_MANY_REQUESTS {
             slot.answered(status, headers, None);
             admitted.end(if status.is_server_error() {
-                Seen::Nothing
+                CallOutcome::Nothing
             } else {
-                Seen::Answered
+                CallOutcome::Answered
             });
             // A call that answers an interaction carries the interaction's token: a 401 there says
             // nothing about the bot's token.
@@ -230,9 +230,9 @@ impl Api {
         }
         let too_many = too_many(headers, refusal.ok().as_ref());
         let (seen, bucket_wait) = match too_many {
-            TooMany::Everything(wait) => (Seen::AllRefused(wait), None),
-            TooMany::OldEdits(_) => (Seen::Answered, None),
-            TooMany::Bucket(wait) => (Seen::Answered, wait),
+            TooMany::Everything(wait) => (CallOutcome::AllRefused(wait), None),
+            TooMany::OldEdits(_) => (CallOutcome::Answered, None),
+            TooMany::Bucket(wait) => (CallOutcome::Answered, wait),
         };
         slot.answered(status, headers, bucket_wait);
         admitted.end(seen);

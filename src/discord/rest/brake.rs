@@ -35,7 +35,7 @@ struct Shared {
 
 /// What the outcome of a call says about whether Discord refuses everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum CallOutcome {
     /// Discord answered this call, even if with an error: calls get through.
     Answered,
     /// Everything is refused, for at least this long if the response says so.
@@ -44,11 +44,11 @@ pub(super) enum Seen {
     Nothing,
 }
 
-/// Permission to make one call. Dropping it without [`Admitted::end`] counts as [`Seen::Nothing`].
+/// Permission to make one call. Dropping it without [`Admitted::end`] counts as [`CallOutcome::Nothing`].
 #[derive(Debug)]
 pub(super) struct Admitted {
     brake: Brake,
-    ticket: Option<Ticket>,
+    start: Option<CallStart>,
 }
 
 impl Brake {
@@ -77,8 +77,8 @@ impl Brake {
     /// Admits a call now; `None` while the brake is closed. After a pause it admits one call as a
     /// probe, and all others wait for the probe's outcome.
     pub fn admit(&self) -> Option<Admitted> {
-        let ticket = self.state().admit(Instant::now())?;
-        Some(self.admitted(ticket))
+        let start = self.state().admit(Instant::now())?;
+        Some(self.admitted(start))
     }
 
     /// Admits a call that answers an interaction, even while the brake is closed.
@@ -102,15 +102,15 @@ impl Brake {
         }
     }
 
-    fn admitted(&self, ticket: Ticket) -> Admitted {
+    fn admitted(&self, start: CallStart) -> Admitted {
         Admitted {
             brake: self.clone(),
-            ticket: Some(ticket),
+            start: Some(start),
         }
     }
 
-    fn end(&self, ticket: Ticket, seen: Seen) {
-        let change = self.state().end(ticket, seen, Instant::now());
+    fn end(&self, start: CallStart, seen: CallOutcome) {
+        let change = self.state().end(start, seen, Instant::now());
         match change {
             Change::None => {}
             Change::Released => self.0.released.notify_waiters(),
@@ -136,17 +136,17 @@ impl Brake {
 
 impl Admitted {
     /// Reports the outcome of the call.
-    pub fn end(mut self, seen: Seen) {
-        if let Some(ticket) = self.ticket.take() {
-            self.brake.end(ticket, seen);
+    pub fn end(mut self, seen: CallOutcome) {
+        if let Some(start) = self.start.take() {
+            self.brake.end(start, seen);
         }
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.brake.end(ticket, Seen::Nothing);
+        if let Some(start) = self.start.take() {
+            self.brake.end(start, CallOutcome::Nothing);
         }
     }
 }
@@ -173,7 +173,7 @@ struct Pause {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ticket {
+struct CallStart {
     /// The number of pauses when the call began; `None` if its outcome proves nothing, because it
     /// was exempt and began during a pause.
     pauses: Option<u64>,
@@ -208,33 +208,33 @@ impl State {
         }
     }
 
-    fn admit(&mut self, now: Instant) -> Option<Ticket> {
+    fn admit(&mut self, now: Instant) -> Option<CallStart> {
         if self.status(now) != Status::Open {
             return None;
         }
         if let Some(pause) = &mut self.pause {
             pause.is_probed = true;
         }
-        Some(Ticket {
+        Some(CallStart {
             pauses: Some(self.pauses),
             is_probe: self.pause.is_some(),
         })
     }
 
-    fn admit_exempt(&self) -> Ticket {
-        Ticket {
+    fn admit_exempt(&self) -> CallStart {
+        CallStart {
             pauses: Some(self.pauses).filter(|_| self.pause.is_none()),
             is_probe: false,
         }
     }
 
-    fn end(&mut self, ticket: Ticket, seen: Seen, now: Instant) -> Change {
+    fn end(&mut self, start: CallStart, seen: CallOutcome, now: Instant) -> Change {
         match (seen, &mut self.pause) {
-            (Seen::AllRefused(wait), before) => {
+            (CallOutcome::AllRefused(wait), before) => {
                 let wait = wait.unwrap_or_default();
                 // The call began before the pause: this is the same refusal once more.
                 if let Some(pause) = before
-                    && ticket.pauses != Some(self.pauses)
+                    && start.pauses != Some(self.pauses)
                 {
                     pause.until = pause.until.max(now + wait);
                     return Change::None;
@@ -254,12 +254,14 @@ impl State {
                     Change::Released
                 }
             }
-            (Seen::Answered, Some(_)) if ticket.is_probe && ticket.pauses == Some(self.pauses) => {
+            (CallOutcome::Answered, Some(_))
+                if start.is_probe && start.pauses == Some(self.pauses) =>
+            {
                 self.pause = None;
                 Change::Opened
             }
-            (Seen::Nothing, Some(pause))
-                if ticket.is_probe && ticket.pauses == Some(self.pauses) =>
+            (CallOutcome::Nothing, Some(pause))
+                if start.is_probe && start.pauses == Some(self.pauses) =>
             {
                 pause.is_probed = false;
                 Change::Released
@@ -306,7 +308,7 @@ fn pause_after(refusals: u32) -> Duration {
 mod tests {
     use super::*;
 
-    const REFUSED: Seen = Seen::AllRefused(None);
+    const REFUSED: CallOutcome = CallOutcome::AllRefused(None);
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)
@@ -347,7 +349,10 @@ mod tests {
         let later = start + seconds(1);
         let probe = state.admit(later).expect("the pause is over");
         assert_eq!(state.admit(later), None, "only one probe");
-        assert_eq!(state.end(probe, Seen::Nothing, later), Change::Released);
+        assert_eq!(
+            state.end(probe, CallOutcome::Nothing, later),
+            Change::Released
+        );
         let probe = state.admit(later).expect("the next one");
         state.end(probe, REFUSED, later);
         assert_eq!(state.status(later), Status::ClosedUntil(later + seconds(2)));
@@ -355,8 +360,14 @@ mod tests {
         let later = later + seconds(2);
         let probe = state.admit(later).expect("the pause is over");
         // A call that began before the pause proves nothing.
-        assert_eq!(state.end(under_way, Seen::Answered, later), Change::None);
-        assert_eq!(state.end(probe, Seen::Answered, later), Change::Opened);
+        assert_eq!(
+            state.end(under_way, CallOutcome::Answered, later),
+            Change::None
+        );
+        assert_eq!(
+            state.end(probe, CallOutcome::Answered, later),
+            Change::Opened
+        );
         assert_eq!(state.status(later), Status::Open);
         let again = state.admit(later).expect("it is open");
         let change = state.end(again, REFUSED, later);
@@ -369,9 +380,9 @@ mod tests {
         let call = state.admit(start).expect("nothing is refused yet");
         let late = state.admit(start).expect("nor for another");
         let hour = Duration::from_hours(1);
-        state.end(call, Seen::AllRefused(Some(hour)), start);
+        state.end(call, CallOutcome::AllRefused(Some(hour)), start);
         assert_eq!(state.status(start), Status::ClosedUntil(start + hour));
-        state.end(late, Seen::AllRefused(Some(hour * 2)), start);
+        state.end(late, CallOutcome::AllRefused(Some(hour * 2)), start);
         assert_eq!(state.status(start), Status::ClosedUntil(start + hour * 2));
     }
 
@@ -381,7 +392,7 @@ mod tests {
         let call = state.admit(start).expect("nothing is refused yet");
         state.end(call, REFUSED, start);
         let exempt = state.admit_exempt();
-        state.end(exempt, Seen::Answered, start + seconds(5));
+        state.end(exempt, CallOutcome::Answered, start + seconds(5));
         state.end(exempt, REFUSED, start);
         assert_eq!(state.status(start), Status::ClosedUntil(start + seconds(1)));
         // But they may be the first to find out that everything is refused.

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::unclear::Unclear;
 use crate::backoff::Backoff;
-use crate::leveling::{Fingerprint, Sighting, UserId};
+use crate::leveling::{Fingerprint, ObservedProfile, UserId};
 use crate::store::{self, Database, updated_user};
-use crate::xp::{Compared, ListStart, Observed, Origin, Saver, XpCache};
+use crate::xp::{Compared, ListStart, Observed, ObservedIn, Saver, XpCache};
 
 /// Maximum number of users taken from the channel for one write.
 const BATCH_SIZE: usize = 1_000;
@@ -24,30 +24,30 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_min
 /// Takes the profiles that events show. Cheap to clone. No method waits, and the cost of a call
 /// does not grow with the number of users.
 #[derive(Clone, Debug)]
-pub struct Sightings {
+pub struct ProfileObserver {
     xp: Arc<XpCache>,
     /// Keeps the register's channel open: the register ends when the last clone is dropped.
     _register: mpsc::UnboundedSender<UserId>,
     /// Fingerprint of the last seen profile of each user whom the cache does not know; see
-    /// [`Sightings::with_strangers`].
+    /// [`ProfileObserver::with_strangers`].
     strangers: Option<Arc<DashMap<UserId, Fingerprint>>>,
     unclear: Unclear,
 }
 
-impl Sightings {
+impl ProfileObserver {
     /// Also returns the receiver of the users whose profiles [`Register::run`] must save.
     pub fn new(xp: Arc<XpCache>) -> (Self, mpsc::UnboundedReceiver<UserId>) {
         // Unbounded, but holds each user at most once: a user is sent again only after their
         // profile was saved.
         let (register, told) = mpsc::unbounded_channel();
         xp.unsaved().connect_register(&register);
-        let sightings = Self {
+        let observer = Self {
             xp,
             _register: register,
             strangers: None,
             unclear: Unclear::default(),
         };
-        (sightings, told)
+        (observer, told)
     }
 
     /// Also queues the profiles of users whom the cache does not know. For a process that never
@@ -59,12 +59,12 @@ impl Sightings {
     }
 
     /// An event, other than a message for the engine, showed a user's profile.
-    pub fn heard(&self, user: UserId, seen: Sighting) {
+    pub fn heard(&self, user: UserId, seen: ObservedProfile) {
         let strangers = self.strangers.as_ref();
         let Some(strangers) = strangers.filter(|_| self.xp.get(user).is_none()) else {
-            return self.observe(user, seen, Origin::Event);
+            return self.observe(user, seen, ObservedIn::Event);
         };
-        let compare = |seen: &Sighting| {
+        let compare = |seen: &ObservedProfile| {
             let known = strangers.get(&user).map(|known| *known);
             match seen.news(known) {
                 None => Compared::Known,
@@ -79,8 +79,8 @@ impl Sightings {
     }
 
     /// A message that goes to the engine showed its author's profile.
-    pub fn wrote(&self, user: UserId, seen: Sighting) {
-        self.observe(user, seen, Origin::Author);
+    pub fn wrote(&self, user: UserId, seen: ObservedProfile) {
+        self.observe(user, seen, ObservedIn::EarningMessage);
     }
 
     /// The queue of users whose profile an event showed incompletely.
@@ -88,20 +88,20 @@ impl Sightings {
         self.unclear.clone()
     }
 
-    fn observe(&self, user: UserId, seen: Sighting, origin: Origin) {
-        if self.xp.observe(user, seen, origin) {
+    fn observe(&self, user: UserId, seen: ObservedProfile, shown_in: ObservedIn) {
+        if self.xp.observe(user, seen, shown_in) {
             self.unclear.ask(user, Instant::now());
         }
     }
 
-    /// Call this before requesting the member list, and pass the result to [`Sightings::listed`].
+    /// Call this before requesting the member list, and pass the result to [`ProfileObserver::listed`].
     pub fn list_starts(&self) -> ListStart {
         self.xp.list_starts()
     }
 
     /// The member list requested at `started` showed a user's profile.
-    pub fn listed(&self, user: UserId, seen: Sighting, started: ListStart) {
-        self.xp.observe(user, seen, Origin::List(started));
+    pub fn listed(&self, user: UserId, seen: ObservedProfile, started: ListStart) {
+        self.xp.observe(user, seen, ObservedIn::List(started));
     }
 }
 
@@ -125,7 +125,7 @@ impl Register {
         }
     }
 
-    /// Runs until `close` is cancelled or the last [`Sightings`] is dropped, then writes what was
+    /// Runs until `close` is cancelled or the last [`ProfileObserver`] is dropped, then writes what was
     /// sent before and ends. Retries while the database is unavailable.
     pub async fn run(
         &self,
@@ -167,16 +167,16 @@ impl Register {
     /// Retries until the profiles are written. Skips them if Postgres rejects the values, because
     /// then a retry cannot succeed.
     async fn save(&self, unsaved: &BTreeMap<UserId, Observed>) {
-        let sightings = unsaved.iter();
-        let sightings: Vec<_> = sightings
-            .map(|(user, observed)| (*user, observed.sighting.clone()))
+        let profiles = unsaved.iter();
+        let profiles: Vec<_> = profiles
+            .map(|(user, observed)| (*user, observed.observed_profile.clone()))
             .collect();
         let mut attempts = BACKOFF.attempts();
         loop {
-            match self.write(&sightings).await {
+            match self.write(&profiles).await {
                 Ok(()) => return,
                 Err(error) if error.is_about_the_values() => {
-                    tracing::error!(%error, users = sightings.len(), "changed profiles could not be queued; skipping them");
+                    tracing::error!(%error, users = profiles.len(), "changed profiles could not be queued; skipping them");
                     return;
                 }
                 Err(error) if attempts.is_first() => {
@@ -188,7 +188,7 @@ impl Register {
         }
     }
 
-    async fn write(&self, seen: &[(UserId, Sighting)]) -> store::Result<()> {
+    async fn write(&self, seen: &[(UserId, ObservedProfile)]) -> store::Result<()> {
         updated_user::mark(&mut *self.database.acquire().await?, seen).await
     }
 }
