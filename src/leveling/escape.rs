@@ -168,7 +168,8 @@ fn is_unseen(c: char) -> bool {
         )
 }
 
-/// Tag characters, which are invisible except in the flags of England, Scotland and Wales.
+/// Tag characters, which are visible only as the flags of England, Scotland and Wales, and the
+/// supplementary variation selectors, which never are.
 fn is_tag(c: char) -> bool {
     matches!(c, '\u{e0000}'..='\u{e01ef}')
 }

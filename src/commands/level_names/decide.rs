@@ -21,7 +21,7 @@ pub(in crate::commands) enum WantedRole {
         /// The name of the role if it has to be created.
         name: RoleName,
     },
-    /// This role. The moderator has confirmed the consequences for the members who hold it.
+    /// This role: nobody holds it, or the moderator has confirmed what happens to its holders.
     Confirmed(RoleId),
 }
 
