@@ -1,7 +1,7 @@
-//! `.give_xp` and `.set_xp`: what moderators change by hand.
+//! `.give_xp` and `.set_xp`: moderators change someone's XP.
 //!
-//! Writes nothing: an adjustment goes through the engine like a message, and the answer says what
-//! the engine did.
+//! This file writes nothing to the database. It sends the adjustment to the engine and answers with
+//! the engine's result.
 
 use super::adjustment::{adjust, request_id};
 use super::args::{MAX_REASON, NamedUser, Reason};
@@ -13,7 +13,7 @@ use crate::error::UserError;
 use crate::leveling::{ChannelId, Grouped, Points, escape, escape_text};
 use crate::xp::{Adjusted, Adjustment, AdjustmentRequest};
 
-/// More XP than anybody has, to stop typing mistakes.
+/// Larger than anyone's XP, so that it only stops typing mistakes.
 const MAX_AMOUNT: i64 = 100_000_000;
 
 /// Give someone XP, or take some away
@@ -77,7 +77,7 @@ pub(super) async fn set_xp(
     carry_out(ctx, user, Adjustment::Set { amount }, announce, reason).await
 }
 
-/// What both commands share: everything but the amount.
+/// Does what both commands have in common: everything but checking the amount.
 async fn carry_out(
     ctx: Context<'_>,
     NamedUser(user): NamedUser,
@@ -107,7 +107,7 @@ async fn carry_out(
     tracing::info!(user = %user.id, by = %caller, "a moderator has changed XP");
     let data = ctx.data();
     if changed.after.points < changed.before.points {
-        // Only the reconciliation of all members takes roles away.
+        // Roles are only ever taken away by a verification of all members.
         data.roles.verifications.soon();
     } else if changed.after != changed.before {
         data.members.look_at(user.id);
@@ -118,7 +118,7 @@ async fn carry_out(
 fn describe(user: &ResolvedUser, Adjusted { before, after }: &Adjusted) -> Reply {
     let name = escape(&user.name);
     if after.hidden {
-        // A text command's answer is public, so it must not say how much they have.
+        // The answer to a text command is public, so it must not show their XP.
         let sentence = format!("{name}'s XP was changed. They keep it hidden; `/xp_log` shows it.");
         return Reply::text(sentence).private();
     }

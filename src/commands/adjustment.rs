@@ -1,4 +1,4 @@
-//! Hands an adjustment (XP or privacy) to the engine, and says what became of it.
+//! Sends an adjustment (of XP or privacy) to the engine, and turns a failure into a sentence.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use crate::error::UserError;
 use crate::leveling::RequestId;
 use crate::xp::{Adjusted, Adjustment, AdjustmentError, AdjustmentRequest};
 
-/// How long a change may take. With what the engine adds, it fits into the 3 s that Discord gives
-/// a slash command.
+/// Time limit of one attempt. With the engine's grace period it fits into the 3 s in which Discord
+/// wants an answer to a slash command.
 const ADJUST_TIMEOUT: Duration = Duration::from_millis(1_200);
-/// How long a change of points waits for the catch-up that follows every start.
+/// How long a change of points waits for a catch-up, which follows every start, to end.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const DISCORD_TIME_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An error says what is known: not saved, perhaps saved, or saved before.
+/// Sends an adjustment. An error says what is known: not saved, possibly saved, or saved before.
 pub(super) async fn adjust(
     ctx: Context<'_>,
     request: AdjustmentRequest,
@@ -50,8 +50,8 @@ pub(super) async fn adjust(
     Err(UserError(sentence.to_owned()).into())
 }
 
-/// The id that makes a change happen once, however often Discord sends the command. It is stored
-/// as the time of the change, so an id from the future is refused.
+/// The command's id, by which a change happens only once even if Discord sends the command twice.
+/// It also gives the time of the change, so an id from the future is refused.
 pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
     let id =
         RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is invalid"))?;

@@ -1,7 +1,7 @@
-//! What people type after a command: users, levels, pages, the word `all`, a reason.
+//! The arguments of commands: users, levels, pages, the word `all`, reasons. Each has one type for
+//! text and slash commands.
 //!
-//! One type for each, for text and slash commands alike. Nothing is looked up here: a user may
-//! not exist, and a level or a page may not be there.
+//! Arguments are only parsed here. The command checks whether the user, level or page exists.
 
 use poise::serenity_prelude::{
     self as serenity, CommandOptionType, CreateCommandOption, ResolvedValue,
@@ -14,12 +14,12 @@ use crate::leveling::{Grouped, LevelNumber, UserId};
 /// Longest reason, in characters.
 pub(super) const MAX_REASON: u16 = 300;
 
-/// Whom a command is about.
+/// The user that a command is about.
 #[derive(Clone, Debug)]
 pub(super) enum UserArgument {
-    /// Nobody else was named.
+    /// The caller, because no one else was named.
     Caller,
-    /// The user and the nickname are known if they came with the command.
+    /// Someone else. Discord may have sent their account and nickname with the command.
     Other {
         id: UserId,
         user: Option<Box<serenity::User>>,
@@ -27,7 +27,7 @@ pub(super) enum UserArgument {
     },
 }
 
-/// A user who must be named, where more words follow.
+/// A user who must be named and is followed by more arguments.
 #[derive(Clone, Debug)]
 pub(super) struct NamedUser(pub UserArgument);
 
@@ -42,18 +42,18 @@ pub(super) struct PageNumber(i64);
 /// The number of a level as it was typed: any whole number.
 #[derive(Clone, Debug)]
 pub(super) struct LevelArgument {
-    /// For the answer.
+    /// As typed, to repeat it in the answer.
     pub typed: String,
-    /// `u64::MAX`, which is no level, for numbers that do not fit and negative ones.
+    /// The number; `u64::MAX`, which is not a level, if it is negative or too large.
     pub value: u64,
 }
 
-/// Why a moderator does something: all that follows.
+/// A moderator's reason: the rest of the text.
 #[derive(Clone, Debug)]
 pub(super) struct Reason(pub String);
 
 impl UserArgument {
-    /// `None` for the caller.
+    /// The user's id; `None` for the caller.
     pub fn id(&self) -> Option<UserId> {
         match self {
             Self::Caller => None,
@@ -61,7 +61,7 @@ impl UserArgument {
         }
     }
 
-    /// With what Discord sent about the mentioned users along with the message.
+    /// Adds the account and nickname if Discord sent them with the message that mentions the user.
     fn mentioned(id: UserId, message: &serenity::Message) -> Self {
         let mut mentions = message.mentions.iter();
         let user = mentions.find(|user| user.id.get() == id.get());
@@ -75,7 +75,8 @@ impl UserArgument {
 }
 
 impl PageNumber {
-    /// The page, of `pages` there are; the first where none was asked for.
+    /// The number of the page, or 1 if none was given. An error if there is no such page among
+    /// `pages`.
     pub fn of(page: Option<Self>, pages: usize) -> Result<usize, UserError> {
         let Some(Self(page)) = page else {
             return Ok(1);
@@ -123,13 +124,13 @@ impl From<LevelNumber> for LevelArgument {
     }
 }
 
-/// What an argument type must know; the macro `poise_arguments` makes poise understand it.
+/// An argument type. The macro `poise_arguments` implements poise's traits for it.
 trait Argument: Sized {
-    /// Reads the argument from a text command, and returns what is left for the next one. `None`
-    /// if the text is something else: the caller is then shown how to use the command.
+    /// Parses the argument from a text command and returns the remaining text. `None` if the text
+    /// is not such an argument; the caller is then shown how to use the command.
     fn from_text<'a>(text: &'a str, message: &serenity::Message) -> Option<(Self, &'a str)>;
 
-    /// The same from a slash command, whose options Discord has checked already.
+    /// Reads the argument from an option of a slash command, which Discord has checked already.
     fn from_option(value: &ResolvedValue<'_>) -> Option<Self>;
 
     /// The kind of option that Discord shows.
@@ -137,7 +138,7 @@ trait Argument: Sized {
 }
 
 impl Argument for UserArgument {
-    /// Takes everything that is left: a name with a word too many is not a name.
+    /// Takes all remaining text, so that extra words after a user are an error.
     fn from_text<'a>(text: &'a str, message: &serenity::Message) -> Option<(Self, &'a str)> {
         let user = match without_invisible(text) {
             "" => Self::Caller,
@@ -197,7 +198,7 @@ impl Argument for All {
 }
 
 impl Argument for PageNumber {
-    /// Takes everything that is left. As many digits as an id has are an id.
+    /// Takes all remaining text. A number with as many digits as an id is a user, not a page.
     fn from_text<'a>(text: &'a str, _: &serenity::Message) -> Option<(Self, &'a str)> {
         let page: i64 = text.trim().parse().ok()?;
         (page.unsigned_abs() < 10_u64.pow(16)).then_some((Self(page), ""))
@@ -261,30 +262,30 @@ fn user_id(text: &str) -> Option<UserId> {
             .strip_suffix('>')?,
         None => text,
     };
-    // The shortest ids, of 2015, have 17 digits.
+    // The shortest ids, from 2015, have 17 digits.
     let is_id = (17..=20).contains(&digits.len()) && is_number(digits);
     digits.parse().ok().filter(|_| is_id).and_then(UserId::new)
 }
 
-/// Digits alone: `parse` would take a sign too.
+/// Accepts digits only; `parse` would accept a sign too.
 fn is_number(digits: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Clients insert characters without width around mentions.
+/// Removes the zero-width characters that clients insert around mentions.
 fn without_invisible(text: &str) -> &str {
     text.trim_matches(|c: char| {
         c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
     })
 }
 
-/// The first word, and what follows it.
+/// The first word, and the text after it.
 fn first_word(text: &str) -> (&str, &str) {
     let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (first, rest.trim_start())
 }
 
-/// The text is something else than the argument.
+/// The text is not such an argument.
 #[derive(Debug, thiserror::Error)]
 #[error("the argument is something else")]
 struct NotThatArgument;

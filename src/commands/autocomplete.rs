@@ -1,7 +1,7 @@
-//! What Discord suggests while a moderator types a slash command.
+//! The values that Discord suggests while a moderator types a slash command.
 //!
-//! Suggestions are plain text to Discord: nothing in them needs an escape, and all of it
-//! is checked again when the command comes.
+//! Discord shows suggestions as plain text, so nothing in them is escaped. The command checks the
+//! chosen value again, since people can send any.
 
 use poise::serenity_prelude::{AutocompleteChoice, CreateAutocompleteResponse};
 
@@ -25,7 +25,7 @@ pub(super) async fn named_levels(ctx: Context<'_>, typed: &str) -> CreateAutocom
     suggest_levels(ctx, typed, |level| level.role_name.is_some())
 }
 
-/// Roles of the guild that a level may carry, as far as can be told without asking.
+/// Roles of the guild that a level may carry, judged by what is known without asking Discord.
 pub(super) async fn roles(ctx: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
     let data = ctx.data();
     let rights = data.rights.protected();

@@ -1,7 +1,7 @@
-//! A button was pressed: checks who pressed it and when, and does what it asks for.
+//! Button presses: checks who pressed a button and when, and carries out its action.
 //!
-//! What a button does stands in its id ([`crate::discord::messages::buttons`]). A client can send any id, so
-//! nothing is done here that the sender may not do anyway.
+//! A button's id contains its action ([`crate::discord::messages::buttons`]). A client can send any
+//! id, so every action checks the presser's rights as the command would.
 
 use std::sync::Arc;
 
@@ -27,13 +27,13 @@ use crate::leveling::{LevelNumber, MessageId, RoleId, UserId};
 use crate::roles::ALLOWED_FOR;
 use crate::store::reconcile_state;
 
-/// For buttons of an earlier bot, and forged ones.
+/// The answer to buttons of an earlier bot and to forged ones.
 const NO_BUTTON: &str = "This button no longer works.";
-/// Said once to a member who presses buttons faster than that.
+/// Told once to a member who presses buttons too fast.
 const TOO_MANY_PRESSES: &str =
     "You can press ten buttons at once, then one every second. Please wait a little.";
 
-/// Does what the button asks for, or tells the presser why not. Failures are logged as well.
+/// Carries out a button's action, or tells the presser why not. Failures are also logged.
 pub(super) async fn pressed(data: &Data, press: &ComponentInteraction) {
     let conversation = Arc::new(Conversation::of_press(press));
     match invoked_in(data, press.guild_id) {
@@ -152,7 +152,7 @@ impl Press<'_> {
         Ok(())
     }
 
-    /// What the button asks for, if it is ours, the presser's, and not too old.
+    /// The button's action, if the button is the bot's, meant for the presser, and not too old.
     async fn checked_action(&self) -> Result<ButtonAction, Error> {
         let (press, bot) = (self.interaction, serenity::UserId::from(self.data.bot));
         let button = Button::parse(&press.data.custom_id);
@@ -162,7 +162,7 @@ impl Press<'_> {
             return Err(UserError(NO_BUTTON.to_owned()).into());
         };
         let Some(caller) = caller else {
-            // The council's buttons are for every moderator, and do not expire.
+            // Any moderator may press the council's buttons, and they do not expire.
             return Ok(action);
         };
         if caller.get() != press.user.id.get() {
@@ -181,9 +181,8 @@ impl Press<'_> {
         Ok(action)
     }
 
-    /// Checks the right and takes the buttons away at once: what follows may take long, and
-    /// someone who presses twice means it once. After a failure, too, the command must be typed
-    /// again.
+    /// Checks the right and removes the buttons at once, because the action may take long and must
+    /// not run twice if someone presses twice. After a failure the command must be typed again.
     async fn begin(&self, right: Right) -> Result<(), Error> {
         self.check(right).await?;
         let working = Reply::text("One moment …");
@@ -193,8 +192,8 @@ impl Press<'_> {
         Ok(())
     }
 
-    /// The council's message stays as it is until the problem is solved, so the answer is a
-    /// private message of its own.
+    /// Answers with a private message, since the council's message stays until the problem is
+    /// solved.
     async fn begin_council_action(&self) -> Result<(), Error> {
         self.check(Right::Moderator).await?;
         self.conversation
@@ -286,7 +285,7 @@ impl Press<'_> {
         Err(rights.refusal(right, &caller).into())
     }
 
-    /// By Discord's time, which stands in the ids.
+    /// Compares Discord's times, which the ids contain.
     fn in_time(&self) -> bool {
         let message = self.interaction.message.id.try_into();
         let press = serenity::MessageId::new(self.interaction.id.get()).try_into();
@@ -324,7 +323,7 @@ fn or_sentence(done: Result<Reply, Error>) -> Reply {
     done.unwrap_or_else(|error| Reply::text(sentence_for(&error, "a button")))
 }
 
-/// Says something that only the presser sees.
+/// Sends a message that only the presser sees.
 async fn whisper(data: &Data, conversation: &Conversation, sentence: &str) {
     let reply = Reply::text(sentence).private();
     if let Err(error) = conversation.answer(&data.env.rest, &reply).await {

@@ -1,6 +1,4 @@
-//! The types that every command uses: what it works with, how it fails, and what `.help` says of it.
-//!
-//! Runs nothing and answers nobody.
+//! The types that every command uses: its context, its error, and its entry in `.help`.
 
 use tokio_util::task::TaskTracker;
 
@@ -18,16 +16,16 @@ pub(super) type Error = anyhow::Error;
 pub(super) type Context<'a> = poise::Context<'a, Data, Error>;
 pub(crate) type Command = poise::Command<Data, Error>;
 
-/// What commands and buttons work with.
+/// The state that commands and buttons share.
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// Handles that everything shares.
+    /// The handles that all parts of the bot share.
     pub env: Environment,
     /// Level names, level roles, and reconciliations of members' roles.
     pub roles: Roles,
-    /// The bot's own account.
+    /// The bot's own user id.
     pub bot: UserId,
-    /// What text commands begin with.
+    /// The prefix of text commands.
     pub prefix: String,
     /// Queues one member whose roles may be wrong.
     pub members: Members,
@@ -35,22 +33,22 @@ pub struct Data {
     pub inbox: Inbox,
     /// The guild's owner and roles.
     pub known_guild: KnownGuild,
-    /// Holds messages whose time is in doubt.
+    /// Holds back messages whose ids lie in the future.
     pub gate: MessageGate,
-    /// Who may do what.
+    /// The rights of members.
     pub rights: Rights,
     /// Commands and buttons that are being answered: shutdown waits for them.
     pub under_way: TaskTracker,
-    /// How often one member is answered.
+    /// Limits how often one member gets an answer.
     pub limits: RateLimits,
 }
 
-/// How a command is used, and who may run it: its `custom_data`.
+/// How a command is used, and who may run it. poise carries it as the command's `custom_data`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manual {
     /// The command with its arguments, without prefix.
     pub usage: &'static str,
-    /// One way to use it, without prefix.
+    /// An example, without prefix.
     pub example: &'static str,
     pub right: Right,
     /// Whether only the caller sees the usual answer to the slash command.

@@ -1,6 +1,5 @@
-//! Hands messages and interactions to poise, once they may run.
-//!
-//! Nothing waits here where events are handled: each command runs in a task of its own.
+//! Passes messages and interactions to poise if they may run. Each runs in its own task, so the
+//! event handlers never wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +14,16 @@ use crate::discord::offline_shard::OfflineShard;
 use crate::error::UserError;
 use crate::leveling::MessageId;
 
-/// Said once to a member who runs more commands than that.
+/// Told once to a member who runs too many commands.
 const TOO_MANY: &str =
     "You can run five commands at once, then one every four seconds. Please wait a little.";
 
-/// Said to a member whose text command is older than [`MAX_AGE`].
+/// Told to a member whose text command is older than [`MAX_AGE`].
 const TOO_LATE: &str =
     "I was away when you typed this, and did nothing. Please type it again if you still want it.";
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// Finds and runs commands, and answers what cannot be run. Cheap to share.
+/// Runs commands, and answers those that cannot be run.
 pub struct Commands {
     data: Data,
     options: FrameworkOptions<Data, Error>,
@@ -42,17 +41,17 @@ impl Commands {
         }))
     }
 
-    /// What text commands begin with.
+    /// The prefix of text commands.
     pub fn prefix(&self) -> &str {
         &self.data.prefix
     }
 
-    /// Whether a message of this text may be a command: others need not be handed over.
+    /// Whether a message with this text may be a command. Others need not be passed on.
     pub fn begins_one(&self, text: &str) -> bool {
         text.starts_with(self.prefix())
     }
 
-    /// Runs the command that a message may hold, in a task of its own.
+    /// Runs the command in a message, if there is one, in its own task.
     pub fn start_message(self: &Arc<Self>, new_message: serenity::Message) {
         let commands = Arc::clone(self);
         self.start(async move {
@@ -61,7 +60,7 @@ impl Commands {
         });
     }
 
-    /// Reacts to a slash command, a pressed button or a form, in a task of its own.
+    /// Handles a slash command, a button press or a form in its own task.
     pub fn start_interaction(self: &Arc<Self>, interaction: serenity::Interaction) {
         let commands = Arc::clone(self);
         self.start(async move { commands.react(&interaction).await });
@@ -84,7 +83,7 @@ impl Commands {
         }
     }
 
-    /// Shutdown waits for these tasks.
+    /// Spawns a task that the shutdown waits for.
     fn start(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.data.under_way.spawn(work);
     }
@@ -112,7 +111,7 @@ fn options(data: &Data) -> FrameworkOptions<Data, Error> {
         prefix_options: PrefixFrameworkOptions {
             prefix: Some(data.prefix.clone().into()),
             mention_as_prefix: false,
-            // An old message that is edited must not run again.
+            // Editing an old message must not run its command again.
             edit_tracker: None,
             execute_untracked_edits: false,
             ..PrefixFrameworkOptions::default()
@@ -136,7 +135,7 @@ async fn check(ctx: Context<'_>) -> Result<bool, Error> {
     }
     if !respond::is_autocomplete(ctx) {
         let caller = caller_id(ctx)?;
-        // By the time in the id, since Discord may deliver late commands all at once.
+        // Uses the time in the id, since Discord may deliver late commands all at once.
         let now = MessageId::new(ctx.id()).map(MessageId::sent_at);
         let verdict = now.map(|now| data.limits.commands.take(caller, now));
         match verdict {

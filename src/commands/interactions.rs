@@ -1,4 +1,4 @@
-//! Slash commands, autocomplete requests and forms: runs ours, and answers those that are not.
+//! Slash commands, autocomplete requests and forms: runs the bot's own and answers all others.
 //!
 //! Discord may still show commands that an earlier bot of the same application registered, also in
 //! direct messages, and tells people that "the application did not respond" if nobody answers
@@ -99,7 +99,7 @@ async fn suggest(data: &Data, typed: &CommandInteraction, what: CreateAutocomple
     }
 }
 
-/// This bot has no forms, so an earlier bot has shown it.
+/// Answers a form. This bot has none, so an earlier bot has shown it.
 pub(super) async fn form(data: &Data, form: &ModalInteraction) {
     if !matches!(invoked_in(data, form.guild_id), InvokedIn::OtherGuild) {
         let conversation = Conversation::of_form(form);
@@ -139,7 +139,7 @@ async fn run(
         is_allowed: false,
     };
     let noted = tokio::sync::Mutex::new(Box::new(invocation) as Box<dyn Any + Send + Sync>);
-    // Answers go through the conversation, so poise need not know whether there was one.
+    // Answers go through the conversation, so poise's own record of them is not used.
     let unused = AtomicBool::new(false);
     let (options, mut tree) = (invoked.data.options(), Vec::new());
     let running = async {
@@ -153,8 +153,8 @@ async fn run(
     conversation.defer_if_late(rest, Box::pin(running)).await;
 }
 
-/// Only commands that are typed: an earlier bot may have registered one of the same name for the
-/// menu of a user or a message.
+/// Whether this is a typed command. An earlier bot may have registered one of the same name for the
+/// context menu of users or messages.
 fn find<'a>(commands: &'a [Command], invoked: &CommandInteraction) -> Option<&'a Command> {
     let typed = invoked.data.kind == CommandType::ChatInput;
     let named = |command: &&Command| command.name == invoked.data.name;

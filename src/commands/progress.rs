@@ -1,6 +1,6 @@
-//! How often the answer to a long command says how far it is: less and less often, and not at
-//! all after a quarter of an hour. Discord admits few edits of messages that are older than an
-//! hour, and an interaction's token is good for 15 minutes.
+//! When the answer to a long command is edited to show progress: less and less often, and no more
+//! after 15 minutes. Discord allows few edits of messages older than an hour, and an interaction's
+//! token works for 15 minutes.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ const INTERVAL_MIN: Duration = Duration::from_secs(3);
 const INTERVAL_MAX: Duration = Duration::from_mins(2);
 const EDITED_FOR: Duration = Duration::from_mins(15);
 
-/// When an answer is edited again.
+/// Decides when an answer is edited again.
 #[derive(Debug)]
 pub(super) struct ProgressPace {
     started: Instant,
@@ -16,7 +16,7 @@ pub(super) struct ProgressPace {
 }
 
 impl ProgressPace {
-    /// The answer was given now.
+    /// For an answer that was sent now.
     pub fn start() -> Self {
         let now = Instant::now();
         Self {
@@ -25,7 +25,7 @@ impl ProgressPace {
         }
     }
 
-    /// Waits until the answer is to be edited; for ever once it is too old.
+    /// Waits until the next edit. Never returns once the answer is too old.
     pub async fn wait(&self) {
         match interval(self.last - self.started) {
             Some(interval) => tokio::time::sleep_until((self.last + interval).into()).await,
@@ -33,19 +33,19 @@ impl ProgressPace {
         }
     }
 
-    /// Whether the answer is to be edited now.
+    /// Whether it is time for the next edit.
     pub fn is_due(&self) -> bool {
         let interval = interval(self.last - self.started);
         interval.is_some_and(|interval| self.last.elapsed() >= interval)
     }
 
-    /// The answer was edited, or Discord did not let it be.
+    /// Records that an edit was tried, whether Discord accepted it or not.
     pub fn edited(&mut self) {
         self.last = Instant::now();
     }
 }
 
-/// How long an answer of this age is left as it is; `None` for good.
+/// The time until the next edit of an answer of this age; `None` if there is none.
 fn interval(age: Duration) -> Option<Duration> {
     let interval = (age / 2).clamp(INTERVAL_MIN, INTERVAL_MAX);
     (age + interval <= EDITED_FOR).then_some(interval)

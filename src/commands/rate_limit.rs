@@ -1,25 +1,25 @@
-//! How many commands somebody may run in a short time.
+//! Limits how many commands and button presses of one member are answered in a short time.
 //!
-//! Pure: the time is that of Discord's own ids. Remembers only those who have run one lately.
+//! Reads no clock: the time comes from the ids that Discord gives to commands.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::leveling::{Timestamp, UserId};
 
-/// People who are remembered at once. More than that cannot all be busy in one guild; those
-/// beyond are let through.
+/// Maximum number of members whose buckets are kept; the commands of further members are allowed.
+/// No guild has so many active members at once.
 const MAX_MEMBERS: usize = 10_000;
 
-/// Who has run, pressed and been told how much lately. Cheap to clone.
+/// The limits for commands, button presses and notices. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RateLimits {
     /// Five commands at once, then one every four seconds.
     pub(super) commands: RateLimit,
-    /// Buttons are pressed faster than commands are typed, and are not answered in the channel:
-    /// ten at once, then one a second.
+    /// Ten presses at once, then one a second: buttons are pressed faster than commands are typed,
+    /// and most answers do not fill the channel.
     pub(super) buttons: RateLimit,
-    /// Once in ten minutes a member is told that answers were left out.
+    /// A member is told once in ten minutes that answers were left out.
     pub(super) left_out: RateLimit,
 }
 
@@ -33,7 +33,7 @@ impl Default for RateLimits {
     }
 }
 
-/// A bucket of tokens for each member: a command takes one, and time brings one back.
+/// A token bucket for each member. A command takes a token; tokens come back over time.
 #[derive(Clone, Debug)]
 pub(super) struct RateLimit {
     /// Tokens in a full bucket.
@@ -47,27 +47,28 @@ pub(super) struct RateLimit {
 struct Buckets {
     /// The buckets that are not full.
     of: HashMap<UserId, Bucket>,
-    /// When full buckets were last forgotten.
+    /// When full buckets were last removed.
     swept_at_ms: i64,
 }
 
-/// What is kept of a bucket that is not full.
+/// The state of a bucket that is not full.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// When it is full again, in milliseconds.
+    /// When it will be full again, in milliseconds.
     full_at_ms: i64,
     /// Whether its owner has been told that it is empty.
     told: bool,
 }
 
-/// Whether a command runs, and what its caller is told.
+/// Whether a command runs, and whether its caller is told if not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is run.
+    /// It runs.
     Allowed,
-    /// It is not run, and its author is told so: once until their bucket is full again.
+    /// It does not run, and the caller is told so. This happens once before the bucket is full
+    /// again.
     RefusedAndTold,
-    /// It is not run, without a word.
+    /// It does not run, and the caller is told nothing.
     Refused,
 }
 
@@ -92,7 +93,7 @@ impl RateLimit {
         let mut buckets = buckets.unwrap_or_else(PoisonError::into_inner);
         buckets.forget_full(now, full_after);
         let known = buckets.of.get(&member).copied();
-        // Further ahead than that only where an id was far ahead of its time.
+        // A later time can only come from an id that was far ahead of its time.
         let known = known
             .filter(|known| known.full_at_ms > now && known.full_at_ms <= now + 2 * full_after);
         if known.is_none() && buckets.of.len() >= MAX_MEMBERS {
@@ -117,8 +118,8 @@ impl RateLimit {
 }
 
 impl Buckets {
-    /// Forgets full buckets, at most once in the time that fills one: the work for a command
-    /// does not grow with the number of members.
+    /// Removes full buckets, at most once in the time in which a bucket fills, so the work for each
+    /// command does not grow with the number of members.
     fn forget_full(&mut self, now: i64, full_after: i64) {
         let next = self.swept_at_ms.saturating_add(full_after);
         if (self.swept_at_ms..next).contains(&now) {

@@ -1,4 +1,4 @@
-//! `.reset_attempts`: has avatars tried again that could not be copied.
+//! `.reset_attempts`: queues avatars that could not be copied for another attempt.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::updated_user;
 use crate::store::user_point::profiles;
 
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Users in one transaction, for which a batch of XP may have to wait.
+/// Users in one transaction. Small, because a batch of XP may have to wait for it.
 const CHUNK: u16 = 2_000;
 
 /// Try an avatar again that could not be copied, or all of them
@@ -37,7 +37,8 @@ pub(super) async fn reset_attempts(
     answer(ctx, Reply::text(sentence).private()).await
 }
 
-/// Parked or not, in chunks. If it is cut off, the same command does the rest.
+/// Resets all avatars, parked or not, in chunks. If this is interrupted, the same command does the
+/// rest.
 async fn reset_all(ctx: Context<'_>) -> Result<String, Error> {
     defer(ctx).await?;
     let database = &ctx.data().env.database;

@@ -14,7 +14,7 @@ use crate::store::updated_user;
 use crate::store::user_point::profiles;
 
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Users in one transaction, for which a batch of XP may have to wait.
+/// Users in one transaction. Small, because a batch of XP may have to wait for it.
 const CHUNK: u16 = 2_000;
 /// How often the answer shows progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
@@ -49,7 +49,7 @@ pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
 }
 
 /// Drops all avatars and buckets, and queues the avatars to be copied again: in chunks, by user
-/// id. If it is cut off, pressing the button again does the rest.
+/// id. If this is interrupted, confirming the command again does the rest.
 pub(super) async fn carry_out(
     data: &Data,
     caller: UserId,

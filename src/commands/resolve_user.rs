@@ -1,4 +1,4 @@
-//! The user that a command is about, with a name to show; and stored names for lists.
+//! Finds the user that a command is about, with a name to show, and reads stored names for lists.
 //!
 //! Names come from the command itself, from Discord, or from the database. They are hostile text
 //! until they are escaped.
@@ -19,7 +19,7 @@ use crate::error::UserError;
 use crate::leveling::{Profile, UserId, escape, escape_text};
 use crate::store::{self, Database};
 
-/// Time for each attempt at a name: Discord, then the database, then Discord again.
+/// Time limit of each step in finding a name: Discord, then the database, then Discord again.
 const NAME_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// Characters of a name in a list: Discord's own limit, which imported names may exceed.
 const MAX_NAME: usize = 32;
@@ -71,12 +71,12 @@ impl ResolvedUser {
         Ok(())
     }
 
-    /// Said to everyone but the user.
+    /// The answer to anyone but the user themselves.
     pub fn keeps_hidden(&self) -> String {
         format!("{} keeps their XP hidden.", escape(&self.name))
     }
 
-    /// Said of users who are not tracked.
+    /// The answer about a user who is not tracked.
     pub fn has_no_xp(&self) -> String {
         let why = if self.is_bot() {
             " Bots do not earn any."
@@ -147,13 +147,13 @@ async fn stored_profile(database: &Database, id: UserId) -> store::Result<Option
     .await
 }
 
-/// Stored names, escaped. An embed shows a mention as a name only to readers whose client knows
-/// the user already, so lists show both.
+/// Stored names, escaped. A mention in an embed shows a name only if the reader's client knows the
+/// user already, so lists show the name and the mention.
 #[derive(Debug, Default)]
 pub(super) struct StoredNames(BTreeMap<UserId, String>);
 
 impl StoredNames {
-    /// One query for all of them. If it fails, the list is shown without names.
+    /// Reads all names in one query. If it fails, the list is shown without names.
     pub async fn read(database: &Database, users: &[UserId]) -> Self {
         let read = store::within(NAME_TIMEOUT, async {
             store::user_point::profiles_of(&mut *database.acquire().await?, users).await

@@ -1,6 +1,4 @@
-//! How a command is answered, and what the caller is told when it fails.
-//!
-//! Decides only who sees what, and what goes to the log instead.
+//! Answers commands, and turns errors into what the caller is told and what is only logged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +20,8 @@ use crate::leveling::{ChannelId, MessageId, UserId};
 use crate::store;
 use crate::store::open_buttons::WithButtons;
 
-/// How long a command waits for earlier messages to be counted, of the three seconds that Discord
-/// gives a slash command.
+/// How long a command waits for earlier messages to be counted. Discord allows a slash command
+/// three seconds in all.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How long the database may take to record when buttons expire.
@@ -31,7 +29,7 @@ const RECORD_TIMEOUT: Duration = Duration::from_millis(800);
 
 const COMPLETE_ATTEMPTS: u32 = 6;
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(5));
-/// Longest wait that Discord asks for and gets.
+/// A wait that Discord asks for is cut to this.
 const RATE_LIMIT_MAX: Duration = Duration::from_mins(15);
 
 const FAILED: &str = "That did not work; the reason is in the bot's log.";
@@ -39,12 +37,12 @@ pub(super) const DATABASE_UNAVAILABLE: &str =
     "The database is unavailable. Please try again shortly.";
 pub(super) const DISCORD_UNAVAILABLE: &str = "Discord is not responding. Please try again shortly.";
 
-/// The answer itself could not be sent, so no other is tried.
+/// The error of an answer that could not be sent. No other answer is tried then.
 #[derive(Debug, thiserror::Error)]
 #[error("it could not be answered: {0}")]
 struct NotAnswered(RestError);
 
-/// What is known of a command while it runs.
+/// The state of a command that is running.
 pub(super) struct Invocation {
     /// `None` for a text command.
     pub conversation: Option<Arc<Conversation>>,
@@ -52,7 +50,7 @@ pub(super) struct Invocation {
     pub is_allowed: bool,
 }
 
-/// Marks the command as allowed: its answer may then go ahead of others.
+/// Marks the command as allowed, so that its answer may be sent before others.
 pub(super) async fn mark_allowed(ctx: Context<'_>) {
     if let Some(mut noted) = ctx.invocation_data::<Invocation>().await {
         noted.is_allowed = true;
@@ -160,7 +158,7 @@ async fn say(ctx: Context<'_>, reply: &Reply) -> Result<Option<serenity::Message
     }
 }
 
-/// Answers to commands that not everyone may run go ahead of others.
+/// The answers to restricted commands are sent before others.
 async fn priority(ctx: Context<'_>) -> Priority {
     let noted = ctx.invocation_data::<Invocation>().await;
     let is_allowed = noted.is_some_and(|noted| noted.is_allowed);
@@ -177,8 +175,8 @@ async fn conversation(ctx: Context<'_>) -> Option<Arc<Conversation>> {
     noted.and_then(|noted| noted.conversation.clone())
 }
 
-/// Asks Discord at once for more time than the 3 s that a slash command has. Commands that do not
-/// call this are deferred when they take long.
+/// Asks Discord for more time than the 3 s that a slash command has. A command that does not call
+/// this is deferred automatically if it takes long.
 pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
     if let Some(conversation) = conversation(ctx).await {
         let deferred = conversation.defer(&ctx.data().env.rest).await;
@@ -187,7 +185,7 @@ pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits, for a short time, until the messages before the command are counted.
+/// Waits until the messages before the command are counted, for a short time at most.
 pub(super) async fn settle(ctx: Context<'_>) {
     let data = ctx.data();
     data.gate.clear(SETTLE_TIMEOUT).await;
@@ -198,7 +196,7 @@ pub(super) async fn settle(ctx: Context<'_>) {
     }
 }
 
-/// What the person is told of a failure. Anything but a [`UserError`] is logged as well.
+/// The sentence that tells the caller of a failure. Anything but a [`UserError`] is also logged.
 pub(super) fn sentence_for(error: &Error, what: &str) -> String {
     if let Some(UserError(sentence)) = error.downcast_ref() {
         return sentence.clone();
@@ -242,7 +240,7 @@ pub(super) async fn on_error(error: FrameworkError<'_, Data, Error>) {
         // The panic itself is in the log already.
         FrameworkError::CommandPanic { ctx, .. } => apologise(ctx, FAILED.to_owned()).await,
         FrameworkError::ArgumentParse { ctx, .. } => apologise(ctx, usage(ctx)).await,
-        // Another guild's command, or another bot's with the same prefix.
+        // The command is another guild's, or another bot's with the same prefix.
         FrameworkError::CommandCheckFailed { error: None, .. }
         | FrameworkError::UnknownCommand { .. } => {}
         // The error is not logged, since it may quote a message.

@@ -1,7 +1,7 @@
-//! Who may run what: by the ids of their roles, or as an administrator of the guild.
+//! Decides who may run what, by the ids of their roles or as an administrator of the guild.
 //!
-//! Checked here whenever something is run, whatever Discord showed to whom. Where it cannot be
-//! told, the caller is asked to try again, and never told no.
+//! Checked at each execution, independently of whom Discord shows a command to. If the rights are
+//! not known at the moment, the caller is asked to try again and is not refused.
 
 use std::collections::BTreeSet;
 
@@ -16,37 +16,37 @@ use crate::discord::guild::right_roles::{FoundRoles, RightRoles};
 use crate::error::UserError;
 use crate::leveling::{GuildRole, ProtectedRoles, RoleEntry, RoleId, UserId, escape};
 
-/// Said where nobody can tell yet who may do what.
+/// The answer while the rights are not known.
 const NOT_NOW: &str = "I can't check right now who may do that. Please try again shortly.";
 
-/// What someone must be to do something.
+/// A right that a command or button requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Right {
     Anyone,
-    /// Runs moderator commands.
+    /// To run moderator commands.
     Moderator,
-    /// Hides and shows the XP of others.
+    /// To hide and show the XP of others.
     Privacy,
-    /// Looks after the bot itself.
+    /// To run the commands that maintain the bot itself.
     Operator,
 }
 
-/// The guild's administrators, and whoever holds one of the roles that are set.
+/// Checks rights: the guild's administrators and the holders of configured roles have them.
 #[derive(Clone, Debug)]
 pub struct Rights(RightRoles);
 
-/// Whoever wants to do something.
+/// The member whose rights are checked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Caller {
-    /// Their roles, the one that everyone holds among them.
+    /// Their roles, including @everyone.
     held: BTreeSet<RoleId>,
     administrator: bool,
-    /// What the settings mean; `None` if that cannot be told now.
+    /// The roles that the settings name; `None` if they are not known now.
     found: Option<FoundRoles>,
 }
 
-/// Whether the caller has the right to run the command. Whoever lacks it is told who has it, and
-/// it is noted who tried what.
+/// Whether the caller has the right to run the command. A caller without it is told who has it,
+/// and the attempt is logged.
 pub(super) async fn check(ctx: Context<'_>) -> Result<bool, Error> {
     let data = ctx.data();
     let right = manual(ctx.command()).map_or(Right::Anyone, |manual| manual.right);
@@ -74,8 +74,7 @@ impl Rights {
         Self(roles)
     }
 
-    /// Whether the caller has the right; an error is for them, and says that it cannot be
-    /// told now.
+    /// Whether the caller has the right. The error tells them that this is not known now.
     pub(super) fn allow(&self, right: Right, caller: &Caller) -> Result<bool, UserError> {
         let Some(list) = self.list(right) else {
             return Ok(true);
@@ -94,7 +93,7 @@ impl Rights {
         Ok(false)
     }
 
-    /// Who has the right, in words: roles as they are called now.
+    /// The roles that have the right, by their present names.
     pub(super) fn holders(&self, right: Right, caller: &Caller) -> String {
         let found = caller.found.as_ref();
         let list = self.list(right).map_or(&[][..], |list| &list.0);
@@ -102,18 +101,18 @@ impl Rights {
         in_words(&names.collect::<Vec<_>>())
     }
 
-    /// Said to whoever lacks the right.
+    /// The answer to a caller without the right.
     pub(super) fn refusal(&self, right: Right, caller: &Caller) -> UserError {
         let holders = self.holders(right, caller);
         UserError(format!("Only {holders} can use this command."))
     }
 
-    /// The roles that give a right: no level may carry one of these.
+    /// The roles that give a right. No level may carry one of them.
     pub(super) fn protected(&self) -> ProtectedRoles {
         self.0.protected()
     }
 
-    /// Whoever ran the command.
+    /// The member who ran the command.
     pub(super) async fn caller(&self, ctx: Context<'_>) -> Caller {
         match ctx {
             Context::Prefix(ctx) => {
@@ -129,7 +128,7 @@ impl Rights {
         }
     }
 
-    /// Whoever pressed a button.
+    /// The member who pressed the button.
     pub(super) async fn caller_of_member(
         &self,
         data: &Data,
@@ -143,8 +142,8 @@ impl Rights {
             .await
     }
 
-    /// `permissions` are what Discord says of an interaction's caller, the owner included; of
-    /// a message's author it says nothing.
+    /// `permissions` are those that Discord sends with an interaction, also for the owner; it sends
+    /// none with a message.
     async fn caller_with(
         &self,
         data: &Data,
@@ -178,7 +177,7 @@ impl Rights {
         }
     }
 
-    /// `None` for what anyone may do.
+    /// `None` if anyone may run it.
     fn list(&self, right: Right) -> Option<&RoleList> {
         let settings = self.0.settings();
         match right {
@@ -195,7 +194,7 @@ fn gives_all(role: &GuildRole, held: &BTreeSet<RoleId>) -> bool {
     role.permissions & administrator != 0 && held.contains(&role.id)
 }
 
-/// What a role that is set is called now; as it is set where there is no such role.
+/// The present name of a configured role, or what is configured if there is no such role.
 fn name_of(entry: &RoleEntry, found: Option<&FoundRoles>) -> Option<String> {
     let role = found.and_then(|found| found.name(found.role(entry)?));
     match (role, entry) {
@@ -215,7 +214,7 @@ fn in_words(names: &[String]) -> String {
     }
 }
 
-/// The guild's roles as the gateway tells of them; asked for where it has not told yet.
+/// The guild's roles as the gateway last sent them; asks REST if it has not sent them yet.
 pub(super) async fn guild_roles(data: &Data) -> Result<Vec<GuildRole>, RestError> {
     let told = data.known_guild.facts().await?;
     Ok(told.facts.roles.clone())

@@ -1,4 +1,4 @@
-//! `/verify_roles`: puts everyone's level roles right now, and shows how far it is.
+//! `/verify_roles`: corrects everyone's level roles at once, and shows the progress.
 
 use super::context::{Context, Error, Manual};
 use super::progress::ProgressPace;
@@ -7,7 +7,7 @@ use crate::discord::messages::reply::Reply;
 use crate::leveling::Grouped;
 use crate::roles::{Progress, Report};
 
-/// The longest explanation that is repeated here, in characters: a message has 2,000.
+/// Maximum length of an error in the answer, in characters; a message may have 2,000.
 const WHY: usize = 1_200;
 
 /// Put everyone's level roles right now

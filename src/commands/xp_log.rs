@@ -14,7 +14,8 @@ use crate::store::{self, xp_change::XpChange};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_ENTRIES: u16 = 10;
-/// Characters of a reason: ten of them fit into an embed, however many need an escape.
+/// Maximum length of a reason, in characters. Ten of them fit into an embed even if every character
+/// is escaped.
 const MAX_SHOWN_REASON: usize = 110;
 
 /// Show what moderators have changed of someone's XP

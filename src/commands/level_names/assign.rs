@@ -1,5 +1,5 @@
-//! Gives a level its role: saves the name, creates, renames or takes over the role, and has the
-//! members' roles follow.
+//! Gives a level its role: saves the name, creates, renames or takes over the role, and requests an
+//! update of the members' roles.
 
 use super::decide::{WantedRole, decide};
 use super::{RoleEdit, say};
@@ -15,21 +15,21 @@ use crate::error::UserError;
 use crate::leveling::{Grouped, GuildRole, Level, LevelNumber, Naming, RoleId, RoleName, escape};
 use crate::xp::LevelNamesLock;
 
-/// What came of it.
+/// The result of giving a level a role.
 pub(in crate::commands) enum Outcome {
-    /// Nothing is changed before the moderator answers this.
+    /// A question; nothing is changed before the moderator answers it.
     Question(Box<Reply>),
     Assigned(Assigned),
 }
 
-/// A level has got its role; the members have not yet.
+/// A level has its role, but the members do not have it yet.
 pub(in crate::commands) struct Assigned {
     sentence: String,
     role: RoleId,
 }
 
 impl Assigned {
-    /// What can be said at once.
+    /// The first part of the answer.
     pub fn reply(&self) -> Reply {
         Reply::text(self.sentence.clone())
     }
@@ -55,14 +55,15 @@ impl Assigned {
     }
 }
 
-/// A role that members hold already is taken over only once the moderator has confirmed that.
+/// Gives a level a role. A role that members already hold is taken over only after the moderator
+/// has confirmed it.
 pub(in crate::commands) async fn assign(
     edit: RoleEdit<'_>,
     level: &LevelArgument,
     wanted: &WantedRole,
 ) -> Result<Outcome, Error> {
     let data = edit.data;
-    // Of two moderators at one level, the second sees what the first has made of it.
+    // If two moderators change one level, the second starts from the first one's result.
     let lock = data.roles.names.lock().await?;
     let (roles, bot_position) = edit.roles_and_bot_position().await?;
     let levels = data.env.xp.levels();
@@ -79,7 +80,7 @@ pub(in crate::commands) async fn assign(
             if is_confirmed || row.role_id == Some(role.id) {
                 take_over(lock, row, row.role_in(&roles), role).await?
             } else {
-                // Counting takes long, and nothing is changed yet.
+                // Counting the holders takes long, and nothing is changed yet.
                 drop(lock);
                 if let Some(question) = take_over_question(edit, row, role).await? {
                     return Ok(Outcome::Question(Box::new(question)));
@@ -94,7 +95,7 @@ pub(in crate::commands) async fn assign(
     Ok(Outcome::Assigned(assigned))
 }
 
-/// For the council's button: creates a level's role again that somebody deleted.
+/// For the council's button: creates a level's deleted role again.
 pub(in crate::commands) async fn restore(
     edit: RoleEdit<'_>,
     level: LevelNumber,
@@ -110,7 +111,7 @@ pub(in crate::commands) async fn restore(
     };
     match assign(edit, &LevelArgument::from(level), &wanted).await? {
         Outcome::Assigned(assigned) => Ok(assigned),
-        // Someone has created one of this name meanwhile, and it has holders.
+        // Someone has created a role of this name meanwhile, and it has holders.
         Outcome::Question(_) => Err(UserError(format!(
             "A role with that name exists now; `set_level_name {level}` takes it over."
         ))
@@ -118,7 +119,7 @@ pub(in crate::commands) async fn restore(
     }
 }
 
-/// Takes over a role once the moderator has confirmed what that means for those who hold it.
+/// Takes over a role after the moderator has confirmed what happens to its holders.
 pub(in crate::commands) async fn take_over_confirmed(
     edit: RoleEdit<'_>,
     level: LevelNumber,
@@ -174,8 +175,8 @@ async fn find_created(edit: RoleEdit<'_>, name: &RoleName) -> Option<GuildRole> 
     only.filter(|role| role.permissions == 0 && !role.managed)
 }
 
-/// Renames the role first: if the bot dies before it saves that, it looks like a rename by hand,
-/// which is followed.
+/// Renames the role first. If the bot dies before it saves the name, this looks like a rename by a
+/// person, and the level takes over the new name.
 async fn rename(
     edit: RoleEdit<'_>,
     mut lock: LevelNamesLock<'_>,

@@ -1,5 +1,5 @@
-//! Deletes a role that no level carries any more: asked about first, and checked again when the
-//! moderator confirms.
+//! Deletes a role that no level carries any more, after a moderator has confirmed it. Everything is
+//! checked again at the confirmation.
 
 use super::{RoleEdit, say};
 use crate::commands::context::Error;
@@ -27,7 +27,7 @@ pub(in crate::commands) async fn carry_out(
     role: RoleId,
 ) -> Result<Reply, Error> {
     let data = edit.data;
-    // No level gets the role meanwhile.
+    // While this lock is held, no level gets the role.
     let _lock = data.roles.names.lock().await?;
     let role = deletable(edit, role).await?;
     let reason = edit.reason("no longer a level role");

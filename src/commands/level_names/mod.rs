@@ -1,9 +1,9 @@
-//! What moderators do to the levels' names and roles.
+//! The commands that change the levels' names and roles.
 //!
-//! `leveling` decides, [`LevelNames`](crate::xp::LevelNames) saves, and Discord's roles follow.
-//! Everything can be cut off anywhere: a name is saved before its role is created, and a role is
-//! renamed before the name is saved, so what is in the guild shows what is left to do, and the
-//! same command does it.
+//! `leveling` decides, [`LevelNames`](crate::xp::LevelNames) saves, and then Discord's roles are
+//! changed. Each command can be interrupted anywhere and repeated: a name is saved before its role
+//! is created, and a role is renamed before the name is saved, so the guild's roles show what is
+//! left to do.
 
 pub(super) mod assign;
 mod decide;
@@ -19,7 +19,7 @@ use crate::error::UserError;
 use crate::leveling::{BELOW_ALL_ROLES, GuildRole, RolePosition, UserId};
 use crate::roles::no_permission;
 
-/// Who changes levels' roles, and with what.
+/// The moderator who changes a level's role, and the handles for it.
 #[derive(Clone, Copy)]
 pub(super) struct RoleEdit<'a> {
     pub data: &'a Data,
@@ -34,12 +34,12 @@ impl<'a> RoleEdit<'a> {
         })
     }
 
-    /// For the guild's audit log.
+    /// The reason in the guild's audit log.
     fn reason(&self, what: &str) -> String {
         format!("{what}, as {} asked", self.caller)
     }
 
-    /// The guild's roles as Discord says now, and how high the bot reaches among them. An error
+    /// The guild's present roles, and the position below which the bot can manage them. An error
     /// for the caller if the bot may not manage roles at all.
     async fn roles_and_bot_position(&self) -> Result<(Vec<GuildRole>, RolePosition), Error> {
         let (rest, guild) = (&self.data.env.rest, self.data.env.guild);

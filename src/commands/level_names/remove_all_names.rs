@@ -2,7 +2,7 @@
 //! deletes their roles.
 //!
 //! One transaction removes the names and records which roles are to be deleted; then Discord is
-//! asked to delete one role after the other. If it is cut off, the same command goes on.
+//! asked to delete one role after the other. If this is interrupted, the same command continues.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,17 +25,17 @@ use crate::roles::why_it_stays;
 use crate::store::{self, role_deletion};
 
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait that Discord asks for and gets.
+/// A wait that Discord asks for is cut to this.
 const RATE_LIMIT_MAX: Duration = Duration::from_mins(2);
-/// Characters of a list of roles in an answer; of more roles it only says how many.
+/// Maximum length of a list of roles in an answer, in characters. Further roles are only counted.
 const LIST_LENGTH: usize = 1_200;
 
 /// What a moderator has confirmed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::commands) struct Confirmed {
-    /// At most so many levels lose their names.
+    /// The number of levels that lose their names, at most.
     pub levels: usize,
-    /// At most so many roles are deleted, or stay.
+    /// The number of roles that are deleted, or stay, at most.
     pub roles: usize,
     /// Whether the roles are deleted.
     pub delete: bool,
@@ -51,15 +51,15 @@ pub(super) async fn ask(edit: RoleEdit<'_>) -> Result<Reply, Error> {
     Ok(question(edit, &removal, &roles))
 }
 
-/// Does what a moderator has confirmed, and asks again if it is more by now. Shows progress in
-/// `answer`.
+/// Carries out what a moderator has confirmed, or asks again if there is more to remove by now.
+/// Shows progress in `answer`.
 pub(in crate::commands) async fn carry_out(
     edit: RoleEdit<'_>,
     confirmed: Confirmed,
     answer: &MessageRef,
 ) -> Result<Reply, Error> {
     let data = edit.data;
-    // No level gets a name meanwhile.
+    // While this lock is held, no level gets a name.
     let mut lock = data.roles.names.lock().await?;
     let (roles, bot_position) = if confirmed.delete {
         edit.roles_and_bot_position().await?
@@ -86,7 +86,7 @@ pub(in crate::commands) async fn carry_out(
     drop(lock);
     data.roles.book.forget();
     tracing::info!(by = %edit.caller, levels, delete = delete.len(), "the names of all levels were removed");
-    // The council's notices of missing roles go away.
+    // Removes the council's notices of missing roles.
     data.roles.verifications.levels_soon();
     let taken_off = match levels {
         0 => String::new(),
@@ -109,7 +109,7 @@ pub(in crate::commands) async fn carry_out(
     Ok(Reply::text(taken_off + &deletion.in_words(roles.len())))
 }
 
-/// What there is to remove and to delete now.
+/// The names to remove and the roles to delete now.
 async fn removal(data: &Data, roles: &[GuildRole]) -> Result<NameRemoval, Error> {
     let left_over = store::within(DATABASE_TIMEOUT, async {
         let mut session = data.env.database.acquire().await?;
@@ -195,19 +195,19 @@ fn roles_to_delete(count: usize, too: &str) -> String {
     }
 }
 
-/// What became of the roles.
+/// The result for all roles.
 #[derive(Default)]
 struct Deletion {
     deleted: usize,
-    /// The names of those that stay, and why.
+    /// The names of the roles that stay, and why.
     staying: Vec<String>,
     /// Whether some of those could be deleted once the bot is allowed to.
     is_worth_repeating: bool,
-    /// Why the rest was not tried.
+    /// Why the remaining roles were not tried.
     cut_off: Option<String>,
 }
 
-/// What became of one role.
+/// The result for one role.
 enum Deleted {
     Gone,
     Stays {
@@ -301,7 +301,7 @@ async fn delete(
 ) -> Result<Deleted, Error> {
     let data = edit.data;
     loop {
-        // Locked for each role alone, so that moderators can name levels between two.
+        // Locked for each role separately, so that moderators can name levels in between.
         let lock = data.roles.names.lock().await?;
         let rights = data.rights.protected();
         if let Err(stays) = may_be_deleted(&data.env.xp.levels(), bot_position, &rights, role) {
@@ -336,7 +336,7 @@ impl Deleted {
     }
 }
 
-/// If this fails, the next removal skips the role, since it is gone by then.
+/// If this fails, the next removal finds that the role is gone and skips it.
 async fn forget(data: &Data, role: RoleId) {
     let forgotten = store::within(DATABASE_TIMEOUT, async {
         let mut session = data.env.database.acquire().await?;
@@ -347,7 +347,7 @@ async fn forget(data: &Data, role: RoleId) {
     }
 }
 
-/// Names with commas between them, as many as fit.
+/// As many of the names as fit, separated by commas.
 fn list(names: impl Iterator<Item = String>) -> String {
     let (mut shown, mut length, mut more) = (Vec::new(), 0, 0);
     for name in names {

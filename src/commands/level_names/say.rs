@@ -1,6 +1,4 @@
-//! What moderators are told when a level's role cannot be changed.
-//!
-//! Only words.
+//! The sentences that tell moderators why a level's role cannot be changed.
 
 use crate::commands::context::Error;
 use crate::commands::respond::sentence_for;
@@ -36,7 +34,7 @@ pub(super) fn no_level(levels: &Levels, typed: &str) -> UserError {
     UserError(format!("There is no level {typed}. {free}"))
 }
 
-/// Why a level cannot carry the role, or a role of this name.
+/// Says why a level cannot carry the role, or a role of this name.
 pub(super) fn refused(refusal: &Refusal<'_>, name: &RoleName) -> UserError {
     let role = match refusal {
         Refusal::Managed(role) | Refusal::OutOfReach(role) | Refusal::Moderates(role) => &role.name,
@@ -45,7 +43,7 @@ pub(super) fn refused(refusal: &Refusal<'_>, name: &RoleName) -> UserError {
     UserError(RoleProblem::from(refusal).sentences(&escape(role)))
 }
 
-/// Why a role is not deleted.
+/// Says why a role is not deleted.
 pub(super) fn stays(name: &str, stays: &RoleStays<'_>) -> UserError {
     let (name, why) = (escape(name), why_it_stays(stays));
     UserError(format!("The role {name} stays: {why}."))
@@ -69,7 +67,7 @@ pub(super) fn call_failed(error: RestError, what: &str) -> Error {
     UserError(sentence).into()
 }
 
-/// What went wrong, and what is left to do.
+/// Says what went wrong, and what is left to do.
 pub(super) fn with_next_step(error: Error, next_step: &str) -> Error {
     let why = match error.downcast::<UserError>() {
         Ok(UserError(why)) => why,
@@ -78,7 +76,7 @@ pub(super) fn with_next_step(error: Error, next_step: &str) -> Error {
     UserError(format!("{why} {next_step}")).into()
 }
 
-/// Rising numbers, with a dash for each stretch: `0–4, 6, 8–9`.
+/// Writes ascending numbers as ranges: `0–4, 6, 8–9`.
 fn ranges(numbers: &[u16]) -> String {
     let mut stretches: Vec<(u16, u16)> = Vec::new();
     for &number in numbers {
