@@ -5,7 +5,8 @@ use poise::serenity_prelude::CreateEmbed;
 use super::context::{Command, Context, Error, Manual, manual};
 use super::respond::answer;
 use super::rights::{Caller, Right, Rights};
-use crate::discord::messages::reply::{INFO, Reply};
+use crate::discord::messages::colors::INFO;
+use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 
 /// List the commands, or explain one

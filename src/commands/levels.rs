@@ -8,7 +8,8 @@ use super::pages::{footer, page_count, rows_on};
 use super::respond::{answer, defer, settle};
 use super::rights::guild_roles;
 use crate::discord::messages::buttons::{self, PagedList};
-use crate::discord::messages::reply::{INFO, Reply};
+use crate::discord::messages::colors::INFO;
+use crate::discord::messages::reply::Reply;
 use crate::leveling::{Grouped, GuildRole, Level, UserId, escape};
 use crate::xp::XpCache;
 

@@ -6,7 +6,8 @@ use super::args::UserArgument;
 use super::context::{Context, Error, Manual};
 use super::resolve_user::resolve_user;
 use super::respond::{answer, settle};
-use crate::discord::messages::reply::{INFO, Reply};
+use crate::discord::messages::colors::INFO;
+use crate::discord::messages::reply::Reply;
 use crate::leveling::{Grouped, escape};
 use crate::xp::Card;
 

@@ -8,7 +8,8 @@ use super::pages::{footer, page_count, page_with_row, rows_on};
 use super::resolve_user::{StoredNames, resolve_user};
 use super::respond::{answer, settle};
 use crate::discord::messages::buttons::{self, PagedList};
-use crate::discord::messages::reply::{INFO, Reply};
+use crate::discord::messages::colors::INFO;
+use crate::discord::messages::reply::Reply;
 use crate::leveling::{Grouped, UserId};
 use crate::xp::BoardRow;
 

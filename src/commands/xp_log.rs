@@ -8,7 +8,8 @@ use super::args::NamedUser;
 use super::context::{Context, Error, Manual};
 use super::resolve_user::{StoredNames, resolve_user};
 use super::respond::{answer, settle};
-use crate::discord::messages::reply::{INFO, Reply, fitting_lines};
+use crate::discord::messages::colors::INFO;
+use crate::discord::messages::reply::{Reply, fitting_lines};
 use crate::leveling::{Grouped, UserId, escape, escape_text};
 use crate::store::{self, xp_change::XpChange};
 

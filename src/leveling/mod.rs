@@ -22,6 +22,7 @@ mod naming;
 pub mod permission_bits;
 pub mod picture_size;
 mod profile;
+pub mod removal_brake;
 mod right_roles;
 mod role_plan;
 mod role_position;

@@ -199,7 +199,7 @@ fn plan(seen: Vec<UnstoredProfile>, shown: Vec<Shown>) -> Plan {
         match copy_plan(&profile, before.copied.as_deref(), before.copy.is_some()) {
             CopyPlan::Keep => plan.done.push(row),
             CopyPlan::Make(_) | CopyPlan::Drop => {
-                plan.pictures.push(Unfinished { row, other_picture })
+                plan.pictures.push(Unfinished { row, other_picture });
             }
         }
         plan.store.push(NewProfile {

@@ -25,15 +25,12 @@ use crate::environment::Environment;
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{
     BELOW_ALL_ROLES, GuildRole, LevelRoles, RoleId, RolePlan, RolePosition, Standing, Timestamp,
-    UserId, may_be_changed, out_of_reach,
+    UserId, may_be_changed, out_of_reach, removal_brake,
 };
 use crate::profiles::ProfileObserver;
 use crate::store::{self, reconcile_state};
 use crate::xp::LevelNames;
 
-/// If more members than this, and more than 1 % of all members, would lose roles, a moderator must
-/// confirm it first. Otherwise a wrong database could take everyone's roles.
-const MOST_LOSING: u64 = 25;
 /// After Discord has not answered for this many members in a row, the verification fails.
 const AWAY_AFTER: u32 = 3;
 /// Maximum number of times that all members are read. Every read after the first checks that the
@@ -180,12 +177,12 @@ impl RoleReconciler {
         let beyond = out_of_reach(&levels, &roles, bot_position);
         let members = self.read_members(&level_roles, &beyond, |_| {}).await?;
         let losing = losing(&members.differences);
-        let are_many = are_many(losing, members.count);
+        let is_withheld = removal_brake::needs_confirmation(losing, members.count);
         Ok(Found {
             steps,
             troubles,
             members: members.count,
-            withheld: if are_many { losing } else { 0 },
+            withheld: if is_withheld { losing } else { 0 },
             out_of_reach: members.out_of_reach,
             differences: members.differences,
             role_names: roles.into_iter().map(|role| (role.id, role.name)).collect(),
@@ -244,7 +241,10 @@ impl RoleReconciler {
                 .await?;
             let (members, losing) = (found.count, losing(&found.differences));
             let is_allowed = allowed.map_or(0, u64::from) >= losing;
-            if are_many(losing, members) && !is_allowed && report.withheld == 0 {
+            if removal_brake::needs_confirmation(losing, members)
+                && !is_allowed
+                && report.withheld == 0
+            {
                 withholds = true;
                 report.withheld = losing;
                 let asks = role_problems::removals(Withheld { losing, members });
@@ -605,9 +605,4 @@ impl Members {
 fn losing(differences: &[Difference]) -> u64 {
     let losing = differences.iter().filter(|one| !one.plan.remove.is_empty());
     losing.count() as u64
-}
-
-/// Whether more members would lose roles than is allowed without a moderator's confirmation.
-fn are_many(losing: u64, members: u64) -> bool {
-    losing > MOST_LOSING && losing * 100 > members
 }

@@ -4,9 +4,11 @@
 //! - `reply`: what a command answers, in a channel or by `interaction`
 //! - `buttons` and `button_lifetime`: what buttons do, and how long they work
 //! - `level_up_message`: the lines about new levels
+//! - `colors`: the colours of embeds
 
 pub mod button_lifetime;
 pub mod buttons;
+pub mod colors;
 pub mod interaction;
 pub mod level_up_message;
 pub(super) mod nonce;

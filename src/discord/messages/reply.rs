@@ -17,9 +17,6 @@ use crate::discord::rest::error_codes::{MISSING_PERMISSIONS, NO_REPLY_WITHOUT_HI
 use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::UserId;
 
-/// The embed colour of informational replies.
-pub const INFO: u32 = 0x00_bf_bd;
-
 /// How long a reply to a text command waits for its turn in the channel.
 const TURN_TIMEOUT: Duration = Duration::from_mins(1);
 
