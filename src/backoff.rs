@@ -61,7 +61,7 @@ impl Backoff {
 }
 
 impl Attempts {
-    /// Number of failed attempts, for which this has waited.
+    /// Number of attempts counted as failed.
     pub const fn failed(&self) -> u32 {
         self.failed
     }
@@ -71,10 +71,16 @@ impl Attempts {
         self.failed == 0
     }
 
-    /// Waits, after a failed attempt, until the next one may be made.
-    pub async fn wait(&mut self) {
-        tokio::time::sleep(self.backoff.delay(self.failed)).await;
+    /// Counts a failed attempt. Returns how long to wait before the next one.
+    pub fn next_delay(&mut self) -> Duration {
+        let delay = self.backoff.delay(self.failed);
         self.failed = self.failed.saturating_add(1);
+        delay
+    }
+
+    /// Counts a failed attempt, and waits until the next one may be made.
+    pub async fn wait(&mut self) {
+        tokio::time::sleep(self.next_delay()).await;
     }
 
     /// Starts over, after an attempt that succeeded.

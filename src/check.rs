@@ -187,11 +187,7 @@ fn parse(text: &str) -> anyhow::Result<Vec<EligibleMessage>> {
             let why = text_file::json_error(&error).replace(" at line 1 column ", " at column ");
             anyhow!("line {number} is not a message of Discord: {why}")
         })?;
-        let message = message.read().and_then(EligibleMessage::of);
-        messages.extend(message.map(|message| EligibleMessage {
-            profile: None,
-            ..message
-        }));
+        messages.extend(message.read().as_ref().and_then(EligibleMessage::of));
     }
     Ok(messages)
 }

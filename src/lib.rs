@@ -27,8 +27,8 @@
 //!   engine, the one task that writes XP.
 //! - [`config`] reads flags and the environment.
 //! - [`discord`] is the gateway connection, events in our own types, the REST client, and what the
-//!   bot does with roles, messages and channels. It knows no XP. [`import`] fills a database: levels, their names, another bot's
-//!   dump.
+//!   bot does with roles, messages and channels. It knows no XP. [`import`] fills a database: levels,
+//!   their names, another bot's dump.
 //! - [`message_gate`] keeps messages from the future away from the engine. [`environment`] holds
 //!   what nearly everything needs, as one value.
 //! - [`profiles`] keeps everyone's name and avatar current.
@@ -114,8 +114,8 @@
 //!   error holds no URL (an interaction's token would be in it), and the process leaves no core
 //!   dump.
 //!
-//! Why some things are not as you would expect is in `docs/decisions/`. How to add a command, a job,
-//! a migration or a setting is in `docs/contributing.md`.
+//! Why some things are not as you would expect is in `docs/decisions/`. How to add a command, a
+//! job, a migration or a setting is in `docs/contributing.md`.
 
 pub mod app;
 pub mod backoff;

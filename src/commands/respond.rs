@@ -101,13 +101,13 @@ impl MessageRef {
     /// Replaces the answer for the last time. Retries, since Discord limits how often old messages
     /// are edited.
     pub async fn complete(&self, rest: &Rest, reply: &Reply) {
-        for attempt in 0.. {
+        let mut attempts = BACKOFF.attempts();
+        loop {
             match self.rewrite(rest, reply).await {
                 Ok(()) => return,
-                Err(error) if error.is_away() && attempt < COMPLETE_ATTEMPTS => {
-                    let pause = BACKOFF.delay(attempt);
+                Err(error) if error.is_away() && attempts.failed() < COMPLETE_ATTEMPTS => {
                     let asked_for = error.wait().unwrap_or_default().min(RATE_LIMIT_MAX);
-                    tokio::time::sleep(pause.max(asked_for)).await;
+                    tokio::time::sleep(attempts.next_delay().max(asked_for)).await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the command was carried out, but its answer could not be completed");

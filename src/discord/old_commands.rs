@@ -12,7 +12,7 @@ use serenity::http::{Request, Route};
 use super::payload;
 use super::rest::{Repeat, Rest, RestError};
 
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const COMMANDS_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The command type of slash commands, which all of the bot's commands are.
 const SLASH_COMMAND: u64 = 1;
 
@@ -32,7 +32,7 @@ pub async fn clear(
     ours: &[String],
 ) -> Result<OldCommands, RestError> {
     let what = "listing the global commands";
-    let listed = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
+    let listed = rest.call(what, Repeat::Safe, COMMANDS_CALL_TIMEOUT, |http| {
         let route = Route::Commands {
             application_id: application,
         };
@@ -59,7 +59,7 @@ pub async fn clear(
 
 async fn delete(rest: &Rest, application: ApplicationId, id: CommandId) -> Result<(), RestError> {
     let what = "deleting a global command";
-    let deleted = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
+    let deleted = rest.call(what, Repeat::Safe, COMMANDS_CALL_TIMEOUT, |http| {
         let route = Route::Command {
             application_id: application,
             command_id: id,

@@ -26,7 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_mins(10);
 /// Interval between comparisons of the machine's clock with the estimate.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
 /// Timeout of one call. A slower answer would be too inaccurate to be of use.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const TIME_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest assumed lateness of the estimate: half a second because a Date header has no
 /// fractions, and the rest for slow answers.
 const UNCERTAINTY: TimeDelta = TimeDelta::seconds(5);
@@ -159,7 +159,7 @@ impl DiscordTime {
         let began = self.monotonic();
         let call = |http| self.call(http);
         match rest
-            .call_until_answered(CALL_NAME, CALL_TIMEOUT, call)
+            .call_until_answered(CALL_NAME, TIME_CALL_TIMEOUT, call)
             .await
         {
             Err(RestError::Revoked) => Err(Stop::TokenRefused),
@@ -175,7 +175,9 @@ impl DiscordTime {
     pub async fn look(&self, rest: &Rest) {
         let began = self.monotonic();
         let call = |http| self.call(http);
-        let answer = rest.call(CALL_NAME, Repeat::Safe, CALL_TIMEOUT, call).await;
+        let answer = rest
+            .call(CALL_NAME, Repeat::Safe, TIME_CALL_TIMEOUT, call)
+            .await;
         self.note_answer(began, answer);
     }
 
@@ -268,7 +270,7 @@ impl TimeKeeper {
             let call = |http| self.time.call(http);
             match self
                 .rest
-                .call(CALL_NAME, Repeat::Safe, CALL_TIMEOUT, call)
+                .call(CALL_NAME, Repeat::Safe, TIME_CALL_TIMEOUT, call)
                 .await
             {
                 Ok(told) => {

@@ -119,7 +119,8 @@ impl CatchUp {
             let after = gap
                 .after
                 .map(|after| self.not_from_the_future(after, fresh));
-            let keep = |message| EligibleMessage::of_history(message, &self.env.xp);
+            let is_named = |author| self.env.xp.is_named(author);
+            let keep = |message| EligibleMessage::of_history(message, is_named);
             let reader = Reader::new(
                 &self.env.rest,
                 &keep,

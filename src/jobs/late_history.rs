@@ -150,7 +150,8 @@ impl CountLateHistory {
         }
         self.state.has_tried_all.store(true, Ordering::Relaxed);
         let time = (&self.env.time, false);
-        let keep = |message| EligibleMessage::of_history(message, &self.env.xp);
+        let is_named = |author| self.env.xp.is_named(author);
+        let keep = |message| EligibleMessage::of_history(message, is_named);
         let reader = Reader::new(&self.env.rest, &keep, &self.memory, time, self.env.guild, 0);
         let layout = match reader.layout().await {
             // The token was refused, and the bot is about to stop.

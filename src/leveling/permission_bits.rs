@@ -5,8 +5,6 @@
 pub const ADMINISTRATOR: u64 = 1 << 3;
 /// Create, change and delete channels.
 pub const MANAGE_CHANNELS: u64 = 1 << 4;
-/// Create roles, and change or assign those below the holder's highest role.
-pub const MANAGE_ROLES: u64 = 1 << 28;
 /// See a channel at all.
 pub const VIEW_CHANNEL: u64 = 1 << 10;
 /// Write messages.
@@ -19,6 +17,8 @@ pub const ATTACH_FILES: u64 = 1 << 15;
 pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
 /// Join a voice channel; also needed to read its messages.
 pub const CONNECT: u64 = 1 << 20;
+/// Create roles, and change or assign those below the holder's highest role.
+pub const MANAGE_ROLES: u64 = 1 << 28;
 
 const KICK_MEMBERS: u64 = 1 << 1;
 const BAN_MEMBERS: u64 = 1 << 2;

@@ -65,8 +65,8 @@ pub enum Field {
     Value(String),
 }
 
-/// A 32-bit hash for each field of a profile, to compare an observed profile with. One change in four
-/// billion goes unnoticed, until the next change of that field.
+/// A 32-bit hash for each field of a profile, to compare an observed profile with. One change in
+/// four billion goes unnoticed, until the next change of that field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint([u32; 5]);
 
@@ -200,7 +200,7 @@ impl ObservedProfile {
 }
 
 impl Field {
-    /// The field's value after this observed profile, if it was `before`.
+    /// The field's value after this observation, if it was `before`.
     fn over(self, before: Option<String>) -> Option<String> {
         match self {
             Self::Unseen | Self::Unclear => before,
@@ -355,7 +355,7 @@ mod tests {
             let known = before.fingerprint();
             let after = before.clone().after(seen.clone());
             prop_assert_eq!(seen.news(Some(known)).is_some(), before != after);
-            // The fingerprint is that of the whole profile, and the same observation changes nothing.
+            // The fingerprint is that of the whole profile. Observing it again changes nothing.
             let told = seen.news(Some(known)).unwrap_or(known);
             prop_assert_eq!(told, after.fingerprint());
             prop_assert_eq!(seen.news(Some(told)), None);
@@ -393,7 +393,7 @@ mod tests {
         }
 
         #[test]
-        fn several_sightings_together_are_the_same_as_one_after_the_other(
+        fn several_observations_together_are_the_same_as_one_after_the_other(
             before in profile(), seen in proptest::collection::vec(observed_profile(), 1..6),
         ) {
             let one_by_one = seen.iter().cloned().fold(before.clone(), Profile::after);

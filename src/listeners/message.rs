@@ -24,15 +24,14 @@ pub(super) fn on_message(listeners: &Listeners, message: PartialMessage<'_>, tex
 
 /// Offers a message to the engine if it may earn XP, and before that notes its author's profile:
 /// the engine finds it among the unsaved ones, and needs no copy with the message.
-fn offer(listeners: &Listeners, mut message: ObservedMessage) {
-    let (author, profile) = (message.author, message.profile.take());
-    let Some(message) = EligibleMessage::of(message) else {
+fn offer(listeners: &Listeners, message: ObservedMessage) {
+    let Some(eligible) = EligibleMessage::of(&message) else {
         return;
     };
-    if let Some(profile) = profile {
-        listeners.profiles.wrote(author, profile);
+    if let Some(profile) = message.profile {
+        listeners.profiles.wrote(eligible.user, profile);
     }
-    listeners.gate.offer(message);
+    listeners.gate.offer(eligible);
 }
 
 fn run_command(listeners: &Listeners, text: &str) {

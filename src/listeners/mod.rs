@@ -54,7 +54,7 @@ pub struct Listeners {
     pub known_guild: KnownGuild,
     /// Runs commands and button presses in tasks.
     pub commands: Arc<Commands>,
-    /// What happens once in a process.
+    /// What the handlers remember while the process runs.
     pub flags: Arc<Flags>,
     /// Receives the reason why the process must end.
     pub stop: mpsc::Sender<Stop>,
@@ -69,7 +69,7 @@ pub struct Listeners {
     pub notes: TaskTracker,
 }
 
-/// What has happened in this process.
+/// What the handlers remember while the process runs.
 #[derive(Debug, Default)]
 pub struct Flags {
     /// Global commands of an earlier bot have been looked for without an error.

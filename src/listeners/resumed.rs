@@ -16,7 +16,7 @@ use crate::discord::payload::event::ApplicationRef;
 use crate::discord::{Repeat, RestError};
 
 /// Time limit for asking for the application, retries included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const APPLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks for the guild, its channels and the application, before the session's events are handled.
 /// Threads are not asked for, because nothing keeps a list of them.
@@ -54,12 +54,13 @@ pub(super) fn on_resumed(listeners: &Listeners) {
 
 async fn own_application(listeners: &Listeners) -> Result<ApplicationId, RestError> {
     let what = "asking which application the bot is";
-    let asked = listeners
-        .env
-        .rest
-        .call(what, Repeat::Safe, CALL_TIMEOUT, |http| async move {
-            let request = Request::new(Route::Oauth2ApplicationCurrent, LightMethod::Get);
-            http.fire::<ApplicationRef>(request).await
-        });
+    let asked =
+        listeners
+            .env
+            .rest
+            .call(what, Repeat::Safe, APPLICATION_TIMEOUT, |http| async move {
+                let request = Request::new(Route::Oauth2ApplicationCurrent, LightMethod::Get);
+                http.fire::<ApplicationRef>(request).await
+            });
     Ok(asked.await?.id)
 }

@@ -112,49 +112,44 @@ impl AvatarMirror {
         let mut session = self.env.database.acquire().await?;
         let due = updated_user::due(&mut session, now, MAX_ATTEMPTS, except, limit).await?;
         if !due.is_empty() {
-            let taken: Vec<RowVersion> = due.iter().map(|wanted| wanted.row).collect();
+            let taken: Vec<RowVersion> = due.iter().map(|row| row.key).collect();
             updated_user::claim(&mut session, &taken, now + CLAIM_TIMEOUT).await?;
         }
         Ok(due)
     }
 
     /// Copies a user's avatar, removes its copy, or does nothing if the copy is current.
-    pub(super) async fn copy(&self, wanted: &DueAvatar, clock: Clock) -> anyhow::Result<()> {
+    pub(super) async fn copy(&self, due: &DueAvatar, clock: Clock) -> anyhow::Result<()> {
         let DueAvatar {
-            row,
+            key,
             profile,
             copied,
             copy,
             ..
-        } = wanted;
+        } = due;
         match copy_plan(profile, copied.as_deref(), copy.is_some()) {
             CopyPlan::Keep => {
                 let mut session = self.env.database.acquire().await?;
-                updated_user::remove(&mut session, &[*row]).await?;
+                updated_user::remove(&mut session, &[*key]).await?;
                 Ok(())
             }
             CopyPlan::Drop => {
-                self.store_copy(wanted, None).await?;
+                self.store_copy(due, None).await?;
                 self.delete_old_copy(*copy).await;
                 Ok(())
             }
-            CopyPlan::Make(picture) => self.make(wanted, &picture, clock).await,
+            CopyPlan::Make(picture) => self.make(due, &picture, clock).await,
         }
     }
 
-    async fn make(
-        &self,
-        wanted: &DueAvatar,
-        picture: &Picture,
-        clock: Clock,
-    ) -> anyhow::Result<()> {
-        let user = wanted.row.user;
+    async fn make(&self, due: &DueAvatar, picture: &Picture, clock: Clock) -> anyhow::Result<()> {
+        let user = due.key.user;
         let image = match self.cdn.fetch(&picture.path(user, self.env.guild)).await {
             Ok(image) => image,
-            Err(error) => return self.not_fetched(wanted, picture, &error, clock).await,
+            Err(error) => return self.not_fetched(due, picture, &error, clock).await,
         };
         self.record_success(Part::Host, user).await;
-        let version = wanted.row.version;
+        let version = due.key.version;
         match self.channel.post(user, &image, version).await {
             Ok((message, link)) => {
                 let hash: AvatarHash = picture.hash().clone();
@@ -163,35 +158,35 @@ impl AvatarMirror {
                     message,
                     link,
                 };
-                self.store_copy(wanted, Some(&copy)).await?;
-                self.delete_old_copy(wanted.copy.filter(|before| *before != message))
+                self.store_copy(due, Some(&copy)).await?;
+                self.delete_old_copy(due.copy.filter(|before| *before != message))
                     .await;
                 self.record_success(Part::Channel, user).await;
                 Ok(())
             }
-            Err(error) => self.not_posted(wanted, error, clock).await,
+            Err(error) => self.not_posted(due, error, clock).await,
         }
     }
 
     async fn not_fetched(
         &self,
-        wanted: &DueAvatar,
+        due: &DueAvatar,
         picture: &Picture,
         error: &NoImage,
         clock: Clock,
     ) -> anyhow::Result<()> {
         let why = error.to_string();
-        let user = wanted.row.user;
+        let user = due.key.user;
         match self.about_fetch(error, user) {
             About::Image if *error == NoImage::NotThere => {
-                self.look_up_missing(wanted, picture, clock).await
+                self.look_up_missing(due, picture, clock).await
             }
-            About::Image | About::ImageUnlessSeveralFail => self.failed(wanted, &why, clock).await,
+            About::Image | About::ImageUnlessSeveralFail => self.failed(due, &why, clock).await,
             About::Host => {
                 self.record_outage(Part::Host, &why, clock.now()).await;
-                Ok(self.postpone(wanted, &why, clock).await?)
+                Ok(self.postpone(due, &why, clock).await?)
             }
-            _ => Ok(self.postpone(wanted, &why, clock).await?),
+            _ => Ok(self.postpone(due, &why, clock).await?),
         }
     }
 
@@ -217,21 +212,21 @@ impl AvatarMirror {
 
     async fn not_posted(
         &self,
-        wanted: &DueAvatar,
+        due: &DueAvatar,
         error: ChannelError,
         clock: Clock,
     ) -> anyhow::Result<()> {
         let why = error.to_string();
         let about = match of_post(&error) {
             About::ChannelUnlessOthersWork
-                if self.breakers().channel.record_failure_of(wanted.row.user) =>
+                if self.breakers().channel.record_failure_of(due.key.user) =>
             {
                 About::Image
             }
             about => about,
         };
         match about {
-            About::Image => self.failed(wanted, &why, clock).await,
+            About::Image => self.failed(due, &why, clock).await,
             About::Channel | About::ChannelUnlessOthersWork => {
                 let is_closed = matches!(error, ChannelError::Closed(_));
                 self.breakers().is_closed = is_closed;
@@ -240,27 +235,27 @@ impl AvatarMirror {
                     return Ok(());
                 }
                 // Postponed, so that other avatars go first in case this image is to blame.
-                Ok(self.postpone(wanted, &why, clock).await?)
+                Ok(self.postpone(due, &why, clock).await?)
             }
             _ => {
-                self.postpone(wanted, &why, clock).await?;
+                self.postpone(due, &why, clock).await?;
                 Err(error.into())
             }
         }
     }
 
     /// Schedules a retry without counting an attempt: the image is not known to be at fault.
-    async fn postpone(&self, wanted: &DueAvatar, why: &str, clock: Clock) -> store::Result<()> {
+    async fn postpone(&self, due: &DueAvatar, why: &str, clock: Clock) -> store::Result<()> {
         let next = clock.now() + POSTPONE.delay(0);
         let mut session = self.env.database.acquire().await?;
-        updated_user::postpone(&mut session, wanted.row, next, why).await
+        updated_user::postpone(&mut session, due.key, next, why).await
     }
 
     /// Stores the new copy (or that there is none) and deletes the queue row, in one transaction.
-    async fn store_copy(&self, wanted: &DueAvatar, copy: Option<&NewCopy>) -> store::Result<()> {
+    async fn store_copy(&self, due: &DueAvatar, copy: Option<&NewCopy>) -> store::Result<()> {
         let mut transaction = self.env.database.begin().await?;
-        profiles::set_copy(&mut transaction, wanted.row.user, copy).await?;
-        updated_user::remove(&mut transaction, &[wanted.row]).await?;
+        profiles::set_copy(&mut transaction, due.key.user, copy).await?;
+        updated_user::remove(&mut transaction, &[due.key]).await?;
         store::commit(transaction).await
     }
 
@@ -277,17 +272,17 @@ impl AvatarMirror {
     /// The CDN does not have the avatar: asks Discord whether it changed or the account is deleted.
     async fn look_up_missing(
         &self,
-        wanted: &DueAvatar,
+        due: &DueAvatar,
         picture: &Picture,
         clock: Clock,
     ) -> anyhow::Result<()> {
-        let user = wanted.row.user;
+        let user = due.key.user;
         let known = self.env.xp.seen(user);
         let found = match fetch(&self.env, user).await {
             Ok(found) => found,
             // This says nothing about the image.
             Err(error @ RestError::Refused { .. }) => {
-                return Ok(self.postpone(wanted, &error.to_string(), clock).await?);
+                return Ok(self.postpone(due, &error.to_string(), clock).await?);
             }
             Err(error) => return Err(error.into()),
         };
@@ -296,7 +291,7 @@ impl AvatarMirror {
             return Ok(());
         }
         match with_no_guild_avatar(found, picture) {
-            Found::There(seen) if wanted.profile.clone().after(seen.clone()) != wanted.profile => {
+            Found::There(seen) if due.profile.clone().after(seen.clone()) != due.profile => {
                 let mut transaction = self.env.database.begin().await?;
                 // With the row locked, a newer profile is either saved already or waits for this
                 // transaction.
@@ -311,13 +306,13 @@ impl AvatarMirror {
                 Ok(())
             }
             Found::There(_) => {
-                self.failed(wanted, &NoImage::NotThere.to_string(), clock)
+                self.failed(due, &NoImage::NotThere.to_string(), clock)
                     .await
             }
             Found::Gone => {
                 let mut transaction = self.env.database.begin().await?;
                 profiles::mark_gone(&mut transaction, user, clock.now()).await?;
-                updated_user::remove(&mut transaction, &[wanted.row]).await?;
+                updated_user::remove(&mut transaction, &[due.key]).await?;
                 store::commit(transaction).await?;
                 self.env.xp.forget_profile(user);
                 tracing::info!(%user, "an account was deleted; its last name and avatar are kept");
@@ -327,12 +322,12 @@ impl AvatarMirror {
     }
 
     /// Counts a failed attempt and schedules a retry; the last attempt parks the avatar.
-    async fn failed(&self, wanted: &DueAvatar, why: &str, clock: Clock) -> anyhow::Result<()> {
-        let RowVersion { user, version } = wanted.row;
-        let next = RETRIES.next_attempt(wanted.attempts, clock.now());
+    async fn failed(&self, due: &DueAvatar, why: &str, clock: Clock) -> anyhow::Result<()> {
+        let RowVersion { user, version } = due.key;
+        let next = RETRIES.next_attempt(due.attempts, clock.now());
         let mut transaction = self.env.database.begin().await?;
         let counted = profiles::count_attempt(&mut transaction, user, version).await?;
-        updated_user::postpone(&mut transaction, wanted.row, next, why).await?;
+        updated_user::postpone(&mut transaction, due.key, next, why).await?;
         store::commit(transaction).await?;
         let Some(attempts) = counted else {
             return Ok(());

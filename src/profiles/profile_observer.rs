@@ -94,7 +94,7 @@ impl ProfileObserver {
         }
     }
 
-    /// Call this before requesting the member list, and pass the result to [`ProfileObserver::listed`].
+    /// Call this before requesting the member list, and pass the result to [`Self::listed`].
     pub fn list_starts(&self) -> ListStart {
         self.xp.list_starts()
     }
@@ -125,8 +125,8 @@ impl Register {
         }
     }
 
-    /// Runs until `close` is cancelled or the last [`ProfileObserver`] is dropped, then writes what was
-    /// sent before and ends. Retries while the database is unavailable.
+    /// Runs until `close` is cancelled or the last [`ProfileObserver`] is dropped, then writes what
+    /// was sent before and ends. Retries while the database is unavailable.
     pub async fn run(
         &self,
         users: &mut mpsc::UnboundedReceiver<UserId>,
@@ -169,7 +169,7 @@ impl Register {
     async fn save(&self, unsaved: &BTreeMap<UserId, Observed>) {
         let profiles = unsaved.iter();
         let profiles: Vec<_> = profiles
-            .map(|(user, observed)| (*user, observed.observed_profile.clone()))
+            .map(|(user, observed)| (*user, observed.profile.clone()))
             .collect();
         let mut attempts = BACKOFF.attempts();
         loop {

@@ -71,11 +71,11 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn begin(&mut self, copies: &Arc<AvatarMirror>, wanted: DueAvatar, clock: Clock) {
-        let (copies, user) = (Arc::clone(copies), wanted.row.user);
+    fn begin(&mut self, copies: &Arc<AvatarMirror>, due: DueAvatar, clock: Clock) {
+        let (copies, user) = (Arc::clone(copies), due.key.user);
         self.users.insert(user);
         self.tasks
-            .spawn(async move { (user, copies.copy(&wanted, clock).await) });
+            .spawn(async move { (user, copies.copy(&due, clock).await) });
     }
 
     /// Waits until a copy ends and returns its result; `None` if no copy is running.
@@ -122,9 +122,9 @@ impl ProfileSync {
         if seen.is_empty() {
             return Ok(false);
         }
-        let users: Vec<UserId> = seen.iter().map(|seen| seen.row.user).collect();
+        let users: Vec<UserId> = seen.iter().map(|seen| seen.key.user).collect();
         let shown = profiles::hold(&mut transaction, &users).await?;
-        let rows: Vec<RowVersion> = seen.iter().map(|seen| seen.row).collect();
+        let rows: Vec<RowVersion> = seen.iter().map(|seen| seen.key).collect();
         updated_user::hold(&mut transaction, &rows).await?;
         let is_full = seen.len() == usize::from(BATCH_SIZE);
         let Plan {
@@ -159,8 +159,8 @@ impl ProfileSync {
         }
         let others: Vec<UserId> = under_way.users.iter().copied().collect();
         let room = u16::try_from(room).unwrap_or(CONCURRENCY);
-        for wanted in self.copies.take(now, &others, room).await? {
-            under_way.begin(&self.copies, wanted, clock);
+        for due in self.copies.take(now, &others, room).await? {
+            under_way.begin(&self.copies, due, clock);
         }
         Ok(())
     }
@@ -183,27 +183,23 @@ fn plan(seen: Vec<UnstoredProfile>, shown: Vec<Shown>) -> Plan {
     let mut shown: BTreeMap<UserId, Shown> =
         shown.into_iter().map(|shown| (shown.user, shown)).collect();
     let mut plan = Plan::default();
-    for UnstoredProfile {
-        row,
-        observed_profile,
-    } in seen
-    {
-        let Some(before) = shown.remove(&row.user) else {
-            plan.done.push(row);
+    for UnstoredProfile { key, profile } in seen {
+        let Some(before) = shown.remove(&key.user) else {
+            plan.done.push(key);
             continue;
         };
         let known = before.profile.unwrap_or_default();
         let picture = Picture::of(&known);
-        let profile = known.after(observed_profile);
+        let profile = known.after(profile);
         let other_picture = Picture::of(&profile) != picture;
         match copy_plan(&profile, before.copied.as_deref(), before.copy.is_some()) {
-            CopyPlan::Keep => plan.done.push(row),
+            CopyPlan::Keep => plan.done.push(key),
             CopyPlan::Make(_) | CopyPlan::Drop => {
-                plan.pictures.push(Unfinished { row, other_picture });
+                plan.pictures.push(Unfinished { key, other_picture });
             }
         }
         plan.store.push(NewProfile {
-            user: row.user,
+            user: key.user,
             other_picture,
             profile,
         });
@@ -226,11 +222,11 @@ mod tests {
 
     fn seen(user: u64, name: &str, avatar: Option<&str>) -> UnstoredProfile {
         UnstoredProfile {
-            row: RowVersion {
+            key: RowVersion {
                 user: UserId::new(user).unwrap(),
                 version: 1,
             },
-            observed_profile: ObservedProfile {
+            profile: ObservedProfile {
                 username: name.into(),
                 avatar_hash: avatar.map(str::to_owned).into(),
                 ..ObservedProfile::default()
@@ -279,7 +275,7 @@ mod tests {
         let left: Vec<_> = plan
             .pictures
             .iter()
-            .map(|left| (left.row.user.get(), left.other_picture))
+            .map(|left| (left.key.user.get(), left.other_picture))
             .collect();
         assert_eq!(left, [(2, true), (3, true), (6, false)]);
         let stored: Vec<_> = plan

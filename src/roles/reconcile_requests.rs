@@ -46,7 +46,7 @@ struct Pending {
 }
 
 /// Creates a queue and returns both ends.
-pub(super) fn channel() -> (RequestSender, RequestReceiver) {
+pub(super) fn request_queue() -> (RequestSender, RequestReceiver) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
     let pending = Arc::<Pending>::default();
     let sending = RequestSender {
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn many_who_ask_are_few_in_the_queue() {
-        let (sender, mut receiver) = channel();
+        let (sender, mut receiver) = request_queue();
         for _ in 0..10_000 {
             sender.everyone_soon();
             sender.levels_soon();

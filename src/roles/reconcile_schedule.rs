@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::Roles;
 use super::reconcile::{Progress, Report, RoleReconciler};
-use super::reconcile_requests::{Request, RequestReceiver, RequestSender, channel};
+use super::reconcile_requests::{Request, RequestReceiver, RequestSender, request_queue};
 use crate::backoff::Backoff;
 use crate::leveling::schedule::is_due;
 use crate::store::reconcile_state;
@@ -60,7 +60,7 @@ impl RoleReconciler {
     /// A task that verifies everyone every day at `at` in `zone`, by Discord's time, and on
     /// request. It first waits until everything in `inbox` has been counted.
     pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, ReconcileTask) {
-        let (sender, requests) = channel();
+        let (sender, requests) = request_queue();
         let (tells, progress) = watch::channel(Progress::default());
         let roles = Roles {
             names: self.names.clone(),

@@ -47,7 +47,7 @@ pub async fn save(connection: &mut Connection, scope: &str, notice: &CouncilNoti
         "insert into council_notice (key, scope, text, channel_id, message_id) values ($1, $2, $3, $4, $5)
          on conflict (key) do update set scope = excluded.scope, text = excluded.text,
             channel_id = excluded.channel_id, message_id = excluded.message_id",
-        &*without_nul(&notice.key),
+        notice.key,
         scope,
         &*without_nul(&notice.text),
         bigint(notice.channel.get()),

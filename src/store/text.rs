@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 /// The text without NUL, which no text in Postgres may contain.
 ///
-/// The files of this module apply it to every text from Discord or from people. Otherwise one such
-/// character would make a whole batch fail, over and over.
+/// The files of `store` apply it to texts from Discord and from people, unless those were checked
+/// before. Otherwise one such character would make a whole batch fail, over and over.
 pub fn without_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', ""))

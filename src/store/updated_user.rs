@@ -33,16 +33,16 @@ pub struct RowVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnstoredProfile {
     /// The row and its version.
-    pub row: RowVersion,
+    pub key: RowVersion,
     /// Everything that was observed since the profile was last stored.
-    pub observed_profile: ObservedProfile,
+    pub profile: ObservedProfile,
 }
 
 /// A row whose profile is stored and whose avatar must still be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     /// The row and its version.
-    pub row: RowVersion,
+    pub key: RowVersion,
     /// Whether the avatar has changed. Then the last error and the time of the next attempt are
     /// reset, since they concern the previous avatar.
     pub other_picture: bool,
@@ -52,7 +52,7 @@ pub struct Unfinished {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueAvatar {
     /// The row and its version.
-    pub row: RowVersion,
+    pub key: RowVersion,
     /// The user's stored profile.
     pub profile: Profile,
     /// Hash of the avatar that the copy shows, if the copy is trusted.
@@ -243,11 +243,11 @@ pub async fn unstored(connection: &mut Connection, limit: u16) -> Result<Vec<Uns
     rows.into_iter()
         .map(|row| {
             Ok(UnstoredProfile {
-                row: RowVersion {
+                key: RowVersion {
                     user: user_id(TABLE, row.user_id)?,
                     version: row.version,
                 },
-                observed_profile: ObservedProfile {
+                profile: ObservedProfile {
                     username: row.username,
                     display_name: field_of(row.display_name, row.display_name_unseen),
                     avatar_hash: field_of(row.avatar_hash, row.avatar_hash_unseen),
@@ -278,7 +278,7 @@ pub async fn hold(connection: &mut Connection, rows: &[RowVersion]) -> Result<()
 /// changed since stay as they are.
 pub async fn leave_pictures(connection: &mut Connection, rows: &[Unfinished]) -> Result<()> {
     let others: Vec<bool> = rows.iter().map(|row| row.other_picture).collect();
-    let rows: Vec<RowVersion> = rows.iter().map(|row| row.row).collect();
+    let rows: Vec<RowVersion> = rows.iter().map(|row| row.key).collect();
     let (users, versions) = columns(&rows);
     sqlx::query!(
         "with held as (
@@ -319,8 +319,7 @@ pub async fn remove(connection: &mut Connection, rows: &[RowVersion]) -> Result<
 
 /// At most `limit` avatars that are due at `now` and have failed fewer than `max_attempts` times,
 /// without those of the users `except`. New ones come first, oldest first, so that they do not wait
-/// behind retries. An avatar that is due more than two days later was postponed before the clock
-/// was set back, so it is due too.
+/// behind retries.
 pub async fn due(
     connection: &mut Connection,
     now: DateTime<Utc>,
@@ -356,7 +355,7 @@ pub async fn due(
     rows.into_iter()
         .map(|row| {
             Ok(DueAvatar {
-                row: RowVersion {
+                key: RowVersion {
                     user: user_id(TABLE, row.user_id)?,
                     version: row.version,
                 },

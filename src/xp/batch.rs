@@ -47,7 +47,7 @@ pub(super) struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AuthorProfile {
     pub user: UserId,
-    pub observed_profile: ObservedProfile,
+    pub profile: ObservedProfile,
     /// The version of the unsaved profile; `None` if it comes from the history.
     pub version: Option<u32>,
 }
@@ -89,22 +89,17 @@ impl Batch {
         let mut shown: BTreeMap<UserId, Shown> =
             shown.into_iter().map(|row| (row.user, row)).collect();
         let mut plan = ProfilePlan::default();
-        for AuthorProfile {
-            user,
-            observed_profile,
-            ..
-        } in &self.observed
-        {
-            let observed_profile = observed_profile.clone();
+        for AuthorProfile { user, profile, .. } in &self.observed {
+            let observed = profile.clone();
             let row = shown.remove(user);
             if queued.contains(user) || row.as_ref().is_some_and(|row| row.gone) {
-                plan.queued.push((*user, observed_profile));
+                plan.queued.push((*user, observed));
                 continue;
             }
             let (before, copied, has_copy) = row.map_or_else(Default::default, |row| {
                 (row.profile, row.copied, row.copy.is_some())
             });
-            let profile = before.unwrap_or_default().after(observed_profile);
+            let profile = before.unwrap_or_default().after(observed);
             if copy_plan(&profile, copied.as_deref(), has_copy) != CopyPlan::Keep {
                 plan.pictures.push(*user);
             }
@@ -254,13 +249,13 @@ pub(super) fn plan(
             standing,
             profile: profile
                 .as_ref()
-                .map(|(observed_profile, _)| Profile::from(observed_profile.clone())),
+                .map(|(observed, _)| Profile::from(observed.clone())),
         });
         batch
             .observed
-            .extend(profile.map(|(observed_profile, version)| AuthorProfile {
+            .extend(profile.map(|(profile, version)| AuthorProfile {
                 user,
-                observed_profile,
+                profile,
                 version,
             }));
     }
@@ -304,7 +299,7 @@ impl Author {
         Self {
             standing: known.map(|user| user.standing).unwrap_or_default(),
             named: known.is_some_and(|user| user.named),
-            profile: observed.map(|observed| (observed.observed_profile, Some(observed.version))),
+            profile: observed.map(|observed| (observed.profile, Some(observed.version))),
             earned: false,
         }
     }
@@ -419,7 +414,7 @@ mod tests {
 
     fn observed(nickname: &str, version: Option<u32>) -> Observed {
         Observed {
-            observed_profile: ObservedProfile {
+            profile: ObservedProfile {
                 username: "observed".to_owned(),
                 nickname: Field::Value(nickname.to_owned()),
                 ..ObservedProfile::default()
@@ -444,15 +439,12 @@ mod tests {
         let profiles: Vec<_> = batch
             .observed
             .iter()
-            .map(|one| (one.observed_profile.username.as_str(), one.version))
+            .map(|one| (one.profile.username.as_str(), one.version))
             .collect();
         assert_eq!(profiles, [("observed", Some(3)), ("user2", None)]);
         for (row, one) in batch.users.iter().zip(&batch.observed) {
             assert_eq!(row.user, one.user);
-            assert_eq!(
-                row.profile,
-                Some(Profile::from(one.observed_profile.clone()))
-            );
+            assert_eq!(row.profile, Some(Profile::from(one.profile.clone())));
         }
     }
 
@@ -460,7 +452,7 @@ mod tests {
     fn names_are_saved_with_the_xp_and_only_work_for_pictures_is_queued() {
         let author = |user: u64, avatar: Option<&str>| AuthorProfile {
             user: UserId::new(user).unwrap(),
-            observed_profile: ObservedProfile {
+            profile: ObservedProfile {
                 username: "now".to_owned(),
                 avatar_hash: avatar.map(str::to_owned).into(),
                 ..ObservedProfile::default()

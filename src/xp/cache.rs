@@ -213,20 +213,20 @@ impl XpCache {
     /// Records an observed profile. If it differs from the last one, it becomes an unsaved
     /// profile; repeating an observation changes nothing. Takes constant time and never waits.
     ///
-    /// Returns `true` if the observation leaves out a field that was set before. Only Discord can
-    /// tell then whether it is still set.
-    pub fn observe(&self, user: UserId, observed: ObservedProfile, origin: ObservedIn) -> bool {
+    /// Returns `true` if the observation leaves out a field that may have been set before. Only
+    /// Discord can tell then whether it is set.
+    pub fn observe(&self, user: UserId, observed: ObservedProfile, shown_in: ObservedIn) -> bool {
         // Most observations change nothing, and a shared lock is enough to see that.
         let (compared, is_unclear) = self.compare(user, &observed);
         if compared == Compared::Known {
             return is_unclear;
         }
-        let saver = match origin {
+        let saver = match shown_in {
             ObservedIn::EarningMessage => Saver::Engine,
             ObservedIn::Event | ObservedIn::List(_) | ObservedIn::Answer(_) => Saver::Register,
         };
         self.unsaved.add(user, observed, saver, |observed| {
-            self.take_note(user, observed, origin)
+            self.take_note(user, observed, shown_in)
         });
         is_unclear
     }
@@ -270,16 +270,21 @@ impl XpCache {
         (compared, observed.is_unclear(entry.seen, entry.named))
     }
 
-    fn take_note(&self, user: UserId, observed: &ObservedProfile, origin: ObservedIn) -> Compared {
+    fn take_note(
+        &self,
+        user: UserId,
+        observed: &ObservedProfile,
+        shown_in: ObservedIn,
+    ) -> Compared {
         let Some(mut entry) = self.users.get_mut(&user) else {
             return Compared::Stranger;
         };
-        if let ObservedIn::List(start) = origin
+        if let ObservedIn::List(start) = shown_in
             && start.0 <= entry.heard_at_list
         {
             return Compared::Known;
         }
-        if let ObservedIn::Answer(known) = origin
+        if let ObservedIn::Answer(known) = shown_in
             && entry.seen != known
         {
             return Compared::Known;
@@ -288,7 +293,7 @@ impl XpCache {
             return Compared::Known;
         };
         entry.seen = Some(after);
-        if !matches!(origin, ObservedIn::List(_)) {
+        if !matches!(shown_in, ObservedIn::List(_)) {
             entry.heard_at_list = self.lists.load(Ordering::Relaxed);
         }
         Compared::News
@@ -470,7 +475,7 @@ mod tests {
     /// The username that the engine is to save.
     fn for_engine(cache: &XpCache, user: UserId) -> Option<String> {
         let observed = cache.unsaved().left_to(Saver::Engine, user)?;
-        Some(observed.observed_profile.username)
+        Some(observed.profile.username)
     }
 
     #[test]

@@ -12,7 +12,6 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest, PendingAdjustment};
-use super::cache::XpCache;
 use super::commit_permit::CommitPermit;
 use crate::leveling::{ChannelId, MessageId, ObservedMessage, ObservedProfile, UserId, may_earn};
 use crate::store::history_interval::UnreadSource;
@@ -43,20 +42,27 @@ pub struct EligibleMessage {
 
 impl EligibleMessage {
     /// The message for the engine; `None` if it may not earn XP.
-    pub fn of(message: ObservedMessage) -> Option<Self> {
-        may_earn(&message.facts).then(|| Self {
+    pub fn of(message: &ObservedMessage) -> Option<Self> {
+        may_earn(&message.facts).then_some(Self {
             message: message.id,
             channel: message.channel,
             user: message.author,
-            profile: message.profile.map(Box::new),
+            profile: None,
         })
     }
 
-    /// As [`Self::of`], for a message of the history. Its profile is needed only if no name of
-    /// the author is stored yet.
-    pub fn of_history(mut message: ObservedMessage, xp: &XpCache) -> Option<Self> {
-        message.profile.take_if(|_| xp.is_named(message.author));
-        Self::of(message)
+    /// As [`Self::of`], for a message of the history: with the author's profile unless `is_named`,
+    /// which tells whether a name of theirs is stored.
+    pub fn of_history(
+        message: ObservedMessage,
+        is_named: impl FnOnce(UserId) -> bool,
+    ) -> Option<Self> {
+        let eligible = Self::of(&message)?;
+        let profile = message.profile.filter(|_| !is_named(eligible.user));
+        Some(Self {
+            profile: profile.map(Box::new),
+            ..eligible
+        })
     }
 }
 
@@ -297,5 +303,41 @@ impl Inbox {
     async fn place(&self) -> Option<OwnedSemaphorePermit> {
         // The semaphore is never closed.
         Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leveling::MessageFacts;
+
+    fn message(by_bot: bool) -> ObservedMessage {
+        ObservedMessage {
+            id: MessageId::new(1 << 22).unwrap(),
+            channel: ChannelId::new(2).unwrap(),
+            author: UserId::new(3).unwrap(),
+            facts: MessageFacts {
+                kind: 0,
+                by_bot,
+                by_system: false,
+                by_webhook: false,
+                forwarded: false,
+            },
+            profile: Some(ObservedProfile::default()),
+        }
+    }
+
+    #[test]
+    fn a_profile_comes_along_only_from_the_history_and_only_if_no_name_is_stored() {
+        let live = EligibleMessage::of(&message(false)).unwrap();
+        assert_eq!((live.user, live.profile), (message(false).author, None));
+        let of_history = |by_bot, is_named| {
+            let kept = EligibleMessage::of_history(message(by_bot), |_| is_named);
+            kept.map(|kept| kept.profile.is_some())
+        };
+        assert_eq!(of_history(false, false), Some(true));
+        assert_eq!(of_history(false, true), Some(false));
+        assert_eq!(of_history(true, false), None);
+        assert_eq!(EligibleMessage::of(&message(true)), None);
     }
 }

@@ -297,19 +297,17 @@ fn plan_late(
         }
         let is_named = author.is_some_and(|author| author.named);
         let mut profiles = late.values().filter_map(|seen| seen.profile.as_deref());
-        let observed_profile = profiles.next().filter(|_| !is_named);
+        let observed = profiles.next().filter(|_| !is_named);
         batch.users.push(SavedUser {
             user,
             standing,
-            profile: observed_profile
-                .map(|observed_profile| Profile::from(observed_profile.clone())),
+            profile: observed.map(|observed| Profile::from(observed.clone())),
         });
-        let observed = observed_profile.cloned();
         batch
             .observed
-            .extend(observed.map(|observed_profile| AuthorProfile {
+            .extend(observed.cloned().map(|profile| AuthorProfile {
                 user,
-                observed_profile,
+                profile,
                 version: None,
             }));
     }

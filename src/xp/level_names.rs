@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::cache::XpCache;
 use crate::leveling::level_roles::Renamed;
 use crate::leveling::{LevelNumber, Levels, RoleId};
+use crate::store::text::without_nul;
 use crate::store::{self, Database};
 
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -164,7 +165,8 @@ impl LevelNamesLock<'_> {
 }
 
 fn carries(levels: &Levels, number: LevelNumber, role: Option<RoleId>, name: Option<&str>) -> bool {
+    let name = name.map(without_nul);
     levels
         .find(number.0.into())
-        .is_some_and(|level| level.role_id == role && level.role_name.as_deref() == name)
+        .is_some_and(|level| level.role_id == role && level.role_name.as_deref() == name.as_deref())
 }

@@ -47,7 +47,7 @@ pub enum Compared {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observed {
     /// Everything that was observed since the last save.
-    pub observed_profile: ObservedProfile,
+    pub profile: ObservedProfile,
     /// Rises with each observation that is added.
     pub version: u32,
 }
@@ -70,18 +70,18 @@ impl UnsavedProfiles {
     pub fn add(
         &self,
         user: UserId,
-        observed_profile: ObservedProfile,
+        profile: ObservedProfile,
         saver: Saver,
         compare: impl FnOnce(&ObservedProfile) -> Compared,
     ) {
         // The register hears of an entry once, however often something is added: so its queue
         // has one place for each user at most while the database is unavailable.
-        let left_to = match (self.users.entry(user), compare(&observed_profile)) {
+        let left_to = match (self.users.entry(user), compare(&profile)) {
             (_, Compared::Known) => return,
             (Entry::Vacant(_), Compared::Stranger) if saver == Saver::Register => return,
             (Entry::Vacant(entry), _) => {
                 let observed = Observed {
-                    observed_profile,
+                    profile,
                     version: 0,
                 };
                 entry.insert(Unsaved { observed, saver });
@@ -90,8 +90,7 @@ impl UnsavedProfiles {
             (Entry::Occupied(mut entry), _) => {
                 let entry = entry.get_mut();
                 let observed = &mut entry.observed;
-                observed.observed_profile =
-                    std::mem::take(&mut observed.observed_profile).then(observed_profile);
+                observed.profile = std::mem::take(&mut observed.profile).then(profile);
                 observed.version = observed.version.wrapping_add(1);
                 return;
             }
@@ -115,7 +114,7 @@ impl UnsavedProfiles {
                 entry.remove();
                 return;
             }
-            newer(&entry.get().observed.observed_profile);
+            newer(&entry.get().observed.profile);
             entry.get_mut().saver = Saver::Register;
         } else {
             return;
@@ -208,7 +207,7 @@ mod tests {
 
         fn left_to(&self, saver: Saver) -> Option<ObservedProfile> {
             let observed = self.unsaved.left_to(saver, USER);
-            observed.map(|observed| observed.observed_profile)
+            observed.map(|observed| observed.profile)
         }
 
         fn version(&self, saver: Saver) -> u32 {

@@ -59,25 +59,25 @@ fn observed_profile(number: u64, round: u64) -> ObservedProfile {
 async fn store_names(session: &mut Connection) -> store::Result<()> {
     let mut transaction = store::begin(session).await?;
     let seen = updated_user::unstored(&mut transaction, 1_000).await?;
-    let users: Vec<UserId> = seen.iter().map(|seen| seen.row.user).collect();
+    let users: Vec<UserId> = seen.iter().map(|seen| seen.key.user).collect();
     profiles::hold(&mut transaction, &users).await?;
-    let rows: Vec<_> = seen.iter().map(|seen| seen.row).collect();
+    let rows: Vec<_> = seen.iter().map(|seen| seen.key).collect();
     updated_user::hold(&mut transaction, &rows).await?;
     let stored: Vec<_> = seen
         .iter()
         .map(|seen| NewProfile {
-            user: seen.row.user,
-            profile: Profile::default().after(seen.observed_profile.clone()),
+            user: seen.key.user,
+            profile: Profile::default().after(seen.profile.clone()),
             other_picture: true,
         })
         .collect();
     profiles::store(&mut transaction, &stored).await?;
-    let (done, left): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.user.get() % 2 == 0);
+    let (done, left): (Vec<_>, Vec<_>) = rows.into_iter().partition(|key| key.user.get() % 2 == 0);
     updated_user::remove(&mut transaction, &done).await?;
     let left: Vec<_> = left
         .into_iter()
-        .map(|row| Unfinished {
-            row,
+        .map(|key| Unfinished {
+            key,
             other_picture: true,
         })
         .collect();
@@ -141,7 +141,7 @@ async fn import_users(session: &mut Connection, round: u64) -> store::Result<()>
 async fn claim_pictures(session: &mut Connection) -> store::Result<()> {
     let now = Utc::now();
     let due = updated_user::due(session, now, 15, &[], 1_000).await?;
-    let mut rows: Vec<_> = due.into_iter().map(|due| due.row).collect();
+    let mut rows: Vec<_> = due.into_iter().map(|due| due.key).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.user));
     updated_user::claim(session, &rows, now).await?;
     updated_user::remove(session, &rows).await

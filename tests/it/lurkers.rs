@@ -705,7 +705,7 @@ async fn a_list_counts_only_where_nothing_was_heard_since_it_was_asked_for() {
     let xp = &room.parts.xp;
     let left = |user| {
         let left = xp.unsaved().left_to(Saver::Register, user);
-        left.map(|observed| observed.observed_profile)
+        left.map(|observed| observed.profile)
     };
     assert_eq!((left(heard), left(quiet)), (Some(new), Some(old)));
     // What was heard before a list was asked for is as old as it says.

@@ -273,10 +273,10 @@ async fn what_was_seen_bit_by_bit_is_stored_whole() {
         ..named("c")
     };
     let seen = updated_user::unstored(&mut session, 9).await.unwrap();
-    assert_eq!((seen.len(), &seen[0].observed_profile), (1, &expected));
+    assert_eq!((seen.len(), &seen[0].profile), (1, &expected));
     // Once it is stored, only what is seen from then on is not.
     let stored = Unfinished {
-        row: seen[0].row,
+        key: seen[0].key,
         other_picture: false,
     };
     updated_user::leave_pictures(&mut session, &[stored])
@@ -286,7 +286,7 @@ async fn what_was_seen_bit_by_bit_is_stored_whole() {
         .await
         .unwrap();
     let seen = updated_user::unstored(&mut session, 9).await.unwrap();
-    assert_eq!((seen.len(), &seen[0].observed_profile), (1, &named("d")));
+    assert_eq!((seen.len(), &seen[0].profile), (1, &named("d")));
 }
 
 #[tokio::test]

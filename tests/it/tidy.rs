@@ -85,13 +85,14 @@ fn each_world_is_known_only_where_it_belongs() {
 }
 
 /// Names of the rules of XP, and of what applies them.
-const XP_RULES: [&str; 14] = [
+const XP_RULES: [&str; 15] = [
     "xp",
     "may_earn",
     "may_command",
     "award",
     "Award",
     "COOLDOWN_MS",
+    "cooldown",
     "Standing",
     "Points",
     "Progress",

@@ -27,7 +27,7 @@ use crate::store::Database;
 use crate::store::text::without_nul;
 use crate::store::user_point::profiles::Link;
 
-const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Messages in one page: Discord's maximum.
 const PAGE: usize = 100;
 /// Error codes that concern the channel and not the image, whatever the status.
@@ -115,7 +115,7 @@ impl AvatarChannel {
                 nonce: nonce.clone(),
                 priority: Priority::Usual,
                 author: Author::Bot,
-                timeout: CALL_TIMEOUT,
+                timeout: UPLOAD_TIMEOUT,
             };
             match copy.send(&self.rest).await {
                 Ok(sent) => {
@@ -142,7 +142,7 @@ impl AvatarChannel {
         let deleted = self.rest.call(
             "deleting an avatar",
             Repeat::Safe,
-            CALL_TIMEOUT,
+            UPLOAD_TIMEOUT,
             |http| async move {
                 let route = Route::ChannelMessage {
                     channel_id: channel.into(),
@@ -165,7 +165,7 @@ impl AvatarChannel {
         let asked = self.rest.call(
             "looking for an avatar",
             Repeat::Safe,
-            CALL_TIMEOUT,
+            UPLOAD_TIMEOUT,
             |http| {
                 let route = Route::ChannelMessage {
                     channel_id: channel.into(),
@@ -195,9 +195,11 @@ impl AvatarChannel {
         before: Option<MessageId>,
     ) -> Result<Vec<Kept>, ChannelError> {
         let channel = self.find().await?;
-        let listed = self
-            .rest
-            .call("reading the avatars", Repeat::Safe, CALL_TIMEOUT, |http| {
+        let listed = self.rest.call(
+            "reading the avatars",
+            Repeat::Safe,
+            UPLOAD_TIMEOUT,
+            |http| {
                 let mut query = vec![("limit", PAGE.to_string())];
                 query.extend(before.map(|before| ("before", before.to_string())));
                 let route = Route::ChannelMessages {
@@ -205,7 +207,8 @@ impl AvatarChannel {
                 };
                 let request = Request::new(route, LightMethod::Get).params(Some(query));
                 async move { http.fire::<Vec<Value>>(request).await }
-            });
+            },
+        );
         let kept = |message: &Value| {
             Some(Kept {
                 message: message_of(message)?,

@@ -22,7 +22,7 @@ use crate::leveling::permission_bits::{
 use crate::leveling::{ChannelId, GuildId, GuildRole, RoleId, UserId};
 use crate::store::{self, Database, channel};
 
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const CHANNEL_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts to create a channel while the outcome of the last one is unknown.
 const ATTEMPTS: u32 = 3;
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
@@ -122,15 +122,20 @@ pub async fn find_or_create(
 }
 
 async fn list(rest: &Rest, guild: GuildId) -> Result<Vec<Listed>, RestError> {
-    let listed = rest.call("listing the channels", Repeat::Safe, CALL_TIMEOUT, |http| {
-        let route = Route::GuildChannels {
-            guild_id: guild.into(),
-        };
-        async move {
-            http.fire::<Vec<Value>>(Request::new(route, LightMethod::Get))
-                .await
-        }
-    });
+    let listed = rest.call(
+        "listing the channels",
+        Repeat::Safe,
+        CHANNEL_CALL_TIMEOUT,
+        |http| {
+            let route = Route::GuildChannels {
+                guild_id: guild.into(),
+            };
+            async move {
+                http.fire::<Vec<Value>>(Request::new(route, LightMethod::Get))
+                    .await
+            }
+        },
+    );
     // An unreadable channel is skipped: it cannot be the one that is searched for.
     let read = |one: Value| Listed::read(&one);
     Ok(listed.await?.into_iter().filter_map(read).collect())
@@ -191,18 +196,23 @@ async fn create(
         "topic": wanted.topic,
         "permission_overwrites": overwrites(guild, bot, held, &roles, &seen_by),
     });
-    let made = rest.call("creating a channel", Repeat::Never, CALL_TIMEOUT, |http| {
-        let body = &body;
-        async move {
-            let route = Route::GuildChannels {
-                guild_id: guild.into(),
-            };
-            let why = "the bot needs this channel, and there was none of that name";
-            let request = with_reason(route, LightMethod::Post, why);
-            let body = body.to_string().into_bytes();
-            http.fire::<Value>(request.body(Some(body))).await
-        }
-    });
+    let made = rest.call(
+        "creating a channel",
+        Repeat::Never,
+        CHANNEL_CALL_TIMEOUT,
+        |http| {
+            let body = &body;
+            async move {
+                let route = Route::GuildChannels {
+                    guild_id: guild.into(),
+                };
+                let why = "the bot needs this channel, and there was none of that name";
+                let request = with_reason(route, LightMethod::Post, why);
+                let body = body.to_string().into_bytes();
+                http.fire::<Value>(request.body(Some(body))).await
+            }
+        },
+    );
     match made.await {
         Ok(made) => payload::id_of(&made)
             .and_then(ChannelId::new)

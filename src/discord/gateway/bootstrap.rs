@@ -22,7 +22,7 @@ use crate::leveling::UserId;
 /// Backoff between two questions for the gateway's address.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// Time limit of one call, its own retries included.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+const BOOTSTRAP_CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The gateway's address, and the wait before a session may begin there.
 #[derive(Debug)]
@@ -62,10 +62,15 @@ pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
     let what = "asking where the gateway is";
     let mut attempts = BACKOFF.attempts();
     loop {
-        let asked = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| async move {
-            let request = Request::new(Route::GatewayBot, LightMethod::Get);
-            http.fire::<BotGateway>(request).await
-        });
+        let asked = rest.call(
+            what,
+            Repeat::Safe,
+            BOOTSTRAP_CALL_TIMEOUT,
+            |http| async move {
+                let request = Request::new(Route::GatewayBot, LightMethod::Get);
+                http.fire::<BotGateway>(request).await
+            },
+        );
         let why = match asked.await {
             // The gateway would close the connection with code 4011.
             Ok(gateway) if gateway.shards > 1 => return Err(Stop::ShardingRequired),
@@ -79,11 +84,13 @@ pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
             Err(RestError::Revoked) => return Err(Stop::TokenRefused),
             Err(error) => error.to_string(),
         };
+        let pause = attempts.next_delay();
         tracing::warn!(
             why,
+            next_in_ms = pause.as_millis(),
             "could not get the address of Discord's gateway; trying again"
         );
-        attempts.wait().await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -99,7 +106,7 @@ pub struct Account {
 /// Asks Discord whose token this is. Retries for as long as Discord cannot be reached.
 pub async fn who_are_we(rest: &Rest) -> Result<Account, Stop> {
     let what = "asking Discord who the bot is";
-    let asked = rest.call_until_answered(what, CALL_TIMEOUT, |http| async move {
+    let asked = rest.call_until_answered(what, BOOTSTRAP_CALL_TIMEOUT, |http| async move {
         let request = Request::new(Route::UserMe, LightMethod::Get);
         http.fire::<PartialUser>(request).await
     });

@@ -18,7 +18,7 @@ use crate::leveling::{GuildId, RoleId, RolePlan, UserId};
 
 /// Timeout of one call. It is long because member roles have Discord's narrowest rate limit: ten
 /// calls in ten seconds.
-const CALL_TIMEOUT: Duration = Duration::from_mins(2);
+const ROLE_CALL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Changes the roles of a guild's members. Cheap to clone; all clones share one lock.
 #[derive(Clone, Debug)]
@@ -121,7 +121,7 @@ impl MemberRoles {
         let called = self.rest.call(
             "changing a member's role",
             Repeat::Safe,
-            CALL_TIMEOUT,
+            ROLE_CALL_TIMEOUT,
             |http| async move {
                 let method = match change {
                     Change::Give => LightMethod::Put,

@@ -12,12 +12,12 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::leveling::{Admission, Onboarding, Screening, Timestamp, UserId};
 
-/// Where Discord showed a member.
+/// What showed a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownBy {
-    /// In the event of their joining.
+    /// The event of their joining.
     Join,
-    /// In any other event, or in the answer to a call.
+    /// Any other event, or the answer to a call.
     Other,
 }
 
@@ -58,11 +58,11 @@ impl MemberStates {
 
     /// Updates a member's state from what Discord shows. Returns whether they must wait for
     /// roles.
-    pub fn observe(&self, user: UserId, screening: Screening, seen: ShownBy) -> bool {
+    pub fn observe(&self, user: UserId, screening: Screening, shown_by: ShownBy) -> bool {
         let waits = match screening.admission(self.onboarding()) {
             Admission::Waits => true,
             Admission::Admitted => false,
-            Admission::NotBegun => seen == ShownBy::Join || self.waiting.contains(&user),
+            Admission::NotBegun => shown_by == ShownBy::Join || self.waiting.contains(&user),
         };
         let has_changed = if waits {
             self.waiting.insert(user)
@@ -71,7 +71,7 @@ impl MemberStates {
         };
         // An answer may be older than an event that arrived meanwhile. So the member's roles are
         // checked after a change in either direction.
-        if has_changed || seen == ShownBy::Join {
+        if has_changed || shown_by == ShownBy::Join {
             self.send_changed(user);
         }
         waits

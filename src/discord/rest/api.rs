@@ -229,13 +229,13 @@ impl Api {
             };
         }
         let too_many = too_many(headers, refusal.ok().as_ref());
-        let (seen, bucket_wait) = match too_many {
+        let (outcome, bucket_wait) = match too_many {
             TooMany::Everything(wait) => (CallOutcome::AllRefused(wait), None),
             TooMany::OldEdits(_) => (CallOutcome::Answered, None),
             TooMany::Bucket(wait) => (CallOutcome::Answered, wait),
         };
         slot.answered(status, headers, bucket_wait);
-        admitted.end(seen);
+        admitted.end(outcome);
         match too_many {
             TooMany::OldEdits(wait) => CallError::OldEdits(wait),
             TooMany::Bucket(wait) => CallError::Limited(wait),

@@ -44,7 +44,8 @@ pub(super) enum CallOutcome {
     Nothing,
 }
 
-/// Permission to make one call. Dropping it without [`Admitted::end`] counts as [`CallOutcome::Nothing`].
+/// Permission to make one call. Dropping it without [`Admitted::end`] counts as
+/// [`CallOutcome::Nothing`].
 #[derive(Debug)]
 pub(super) struct Admitted {
     brake: Brake,
@@ -109,8 +110,8 @@ impl Brake {
         }
     }
 
-    fn end(&self, start: CallStart, seen: CallOutcome) {
-        let change = self.state().end(start, seen, Instant::now());
+    fn end(&self, start: CallStart, outcome: CallOutcome) {
+        let change = self.state().end(start, outcome, Instant::now());
         match change {
             Change::None => {}
             Change::Released => self.0.released.notify_waiters(),
@@ -136,9 +137,9 @@ impl Brake {
 
 impl Admitted {
     /// Reports the outcome of the call.
-    pub fn end(mut self, seen: CallOutcome) {
+    pub fn end(mut self, outcome: CallOutcome) {
         if let Some(start) = self.start.take() {
-            self.brake.end(start, seen);
+            self.brake.end(start, outcome);
         }
     }
 }
@@ -228,8 +229,8 @@ impl State {
         }
     }
 
-    fn end(&mut self, start: CallStart, seen: CallOutcome, now: Instant) -> Change {
-        match (seen, &mut self.pause) {
+    fn end(&mut self, start: CallStart, outcome: CallOutcome, now: Instant) -> Change {
+        match (outcome, &mut self.pause) {
             (CallOutcome::AllRefused(wait), before) => {
                 let wait = wait.unwrap_or_default();
                 // The call began before the pause: this is the same refusal once more.

@@ -212,8 +212,9 @@ impl Rest {
         loop {
             match self.call(what, Repeat::Safe, timeout, &call).await {
                 Err(error) if error.is_away() => {
-                    tracing::warn!(%error, "Discord cannot be reached; trying again");
-                    attempts.wait().await;
+                    let pause = attempts.next_delay();
+                    tracing::warn!(%error, next_in_ms = pause.as_millis(), "Discord cannot be reached; trying again");
+                    tokio::time::sleep(pause).await;
                 }
                 answer => return answer,
             }

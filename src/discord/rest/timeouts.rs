@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(in crate::discord) const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 /// The connection alone.
 pub(in crate::discord) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A call for which somebody waits, with all its attempts.
+/// The usual call, with all its attempts.
 pub(in crate::discord) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The call that checks whether the token is really refused.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);

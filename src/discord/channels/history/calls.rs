@@ -15,7 +15,7 @@ use crate::discord::rest::{Repeat, RestError};
 use crate::leveling::{ChannelId, HistorySource};
 
 /// Timeout of one call, including waits for rate limits.
-const CALL_TIMEOUT: Duration = Duration::from_mins(2);
+const PATIENT_CALL_TIMEOUT: Duration = Duration::from_mins(2);
 /// Timeout of a call for a source that can be set aside. It is longer than the five seconds
 /// of Discord's rate limit window, in which a channel's history may be read five times.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -38,7 +38,7 @@ impl<M> Reader<'_, M> {
         route: Route<'_>,
         parameters: Vec<(&'static str, String)>,
     ) -> Result<T, RestError> {
-        let timeout = source.map_or(CALL_TIMEOUT, |_| SOURCE_TIMEOUT);
+        let timeout = source.map_or(PATIENT_CALL_TIMEOUT, |_| SOURCE_TIMEOUT);
         let mut attempts = BACKOFF.attempts();
         loop {
             let answer = self

@@ -341,22 +341,21 @@ impl<'a, M> Reader<'a, M> {
     /// What the caller keeps of a page's messages, up to `until`.
     fn kept(&self, page: Vec<Value>, until: Option<MessageId>) -> impl Iterator<Item = M> {
         page.into_iter()
-            .filter_map(|message| self.parse(message))
+            .filter_map(parse)
             .filter(move |message| until.is_none_or(|until| message.id <= until))
-            .filter_map(|message| (self.keep)(message))
+            .filter_map(|message| {
+                let id = message.id;
+                (self.keep)(message).filter(|_| self.is_possible(id))
+            })
     }
 
-    fn parse(&self, message: Value) -> Option<ObservedMessage> {
-        let Ok(message) = PartialMessage::deserialize(message) else {
-            tracing::error!("a message in the history could not be parsed; it is left out");
-            return None;
-        };
-        let message = message.read()?;
-        if self.is_from_the_future(message.id) {
-            self.time.refuse("a message of the history", message.id);
-            return None;
+    /// Whether a message's id is not from the future. Reports one that is.
+    fn is_possible(&self, id: MessageId) -> bool {
+        let is_from_the_future = self.is_from_the_future(id);
+        if is_from_the_future {
+            self.time.refuse("a message of the history", id);
         }
-        Some(message)
+        !is_from_the_future
     }
 
     /// The `after` of the next page, if there is one. Ids from the future are ignored, because
@@ -431,6 +430,15 @@ impl<M> fmt::Debug for Reader<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").finish_non_exhaustive()
     }
+}
+
+/// A message as Discord's REST API sends it; `None` if it cannot be read.
+fn parse(message: Value) -> Option<ObservedMessage> {
+    let Ok(message) = PartialMessage::deserialize(message) else {
+        tracing::error!("a message in the history could not be parsed; it is not counted");
+        return None;
+    };
+    message.read()
 }
 
 /// The `after` of the next page, if there is one: the newest id that is `believed`.
