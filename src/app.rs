@@ -43,7 +43,7 @@ use crate::listeners::onlooker::Onlooker;
 use crate::listeners::unreadable::Unparsed;
 use crate::message_gate::MessageGate;
 use crate::profiles::{self, ProfileObserver};
-use crate::roles::{self, Members, RoleReconciler};
+use crate::roles::{self, RoleReconciler, RoleSyncQueue};
 use crate::store::gateway_session::LeftSession;
 use crate::store::lease::{self, Claimed, Lease, Standby};
 use crate::store::watermark::{Lost, Watermark};
@@ -176,7 +176,7 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
 }
 
 /// The parts of the bot that are built but not yet started.
-struct Ready {
+struct Assembled {
     engine: Engine,
     env: Environment,
     jobs: jobs::Parts,
@@ -207,7 +207,7 @@ async fn build(
     guild: GuildId,
     token: SecretString,
     settings: config::Run,
-) -> Result<Ready, Stop> {
+) -> Result<Assembled, Stop> {
     let rest = client::rest(&settings.discord, &token, background.revoked.clone())?;
     let loaded = load(database, watermark, guild, rest, &settings).await?;
     // If the watermark was put back, history must be read again, which only a new session causes.
@@ -215,7 +215,7 @@ async fn build(
     let ready = Box::pin(assemble(loaded, background, token, settings)).await?;
     let gateway = ready.hand_over.take(left, &ready.listeners, ready.gateway);
     let gateway = gateway.await;
-    Ok(Ready { gateway, ..ready })
+    Ok(Assembled { gateway, ..ready })
 }
 
 /// Asks Discord and the database for what the parts are built from.
@@ -252,7 +252,7 @@ async fn assemble(
     background: Background,
     token: SecretString,
     settings: config::Run,
-) -> Result<Ready, Stop> {
+) -> Result<Assembled, Stop> {
     let (bot, env, known_guild) = (loaded.bot, loaded.env, loaded.known_guild);
     let outbox_filled = Arc::new(Notify::new());
     let (engine, EngineHandles { inbox, gaps }) = Engine::new(
@@ -269,7 +269,7 @@ async fn assemble(
     let (roles, verifications) = verify.at_every(settings.verify_at, settings.zone, inbox.clone());
     let commands = Commands::new(Data {
         env: env.clone(),
-        members: Members::new(loaded.news, roles.verifications.clone()),
+        members: RoleSyncQueue::new(loaded.news, roles.verifications.clone()),
         roles: roles.clone(),
         bot,
         prefix: settings.prefix,
@@ -316,7 +316,7 @@ async fn assemble(
         cdn: Cdn::new(&settings.cdn, &settings.discord)?,
         avatars: Arc::new(avatars),
     };
-    Ok(Ready {
+    Ok(Assembled {
         engine,
         gateway: Gateway::new(token, env.rest.clone()),
         env,
@@ -482,7 +482,7 @@ pub async fn listen(settings: config::Listen, cancel: CancellationToken) -> Resu
         stop,
         unparsed: Unparsed::default(),
     };
-    let register = profiles::Register::new(database.clone(), xp, Arc::default());
+    let register = profiles::ProfileRegister::new(database.clone(), xp, Arc::default());
     let rest = client::rest(&settings.discord, &token, revoked.clone())?;
     let gateway = Gateway::new(token, rest);
     let never_closed = CancellationToken::new();
@@ -650,8 +650,8 @@ impl Running {
 
     /// Starts the other parts and connects to the gateway. Returns when the bot must end: `Ok` if
     /// it was asked to.
-    async fn connect(&mut self, ready: Ready, cancel: &CancellationToken) -> Result<(), Stop> {
-        let Ready {
+    async fn connect(&mut self, ready: Assembled, cancel: &CancellationToken) -> Result<(), Stop> {
+        let Assembled {
             engine,
             env,
             jobs,

@@ -31,12 +31,12 @@ pub struct Cli {
     #[command(flatten)]
     pub log: Log,
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum CliCommand {
     /// Run the bot
     Run(Run),
     /// Only record whose name or avatar changes; can run beside the bot or while it is down
@@ -151,7 +151,7 @@ pub struct Run {
     #[arg(long, env = "WALLE_PREFIX", default_value = ".", hide_env_values = true, value_parser = Setting(prefix))]
     pub prefix: String,
     #[command(flatten)]
-    pub rights: Rights,
+    pub rights: RightsSettings,
     /// How many hours back to read missed messages
     #[arg(
         long = "catch-up-hours",
@@ -171,7 +171,7 @@ pub struct Run {
     )]
     pub council: String,
     #[command(flatten)]
-    pub cdn: Cdn,
+    pub cdn: CdnSettings,
     /// Name of the text channel in which the bot keeps copies of avatars; created if missing, as a
     /// private channel
     #[arg(
@@ -203,9 +203,9 @@ pub struct Run {
         value_name = "none|computing|FILE",
         default_value = "none",
         hide_env_values = true,
-        value_parser = OsStringValueParser::new().map(LevelNames::read)
+        value_parser = OsStringValueParser::new().map(LevelNamesSettings::read)
     )]
-    pub level_names: LevelNames,
+    pub level_names: LevelNamesSettings,
     /// Replace the running bot, on whichever machine it is: start beside it, ask it to stop, then
     /// take over
     #[arg(long)]
@@ -214,7 +214,7 @@ pub struct Run {
 
 /// The source of a new database's level names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LevelNames {
+pub enum LevelNamesSettings {
     /// No names; moderators name the levels with a command.
     None,
     /// The twenty names of the original guild.
@@ -223,7 +223,7 @@ pub enum LevelNames {
     File(PathBuf),
 }
 
-impl LevelNames {
+impl LevelNamesSettings {
     fn read(text: OsString) -> Self {
         match text.to_str() {
             Some("" | "none") => Self::None,
@@ -285,7 +285,7 @@ impl Guild {
 
 /// The roles that have the rights to use restricted commands.
 #[derive(Clone, Debug, Args)]
-pub struct Rights {
+pub struct RightsSettings {
     /// Roles that may run moderator commands: names or ids, separated by commas. A name counts
     /// only if a single role has it; the bot then remembers that role by its id
     #[arg(
@@ -320,7 +320,7 @@ pub struct Rights {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleList(pub Vec<RoleEntry>);
 
-impl Rights {
+impl RightsSettings {
     /// The entries of all three settings; one that is in several of them comes several times.
     pub fn entries(&self) -> impl Iterator<Item = &RoleEntry> {
         let lists = [&self.moderators, &self.privacy, &self.operators];
@@ -360,7 +360,7 @@ pub struct Verify {
     #[command(flatten)]
     pub guild: Guild,
     #[command(flatten)]
-    pub rights: Rights,
+    pub rights: RightsSettings,
     #[command(flatten)]
     pub joining: Joining,
     /// Change nothing; print what would change
@@ -444,7 +444,7 @@ pub enum Origin {
 
 /// The server from which images are downloaded.
 #[derive(Clone, Debug, Args)]
-pub struct Cdn {
+pub struct CdnSettings {
     /// Origin of avatar images
     #[arg(
         long = "discord-cdn",
@@ -735,13 +735,13 @@ mod tests {
     #[test]
     fn level_names_are_one_of_two_words_or_a_file() {
         for (text, expected) in [
-            ("", LevelNames::None),
-            ("none", LevelNames::None),
-            ("computing", LevelNames::Computing),
-            ("./none", LevelNames::File("./none".into())),
-            ("Computing", LevelNames::File("Computing".into())),
+            ("", LevelNamesSettings::None),
+            ("none", LevelNamesSettings::None),
+            ("computing", LevelNamesSettings::Computing),
+            ("./none", LevelNamesSettings::File("./none".into())),
+            ("Computing", LevelNamesSettings::File("Computing".into())),
         ] {
-            assert_eq!(LevelNames::read(text.into()), expected, "{text:?}");
+            assert_eq!(LevelNamesSettings::read(text.into()), expected, "{text:?}");
         }
     }
 

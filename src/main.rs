@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 use wall_e::app;
-use wall_e::config::{self, Cli, Command, Log, LogFormat, UnknownSetting};
+use wall_e::config::{self, Cli, CliCommand, Log, LogFormat, UnknownSetting};
 use wall_e::error::Stop;
 use wall_e::leveling::spell_out;
 
@@ -71,22 +71,22 @@ fn seal_memory() -> rustix::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
-async fn run(command: Command) -> Result<(), Stop> {
+async fn run(command: CliCommand) -> Result<(), Stop> {
     let cancel = CancellationToken::new();
     cancel_on_signal(cancel.clone()).map_err(|error| Stop::Other(error.into()))?;
     let asked_to_end = cancel.clone();
     let interrupted = || Err(Stop::Other(anyhow::anyhow!("interrupted")));
     match command {
-        Command::Run(settings) => Box::pin(app::run(settings, cancel)).await,
-        Command::Listen(settings) => Box::pin(app::listen(settings, cancel)).await,
-        Command::Import(settings) => app::import(&settings, cancel).await,
+        CliCommand::Run(settings) => Box::pin(app::run(settings, cancel)).await,
+        CliCommand::Listen(settings) => Box::pin(app::listen(settings, cancel)).await,
+        CliCommand::Import(settings) => app::import(&settings, cancel).await,
         // These can be cut off anywhere.
-        Command::Migrate(database) => {
+        CliCommand::Migrate(database) => {
             let migrating = asked_to_end.run_until_cancelled(app::migrate(&database));
             migrating.await.unwrap_or_else(interrupted)
         }
-        Command::VerifyRoles(settings) => Box::pin(app::verify_roles(settings, cancel)).await,
-        Command::Check(settings) => {
+        CliCommand::VerifyRoles(settings) => Box::pin(app::verify_roles(settings, cancel)).await,
+        CliCommand::Check(settings) => {
             let checking = asked_to_end.run_until_cancelled(app::check(&settings));
             checking.await.unwrap_or_else(interrupted)
         }

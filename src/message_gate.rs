@@ -28,13 +28,13 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct MessageGate {
     time: DiscordTime,
     inbox: Inbox,
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<HeldMessages>>,
     /// The number of held messages.
     count: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldMessages {
     messages: BTreeMap<MessageId, EligibleMessage>,
     /// The lowest rejected id whose time has not come yet.
     refused: Option<MessageId>,
@@ -113,7 +113,7 @@ impl MessageGate {
     }
 
     /// Passes on the held messages that are believed by now, in order.
-    fn release(&self, held: &mut Held) {
+    fn release(&self, held: &mut HeldMessages) {
         if held.is_empty() {
             return;
         }
@@ -129,12 +129,12 @@ impl MessageGate {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldMessages> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl HeldMessages {
     fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.refused.is_none()
     }

@@ -8,7 +8,7 @@ use crate::discord::guild::known_guild::KnownGuild;
 use crate::environment::Environment;
 use crate::leveling::UserId;
 use crate::message_gate::MessageGate;
-use crate::roles::{Members, Roles};
+use crate::roles::{RoleSyncQueue, Roles};
 use crate::xp::Inbox;
 
 /// A [`UserError`](crate::error::UserError) is shown to the person; anything else is logged.
@@ -28,7 +28,7 @@ pub struct Data {
     /// The prefix of text commands.
     pub prefix: String,
     /// Queues one member whose roles may be wrong.
-    pub members: Members,
+    pub members: RoleSyncQueue,
     /// The engine's inbox: adjustments go in, and it says when earlier messages are counted.
     pub inbox: Inbox,
     /// The guild's owner and roles.

@@ -12,7 +12,7 @@ use crate::discord::messages::reply::{Reply, fitting_lines};
 use crate::leveling::{Grouped, UserId, escape_text};
 use crate::profiles::MAX_ATTEMPTS;
 use crate::store;
-use crate::store::updated_user::{self, Failed, Queue};
+use crate::store::updated_user::{self, Failed, QueueCounts};
 
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_SHOWN: u16 = 20;
@@ -43,8 +43,8 @@ pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
     answer(ctx, Reply::embed(embed).private()).await
 }
 
-fn describe(queue: &Queue, failed: &[Failed], names: &StoredNames) -> String {
-    let Queue {
+fn describe(queue: &QueueCounts, failed: &[Failed], names: &StoredNames) -> String {
+    let QueueCounts {
         unstored,
         pictures,
         failing,
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_queue_is_described() {
-        let queue = Queue {
+        let queue = QueueCounts {
             unstored: 1,
             pictures: 2,
             failing: 1,
@@ -125,7 +125,7 @@ mod tests {
         );
         let unnamed = describe(&queue, &failed, &StoredNames::default());
         assert!(unnamed.contains("(name unknown) <@7>: "), "{unnamed}");
-        let idle = describe(&Queue::default(), &[], &StoredNames::default());
+        let idle = describe(&QueueCounts::default(), &[], &StoredNames::default());
         assert_eq!(idle.lines().count(), 3);
     }
 }

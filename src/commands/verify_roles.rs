@@ -5,7 +5,7 @@ use super::progress::ProgressPace;
 use super::respond::answer_at;
 use crate::discord::messages::reply::Reply;
 use crate::leveling::Grouped;
-use crate::roles::{Progress, Report};
+use crate::roles::{Report, VerificationProgress};
 
 /// Maximum length of an error in the answer, in characters; a message may have 2,000.
 const WHY: usize = 1_200;
@@ -21,7 +21,7 @@ pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let (rest, verifications) = (&ctx.data().env.rest, &ctx.data().roles.verifications);
     let made = verifications.run_and_wait();
     tokio::pin!(made);
-    let (mut shown, mut pace) = (Progress::default(), ProgressPace::start());
+    let (mut shown, mut pace) = (VerificationProgress::default(), ProgressPace::start());
     let outcome = loop {
         tokio::select! {
             outcome = &mut made => break outcome,
@@ -41,8 +41,8 @@ pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn say_progress(progress: Progress) -> String {
-    let Progress {
+fn say_progress(progress: VerificationProgress) -> String {
+    let VerificationProgress {
         members,
         wrong,
         done,

@@ -46,7 +46,7 @@ pub enum NoImage {
 
 impl Cdn {
     /// A client of the CDN in the settings. It trusts the same certificates as the REST client.
-    pub fn new(settings: &config::Cdn, discord: &config::Discord) -> anyhow::Result<Self> {
+    pub fn new(settings: &config::CdnSettings, discord: &config::Discord) -> anyhow::Result<Self> {
         let client = super::rest::client::trusting(discord)?
             .user_agent(super::USER_AGENT)
             .redirect(Policy::none())

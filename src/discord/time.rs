@@ -35,10 +35,10 @@ const CALL_NAME: &str = "asking Discord for the time";
 
 /// The estimate of Discord's time. Cheap to clone; all clones share it.
 #[derive(Clone, Debug)]
-pub struct DiscordTime(Arc<Shared>);
+pub struct DiscordTime(Arc<TimeShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct TimeShared {
     /// The zero point of the monotonic clock.
     start: Instant,
     estimate: Mutex<TimeEstimate>,
@@ -51,7 +51,7 @@ struct Shared {
 
 impl Default for DiscordTime {
     fn default() -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(TimeShared {
             start: Instant::now(),
             estimate: Mutex::default(),
             answered: watch::Sender::new(None),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{anyhow, bail};
 
-use crate::config::LevelNames;
+use crate::config::LevelNamesSettings;
 use crate::leveling::{COMPUTING_NAMES, LevelNumber, RoleName, TOP_LEVEL};
 use crate::store::level_names_choice::NamesSource;
 use crate::text_file;
@@ -24,11 +24,11 @@ pub struct ChosenNames {
 
 impl ChosenNames {
     /// The names that a setting asks for.
-    pub fn read(setting: &LevelNames) -> anyhow::Result<Self> {
+    pub fn read(setting: &LevelNamesSettings) -> anyhow::Result<Self> {
         let (source, names) = match setting {
-            LevelNames::None => (NamesSource::None, BTreeMap::new()),
-            LevelNames::Computing => (NamesSource::Computing, computing()),
-            LevelNames::File(path) => (NamesSource::File, read_file(path)?),
+            LevelNamesSettings::None => (NamesSource::None, BTreeMap::new()),
+            LevelNamesSettings::Computing => (NamesSource::Computing, computing()),
+            LevelNamesSettings::File(path) => (NamesSource::File, read_file(path)?),
         };
         Ok(Self { source, names })
     }
@@ -149,9 +149,9 @@ mod tests {
 
     #[test]
     fn the_two_words_are_no_names_and_twenty() {
-        let none = ChosenNames::read(&LevelNames::None).unwrap();
+        let none = ChosenNames::read(&LevelNamesSettings::None).unwrap();
         assert_eq!(none.names.len(), 0);
-        let computing = ChosenNames::read(&LevelNames::Computing).unwrap();
+        let computing = ChosenNames::read(&LevelNamesSettings::Computing).unwrap();
         assert_eq!(computing.names.len(), 20);
         assert_eq!(
             computing.names[&LevelNumber(5)].as_str(),
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_missing_is_named() {
-        let file = LevelNames::File("/no/such/names".into());
+        let file = LevelNamesSettings::File("/no/such/names".into());
         let error = ChosenNames::read(&file).unwrap_err().to_string();
         assert!(
             error.contains("WALLE_LEVEL_NAMES") && error.contains("/no/such/names cannot be read"),

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::backoff::Backoff;
 use crate::discord::RestError;
-use crate::discord::channels::history::{Missed, Reader, ReadingMemory, Unread};
+use crate::discord::channels::history::{HistoryReader, Missed, ReadingMemory, Unread};
 use crate::environment::Environment;
 use crate::leveling::{HistorySource, MessageId, Timestamp};
 use crate::xp::{EligibleMessage, Gap, History, Inbox, MissingHistory};
@@ -121,7 +121,7 @@ impl CatchUp {
                 .map(|after| self.not_from_the_future(after, fresh));
             let is_named = |author| self.env.xp.is_named(author);
             let keep = |message| EligibleMessage::of_history(message, is_named);
-            let reader = Reader::new(
+            let reader = HistoryReader::new(
                 &self.env.rest,
                 &keep,
                 &self.memory,

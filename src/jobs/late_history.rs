@@ -16,7 +16,9 @@ use tokio::sync::Notify;
 use crate::backoff::Backoff;
 use crate::discord::RestError;
 use crate::discord::channels::council::Notice;
-use crate::discord::channels::history::{IntervalRead, Layout, NotRead, Reader, ReadingMemory};
+use crate::discord::channels::history::{
+    HistoryReader, IntervalRead, Layout, NotRead, ReadingMemory,
+};
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{HistorySource, escape};
@@ -43,12 +45,12 @@ pub struct CountLateHistory {
     memory: Arc<ReadingMemory>,
     /// Notified when the catch-up could not read a source.
     set_aside: Arc<Notify>,
-    state: State,
+    state: HistoryState,
 }
 
 /// State kept from one run to the next.
 #[derive(Debug)]
-struct State {
+struct HistoryState {
     /// Whether this process has tried all intervals once, whether due or not. Before a restart,
     /// the operator may have fixed what made them fail.
     has_tried_all: AtomicBool,
@@ -70,7 +72,7 @@ struct Losses {
     next_attempt_at: DateTime<Utc>,
 }
 
-impl Default for State {
+impl Default for HistoryState {
     fn default() -> Self {
         Self {
             has_tried_all: AtomicBool::new(false),
@@ -107,7 +109,7 @@ impl CountLateHistory {
             inbox,
             memory,
             set_aside,
-            state: State::default(),
+            state: HistoryState::default(),
         }
     }
 
@@ -152,7 +154,8 @@ impl CountLateHistory {
         let time = (&self.env.time, false);
         let is_named = |author| self.env.xp.is_named(author);
         let keep = |message| EligibleMessage::of_history(message, is_named);
-        let reader = Reader::new(&self.env.rest, &keep, &self.memory, time, self.env.guild, 0);
+        let reader =
+            HistoryReader::new(&self.env.rest, &keep, &self.memory, time, self.env.guild, 0);
         let layout = match reader.layout().await {
             // The token was refused, and the bot is about to stop.
             Err(RestError::Revoked) => return Ok(()),
@@ -167,7 +170,7 @@ impl CountLateHistory {
     /// Reads and counts the intervals of one source, oldest first, until one fails.
     async fn try_source(
         &self,
-        reader: &Reader<'_, EligibleMessage>,
+        reader: &HistoryReader<'_, EligibleMessage>,
         layout: &Layout,
         intervals: Vec<HistoryInterval>,
         now: DateTime<Utc>,
@@ -183,7 +186,7 @@ impl CountLateHistory {
     /// Reads and counts one interval. Returns whether to continue with the source's next interval.
     async fn try_interval(
         &self,
-        reader: &Reader<'_, EligibleMessage>,
+        reader: &HistoryReader<'_, EligibleMessage>,
         layout: &Layout,
         interval: &HistoryInterval,
         now: DateTime<Utc>,

@@ -25,7 +25,7 @@ use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
 use crate::roles::{LevelRoleCache, ReconcileSchedule, Roles, note_refusals};
-use crate::store::outbox::{self, Age, LevelUp, Pending};
+use crate::store::outbox::{self, Age, LevelUp, PendingLevelUp};
 use crate::store::{self, role_work, user_point};
 
 /// The audit log's reason for a role that is given.
@@ -89,7 +89,7 @@ enum Prepared {
 }
 
 /// What happens to an outbox row after an attempt to post.
-enum Outcome {
+enum DeliveryOutcome {
     /// Remove it: the message is posted, or will never be.
     Done,
     /// Retry it later.
@@ -146,24 +146,29 @@ impl LevelUps {
         }
     }
 
-    async fn due(&self, now: DateTime<Utc>, age: Age, limit: u16) -> store::Result<Vec<Pending>> {
+    async fn due(
+        &self,
+        now: DateTime<Utc>,
+        age: Age,
+        limit: u16,
+    ) -> store::Result<Vec<PendingLevelUp>> {
         outbox::due(&mut *self.env.database.acquire().await?, now, age, limit).await
     }
 
-    async fn deliver(&self, pending: Pending, now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn deliver(&self, pending: PendingLevelUp, now: DateTime<Utc>) -> anyhow::Result<()> {
         let LevelUp { message, user, .. } = pending.level_up;
         let outcome = match self.prepare(&pending, now).await? {
             Prepared::Post(role) => self.post(&pending, role.as_deref()).await,
-            Prepared::Wait => Outcome::Again,
-            Prepared::Skip => Outcome::Done,
+            Prepared::Wait => DeliveryOutcome::Again,
+            Prepared::Skip => DeliveryOutcome::Done,
         };
         match outcome {
-            Outcome::Done => {
+            DeliveryOutcome::Done => {
                 self.posted().insert((message, user));
                 outbox::remove(&mut *self.env.database.acquire().await?, message, user).await?;
                 self.posted().remove(&(message, user));
             }
-            Outcome::Again => {
+            DeliveryOutcome::Again => {
                 let next = RETRIES.next_attempt(pending.attempts, now);
                 outbox::postpone(
                     &mut *self.env.database.acquire().await?,
@@ -178,7 +183,11 @@ impl LevelUps {
     }
 
     /// Tries to give the roles, and decides what to do with the level-up message.
-    async fn prepare(&self, pending: &Pending, now: DateTime<Utc>) -> anyhow::Result<Prepared> {
+    async fn prepare(
+        &self,
+        pending: &PendingLevelUp,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Prepared> {
         let user = pending.level_up.user;
         let roles = match self.is_gone(pending, now).await {
             Ok(true) => RolesGiven::Gone,
@@ -206,7 +215,11 @@ impl LevelUps {
     }
 
     /// Gives the roles of late level-ups and posts them in combined messages.
-    async fn deliver_late(&self, due: Vec<Pending>, now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn deliver_late(
+        &self,
+        due: Vec<PendingLevelUp>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
         let preparing = stream::iter(due).map(|pending| async move {
             let role = self.prepare(&pending, now).await;
             (pending, role)
@@ -228,11 +241,11 @@ impl LevelUps {
         for (channel, key, group) in self.grouped(to_post).await? {
             let (rows, levels): (Vec<_>, Vec<_>) = group.into_iter().unzip();
             match self.post_late(channel, key, &rows, &levels).await {
-                Outcome::Done => {
+                DeliveryOutcome::Done => {
                     self.posted().extend(keys(&rows));
                     self.remove_all(&rows).await?;
                 }
-                Outcome::Again => self.postpone_all(&rows, now).await?,
+                DeliveryOutcome::Again => self.postpone_all(&rows, now).await?,
             }
         }
         Ok(())
@@ -240,11 +253,14 @@ impl LevelUps {
 
     /// Groups late level-ups into messages. The groups are stored before anything is posted, so
     /// that a retry posts the same groups with the same keys.
-    async fn grouped(&self, late: Vec<(Pending, Option<String>)>) -> anyhow::Result<Vec<Group>> {
+    async fn grouped(
+        &self,
+        late: Vec<(PendingLevelUp, Option<String>)>,
+    ) -> anyhow::Result<Vec<Group>> {
         let mut session = self.env.database.acquire().await?;
         let users: Vec<UserId> = late.iter().map(|(row, _)| row.level_up.user).collect();
         let profiles = user_point::profiles_of(&mut session, &users).await?;
-        let mut together: BTreeMap<_, Vec<(Pending, LateLevelUp)>> = BTreeMap::new();
+        let mut together: BTreeMap<_, Vec<(PendingLevelUp, LateLevelUp)>> = BTreeMap::new();
         for (pending, role) in late {
             let LevelUp {
                 user,
@@ -271,7 +287,7 @@ impl LevelUps {
                 let remaining =
                     rows.split_off(level_up_message::fitting(&levels).clamp(1, rows.len()));
                 let key = rows[0].0.level_up.message;
-                let pending: Vec<Pending> = rows.iter().map(|(row, _)| *row).collect();
+                let pending: Vec<PendingLevelUp> = rows.iter().map(|(row, _)| *row).collect();
                 outbox::tell_together(&mut session, &keys(&pending), key).await?;
                 groups.push((channel, key, rows));
                 rows = remaining;
@@ -284,27 +300,27 @@ impl LevelUps {
         &self,
         channel: ChannelId,
         key: MessageId,
-        rows: &[Pending],
+        rows: &[PendingLevelUp],
         levels: &[LateLevelUp],
-    ) -> Outcome {
+    ) -> DeliveryOutcome {
         let (count, attempts) = (rows.len(), attempts(rows));
         match level_up_message::late_level_ups(&self.env.rest, channel, key, levels).await {
-            Ok(()) => Outcome::Done,
+            Ok(()) => DeliveryOutcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, count, %channel, "the bot is not allowed to post late level-up messages; \
                                                          skipping them");
-                Outcome::Done
+                DeliveryOutcome::Done
             }
             Err(error) if RETRIES.is_last(attempts) => {
                 tracing::error!(%error, count, %channel, "late level-up messages could not be posted; skipping them");
-                Outcome::Done
+                DeliveryOutcome::Done
             }
             Err(error) => {
                 if attempts == 0 {
                     tracing::warn!(%error, count, %channel, "late level-up messages could not be posted; trying \
                                                              again");
                 }
-                Outcome::Again
+                DeliveryOutcome::Again
             }
         }
     }
@@ -315,7 +331,7 @@ impl LevelUps {
             || self.env.xp.get(user).is_some_and(|user| user.hidden)
     }
 
-    async fn remove_all(&self, rows: &[Pending]) -> anyhow::Result<()> {
+    async fn remove_all(&self, rows: &[PendingLevelUp]) -> anyhow::Result<()> {
         if !rows.is_empty() {
             let keys = keys(rows);
             outbox::remove_all(&mut *self.env.database.acquire().await?, &keys).await?;
@@ -327,7 +343,11 @@ impl LevelUps {
         Ok(())
     }
 
-    async fn postpone_all(&self, rows: &[Pending], now: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn postpone_all(
+        &self,
+        rows: &[PendingLevelUp],
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
         if !rows.is_empty() {
             let next = RETRIES.next_attempt(attempts(rows), now);
             let mut session = self.env.database.acquire().await?;
@@ -338,7 +358,11 @@ impl LevelUps {
 
     /// Whether the user has left the guild. Asks Discord only if they may have: the last event
     /// about them was that they left, or the bot may have missed that event.
-    async fn is_gone(&self, pending: &Pending, now: DateTime<Utc>) -> Result<bool, RestError> {
+    async fn is_gone(
+        &self,
+        pending: &PendingLevelUp,
+        now: DateTime<Utc>,
+    ) -> Result<bool, RestError> {
         let LevelUp { message, user, .. } = pending.level_up;
         let is_late = message.sent_at().millis() < (now - MAX_LIVE_DELAY).timestamp_millis();
         if !is_late && !self.env.members.may_be_gone(user) {
@@ -364,7 +388,7 @@ impl LevelUps {
 
     /// Makes one attempt to give the roles of a level-up. A role that Discord refuses is noted and
     /// does not delay the message.
-    async fn give_roles(&self, pending: &Pending) -> anyhow::Result<RolesGiven> {
+    async fn give_roles(&self, pending: &PendingLevelUp) -> anyhow::Result<RolesGiven> {
         let LevelUp {
             message,
             user,
@@ -420,7 +444,7 @@ impl LevelUps {
         Ok(RolesGiven::Given(name.filter(|_| has_it)))
     }
 
-    async fn post(&self, pending: &Pending, role: Option<&str>) -> Outcome {
+    async fn post(&self, pending: &PendingLevelUp, role: Option<&str>) -> DeliveryOutcome {
         let LevelUp {
             message,
             user,
@@ -429,31 +453,31 @@ impl LevelUps {
             ..
         } = pending.level_up;
         if self.posted().contains(&(message, user)) {
-            return Outcome::Done;
+            return DeliveryOutcome::Done;
         }
         if self.env.xp.get(user).is_some_and(|user| user.hidden) {
             tracing::debug!(%user, %level, "no level-up message for a hidden user");
-            return Outcome::Done;
+            return DeliveryOutcome::Done;
         }
         match level_up_message::level_up(&self.env.rest, channel, message, user, level, role).await
         {
-            Ok(()) => Outcome::Done,
+            Ok(()) => DeliveryOutcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, %user, %level, %channel, "the bot is not allowed to post a level-up message; \
                                                                  skipping it");
-                Outcome::Done
+                DeliveryOutcome::Done
             }
             Err(error) if RETRIES.is_last(pending.attempts) => {
                 tracing::error!(%error, %user, %level, %channel, "a level-up message could not be posted for an \
                                                                   hour; skipping it");
-                Outcome::Done
+                DeliveryOutcome::Done
             }
             Err(error) => {
                 if pending.attempts == 0 {
                     tracing::warn!(%error, %user, %level, %channel, "a level-up message could not be posted; trying \
                                                                      again");
                 }
-                Outcome::Again
+                DeliveryOutcome::Again
             }
         }
     }
@@ -464,16 +488,16 @@ impl LevelUps {
 }
 
 /// One combined message: its channel, its key (the id of the first row's message), and its rows.
-type Group = (ChannelId, MessageId, Vec<(Pending, LateLevelUp)>);
+type Group = (ChannelId, MessageId, Vec<(PendingLevelUp, LateLevelUp)>);
 
 /// The primary keys of outbox rows.
-fn keys(rows: &[Pending]) -> Vec<(MessageId, UserId)> {
+fn keys(rows: &[PendingLevelUp]) -> Vec<(MessageId, UserId)> {
     let rows = rows.iter();
     rows.map(|row| (row.level_up.message, row.level_up.user))
         .collect()
 }
 
 /// The highest number of failed attempts among the rows.
-fn attempts(rows: &[Pending]) -> u32 {
+fn attempts(rows: &[PendingLevelUp]) -> u32 {
     rows.iter().map(|row| row.attempts).max().unwrap_or(0)
 }

@@ -113,13 +113,13 @@ pub fn spawn_all(env: &Environment, parts: Parts, runner: &Runner, registers: &R
         verifications.lock().await.run().await;
     });
 
-    let register = roles::Register::new(env, members_waiting);
+    let register = roles::RoleSyncRegister::new(env, members_waiting);
     let members = (register, Mutex::new(parts.members));
     registers.spawn("register", members, |it, close| async move {
         it.0.run(&mut *it.1.lock().await, &close).await;
     });
     let register =
-        profiles::Register::new(env.database.clone(), Arc::clone(&env.xp), profiles_waiting);
+        profiles::ProfileRegister::new(env.database.clone(), Arc::clone(&env.xp), profiles_waiting);
     let observed = (register, Mutex::new(parts.observed));
     registers.spawn("profile-register", observed, |it, close| async move {
         it.0.run(&mut *it.1.lock().await, &close).await;

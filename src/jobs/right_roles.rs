@@ -13,7 +13,7 @@ use crate::discord::guild::known_guild::KnownGuild;
 use crate::discord::guild::right_roles::{FoundRoles, RightRoles};
 use crate::environment::Environment;
 use crate::job::Job;
-use crate::leveling::{RoleEntry, RoleId, RoleProblem, escape};
+use crate::leveling::{RightRoleProblem, RoleEntry, RoleId, escape};
 
 /// Scope of the council's notices about roles in the settings.
 const SCOPE: &str = "right-roles";
@@ -82,18 +82,18 @@ impl WatchRightRoles {
         told
     }
 
-    fn notice(&self, problem: &RoleProblem, found: &FoundRoles) -> Notice {
+    fn notice(&self, problem: &RightRoleProblem, found: &FoundRoles) -> Notice {
         let entry = problem.entry();
         let settings = self.settings_of(&entry);
         let (key, text) = match problem {
-            RoleProblem::Missing(RoleEntry::Id(id)) => (
+            RightRoleProblem::Missing(RoleEntry::Id(id)) => (
                 id.to_string(),
                 format!(
                     "{settings} names the role with the id {id}, but this server has no such role, so it gives nobody \
                      rights. Correct the setting and restart the bot."
                 ),
             ),
-            RoleProblem::Missing(RoleEntry::Name(name)) => (
+            RightRoleProblem::Missing(RoleEntry::Name(name)) => (
                 name.clone(),
                 format!(
                     "{settings} names the role {}, but this server has no role of that name, so it gives nobody rights. \
@@ -101,7 +101,7 @@ impl WatchRightRoles {
                     escape(name)
                 ),
             ),
-            RoleProblem::Ambiguous { name, roles } => (
+            RightRoleProblem::Ambiguous { name, roles } => (
                 name.clone(),
                 format!(
                     "{settings} names the role {}, but {} roles have that name (ids {}), so none of them gives rights. \
@@ -112,7 +112,7 @@ impl WatchRightRoles {
                     ids(roles)
                 ),
             ),
-            RoleProblem::Namesakes { name, role, others } => {
+            RightRoleProblem::Namesakes { name, role, others } => {
                 let called = found.name(*role).unwrap_or(name);
                 let called = if called == name {
                     String::new()

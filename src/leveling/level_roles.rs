@@ -187,7 +187,7 @@ pub fn reconcile(
     let mut rows: Vec<_> = levels
         .rows()
         .iter()
-        .map(|level| Row {
+        .map(|level| LevelRow {
             level: level.number,
             name: level.role_name.as_deref(),
             role: level.role_in(roles),
@@ -244,14 +244,14 @@ pub fn reconcile(
 }
 
 /// A level with the name that it has after the steps so far.
-struct Row<'a> {
+struct LevelRow<'a> {
     level: LevelNumber,
     name: Option<&'a str>,
     /// The role that it carries, if it exists in the guild.
     role: Option<&'a GuildRole>,
 }
 
-impl Row<'_> {
+impl LevelRow<'_> {
     /// Whether this level or its role has the name, so that no other level may take it.
     fn claims(&self, name: &str) -> bool {
         self.name.map(trim_role_name) == Some(name)
@@ -260,7 +260,7 @@ impl Row<'_> {
 }
 
 /// The first level other than this one that claims the name.
-fn claimed_by(rows: &[Row<'_>], level: LevelNumber, name: &str) -> Option<LevelNumber> {
+fn claimed_by(rows: &[LevelRow<'_>], level: LevelNumber, name: &str) -> Option<LevelNumber> {
     rows.iter()
         .find(|row| row.level != level && row.claims(name))
         .map(|row| row.level)
@@ -271,12 +271,12 @@ type Followers<'a> = Vec<(usize, &'a GuildRole)>;
 
 /// A level whose role was renamed by hand to an allowed name that no other level has; or a cycle
 /// of such levels, in which each takes the name that the next one gives up.
-fn next_to_follow<'a>(rows: &[Row<'a>], rights: &ProtectedRoles) -> Option<Followers<'a>> {
+fn next_to_follow<'a>(rows: &[LevelRow<'a>], rights: &ProtectedRoles) -> Option<Followers<'a>> {
     (0..rows.len()).find_map(|start| followers_from(rows, start, rights))
 }
 
 fn followers_from<'a>(
-    rows: &[Row<'a>],
+    rows: &[LevelRow<'a>],
     start: usize,
     rights: &ProtectedRoles,
 ) -> Option<Followers<'a>> {
@@ -306,15 +306,15 @@ fn followers_from<'a>(
 }
 
 /// The role of a level, if it was renamed by hand to a name that a level may have.
-fn renamed<'a>(row: &Row<'a>, rights: &ProtectedRoles) -> Option<&'a GuildRole> {
+fn renamed<'a>(row: &LevelRow<'a>, rights: &ProtectedRoles) -> Option<&'a GuildRole> {
     row.role
         .filter(|role| row.name != Some(&role.name) && !rights.covers(role))
 }
 
 /// The problems of the role that a level carries. The level keeps the role in any case.
 fn troubles_of(
-    rows: &[Row<'_>],
-    row: &Row<'_>,
+    rows: &[LevelRow<'_>],
+    row: &LevelRow<'_>,
     role: &GuildRole,
     bot_position: RolePosition,
     rights: &ProtectedRoles,
@@ -338,8 +338,8 @@ fn troubles_of(
 
 /// Links a level to the role with its name, or creates that role.
 fn find_role(
-    rows: &[Row<'_>],
-    row: &Row<'_>,
+    rows: &[LevelRow<'_>],
+    row: &LevelRow<'_>,
     name: &str,
     roles: &[GuildRole],
     bot_position: RolePosition,

@@ -41,11 +41,13 @@ pub use ids::{ChannelId, GuildId, MessageId, RequestId, RoleId, Timestamp, UserI
 pub use levels::{Level, LevelNumber, Levels, LevelsError, Points, Progress};
 pub use name_removal::{NameRemoval, RoleStays, may_be_deleted};
 pub use naming::{
-    GuildRole, Naming, NotARoleName, Refusal, RoleArgument, RoleName, RolePosition, carry_role,
-    may_be_changed, name_level, take_role, trim_role_name,
+    GuildRole, Naming, NamingRefusal, NotARoleName, RoleArgument, RoleName, RolePosition,
+    carry_role, may_be_changed, name_level, take_role, trim_role_name,
 };
 pub use profile::{Account, Field, Fingerprint, Membership, ObservedProfile, Profile};
-pub use right_roles::{ProtectedRoles, RoleEntry, RoleMatches, RolePins, RoleProblem, match_roles};
+pub use right_roles::{
+    ProtectedRoles, RightRoleProblem, RoleEntry, RoleMatches, RolePins, match_roles,
+};
 pub use role_plan::{LevelRoles, RolePlan};
 pub use role_position::{BELOW_ALL_ROLES, bot_position, out_of_reach};
 pub use screening::{Admission, Onboarding, Screening};

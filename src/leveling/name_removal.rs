@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    GuildRole, Level, LevelNumber, Levels, ProtectedRoles, Refusal, RoleId, RolePosition,
+    GuildRole, Level, LevelNumber, Levels, NamingRefusal, ProtectedRoles, RoleId, RolePosition,
     may_be_changed,
 };
 
@@ -48,7 +48,7 @@ pub enum RoleStays<'a> {
     /// A level carries it.
     CarriedBy(LevelNumber),
     /// The bot cannot change it.
-    OutOfHand(Refusal<'a>),
+    OutOfHand(NamingRefusal<'a>),
     /// It grants moderation permissions, or the settings give rights to its holders.
     GivesRights,
 }
@@ -144,9 +144,12 @@ mod tests {
             (&one, Err(RoleStays::CarriedBy(LevelNumber(0)))),
             (
                 &managed,
-                Err(RoleStays::OutOfHand(Refusal::Managed(&managed))),
+                Err(RoleStays::OutOfHand(NamingRefusal::Managed(&managed))),
             ),
-            (&high, Err(RoleStays::OutOfHand(Refusal::OutOfReach(&high)))),
+            (
+                &high,
+                Err(RoleStays::OutOfHand(NamingRefusal::OutOfReach(&high))),
+            ),
             (&moderates, Err(RoleStays::GivesRights)),
             (&named, Err(RoleStays::GivesRights)),
             (&free, Ok(())),

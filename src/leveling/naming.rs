@@ -253,7 +253,7 @@ pub enum Naming<'a> {
 
 /// Why a level cannot carry a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal<'a> {
+pub enum NamingRefusal<'a> {
     /// The name or the role belongs to this level, which may be the same one.
     BelongsTo(LevelNumber),
     /// The settings give rights to the holders of this role or of a role with this name.
@@ -277,13 +277,13 @@ pub fn name_level<'a>(
     rights: &ProtectedRoles,
     level: &Level,
     name: &RoleName,
-) -> Result<Naming<'a>, Refusal<'a>> {
+) -> Result<Naming<'a>, NamingRefusal<'a>> {
     let carried = level.role_in(roles);
     let namesake = |other: &&Level| other.stored_name() == Some(name.as_str());
     let mut namesakes = roles.iter().filter(|role| role.name == name.as_str());
     let count = namesakes.clone().count();
     match (namesakes.next(), carried) {
-        (Some(_), _) if count > 1 => Err(Refusal::Several(count)),
+        (Some(_), _) if count > 1 => Err(NamingRefusal::Several(count)),
         // Somebody renamed the role by hand, or an earlier rename was interrupted: the level's
         // own role has the name already.
         (Some(role), Some(own)) if role.id == own.id => {
@@ -295,10 +295,10 @@ pub fn name_level<'a>(
             // A level may get its own stored name again, if its role was deleted by hand.
             if let Some(other) = other.filter(|other| own.is_some() || other.number != level.number)
             {
-                return Err(Refusal::BelongsTo(other.number));
+                return Err(NamingRefusal::BelongsTo(other.number));
             }
             if rights.covers_name(name.as_str()) {
-                return Err(Refusal::GivesRights);
+                return Err(NamingRefusal::GivesRights);
             }
             match own {
                 Some(own) => may_be_changed(own, bot_position).map(|()| Naming::Rename(own)),
@@ -316,9 +316,9 @@ pub fn carry_role<'a>(
     rights: &ProtectedRoles,
     level: &Level,
     role: &'a GuildRole,
-) -> Result<Naming<'a>, Refusal<'a>> {
+) -> Result<Naming<'a>, NamingRefusal<'a>> {
     if level.role_id == Some(role.id) && level.role_name.as_ref() == Some(&role.name) {
-        return Err(Refusal::BelongsTo(level.number));
+        return Err(NamingRefusal::BelongsTo(level.number));
     }
     take_role(levels, bot_position, rights, level, role)
 }
@@ -330,32 +330,35 @@ pub fn take_role<'a>(
     rights: &ProtectedRoles,
     level: &Level,
     role: &'a GuildRole,
-) -> Result<Naming<'a>, Refusal<'a>> {
+) -> Result<Naming<'a>, NamingRefusal<'a>> {
     let is_theirs = |other: &&Level| {
         other.number != level.number
             && (other.role_id == Some(role.id) || other.stored_name() == Some(&role.name))
     };
     if let Some(other) = levels.rows().iter().find(is_theirs) {
-        return Err(Refusal::BelongsTo(other.number));
+        return Err(NamingRefusal::BelongsTo(other.number));
     }
     if rights.covers(role) {
-        return Err(Refusal::GivesRights);
+        return Err(NamingRefusal::GivesRights);
     }
     may_be_changed(role, bot_position)?;
     if role.moderates() && level.role_id != Some(role.id) {
-        return Err(Refusal::Moderates(role));
+        return Err(NamingRefusal::Moderates(role));
     }
     Ok(Naming::Take(role))
 }
 
 /// Whether the bot can assign, rename and delete a role: it must not be managed, and must be below
 /// `bot_position`.
-pub fn may_be_changed(role: &GuildRole, bot_position: RolePosition) -> Result<(), Refusal<'_>> {
+pub fn may_be_changed(
+    role: &GuildRole,
+    bot_position: RolePosition,
+) -> Result<(), NamingRefusal<'_>> {
     if role.managed {
-        return Err(Refusal::Managed(role));
+        return Err(NamingRefusal::Managed(role));
     }
     if role.role_position() >= bot_position {
-        return Err(Refusal::OutOfReach(role));
+        return Err(NamingRefusal::OutOfReach(role));
     }
     Ok(())
 }
@@ -432,16 +435,16 @@ mod tests {
             // Its role was deleted by hand.
             (2, "Two", Ok(Naming::Create)),
             (2, "New", Ok(Naming::Create)),
-            (1, "One", Err(Refusal::BelongsTo(LevelNumber(1)))),
-            (5, "One", Err(Refusal::BelongsTo(LevelNumber(1)))),
-            (5, "Two", Err(Refusal::BelongsTo(LevelNumber(2)))),
-            (5, "minions", Err(Refusal::GivesRights)),
-            (5, "Guards", Err(Refusal::GivesRights)),
-            (5, "Twin", Err(Refusal::Several(2))),
-            (5, "Bot", Err(Refusal::Managed(&bot))),
-            (5, "High", Err(Refusal::OutOfReach(&high))),
-            (5, "Older", Err(Refusal::OutOfReach(&level_with_bot))),
-            (5, "Mods", Err(Refusal::Moderates(&mods))),
+            (1, "One", Err(NamingRefusal::BelongsTo(LevelNumber(1)))),
+            (5, "One", Err(NamingRefusal::BelongsTo(LevelNumber(1)))),
+            (5, "Two", Err(NamingRefusal::BelongsTo(LevelNumber(2)))),
+            (5, "minions", Err(NamingRefusal::GivesRights)),
+            (5, "Guards", Err(NamingRefusal::GivesRights)),
+            (5, "Twin", Err(NamingRefusal::Several(2))),
+            (5, "Bot", Err(NamingRefusal::Managed(&bot))),
+            (5, "High", Err(NamingRefusal::OutOfReach(&high))),
+            (5, "Older", Err(NamingRefusal::OutOfReach(&level_with_bot))),
+            (5, "Mods", Err(NamingRefusal::Moderates(&mods))),
         ] {
             let wanted = RoleName::parse(name).unwrap();
             let levels = levels();
@@ -467,7 +470,7 @@ mod tests {
                 &name,
             )
         };
-        let belongs = Err(Refusal::BelongsTo(LevelNumber(1)));
+        let belongs = Err(NamingRefusal::BelongsTo(LevelNumber(1)));
         assert_eq!(decide(5, "Renamed"), belongs);
         assert_eq!(decide(1, "Renamed"), Ok(Naming::Take(&roles[0])));
     }

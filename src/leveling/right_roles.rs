@@ -43,12 +43,12 @@ pub struct RoleMatches {
     /// The new pins, which replace the old ones.
     pub pins: RolePins,
     /// What a person must fix, in the order of the entries.
-    pub problems: Vec<RoleProblem>,
+    pub problems: Vec<RightRoleProblem>,
 }
 
 /// Why an entry has no effect, or may not have the intended one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RoleProblem {
+pub enum RightRoleProblem {
     /// The guild has no such role.
     Missing(RoleEntry),
     /// Several roles have the name and none is pinned, so none of them gives rights.
@@ -69,7 +69,7 @@ pub enum RoleProblem {
     },
 }
 
-impl RoleProblem {
+impl RightRoleProblem {
     /// The entry of the settings that has the problem.
     pub fn entry(&self) -> RoleEntry {
         match self {
@@ -102,7 +102,9 @@ pub fn match_roles<'a>(
                 continue;
             }
             RoleEntry::Id(_) => {
-                matches.problems.push(RoleProblem::Missing(entry.clone()));
+                matches
+                    .problems
+                    .push(RightRoleProblem::Missing(entry.clone()));
                 continue;
             }
             RoleEntry::Name(name) => name,
@@ -114,11 +116,13 @@ pub fn match_roles<'a>(
             (Some(role), _) => role,
             (None, [only]) => *only,
             (None, []) => {
-                matches.problems.push(RoleProblem::Missing(entry.clone()));
+                matches
+                    .problems
+                    .push(RightRoleProblem::Missing(entry.clone()));
                 continue;
             }
             (None, _) => {
-                matches.problems.push(RoleProblem::Ambiguous {
+                matches.problems.push(RightRoleProblem::Ambiguous {
                     name: name.clone(),
                     roles: named,
                 });
@@ -127,7 +131,7 @@ pub fn match_roles<'a>(
         };
         let others: Vec<RoleId> = named.into_iter().filter(|id| *id != role).collect();
         if !others.is_empty() {
-            matches.problems.push(RoleProblem::Namesakes {
+            matches.problems.push(RightRoleProblem::Namesakes {
                 name: name.clone(),
                 role,
                 others,
@@ -222,15 +226,15 @@ mod tests {
     /// pinned afterwards, and the problem.
     #[test]
     fn a_name_is_pinned_to_the_one_role_that_bears_it() {
-        let missing = || Some(RoleProblem::Missing(named("Mods")));
+        let missing = || Some(RightRoleProblem::Missing(named("Mods")));
         let ambiguous = |roles: &[u64]| {
-            Some(RoleProblem::Ambiguous {
+            Some(RightRoleProblem::Ambiguous {
                 name: "Mods".to_owned(),
                 roles: roles.iter().copied().map(id).collect(),
             })
         };
         let namesakes = |role, others: &[u64]| {
-            Some(RoleProblem::Namesakes {
+            Some(RightRoleProblem::Namesakes {
                 name: "Mods".to_owned(),
                 role: id(role),
                 others: others.iter().copied().map(id).collect(),
@@ -301,7 +305,7 @@ mod tests {
         let guild = roles(&[(1, "Any"), (3, "Any")]);
         let matches = match_roles([&here, &gone], &RolePins::new(), &guild);
         assert_eq!(matches.roles, [(here, id(1))].into());
-        assert_eq!(matches.problems, [RoleProblem::Missing(gone)]);
+        assert_eq!(matches.problems, [RightRoleProblem::Missing(gone)]);
         assert!(matches.pins.is_empty());
     }
 

@@ -70,13 +70,13 @@ pub(super) fn on_unreadable(listeners: &Listeners, kind: &str, text: &str, field
 /// The id of the guild that an event is about, if it can be read.
 fn guild_of(kind: &str, text: &str) -> Option<u64> {
     #[derive(Deserialize)]
-    struct About<'a> {
+    struct EventSubject<'a> {
         #[serde(borrow)]
         id: Option<&'a serde_json::value::RawValue>,
         #[serde(borrow)]
         guild_id: Option<&'a serde_json::value::RawValue>,
     }
-    let about: About<'_> = serde_json::from_str(text).ok()?;
+    let about: EventSubject<'_> = serde_json::from_str(text).ok()?;
     let id = match kind {
         "GUILD_UPDATE" => about.id,
         _ => about.guild_id,

@@ -59,7 +59,7 @@ struct Readings {
 
 /// Result of a reading.
 #[derive(Debug, Default)]
-struct Found {
+struct ChannelScan {
     /// Messages read.
     messages: u64,
     /// Users whose link was renewed.
@@ -139,9 +139,9 @@ impl AvatarLinkRenewal {
 
     async fn read(&self, now: DateTime<Utc>) -> Result<(), ChannelError> {
         let bot = self.channel.bot().await?;
-        let mut found = Found {
+        let mut found = ChannelScan {
             missing: self.relied_upon().await.map_err(not_about_channel)?,
-            ..Found::default()
+            ..ChannelScan::default()
         };
         let mut before = None;
         loop {
@@ -154,7 +154,7 @@ impl AvatarLinkRenewal {
                 .await
                 .map_err(not_about_channel)?;
         }
-        let Found {
+        let ChannelScan {
             messages,
             renewed,
             life,
@@ -189,7 +189,7 @@ impl AvatarLinkRenewal {
         &self,
         page: &[Kept],
         now: DateTime<Utc>,
-        found: &mut Found,
+        found: &mut ChannelScan,
     ) -> store::Result<()> {
         let ids: Vec<MessageId> = page.iter().map(|kept| kept.message).collect();
         let mut session = self.env.database.acquire().await?;

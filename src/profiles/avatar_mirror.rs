@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 
 use super::breaker::{Admits, Breaker, MAX_PAUSE, Pause};
 use super::clock::Clock;
-use super::failure::{About, of_fetch, of_post};
-use super::fetch::{Found, fetch};
+use super::failure::{FailureCause, of_fetch, of_post};
+use super::fetch::{FetchedProfile, fetch};
 use crate::backoff::{Backoff, RetryPolicy};
 use crate::discord::RestError;
 use crate::discord::cdn::{Cdn, NoImage};
@@ -178,11 +178,13 @@ impl AvatarMirror {
         let why = error.to_string();
         let user = due.key.user;
         match self.about_fetch(error, user) {
-            About::Image if *error == NoImage::NotThere => {
+            FailureCause::Image if *error == NoImage::NotThere => {
                 self.look_up_missing(due, picture, clock).await
             }
-            About::Image | About::ImageUnlessSeveralFail => self.failed(due, &why, clock).await,
-            About::Host => {
+            FailureCause::Image | FailureCause::ImageUnlessSeveralFail => {
+                self.failed(due, &why, clock).await
+            }
+            FailureCause::Host => {
                 self.record_outage(Part::Host, &why, clock.now()).await;
                 Ok(self.postpone(due, &why, clock).await?)
             }
@@ -192,19 +194,19 @@ impl AvatarMirror {
 
     /// Classifies a failed download, considering earlier failures and successes. Anything but
     /// `Image`, `ImageUnlessSeveralFail` and `Host` means that the cause is unknown.
-    fn about_fetch(&self, error: &NoImage, user: UserId) -> About {
+    fn about_fetch(&self, error: &NoImage, user: UserId) -> FailureCause {
         let host = &mut self.breakers().host;
         match of_fetch(error) {
-            About::HostUnlessOthersWork | About::HostIfSeveralFail
+            FailureCause::HostUnlessOthersWork | FailureCause::HostIfSeveralFail
                 if host.record_failure_of(user) =>
             {
-                About::Image
+                FailureCause::Image
             }
-            About::HostUnlessOthersWork => About::Host,
-            About::ImageUnlessSeveralFail | About::HostIfSeveralFail
+            FailureCause::HostUnlessOthersWork => FailureCause::Host,
+            FailureCause::ImageUnlessSeveralFail | FailureCause::HostIfSeveralFail
                 if host.record_suspect(user) =>
             {
-                About::Host
+                FailureCause::Host
             }
             about => about,
         }
@@ -218,16 +220,16 @@ impl AvatarMirror {
     ) -> anyhow::Result<()> {
         let why = error.to_string();
         let about = match of_post(&error) {
-            About::ChannelUnlessOthersWork
+            FailureCause::ChannelUnlessOthersWork
                 if self.breakers().channel.record_failure_of(due.key.user) =>
             {
-                About::Image
+                FailureCause::Image
             }
             about => about,
         };
         match about {
-            About::Image => self.failed(due, &why, clock).await,
-            About::Channel | About::ChannelUnlessOthersWork => {
+            FailureCause::Image => self.failed(due, &why, clock).await,
+            FailureCause::Channel | FailureCause::ChannelUnlessOthersWork => {
                 let is_closed = matches!(error, ChannelError::Closed(_));
                 self.breakers().is_closed = is_closed;
                 self.record_outage(Part::Channel, &why, clock.now()).await;
@@ -291,7 +293,9 @@ impl AvatarMirror {
             return Ok(());
         }
         match with_no_guild_avatar(found, picture) {
-            Found::There(seen) if due.profile.clone().after(seen.clone()) != due.profile => {
+            FetchedProfile::There(seen)
+                if due.profile.clone().after(seen.clone()) != due.profile =>
+            {
                 let mut transaction = self.env.database.begin().await?;
                 // With the row locked, a newer profile is either saved already or waits for this
                 // transaction.
@@ -305,11 +309,11 @@ impl AvatarMirror {
                 self.env.xp.note_looked_up(user, known, &seen);
                 Ok(())
             }
-            Found::There(_) => {
+            FetchedProfile::There(_) => {
                 self.failed(due, &NoImage::NotThere.to_string(), clock)
                     .await
             }
-            Found::Gone => {
+            FetchedProfile::Gone => {
                 let mut transaction = self.env.database.begin().await?;
                 profiles::mark_gone(&mut transaction, user, clock.now()).await?;
                 updated_user::remove(&mut transaction, &[due.key]).await?;
@@ -445,10 +449,12 @@ impl Part {
 
 /// Removes the guild avatar from the answer about a user who left: Discord's answer about an
 /// account does not mention it, and the CDN no longer has it. The account's avatar takes its place.
-fn with_no_guild_avatar(found: Found, picture: &Picture) -> Found {
+fn with_no_guild_avatar(found: FetchedProfile, picture: &Picture) -> FetchedProfile {
     match (found, picture) {
-        (Found::There(seen), Picture::Guild(_)) if seen.guild_avatar_hash == Field::Unseen => {
-            Found::There(ObservedProfile {
+        (FetchedProfile::There(seen), Picture::Guild(_))
+            if seen.guild_avatar_hash == Field::Unseen =>
+        {
+            FetchedProfile::There(ObservedProfile {
                 guild_avatar_hash: Field::Empty,
                 ..seen
             })

@@ -35,7 +35,7 @@ pub(super) enum Admits {
 /// that is out of date, so the first success is news.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Breaker {
-    state: State,
+    state: BreakerState,
     /// Users whose image has failed since the last success in a way that could be the image's
     /// fault.
     suspects: BTreeSet<UserId>,
@@ -47,7 +47,7 @@ pub(super) struct Breaker {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum State {
+enum BreakerState {
     #[default]
     Unknown,
     Works,
@@ -72,11 +72,13 @@ impl Breaker {
     /// began before the clock was set back, and is ignored.
     pub fn admits(&self, now: DateTime<Utc>) -> Admits {
         match &self.state {
-            State::Unknown | State::Works => Admits::All,
-            State::Paused(Pause { until, .. }) if now < *until && *until <= now + MAX_PAUSE => {
+            BreakerState::Unknown | BreakerState::Works => Admits::All,
+            BreakerState::Paused(Pause { until, .. })
+                if now < *until && *until <= now + MAX_PAUSE =>
+            {
                 Admits::None
             }
-            State::Paused(_) => Admits::One,
+            BreakerState::Paused(_) => Admits::One,
         }
     }
 
@@ -93,11 +95,11 @@ impl Breaker {
             return false;
         }
         let (since, why, retries) = match std::mem::take(&mut self.state) {
-            State::Paused(pause) => (pause.since, pause.why, pause.retries + 1),
+            BreakerState::Paused(pause) => (pause.since, pause.why, pause.retries + 1),
             _ => (now, why.to_owned(), 0),
         };
         let until = now + pause_length(retries).min(MAX_PAUSE);
-        self.state = State::Paused(Pause {
+        self.state = BreakerState::Paused(Pause {
             since,
             why,
             retries,
@@ -129,24 +131,24 @@ impl Breaker {
         self.suspects.clear();
         self.failed.remove(&user);
         self.successes += 1;
-        match std::mem::replace(&mut self.state, State::Works) {
-            State::Works => (None, false),
-            State::Unknown => (None, true),
-            State::Paused(pause) => (Some(pause), true),
+        match std::mem::replace(&mut self.state, BreakerState::Works) {
+            BreakerState::Works => (None, false),
+            BreakerState::Unknown => (None, true),
+            BreakerState::Paused(pause) => (Some(pause), true),
         }
     }
 
     /// Makes the next success news, because this one could not be reported.
     pub fn mark_unreported(&mut self) {
-        if self.state == State::Works {
-            self.state = State::Unknown;
+        if self.state == BreakerState::Works {
+            self.state = BreakerState::Unknown;
         }
     }
 
     /// The current pause, if any; it lasts until a test copy succeeds.
     pub fn pause(&self) -> Option<&Pause> {
         match &self.state {
-            State::Paused(pause) => Some(pause),
+            BreakerState::Paused(pause) => Some(pause),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use crate::discord::channels::avatar_channel::ChannelError;
 
 /// What a failure says something about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum About {
+pub(super) enum FailureCause {
     /// This image only.
     Image,
     /// The CDN, for every image.
@@ -30,25 +30,25 @@ pub(super) enum About {
 }
 
 /// Classifies a failed download from the CDN.
-pub(super) fn of_fetch(error: &NoImage) -> About {
+pub(super) fn of_fetch(error: &NoImage) -> FailureCause {
     match error {
-        NoImage::NotThere | NoImage::TooLarge | NoImage::Status(415) => About::Image,
-        NoImage::Status(429) => About::Host,
-        NoImage::Unreachable(_) | NoImage::Status(500..) => About::HostUnlessOthersWork,
+        NoImage::NotThere | NoImage::TooLarge | NoImage::Status(415) => FailureCause::Image,
+        NoImage::Status(429) => FailureCause::Host,
+        NoImage::Unreachable(_) | NoImage::Status(500..) => FailureCause::HostUnlessOthersWork,
         // A proxy on the way may answer every request with a page of its own.
-        NoImage::NotAnImage => About::ImageUnlessSeveralFail,
+        NoImage::NotAnImage => FailureCause::ImageUnlessSeveralFail,
         // For example, Cloudflare answers 403 to an IP address that it blocks.
-        NoImage::Status(_) => About::HostIfSeveralFail,
+        NoImage::Status(_) => FailureCause::HostIfSeveralFail,
     }
 }
 
 /// Classifies a failed post to the avatar channel.
-pub(super) fn of_post(error: &ChannelError) -> About {
+pub(super) fn of_post(error: &ChannelError) -> FailureCause {
     match error {
-        ChannelError::Refused(_) => About::Image,
-        ChannelError::Closed(_) => About::Channel,
-        ChannelError::Away(_) => About::ChannelUnlessOthersWork,
-        ChannelError::Passing(_) => About::Neither,
+        ChannelError::Refused(_) => FailureCause::Image,
+        ChannelError::Closed(_) => FailureCause::Channel,
+        ChannelError::Away(_) => FailureCause::ChannelUnlessOthersWork,
+        ChannelError::Passing(_) => FailureCause::Neither,
     }
 }
 
@@ -61,27 +61,27 @@ mod tests {
     #[test]
     fn what_a_failed_fetch_is_about() {
         for (error, about) in [
-            (NoImage::NotThere, About::Image),
-            (NoImage::TooLarge, About::Image),
-            (NoImage::Status(415), About::Image),
-            (NoImage::NotAnImage, About::ImageUnlessSeveralFail),
-            (NoImage::Status(302), About::HostIfSeveralFail),
-            (NoImage::Status(400), About::HostIfSeveralFail),
-            (NoImage::Status(403), About::HostIfSeveralFail),
-            (NoImage::Status(429), About::Host),
-            (NoImage::Status(500), About::HostUnlessOthersWork),
-            (NoImage::Status(503), About::HostUnlessOthersWork),
+            (NoImage::NotThere, FailureCause::Image),
+            (NoImage::TooLarge, FailureCause::Image),
+            (NoImage::Status(415), FailureCause::Image),
+            (NoImage::NotAnImage, FailureCause::ImageUnlessSeveralFail),
+            (NoImage::Status(302), FailureCause::HostIfSeveralFail),
+            (NoImage::Status(400), FailureCause::HostIfSeveralFail),
+            (NoImage::Status(403), FailureCause::HostIfSeveralFail),
+            (NoImage::Status(429), FailureCause::Host),
+            (NoImage::Status(500), FailureCause::HostUnlessOthersWork),
+            (NoImage::Status(503), FailureCause::HostUnlessOthersWork),
             (
                 NoImage::Unreachable("cannot be reached"),
-                About::HostUnlessOthersWork,
+                FailureCause::HostUnlessOthersWork,
             ),
             (
                 NoImage::Unreachable("did not answer in time"),
-                About::HostUnlessOthersWork,
+                FailureCause::HostUnlessOthersWork,
             ),
             (
                 NoImage::Unreachable("broke off"),
-                About::HostUnlessOthersWork,
+                FailureCause::HostUnlessOthersWork,
             ),
         ] {
             assert_eq!(of_fetch(&error), about, "{error}");
@@ -98,18 +98,18 @@ mod tests {
             message: "Invalid Form Body".to_owned(),
         };
         for (error, about) in [
-            (ChannelError::Refused(refused), About::Image),
+            (ChannelError::Refused(refused), FailureCause::Image),
             (
                 ChannelError::Closed("Missing Permissions".to_owned()),
-                About::Channel,
+                FailureCause::Channel,
             ),
             (
                 ChannelError::Away(unreachable()),
-                About::ChannelUnlessOthersWork,
+                FailureCause::ChannelUnlessOthersWork,
             ),
             (
                 ChannelError::Passing(RestError::Revoked.into()),
-                About::Neither,
+                FailureCause::Neither,
             ),
         ] {
             assert_eq!(of_post(&error), about, "{error}");

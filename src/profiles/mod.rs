@@ -21,7 +21,7 @@ mod unclear;
 
 pub use avatar_link_renewal::AvatarLinkRenewal;
 pub use avatar_mirror::{AvatarMirror, MAX_ATTEMPTS};
-pub use profile_observer::{ProfileObserver, Register};
+pub use profile_observer::{ProfileObserver, ProfileRegister};
 pub use rotating_refresh::RotatingRefresh;
 pub use sync::ProfileSync;
 pub use unclear::Unclear;

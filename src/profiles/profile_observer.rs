@@ -35,7 +35,7 @@ pub struct ProfileObserver {
 }
 
 impl ProfileObserver {
-    /// Also returns the receiver of the users whose profiles [`Register::run`] must save.
+    /// Also returns the receiver of the users whose profiles [`ProfileRegister::run`] must save.
     pub fn new(xp: Arc<XpCache>) -> (Self, mpsc::UnboundedReceiver<UserId>) {
         // Unbounded, but holds each user at most once: a user is sent again only after their
         // profile was saved.
@@ -107,7 +107,7 @@ impl ProfileObserver {
 
 /// Queues new profiles in the database, except those that the engine saves together with XP.
 #[derive(Debug)]
-pub struct Register {
+pub struct ProfileRegister {
     database: Database,
     /// Holds the profiles that are not saved yet.
     xp: Arc<XpCache>,
@@ -115,7 +115,7 @@ pub struct Register {
     filled: Arc<Notify>,
 }
 
-impl Register {
+impl ProfileRegister {
     /// `filled` is notified after each write to the queue.
     pub fn new(database: Database, xp: Arc<XpCache>, filled: Arc<Notify>) -> Self {
         Self {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-use super::fetch::{Found, fetch};
+use super::fetch::{FetchedProfile, fetch};
 use super::unclear::Unclear;
 use crate::discord::RestError;
 use crate::environment::Environment;
@@ -51,7 +51,7 @@ type BucketSizes = Vec<(BucketNumber, u64)>;
 
 /// The next step of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum NextStep {
     /// Ask Discord for this user's profile.
     Refresh(UserId),
     /// Go on to the next bucket.
@@ -82,7 +82,7 @@ impl Job for RotatingRefresh {
             let began = began(&round, now);
             let next = profiles::next_of(&mut session, round.bucket, round.last_user).await?;
             match what_next(&round, began, next, now) {
-                Next::Advance => {
+                NextStep::Advance => {
                     let next_round = Round {
                         bucket: round.bucket.next(),
                         began_at: Some(next_beginning(began, now)),
@@ -91,7 +91,7 @@ impl Job for RotatingRefresh {
                     };
                     profile_bucket::save(&mut session, &next_round).await?;
                 }
-                Next::Wait(until) => {
+                NextStep::Wait(until) => {
                     if round.began_at != Some(began) {
                         let started = Round {
                             began_at: Some(began),
@@ -102,7 +102,7 @@ impl Job for RotatingRefresh {
                     self.idle(until.min(now + POLL_INTERVAL));
                     return Ok(());
                 }
-                Next::Refresh(user) => {
+                NextStep::Refresh(user) => {
                     drop(session);
                     let done = Round {
                         began_at: Some(began),
@@ -180,10 +180,10 @@ impl RotatingRefresh {
         // An event showed the user meanwhile, and Discord's answer may be older.
         let found = found.filter(|_| self.env.xp.seen(user) == known);
         let seen = match &found {
-            Some(Found::There(seen)) => seen.news(known).is_some().then_some(seen),
+            Some(FetchedProfile::There(seen)) => seen.news(known).is_some().then_some(seen),
             _ => None,
         };
-        let gone = found == Some(Found::Gone);
+        let gone = found == Some(FetchedProfile::Gone);
         let mut transaction = self.env.database.begin().await?;
         if seen.is_some() || gone {
             // With the row locked, a newer profile is either saved already or waits for this
@@ -235,11 +235,13 @@ impl RotatingRefresh {
             return Ok(());
         }
         match found {
-            Found::There(seen) if seen.news(known).is_some() => {
+            FetchedProfile::There(seen) if seen.news(known).is_some() => {
                 self.env.xp.observe(user, seen, ObservedIn::Answer(known));
             }
             // A deleted account is handled when its bucket is refreshed.
-            Found::There(_) | Found::Gone => self.unclear.start_cooldown(user, Instant::now()),
+            FetchedProfile::There(_) | FetchedProfile::Gone => {
+                self.unclear.start_cooldown(user, Instant::now());
+            }
         }
         Ok(())
     }
@@ -281,21 +283,21 @@ fn what_next(
     began: DateTime<Utc>,
     next: Option<(UserId, u32)>,
     now: DateTime<Utc>,
-) -> Next {
+) -> NextStep {
     let Some((user, left)) = next else {
         let ends = began + BUCKET_DURATION;
         return if ends <= now {
-            Next::Advance
+            NextStep::Advance
         } else {
-            Next::Wait(ends)
+            NextStep::Wait(ends)
         };
     };
     let last = round.last_look_at.map_or(began, |last| last.min(now));
     let due = next_look(began, last, left);
     if due <= now {
-        Next::Refresh(user)
+        NextStep::Refresh(user)
     } else {
-        Next::Wait(due)
+        NextStep::Wait(due)
     }
 }
 
@@ -331,36 +333,36 @@ mod tests {
                 None,
                 Some((user, 3)),
                 minutes(19),
-                Next::Wait(began + minutes(20)),
+                NextStep::Wait(began + minutes(20)),
             ),
-            (None, Some((user, 3)), minutes(20), Next::Refresh(user)),
+            (None, Some((user, 3)), minutes(20), NextStep::Refresh(user)),
             (
                 Some(minutes(20)),
                 Some((user, 2)),
                 minutes(39),
-                Next::Wait(began + minutes(40)),
+                NextStep::Wait(began + minutes(40)),
             ),
             (
                 Some(minutes(40)),
                 Some((user, 1)),
                 minutes(60),
-                Next::Refresh(user),
+                NextStep::Refresh(user),
             ),
             // Idle for the remainder of the hour, then the next bucket.
             (
                 Some(minutes(59)),
                 None,
                 minutes(59),
-                Next::Wait(began + BUCKET_DURATION),
+                NextStep::Wait(began + BUCKET_DURATION),
             ),
-            (Some(minutes(60)), None, minutes(60), Next::Advance),
-            (None, None, minutes(61), Next::Advance),
+            (Some(minutes(60)), None, minutes(60), NextStep::Advance),
+            (None, None, minutes(61), NextStep::Advance),
             // After a day offline nobody is skipped.
             (
                 None,
                 Some((user, 3)),
                 TimeDelta::days(1),
-                Next::Refresh(user),
+                NextStep::Refresh(user),
             ),
         ] {
             let round = round(last);

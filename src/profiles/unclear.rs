@@ -27,20 +27,20 @@ pub struct Unclear(Arc<Mutex<Users>>);
 #[derive(Debug, Default)]
 struct Users {
     /// Each user's state, with the time at which it ends.
-    known: BTreeMap<UserId, State>,
+    known: BTreeMap<UserId, UnclearState>,
     /// The same users, ordered by that time.
     order: BTreeSet<(Instant, UserId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum UnclearState {
     /// Discord is asked about the user at this time.
     Waits(Instant),
     /// Discord is not asked about the user before this time.
     CoolsDown(Instant),
 }
 
-impl State {
+impl UnclearState {
     fn at(self) -> Instant {
         match self {
             Self::Waits(at) | Self::CoolsDown(at) => at,
@@ -53,12 +53,12 @@ impl Unclear {
     pub(super) fn ask(&self, user: UserId, now: Instant) {
         let mut users = self.users();
         let at = match users.known.get(&user) {
-            Some(State::Waits(_)) => return,
-            Some(State::CoolsDown(until)) => now.max(*until),
+            Some(UnclearState::Waits(_)) => return,
+            Some(UnclearState::CoolsDown(until)) => now.max(*until),
             None if users.known.len() >= MAX_USERS => return,
             None => now,
         };
-        users.set(user, State::Waits(at));
+        users.set(user, UnclearState::Waits(at));
     }
 
     /// Takes a user who is due at `now` out of the queue.
@@ -66,7 +66,7 @@ impl Unclear {
         let mut users = self.users();
         while let Some((at, user)) = users.order.first().copied().filter(|(at, _)| *at <= now) {
             users.order.remove(&(at, user));
-            if let Some(State::Waits(_)) = users.known.remove(&user) {
+            if let Some(UnclearState::Waits(_)) = users.known.remove(&user) {
                 return Some(user);
             }
         }
@@ -75,7 +75,8 @@ impl Unclear {
 
     /// Queues a user again about whom Discord gave no answer.
     pub(super) fn ask_later(&self, user: UserId, now: Instant) {
-        self.users().set(user, State::Waits(now + RETRY_DELAY));
+        self.users()
+            .set(user, UnclearState::Waits(now + RETRY_DELAY));
     }
 
     /// Starts a user's cooldown: the answer changed nothing, or asking again would not help.
@@ -83,8 +84,8 @@ impl Unclear {
         let mut users = self.users();
         let until = now + COOLDOWN;
         let state = match users.known.get(&user) {
-            Some(State::Waits(_)) => State::Waits(until),
-            _ => State::CoolsDown(until),
+            Some(UnclearState::Waits(_)) => UnclearState::Waits(until),
+            _ => UnclearState::CoolsDown(until),
         };
         users.set(user, state);
     }
@@ -95,7 +96,7 @@ impl Unclear {
 }
 
 impl Users {
-    fn set(&mut self, user: UserId, state: State) {
+    fn set(&mut self, user: UserId, state: UnclearState) {
         if let Some(before) = self.known.insert(user, state) {
             self.order.remove(&(before.at(), user));
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::reconcile::{Difference, Found, Progress, Report, RoleReconciler};
+use super::reconcile::{Difference, Findings, Report, RoleReconciler, VerificationProgress};
 use super::role_problems::clause;
 use crate::leveling::level_roles::{Renamed, Step};
 use crate::leveling::{Grouped, Quoted, RoleId};
@@ -26,7 +26,7 @@ pub async fn run_cli(verify: &RoleReconciler, dry_run: bool, as_json: bool) -> a
             found_as_text(&found)
         }
     } else {
-        let (progress, _nobody_looks) = watch::channel(Progress::default());
+        let (progress, _nobody_looks) = watch::channel(VerificationProgress::default());
         let report = verify.run(time.now(), true, &progress).await?;
         if as_json {
             report_as_json(&report)
@@ -38,7 +38,7 @@ pub async fn run_cli(verify: &RoleReconciler, dry_run: bool, as_json: bool) -> a
 }
 
 /// Every change on a line of its own, then the totals.
-fn found_as_text(found: &Found) -> String {
+fn found_as_text(found: &Findings) -> String {
     let mut lines: Vec<String> = found.steps.iter().map(ToString::to_string).collect();
     lines.extend(
         found
@@ -90,7 +90,7 @@ fn found_as_text(found: &Found) -> String {
 }
 
 /// How many members would get and lose each role.
-fn per_role(found: &Found) -> impl Iterator<Item = String> {
+fn per_role(found: &Findings) -> impl Iterator<Item = String> {
     let mut counts: BTreeMap<RoleId, (usize, usize)> = BTreeMap::new();
     for Difference { plan, .. } in &found.differences {
         for role in &plan.add {
@@ -114,7 +114,7 @@ fn per_role(found: &Found) -> impl Iterator<Item = String> {
     })
 }
 
-fn found_as_json(found: &Found) -> String {
+fn found_as_json(found: &Findings) -> String {
     let levels: Vec<_> = found.steps.iter().flat_map(step_as_json).collect();
     let text = |roles: &[RoleId]| roles.iter().map(ToString::to_string).collect::<Vec<_>>();
     let members: Vec<_> = found

@@ -18,11 +18,11 @@ use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position}
 pub struct LevelRoleCache {
     env: Environment,
     rights: RightRoles,
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<CachedRoles>>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct CachedRoles {
     roles: Option<Arc<LevelRoles>>,
     /// Incremented whenever the roles may have changed. A read that began at an older edition is
     /// not cached.
@@ -168,7 +168,7 @@ impl LevelRoleCache {
         self.known().unverified = false;
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn known(&self) -> std::sync::MutexGuard<'_, CachedRoles> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

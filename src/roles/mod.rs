@@ -14,10 +14,14 @@ mod role_sync_queue;
 
 pub use cli::run_cli;
 pub use level_role_cache::LevelRoleCache;
-pub use reconcile::{ALLOWED_FOR, Difference, Found, Progress, Report, RoleReconciler};
+pub use reconcile::{
+    ALLOWED_FOR, Difference, Findings, Report, RoleReconciler, VerificationProgress,
+};
 pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
 pub(crate) use role_problems::{RoleProblem, no_permission, why_it_stays};
-pub use role_sync_queue::{Members, Register, RoleSync, note_refusals, waiting_members};
+pub use role_sync_queue::{
+    RoleSync, RoleSyncQueue, RoleSyncRegister, note_refusals, waiting_members,
+};
 
 use crate::discord::guild::member_roles::MemberRoles;
 use crate::xp::LevelNames;

@@ -59,7 +59,7 @@ pub struct RoleReconciler {
 
 /// The progress of a verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct VerificationProgress {
     /// Members read.
     pub members: u64,
     /// Of these, members whose roles are wrong and can be corrected.
@@ -70,7 +70,7 @@ pub struct Progress {
 
 /// What a verification would change, and what it could not.
 #[derive(Debug)]
-pub struct Found {
+pub struct Findings {
     /// Steps that make the levels agree with the guild's roles.
     pub steps: Vec<Step>,
     /// Problems that a person must fix.
@@ -142,7 +142,7 @@ pub(super) struct LevelsRight {
 
 /// The result of reading all members once.
 #[derive(Debug, Default)]
-struct Members {
+struct MemberFindings {
     count: u64,
     /// Members whose roles are wrong.
     wrong: u64,
@@ -166,7 +166,7 @@ impl RoleReconciler {
     }
 
     /// Computes what a verification would do at `now`. Changes no role and no level.
-    pub async fn look(&self, now: Timestamp) -> anyhow::Result<Found> {
+    pub async fn look(&self, now: Timestamp) -> anyhow::Result<Findings> {
         self.see_onboarding(now).await?;
         let (roles, bot_position) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&roles, bot_position).await?;
@@ -178,7 +178,7 @@ impl RoleReconciler {
         let members = self.read_members(&level_roles, &beyond, |_| {}).await?;
         let losing = losing(&members.differences);
         let is_withheld = removal_brake::needs_confirmation(losing, members.count);
-        Ok(Found {
+        Ok(Findings {
             steps,
             troubles,
             members: members.count,
@@ -195,9 +195,9 @@ impl RoleReconciler {
         &self,
         now: DateTime<Utc>,
         caught_up: bool,
-        progress: &watch::Sender<Progress>,
+        progress: &watch::Sender<VerificationProgress>,
     ) -> anyhow::Result<Report> {
-        progress.send_replace(Progress::default());
+        progress.send_replace(VerificationProgress::default());
         let levels = self.put_levels_right(now).await?;
         self.book.is_being_verified();
         let verified = self.verify(now, caught_up, levels, progress).await;
@@ -212,7 +212,7 @@ impl RoleReconciler {
         now: DateTime<Utc>,
         caught_up: bool,
         levels: LevelsRight,
-        progress: &watch::Sender<Progress>,
+        progress: &watch::Sender<VerificationProgress>,
     ) -> anyhow::Result<Report> {
         let LevelsRight {
             mut level_roles,
@@ -415,9 +415,9 @@ impl RoleReconciler {
         &self,
         level_roles: &LevelRoles,
         beyond: &BTreeSet<RoleId>,
-        mut seen: impl FnMut(Progress),
-    ) -> anyhow::Result<Members> {
-        let mut members = Members::default();
+        mut seen: impl FnMut(VerificationProgress),
+    ) -> anyhow::Result<MemberFindings> {
+        let mut members = MemberFindings::default();
         let started = self.bot.as_ref().map(ProfileObserver::list_starts);
         members::each(&self.env.rest, self.env.guild, |member| {
             members.count += 1;
@@ -473,7 +473,7 @@ impl RoleReconciler {
         differences: Vec<Difference>,
         withholds: bool,
         report: &mut Report,
-        progress: &watch::Sender<Progress>,
+        progress: &watch::Sender<VerificationProgress>,
     ) -> anyhow::Result<()> {
         let (mut left, mut unanswered, mut in_a_row) = (0, None, 0);
         for difference in differences {
@@ -591,9 +591,9 @@ impl RoleReconciler {
     }
 }
 
-impl Members {
-    fn progress(&self) -> Progress {
-        Progress {
+impl MemberFindings {
+    fn progress(&self) -> VerificationProgress {
+        VerificationProgress {
             members: self.count,
             wrong: self.differences.len() as u64,
             done: 0,

@@ -28,19 +28,19 @@ pub(super) enum Request {
 #[derive(Clone, Debug)]
 pub(super) struct RequestSender {
     requests: mpsc::Sender<Request>,
-    pending: Arc<Pending>,
+    pending: Arc<PendingFlags>,
 }
 
 /// The receiving end of the queue, which the task holds.
 #[derive(Debug)]
 pub(super) struct RequestReceiver {
     requests: mpsc::Receiver<Request>,
-    pending: Arc<Pending>,
+    pending: Arc<PendingFlags>,
 }
 
 /// Which kinds of request are queued without anybody waiting for their outcome.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingFlags {
     levels: AtomicBool,
     everyone: AtomicBool,
 }
@@ -48,7 +48,7 @@ struct Pending {
 /// Creates a queue and returns both ends.
 pub(super) fn request_queue() -> (RequestSender, RequestReceiver) {
     let (sender, receiver) = mpsc::channel(CAPACITY);
-    let pending = Arc::<Pending>::default();
+    let pending = Arc::<PendingFlags>::default();
     let sending = RequestSender {
         requests: sender,
         pending: Arc::clone(&pending),

@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::Roles;
-use super::reconcile::{Progress, Report, RoleReconciler};
+use super::reconcile::{Report, RoleReconciler, VerificationProgress};
 use super::reconcile_requests::{Request, RequestReceiver, RequestSender, request_queue};
 use crate::backoff::Backoff;
 use crate::leveling::schedule::is_due;
@@ -42,7 +42,7 @@ const FOREVER: Duration = Duration::from_hours(24 * 365);
 #[derive(Clone, Debug)]
 pub struct ReconcileSchedule {
     sender: RequestSender,
-    progress: watch::Receiver<Progress>,
+    progress: watch::Receiver<VerificationProgress>,
 }
 
 /// The task that runs the verifications. [`Self::run`] starts it.
@@ -53,7 +53,7 @@ pub struct ReconcileTask {
     at: NaiveTime,
     zone: Tz,
     requests: RequestReceiver,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<VerificationProgress>,
 }
 
 impl RoleReconciler {
@@ -61,7 +61,7 @@ impl RoleReconciler {
     /// request. It first waits until everything in `inbox` has been counted.
     pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, ReconcileTask) {
         let (sender, requests) = request_queue();
-        let (tells, progress) = watch::channel(Progress::default());
+        let (tells, progress) = watch::channel(VerificationProgress::default());
         let roles = Roles {
             names: self.names.clone(),
             book: self.book.clone(),
@@ -102,7 +102,7 @@ impl ReconcileSchedule {
     }
 
     /// Progress of the verification that is running.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self) -> VerificationProgress {
         *self.progress.borrow()
     }
 }
@@ -205,7 +205,7 @@ impl ReconcileTask {
                 if let Some(waits) = waits {
                     agenda.by_hand.push(waits);
                     agenda.by_hand_at.get_or_insert(now + MODERATOR_WAIT_LIMIT);
-                    self.progress.send_replace(Progress::default());
+                    self.progress.send_replace(VerificationProgress::default());
                 }
                 self.wait_for_what_was_missed(agenda);
             }
@@ -264,7 +264,7 @@ impl ReconcileTask {
             agenda.everyone.at = None;
             (agenda.catching_up, agenda.say_waiting) = (None, None);
         }
-        self.progress.send_replace(Progress::default());
+        self.progress.send_replace(VerificationProgress::default());
         let now = self.verify.env.time.now();
         let outcome = self.verify(now, caught_up).await;
         match &outcome {
@@ -312,7 +312,7 @@ impl ReconcileTask {
         let told = async {
             loop {
                 tokio::time::sleep(PROGRESS_LOG_INTERVAL).await;
-                let Progress {
+                let VerificationProgress {
                     members,
                     wrong,
                     done,

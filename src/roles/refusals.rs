@@ -17,10 +17,10 @@ const TRIED_AGAIN_AFTER: Duration = Duration::from_hours(6);
 
 /// The refused roles.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(BTreeMap<RoleId, Refusal>);
+pub(super) struct Refusals(BTreeMap<RoleId, RoleRefusal>);
 
 #[derive(Clone, Copy, Debug)]
-struct Refusal {
+struct RoleRefusal {
     /// Discord's error code.
     code: isize,
     since: Instant,
@@ -32,7 +32,7 @@ impl Refusals {
     pub fn note(&mut self, role: RoleId, code: isize, now: Instant) -> bool {
         let before = self.code(role, now);
         let since = now;
-        self.0.insert(role, Refusal { code, since });
+        self.0.insert(role, RoleRefusal { code, since });
         before != Some(code)
     }
 
@@ -53,7 +53,7 @@ impl Refusals {
     /// Replaces all refusals with those that a verification of everyone has met.
     pub fn replace(&mut self, refused: &BTreeMap<RoleId, isize>, now: Instant) {
         let since = now;
-        let refusal = |(role, code): (&RoleId, &isize)| (*role, Refusal { code: *code, since });
+        let refusal = |(role, code): (&RoleId, &isize)| (*role, RoleRefusal { code: *code, since });
         self.0 = refused.iter().map(refusal).collect();
     }
 

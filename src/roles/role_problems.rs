@@ -7,7 +7,7 @@ use crate::discord::channels::council::Notice;
 use crate::discord::messages::buttons::{ButtonAction, ButtonStyle, row_for_moderators};
 use crate::discord::rest::error_codes::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
-use crate::leveling::{Grouped, LevelNumber, Quoted, Refusal, RoleStays, escape};
+use crate::leveling::{Grouped, LevelNumber, NamingRefusal, Quoted, RoleStays, escape};
 
 /// Why a level cannot carry a role, or why the bot cannot change the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,15 +91,15 @@ impl RoleProblem {
 
 const DRAG_MY_ROLE: &str = "Drag my role above it in Server Settings, Roles.";
 
-impl From<&Refusal<'_>> for RoleProblem {
-    fn from(refusal: &Refusal<'_>) -> Self {
+impl From<&NamingRefusal<'_>> for RoleProblem {
+    fn from(refusal: &NamingRefusal<'_>) -> Self {
         match *refusal {
-            Refusal::BelongsTo(other) => Self::BelongsTo(other),
-            Refusal::GivesRights => Self::GivesRights,
-            Refusal::Several(count) => Self::Several(count),
-            Refusal::Managed(_) => Self::Managed,
-            Refusal::OutOfReach(_) => Self::OutOfReach,
-            Refusal::Moderates(_) => Self::Moderates,
+            NamingRefusal::BelongsTo(other) => Self::BelongsTo(other),
+            NamingRefusal::GivesRights => Self::GivesRights,
+            NamingRefusal::Several(count) => Self::Several(count),
+            NamingRefusal::Managed(_) => Self::Managed,
+            NamingRefusal::OutOfReach(_) => Self::OutOfReach,
+            NamingRefusal::Moderates(_) => Self::Moderates,
         }
     }
 }

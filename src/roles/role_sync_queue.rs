@@ -43,12 +43,12 @@ pub fn waiting_members() -> (mpsc::Sender<UserId>, mpsc::Receiver<UserId>) {
 
 /// Requests that members' roles are checked. Cheap to clone, and never waits.
 #[derive(Clone, Debug)]
-pub struct Members {
+pub struct RoleSyncQueue {
     news: mpsc::Sender<UserId>,
     verifications: ReconcileSchedule,
 }
 
-impl Members {
+impl RoleSyncQueue {
     /// Sends members to `news`. If `news` is full, a verification of everyone is requested from
     /// `verifications` instead.
     pub fn new(news: mpsc::Sender<UserId>, verifications: ReconcileSchedule) -> Self {
@@ -70,13 +70,13 @@ impl Members {
 
 /// Stores the members whose roles have to be checked in the database.
 #[derive(Debug)]
-pub struct Register {
+pub struct RoleSyncRegister {
     env: Environment,
     /// Notified when a member has been stored.
     filled: Arc<Notify>,
 }
 
-impl Register {
+impl RoleSyncRegister {
     /// Notifies `filled` when a member has been stored.
     pub fn new(env: &Environment, filled: Arc<Notify>) -> Self {
         Self {

@@ -31,7 +31,7 @@ pub struct LevelUp {
 
 /// A level-up that has not been announced yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
+pub struct PendingLevelUp {
     /// The level-up to announce.
     pub level_up: LevelUp,
     /// Failed attempts so far.
@@ -140,7 +140,7 @@ pub async fn due(
     now: DateTime<Utc>,
     age: Age,
     limit: u16,
-) -> Result<Vec<Pending>> {
+) -> Result<Vec<PendingLevelUp>> {
     let (from, before) = age.ids();
     let rows = sqlx::query!(
         "select message_id, user_id, channel_id, from_level, level, attempts, roles_given, told_with
@@ -158,7 +158,7 @@ pub async fn due(
     .await?;
     rows.into_iter()
         .map(|row| {
-            Ok(Pending {
+            Ok(PendingLevelUp {
                 level_up: LevelUp {
                     message: message_id(TABLE, row.message_id)?,
                     user: user_id(TABLE, row.user_id)?,

@@ -65,7 +65,7 @@ pub struct DueAvatar {
 
 /// The number of rows in each state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Queue {
+pub struct QueueCounts {
     /// Observed profiles that are not stored yet.
     pub unstored: u64,
     /// Avatars that must still be copied, without the parked ones.
@@ -431,7 +431,7 @@ pub async fn hurry(connection: &mut Connection, users: &[UserId]) -> Result<()> 
 }
 
 /// The number of rows in each state. Avatars that have failed `max_attempts` times are parked.
-pub async fn queue(connection: &mut Connection, max_attempts: u32) -> Result<Queue> {
+pub async fn queue(connection: &mut Connection, max_attempts: u32) -> Result<QueueCounts> {
     let row = sqlx::query!(
         r#"select count(*) filter (where not stored) as "unstored!",
                   count(*) filter (where stored and profile_attempts < $1) as "pictures!",
@@ -444,7 +444,7 @@ pub async fn queue(connection: &mut Connection, max_attempts: u32) -> Result<Que
     .fetch_one(connection)
     .await?;
     let count = |value| read(TABLE, "count", value, Some);
-    Ok(Queue {
+    Ok(QueueCounts {
         unstored: count(row.unstored)?,
         pictures: count(row.pictures)?,
         failing: count(row.failing)?,

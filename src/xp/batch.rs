@@ -186,7 +186,7 @@ pub(super) fn plan(
     observed: impl Fn(UserId) -> Option<Observed>,
 ) -> Batch {
     debug_assert!(messages.is_sorted_by_key(|seen| seen.message));
-    let mut users: BTreeMap<UserId, Author> = BTreeMap::new();
+    let mut users: BTreeMap<UserId, BatchAuthor> = BTreeMap::new();
     let mut days: BTreeMap<(UserId, NaiveDate), (i64, i64)> = BTreeMap::new();
     let mut batch = Batch {
         last: messages.last().map(|seen| seen.message),
@@ -202,7 +202,7 @@ pub(super) fn plan(
         } = seen;
         let author = users
             .entry(user)
-            .or_insert_with(|| Author::new(known(user), observed(user)));
+            .or_insert_with(|| BatchAuthor::new(known(user), observed(user)));
         let Some(award) = award(&author.standing, message) else {
             continue;
         };
@@ -237,7 +237,7 @@ pub(super) fn plan(
         batch.level_ups = merged(&batch.level_ups);
     }
     for (user, author) in users {
-        let Author {
+        let BatchAuthor {
             standing, profile, ..
         } = author;
         if !author.earned {
@@ -286,7 +286,7 @@ fn merged(level_ups: &[LevelUp]) -> Vec<LevelUp> {
 }
 
 /// An author, as the batch goes through their messages.
-struct Author {
+struct BatchAuthor {
     standing: Standing,
     named: bool,
     /// Their observed profile and its version.
@@ -294,7 +294,7 @@ struct Author {
     earned: bool,
 }
 
-impl Author {
+impl BatchAuthor {
     fn new(known: Option<CachedUser>, observed: Option<Observed>) -> Self {
         Self {
             standing: known.map(|user| user.standing).unwrap_or_default(),

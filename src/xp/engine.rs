@@ -102,7 +102,7 @@ pub struct Engine {
     gap_flag: Arc<GapFlag>,
     gaps: watch::Sender<Option<Gap>>,
     /// Set from the discovery of a gap until it is filled.
-    catch_up: Option<CatchUp>,
+    catch_up: Option<OpenGap>,
     /// Commands that wait until every message before them is committed.
     settling: Vec<Settle>,
     /// Adjustments to carry out once the messages before them are applied.
@@ -117,7 +117,7 @@ pub struct Engine {
 
 /// A gap that is being filled.
 #[derive(Debug)]
-struct CatchUp {
+struct OpenGap {
     gap: Gap,
     /// Live messages that came meanwhile.
     waiting: Vec<EligibleMessage>,
@@ -220,7 +220,7 @@ impl Engine {
         }
         let has_gap = self.catch_up.is_some() || self.gap_flag.take();
         if self.applied.is_none()
-            && let Some(CatchUp {
+            && let Some(OpenGap {
                 mut waiting,
                 backlog,
                 ..
@@ -331,7 +331,7 @@ impl Engine {
     /// Stops applying and asks for the history after the last applied message.
     fn begin_catch_up(&mut self) {
         let (number, waiting) = match self.catch_up.take() {
-            Some(CatchUp { gap, waiting, .. }) => (gap.number + 1, waiting),
+            Some(OpenGap { gap, waiting, .. }) => (gap.number + 1, waiting),
             None => (
                 self.gaps.borrow().map_or(0, |gap| gap.number) + 1,
                 Vec::new(),
@@ -341,7 +341,7 @@ impl Engine {
             number,
             after: self.applied,
         };
-        self.catch_up = Some(CatchUp {
+        self.catch_up = Some(OpenGap {
             gap,
             waiting,
             backlog: None,

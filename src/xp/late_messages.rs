@@ -39,7 +39,7 @@ struct Recount {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum TimelineEntry {
     /// Only the time of an award is known, not its message.
     Award,
     Counted,
@@ -66,31 +66,31 @@ fn recount(
         .filter(known)
         .map(|row| row.message.sent_at())
         .collect();
-    let mut timeline: BTreeMap<MessageId, Kind> = counted
+    let mut timeline: BTreeMap<MessageId, TimelineEntry> = counted
         .iter()
         .filter(|row| row.is_award && !known_times.contains(&row.message.sent_at()))
-        .map(|row| (row.message, Kind::Award))
+        .map(|row| (row.message, TimelineEntry::Award))
         .collect();
     let messages = counted.iter().filter(known);
-    timeline.extend(messages.map(|row| (row.message, Kind::Counted)));
+    timeline.extend(messages.map(|row| (row.message, TimelineEntry::Counted)));
     for &message in late {
-        if timeline.get(&message) == Some(&Kind::Counted) {
+        if timeline.get(&message) == Some(&TimelineEntry::Counted) {
             continue;
         }
         if message > after {
-            timeline.insert(message, Kind::Late);
+            timeline.insert(message, TimelineEntry::Late);
         } else if let Some(award) = award(&result.standing, message) {
             result.standing = result.standing.with(award);
             result.add_to_day(award, 1, zone);
             result.last_award = Some(message);
-            timeline.insert(message, Kind::Counted);
+            timeline.insert(message, TimelineEntry::Counted);
         } else {
             continue;
         }
         result.newly_counted.push(message);
     }
     for part in between_pauses(timeline) {
-        if part.iter().any(|(_, kind)| *kind == Kind::Late) {
+        if part.iter().any(|(_, kind)| *kind == TimelineEntry::Late) {
             result.apply(&part, zone);
         }
     }
@@ -99,8 +99,8 @@ fn recount(
 }
 
 impl Recount {
-    fn apply(&mut self, part: &[(MessageId, Kind)], zone: Tz) {
-        let counted = part.iter().filter(|(_, kind)| *kind != Kind::Late);
+    fn apply(&mut self, part: &[(MessageId, TimelineEntry)], zone: Tz) {
+        let counted = part.iter().filter(|(_, kind)| *kind != TimelineEntry::Late);
         let (awards_before, last_before) = replay(counted.copied());
         let (awards_after, last_after) = replay(part.iter().copied());
         let mut points = 0;
@@ -127,7 +127,7 @@ impl Recount {
                 last.max(last_after)
             },
         };
-        let is_late = |message: &MessageId| part.contains(&(*message, Kind::Late));
+        let is_late = |message: &MessageId| part.contains(&(*message, TimelineEntry::Late));
         let awarded = awards_after.iter().map(|(message, _)| *message);
         self.last_award = self.last_award.max(awarded.filter(is_late).max());
     }
@@ -141,11 +141,11 @@ impl Recount {
 
 /// What these messages earn, and the time of the last award.
 fn replay(
-    timeline: impl Iterator<Item = (MessageId, Kind)>,
+    timeline: impl Iterator<Item = (MessageId, TimelineEntry)>,
 ) -> (Vec<(MessageId, Award)>, Option<Timestamp>) {
     let (mut standing, mut awards) = (Standing::default(), Vec::new());
     for (at, (message, kind)) in timeline.enumerate() {
-        if kind == Kind::Award {
+        if kind == TimelineEntry::Award {
             if at == 0 {
                 standing.last_awarded_at = Some(message.sent_at());
             }
@@ -723,7 +723,7 @@ mod tests {
 
     /// A step of a guild's life.
     #[derive(Clone, Debug)]
-    enum Step {
+    enum LifeStep {
         /// So many milliseconds are counted, without some channels.
         Count(i64, Vec<u64>),
         /// An interval is read, whole or up to so far into it.
@@ -731,17 +731,17 @@ mod tests {
         Restart,
     }
 
-    fn step() -> impl Strategy<Value = Step> {
+    fn step() -> impl Strategy<Value = LifeStep> {
         let time = 1_000_i64..200_000;
         prop_oneof![
             4 => (time.clone(), proptest::sample::subsequence(vec![1_u64, 2, 3], 0..3))
-                .prop_map(|(time, missing)| Step::Count(time, missing)),
-            2 => (any::<usize>(), proptest::option::of(time)).prop_map(|(which, part)| Step::Fill(which, part)),
-            1 => Just(Step::Restart),
+                .prop_map(|(time, missing)| LifeStep::Count(time, missing)),
+            2 => (any::<usize>(), proptest::option::of(time)).prop_map(|(which, part)| LifeStep::Fill(which, part)),
+            1 => Just(LifeStep::Restart),
         ]
     }
 
-    fn life(pace: Range<i64>) -> impl Strategy<Value = (Vec<EligibleMessage>, Vec<Step>)> {
+    fn life(pace: Range<i64>) -> impl Strategy<Value = (Vec<EligibleMessage>, Vec<LifeStep>)> {
         let written = proptest::collection::vec((1_u64..4, 1_u64..4, pace), 1..120);
         let all = written.prop_map(|written| {
             let mut now = 0;
@@ -766,18 +766,18 @@ mod tests {
             model.count(&all, at(now), &[]);
             for step in steps {
                 match step {
-                    Step::Count(time, missing) => {
+                    LifeStep::Count(time, missing) => {
                         now += time;
                         model.count(&all, at(now), &missing);
                     }
-                    Step::Fill(..) if model.intervals.is_empty() => {}
-                    Step::Fill(which, None) => model.fill(&all, which, None),
-                    Step::Fill(which, Some(part)) => {
+                    LifeStep::Fill(..) if model.intervals.is_empty() => {}
+                    LifeStep::Fill(which, None) => model.fill(&all, which, None),
+                    LifeStep::Fill(which, Some(part)) => {
                         let which = which % model.intervals.len();
                         let from = model.intervals[which].after.sent_at().millis();
                         model.fill(&all, which, Some(at(from - T + part)));
                     }
-                    Step::Restart => model.restart(),
+                    LifeStep::Restart => model.restart(),
                 }
             }
             model.count(&all, at(now + 20_000_000), &[]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{ChannelId, Field, MessageId, ObservedProfile, Timestamp, UserId};
-use wall_e::profiles::{ProfileObserver, Register};
+use wall_e::profiles::{ProfileObserver, ProfileRegister};
 use wall_e::store::updated_user;
 use wall_e::xp::{EligibleMessage, Gap, Inbox, Saver, XpCache};
 
@@ -45,7 +45,7 @@ impl Running {
         let store = database.store().await;
         let (engine, handles, xp) = engine(&store).await;
         let (observer, mut told) = ProfileObserver::new(Arc::clone(&xp));
-        let register = Register::new(store, Arc::clone(&xp), Arc::default());
+        let register = ProfileRegister::new(store, Arc::clone(&xp), Arc::default());
         let end = CancellationToken::new();
         tokio::spawn(engine.run(end.clone()));
         let close = end.clone();

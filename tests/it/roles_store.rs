@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use wall_e::leveling::{ChannelId, LevelNumber, MessageId, RoleId, UserId};
-use wall_e::store::outbox::{Age, LevelUp, Pending};
+use wall_e::store::outbox::{Age, LevelUp, PendingLevelUp};
 use wall_e::store::{level, outbox, reconcile_state, role_work};
 
 use crate::support::TestDatabase;
@@ -117,7 +117,7 @@ async fn one_message_may_bring_levels_to_two() {
         from: from.map(LevelNumber),
         level: LevelNumber(level),
     };
-    let pending = |level_up, attempts, roles_given| Pending {
+    let pending = |level_up, attempts, roles_given| PendingLevelUp {
         level_up,
         attempts,
         roles_given,

@@ -18,8 +18,8 @@ use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{
-    BELOW_ALL_ROLES, GuildRole, NameRemoval, Refusal, RoleId, RolePosition, RoleStays, escape,
-    may_be_deleted,
+    BELOW_ALL_ROLES, GuildRole, NameRemoval, NamingRefusal, RoleId, RolePosition, RoleStays,
+    escape, may_be_deleted,
 };
 use crate::roles::why_it_stays;
 use crate::store::{self, role_deletion};
@@ -208,7 +208,7 @@ struct Deletion {
 }
 
 /// The result for one role.
-enum Deleted {
+enum DeletionResult {
     Gone,
     Stays {
         why: String,
@@ -238,11 +238,11 @@ impl Deletion {
                 pace.edited();
             }
             match delete(edit, role, bot_position).await {
-                Ok(Deleted::Gone) => {
+                Ok(DeletionResult::Gone) => {
                     deletion.deleted += 1;
                     forget(edit.data, role.id).await;
                 }
-                Ok(Deleted::Stays { why, for_now }) => {
+                Ok(DeletionResult::Stays { why, for_now }) => {
                     deletion
                         .staying
                         .push(format!("{} ({why})", escape(&role.name)));
@@ -298,26 +298,26 @@ async fn delete(
     edit: RoleEdit<'_>,
     role: &GuildRole,
     bot_position: RolePosition,
-) -> Result<Deleted, Error> {
+) -> Result<DeletionResult, Error> {
     let data = edit.data;
     loop {
         // Locked for each role separately, so that moderators can name levels in between.
         let lock = data.roles.names.lock().await?;
         let rights = data.rights.protected();
         if let Err(stays) = may_be_deleted(&data.env.xp.levels(), bot_position, &rights, role) {
-            return Ok(Deleted::staying(&stays));
+            return Ok(DeletionResult::staying(&stays));
         }
         let reason = edit.reason("no longer a level role");
         let deleted = roles::delete(&data.env.rest, data.env.guild, role.id, &reason).await;
         drop(lock);
         match deleted {
-            Ok(()) => return Ok(Deleted::Gone),
+            Ok(()) => return Ok(DeletionResult::Gone),
             Err(RestError::Limited { wait, .. }) if wait <= RATE_LIMIT_MAX => {
                 tokio::time::sleep(wait).await;
             }
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(role = %role.id, %error, "a level role could not be deleted");
-                return Ok(Deleted::Stays {
+                return Ok(DeletionResult::Stays {
                     why: "Discord does not let me delete it".to_owned(),
                     for_now: true,
                 });
@@ -327,11 +327,11 @@ async fn delete(
     }
 }
 
-impl Deleted {
+impl DeletionResult {
     fn staying(stays: &RoleStays<'_>) -> Self {
         Self::Stays {
             why: why_it_stays(stays),
-            for_now: matches!(stays, RoleStays::OutOfHand(Refusal::OutOfReach(_))),
+            for_now: matches!(stays, RoleStays::OutOfHand(NamingRefusal::OutOfReach(_))),
         }
     }
 }

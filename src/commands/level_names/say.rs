@@ -5,7 +5,7 @@ use crate::commands::respond::sentence_for;
 use crate::discord::RestError;
 use crate::discord::rest::error_codes::{TOO_MANY_ROLES, UNKNOWN_ROLE};
 use crate::error::UserError;
-use crate::leveling::{Levels, Refusal, RoleId, RoleName, RoleStays, escape};
+use crate::leveling::{Levels, NamingRefusal, RoleId, RoleName, RoleStays, escape};
 use crate::roles::{RoleProblem, why_it_stays};
 
 const GONE: &str = "That role is no longer in the guild.";
@@ -35,10 +35,14 @@ pub(super) fn no_level(levels: &Levels, typed: &str) -> UserError {
 }
 
 /// Says why a level cannot carry the role, or a role of this name.
-pub(super) fn refused(refusal: &Refusal<'_>, name: &RoleName) -> UserError {
+pub(super) fn refused(refusal: &NamingRefusal<'_>, name: &RoleName) -> UserError {
     let role = match refusal {
-        Refusal::Managed(role) | Refusal::OutOfReach(role) | Refusal::Moderates(role) => &role.name,
-        Refusal::BelongsTo(_) | Refusal::GivesRights | Refusal::Several(_) => name.as_str(),
+        NamingRefusal::Managed(role)
+        | NamingRefusal::OutOfReach(role)
+        | NamingRefusal::Moderates(role) => &role.name,
+        NamingRefusal::BelongsTo(_) | NamingRefusal::GivesRights | NamingRefusal::Several(_) => {
+            name.as_str()
+        }
     };
     UserError(RoleProblem::from(refusal).sentences(&escape(role)))
 }

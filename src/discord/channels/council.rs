@@ -78,11 +78,11 @@ struct Messages {
     /// Whether some of the deletions are not saved in the database yet.
     is_unsaved: bool,
     /// Deletions since the current post began; `None` if nothing is being posted.
-    deleted_meanwhile: Option<Deleted>,
+    deleted_meanwhile: Option<DeletedNotices>,
 }
 
 #[derive(Debug, Default)]
-struct Deleted {
+struct DeletedNotices {
     messages: VecDeque<MessageId>,
     channels: VecDeque<ChannelId>,
 }
@@ -151,7 +151,7 @@ enum Destination {
 }
 
 /// The result of a post or edit that did not fail temporarily.
-enum Delivery {
+enum PostResult {
     Shown(ChannelId, MessageId),
     /// It was not shown, and why.
     Refused(String),
@@ -290,7 +290,7 @@ impl Council {
         let posted = self
             .post(&text, None, nonce, &mut Destination::Unknown)
             .await?;
-        if let Delivery::Refused(why) = posted {
+        if let PostResult::Refused(why) = posted {
             self.log(NO_SCOPE, key, &text, &why);
         }
         Ok(())
@@ -375,13 +375,13 @@ impl Council {
         let told = if let Some(told) = told {
             told
         } else {
-            self.messages().deleted_meanwhile = Some(Deleted::default());
+            self.messages().deleted_meanwhile = Some(DeletedNotices::default());
             let gone = before.as_ref().map(|before| before.message);
             let nonce = nonce::council_notice(&notice.key, &text, gone);
             self.post(&text, buttons, nonce, destination).await?
         };
         match told {
-            Delivery::Shown(channel, message) => {
+            PostResult::Shown(channel, message) => {
                 let shown = CouncilNotice {
                     key: notice.key.clone(),
                     text,
@@ -397,7 +397,7 @@ impl Council {
                 }
                 self.logged().remove(&(scope, shown.key));
             }
-            Delivery::Refused(why) => self.log(scope, &notice.key, &text, &why),
+            PostResult::Refused(why) => self.log(scope, &notice.key, &text, &why),
         }
         Ok(())
     }
@@ -414,7 +414,7 @@ impl Council {
             ..solved.clone()
         };
         council_notice::save(&mut *self.database.acquire().await?, scope, &marked).await?;
-        if let Some(Delivery::Refused(why)) = self.rewrite(solved, text.trim(), None).await? {
+        if let Some(PostResult::Refused(why)) = self.rewrite(solved, text.trim(), None).await? {
             self.log(scope, &solved.key, text.trim(), &why);
             return Ok(false);
         }
@@ -429,7 +429,7 @@ impl Council {
         shown: &CouncilNotice,
         text: &str,
         buttons: Option<&CreateActionRow>,
-    ) -> anyhow::Result<Option<Delivery>> {
+    ) -> anyhow::Result<Option<PostResult>> {
         let (channel, message) = (shown.channel, shown.message);
         let body = json!({
             "content": text,
@@ -439,9 +439,11 @@ impl Council {
         });
         let what = "editing a council message";
         match edit(&self.rest, what, channel.into(), message.into(), &body).await {
-            Ok(()) => Ok(Some(Delivery::Shown(channel, message))),
+            Ok(()) => Ok(Some(PostResult::Shown(channel, message))),
             Err(RestError::Refused { status: 404, .. }) => Ok(None),
-            Err(error @ RestError::Refused { .. }) => Ok(Some(Delivery::Refused(refusal(&error)))),
+            Err(error @ RestError::Refused { .. }) => {
+                Ok(Some(PostResult::Refused(refusal(&error))))
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -453,7 +455,7 @@ impl Council {
         buttons: Option<&CreateActionRow>,
         nonce: String,
         destination: &mut Destination,
-    ) -> anyhow::Result<Delivery> {
+    ) -> anyhow::Result<PostResult> {
         let word = plain(CreateMessage::new())
             .content(text)
             .components(buttons.cloned().into_iter().collect())
@@ -462,7 +464,7 @@ impl Council {
         loop {
             let channel = match self.find(destination).await? {
                 Destination::Channel(channel) => *channel,
-                Destination::Unavailable(why) => return Ok(Delivery::Refused(why.clone())),
+                Destination::Unavailable(why) => return Ok(PostResult::Refused(why.clone())),
                 Destination::Unknown => unreachable!("`find` never leaves the channel unknown"),
             };
             let word = Outgoing {
@@ -487,7 +489,7 @@ impl Council {
                 }
                 // Only this message is refused; others may still be posted.
                 Err(error @ RestError::Refused { .. }) => {
-                    return Ok(Delivery::Refused(error.to_string()));
+                    return Ok(PostResult::Refused(error.to_string()));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -502,11 +504,11 @@ impl Council {
         sent: &Value,
         text: &str,
         buttons: Option<&CreateActionRow>,
-    ) -> anyhow::Result<Delivery> {
+    ) -> anyhow::Result<PostResult> {
         let message = id_of(sent).and_then(|id| MessageId::try_from(id).ok());
         let message = message.context("Discord did not say which message it posted")?;
         if sent["edited_timestamp"].is_null() {
-            return Ok(Delivery::Shown(channel, message));
+            return Ok(PostResult::Shown(channel, message));
         }
         let old = CouncilNotice {
             key: String::new(),
@@ -614,7 +616,7 @@ mod tests {
         let message = |id| MessageId::new(id).unwrap();
         let channel = ChannelId::new(1).unwrap();
         let mut messages = Messages {
-            deleted_meanwhile: Some(Deleted::default()),
+            deleted_meanwhile: Some(DeletedNotices::default()),
             ..Messages::default()
         };
         for id in 1..=5_000 {

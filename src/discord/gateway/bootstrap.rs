@@ -96,7 +96,7 @@ pub(super) async fn gateway(rest: &Rest) -> Result<Address, Stop> {
 
 /// The bot's own account.
 #[derive(Debug)]
-pub struct Account {
+pub struct BotAccount {
     /// The bot's user id; its application has an id of its own.
     pub id: UserId,
     /// The username, or "without a name" if Discord left it out.
@@ -104,7 +104,7 @@ pub struct Account {
 }
 
 /// Asks Discord whose token this is. Retries for as long as Discord cannot be reached.
-pub async fn who_are_we(rest: &Rest) -> Result<Account, Stop> {
+pub async fn who_are_we(rest: &Rest) -> Result<BotAccount, Stop> {
     let what = "asking Discord who the bot is";
     let asked = rest.call_until_answered(what, BOOTSTRAP_CALL_TIMEOUT, |http| async move {
         let request = Request::new(Route::UserMe, LightMethod::Get);
@@ -112,7 +112,7 @@ pub async fn who_are_we(rest: &Rest) -> Result<Account, Stop> {
     });
     let user = asked.await.map_err(|error| stop_for(error, what))?;
     let unreadable = || Stop::Other(anyhow!("Discord did not say who the bot is"));
-    Ok(Account {
+    Ok(BotAccount {
         id: user.id.try_into().map_err(|()| unreadable())?,
         name: user.username().unwrap_or("without a name").to_owned(),
     })

@@ -52,16 +52,16 @@ impl Default for Deadlines {
 }
 
 /// One connection, from the attempt to connect until it ends.
-pub(super) struct Connection {
+pub(super) struct GatewayConnection {
     shard: Shard<ImmediateQueue>,
     was_connected: bool,
-    stage: Stage,
+    stage: ConnectionStage,
     began: Instant,
 }
 
 /// How far a connection has come, with the time at which it came there.
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+enum ConnectionStage {
     /// Discord has not sent `HELLO` yet; since when the attempt runs.
     Silent(Instant),
     /// Discord has sent `HELLO`, but neither `READY` nor `RESUMED`.
@@ -70,8 +70,8 @@ enum Stage {
     Active,
 }
 
-/// What [`Connection::next`] returns.
-pub(super) enum Next {
+/// What [`GatewayConnection::next`] returns.
+pub(super) enum Received {
     /// Discord sent an event.
     Event(Frame),
     /// The connection has ended.
@@ -98,7 +98,7 @@ pub(super) enum Ended {
     Broken(&'static str),
 }
 
-impl Connection {
+impl GatewayConnection {
     /// Prepares a connection to `url` that resumes `session`, or identifies if that is `None`. It
     /// connects at the first [`Self::next`].
     pub fn open(token: String, url: String, session: Option<&Session>) -> Self {
@@ -114,19 +114,19 @@ impl Connection {
         Self {
             shard: Shard::with_config(ShardId::ONE, config.build()),
             was_connected: false,
-            stage: Stage::Silent(now),
+            stage: ConnectionStage::Silent(now),
             began: now,
         }
     }
 
     /// Whether Discord has sent `READY` or `RESUMED`.
     pub fn is_active(&self) -> bool {
-        matches!(self.stage, Stage::Active)
+        matches!(self.stage, ConnectionStage::Active)
     }
 
     /// Whether Discord has sent `HELLO`.
     pub fn was_greeted(&self) -> bool {
-        !matches!(self.stage, Stage::Silent(_))
+        !matches!(self.stage, ConnectionStage::Silent(_))
     }
 
     /// The time since the attempt to connect began.
@@ -136,7 +136,7 @@ impl Connection {
 
     /// Waits for the next message, or for the end of the connection. Before `READY` or `RESUMED`
     /// it waits no longer than `deadlines` allow.
-    pub async fn next(&mut self, deadlines: Deadlines) -> Next {
+    pub async fn next(&mut self, deadlines: Deadlines) -> Received {
         let deadline = self.stage.deadline(deadlines);
         // Twilight panics at a URL that does not parse.
         let receiving = AssertUnwindSafe(self.receive()).catch_unwind();
@@ -144,17 +144,17 @@ impl Connection {
             None => receiving.await,
             Some((at, what)) => match timeout_at(at, receiving).await {
                 Ok(received) => received,
-                Err(_) => return Next::Over(Ended::TimedOut(what)),
+                Err(_) => return Received::Over(Ended::TimedOut(what)),
             },
         };
         match received {
             Ok(Some(Ok(Message::Text(text)))) => self.take(text),
             Ok(Some(Ok(Message::Close(frame)))) => {
-                Next::Over(Ended::Closed(frame.map(|frame| frame.code)))
+                Received::Over(Ended::Closed(frame.map(|frame| frame.code)))
             }
             Ok(Some(Err(error))) => self.failed(error),
-            Ok(None) => Next::Over(Ended::Broken("broke off")),
-            Err(_) => Next::Over(Ended::Broken("had an invalid address")),
+            Ok(None) => Received::Over(Ended::Broken("broke off")),
+            Err(_) => Received::Over(Ended::Broken("had an invalid address")),
         }
     }
 
@@ -173,53 +173,55 @@ impl Connection {
         .await
     }
 
-    fn take(&mut self, text: String) -> Next {
+    fn take(&mut self, text: String) -> Received {
         let Some(frame) = Frame::read(text) else {
-            return Next::Nothing;
+            return Received::Nothing;
         };
         match frame.opcode {
             // A second HELLO comes from a connection that twilight opened by itself.
-            Opcode::Hello if self.was_greeted() => Next::Over(Ended::Broken("sent HELLO twice")),
-            Opcode::Hello => {
-                self.stage = Stage::Greeted(Instant::now());
-                Next::Greeted
+            Opcode::Hello if self.was_greeted() => {
+                Received::Over(Ended::Broken("sent HELLO twice"))
             }
-            Opcode::Reconnect => Next::Over(Ended::Reconnect),
+            Opcode::Hello => {
+                self.stage = ConnectionStage::Greeted(Instant::now());
+                Received::Greeted
+            }
+            Opcode::Reconnect => Received::Over(Ended::Reconnect),
             Opcode::InvalidSession => {
                 let resumable = frame.data() == "true";
-                Next::Over(Ended::InvalidSession { resumable })
+                Received::Over(Ended::InvalidSession { resumable })
             }
             Opcode::Dispatch => self.event(frame),
-            Opcode::Other => Next::Nothing,
+            Opcode::Other => Received::Nothing,
         }
     }
 
-    fn event(&mut self, frame: Frame) -> Next {
+    fn event(&mut self, frame: Frame) -> Received {
         if matches!(frame.kind(), "READY" | "RESUMED") {
-            self.stage = Stage::Active;
+            self.stage = ConnectionStage::Active;
         }
-        Next::Event(frame)
+        Received::Event(frame)
     }
 
     /// Decides what a receive error means. It quotes what was received, so it must not be logged.
-    fn failed(&mut self, error: ReceiveMessageError) -> Next {
+    fn failed(&mut self, error: ReceiveMessageError) -> Received {
         if matches!(error.kind(), ReceiveMessageErrorType::Reconnect) {
             // Safe to log: nothing was received, since the connection was never made.
             let why = error.into_source().map(|why| why.to_string());
-            return Next::Over(Ended::ConnectFailed(why.unwrap_or_default()));
+            return Received::Over(Ended::ConnectFailed(why.unwrap_or_default()));
         }
         match error.into_parts().0 {
             ReceiveMessageErrorType::Compression => {
-                Next::Over(Ended::Broken("could not be decompressed"))
+                Received::Over(Ended::Broken("could not be decompressed"))
             }
             // Twilight could not parse the event, but the frame may still be readable.
             ReceiveMessageErrorType::Deserializing { event } => match Frame::read(event) {
                 Some(frame) if frame.opcode == Opcode::Dispatch && !frame.kind().is_empty() => {
                     self.event(frame)
                 }
-                _ => Next::Nothing,
+                _ => Received::Nothing,
             },
-            _ => Next::Over(Ended::Broken("broke off")),
+            _ => Received::Over(Ended::Broken("broke off")),
         }
     }
 
@@ -252,7 +254,7 @@ fn is_hello(text: &str) -> bool {
     frame.is_some_and(|frame| frame.opcode == Opcode::Hello)
 }
 
-impl Stage {
+impl ConnectionStage {
     /// When this stage times out, and which message Discord must send before; `None` if active.
     fn deadline(self, deadlines: Deadlines) -> Option<(Instant, &'static str)> {
         match self {

@@ -18,14 +18,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, sleep_until};
 use twilight_gateway::CloseFrame;
 
-pub use bootstrap::{Account, who_are_we};
+pub use bootstrap::{BotAccount, who_are_we};
 pub use connection::{Deadlines, INTENTS};
 pub use frame::Frame;
 pub use session::Session;
 
 use bootstrap::Address;
 use close_codes::{ends_session, fatal};
-use connection::{Connection, Ended, Next};
+use connection::{Ended, GatewayConnection, Received};
 use identify_limiter::IdentifyLimiter;
 
 use super::rest::Rest;
@@ -52,7 +52,7 @@ pub struct Gateway {
     token: SecretString,
     rest: Rest,
     deadlines: Deadlines,
-    connection: Option<Connection>,
+    connection: Option<GatewayConnection>,
     /// The session that the next connection resumes; `None` to start a new one.
     session: Option<Session>,
     limiter: IdentifyLimiter,
@@ -118,14 +118,14 @@ impl Gateway {
                 deadlines.ready = deadlines.ready.min(RESUMED_TIMEOUT_INHERITED);
             }
             match connection.next(deadlines).await {
-                Next::Event(frame) => {
+                Received::Event(frame) => {
                     self.keep_session(&frame);
                     return Ok(frame);
                 }
-                Next::Over(why) => self.end(why).await?,
+                Received::Over(why) => self.end(why).await?,
                 // Twilight identifies at HELLO; an attempt that fails earlier costs no session.
-                Next::Greeted if self.session.is_none() => self.limiter.spend(Instant::now()),
-                Next::Greeted | Next::Nothing => {}
+                Received::Greeted if self.session.is_none() => self.limiter.spend(Instant::now()),
+                Received::Greeted | Received::Nothing => {}
             }
         }
     }
@@ -149,7 +149,7 @@ impl Gateway {
     }
 
     /// Opens a connection that resumes the session, or starts one once the limits allow it.
-    async fn connect(&mut self) -> Result<Connection, Stop> {
+    async fn connect(&mut self) -> Result<GatewayConnection, Stop> {
         sleep_until(self.not_before).await;
         let url = match self.known_address() {
             Some(url) => url,
@@ -172,7 +172,7 @@ impl Gateway {
             "connecting to Discord's gateway"
         );
         let token = self.token.expose_secret().to_owned();
-        Ok(Connection::open(token, url, self.session.as_ref()))
+        Ok(GatewayConnection::open(token, url, self.session.as_ref()))
     }
 
     /// The URL for resuming the session: the one that Discord gave for it and, after

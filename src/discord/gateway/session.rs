@@ -16,7 +16,7 @@ pub struct Session {
 
 /// The fields of `READY` that describe the session.
 #[derive(Deserialize)]
-struct Ready {
+struct ReadyData {
     session_id: String,
     #[serde(default)]
     resume_gateway_url: serde_json::Value,
@@ -26,7 +26,7 @@ impl Session {
     /// Reads the session from the data of `READY`; `None` if that has no session id. An invalid
     /// resume URL counts as none.
     pub(super) fn of_ready(data: &str, sequence: u64) -> Option<Self> {
-        let ready: Ready = serde_json::from_str(data).ok()?;
+        let ready: ReadyData = serde_json::from_str(data).ok()?;
         let resume_url = ready.resume_gateway_url.as_str().and_then(address);
         Some(Self {
             id: ready.session_id,

@@ -43,14 +43,14 @@ pub struct Told {
 pub struct KnownGuild {
     rest: Rest,
     guild: GuildId,
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<KnownState>>,
     /// Held during a call, so that concurrent commands share one.
     asking: Arc<tokio::sync::Mutex<()>>,
     changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownState {
     facts: Option<Arc<GuildFacts>>,
     source: Source,
     /// Incremented by every event: an answer to a call that began before is not stored.
@@ -203,12 +203,12 @@ impl KnownGuild {
         self.changed.notify_one();
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, KnownState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl KnownState {
     /// The last known facts, or the error if there are none.
     fn last(&self, why: &RestError) -> Result<Told, RestError> {
         let facts = self.facts.clone().ok_or_else(|| why.clone())?;

@@ -30,7 +30,7 @@ pub struct MemberRoles {
 
 /// A change of a member's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum RoleChange {
     /// Gives the role; changes nothing if the member already holds it.
     Give,
     /// Takes the role; changes nothing if the member does not hold it.
@@ -39,7 +39,7 @@ enum Change {
 
 /// The outcome of a call that Discord answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+enum CallResult {
     Done,
     /// The member has left the guild.
     MemberGone,
@@ -91,19 +91,19 @@ impl MemberRoles {
         plan: &RolePlan,
         reason: &'static str,
     ) -> Result<Applied, RestError> {
-        let gives = plan.add.iter().map(|role| (Change::Give, *role));
-        let takes = plan.remove.iter().map(|role| (Change::Take, *role));
+        let gives = plan.add.iter().map(|role| (RoleChange::Give, *role));
+        let takes = plan.remove.iter().map(|role| (RoleChange::Take, *role));
         let mut applied = Applied::default();
         for (change, role) in gives.chain(takes) {
             match (self.change(change, user, role, reason).await?, change) {
-                (Outcome::Done, Change::Give) => applied.given.push(role),
-                (Outcome::Done, Change::Take) => applied.taken.push(role),
-                (Outcome::MemberGone, _) => {
+                (CallResult::Done, RoleChange::Give) => applied.given.push(role),
+                (CallResult::Done, RoleChange::Take) => applied.taken.push(role),
+                (CallResult::MemberGone, _) => {
                     applied.gone = true;
                     break;
                 }
-                (Outcome::OutOfReach(code), _) => applied.out_of_reach.push((role, code)),
-                (Outcome::Refused, _) => applied.refused += 1,
+                (CallResult::OutOfReach(code), _) => applied.out_of_reach.push((role, code)),
+                (CallResult::Refused, _) => applied.refused += 1,
             }
         }
         Ok(applied)
@@ -111,11 +111,11 @@ impl MemberRoles {
 
     async fn change(
         &self,
-        change: Change,
+        change: RoleChange,
         user: UserId,
         role: RoleId,
         reason: &'static str,
-    ) -> Result<Outcome, RestError> {
+    ) -> Result<CallResult, RestError> {
         let _one_at_a_time = self.lock.lock().await;
         let (guild, user, role) = (self.guild.into(), user.into(), role.into());
         let called = self.rest.call(
@@ -124,8 +124,8 @@ impl MemberRoles {
             ROLE_CALL_TIMEOUT,
             |http| async move {
                 let method = match change {
-                    Change::Give => LightMethod::Put,
-                    Change::Take => LightMethod::Delete,
+                    RoleChange::Give => LightMethod::Put,
+                    RoleChange::Take => LightMethod::Delete,
                 };
                 let route = Route::GuildMemberRole {
                     guild_id: guild,
@@ -136,21 +136,21 @@ impl MemberRoles {
             },
         );
         match called.await {
-            Ok(()) => Ok(Outcome::Done),
+            Ok(()) => Ok(CallResult::Done),
             Err(RestError::Refused { code, .. })
                 if [UNKNOWN_MEMBER, UNKNOWN_USER].contains(&code) =>
             {
-                Ok(Outcome::MemberGone)
+                Ok(CallResult::MemberGone)
             }
             Err(ref error @ RestError::Refused { code, status, .. })
                 if status == 403 || [UNKNOWN_ROLE, TWO_FACTOR_REQUIRED].contains(&code) =>
             {
                 tracing::warn!(%error, %role, "a level role can be neither given nor taken");
-                Ok(Outcome::OutOfReach(code))
+                Ok(CallResult::OutOfReach(code))
             }
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, "a member's role could not be changed");
-                Ok(Outcome::Refused)
+                Ok(CallResult::Refused)
             }
             Err(error) => Err(error),
         }

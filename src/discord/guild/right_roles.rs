@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::known_guild::{GuildFacts, KnownGuild};
-use crate::config::{Rights, RoleList};
+use crate::config::{RightsSettings, RoleList};
 use crate::discord::rest::RestError;
 use crate::leveling::{
-    ProtectedRoles, RoleEntry, RoleId, RoleMatches, RolePins, RoleProblem, match_roles,
+    ProtectedRoles, RightRoleProblem, RoleEntry, RoleId, RoleMatches, RolePins, match_roles,
 };
 use crate::store::{self, Database, role_pin};
 
@@ -22,7 +22,7 @@ const SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The roles that the settings name. Cheap to clone; all clones share the pins.
 #[derive(Clone, Debug)]
 pub struct RightRoles {
-    settings: Arc<Rights>,
+    settings: Arc<RightsSettings>,
     guild: KnownGuild,
     database: Database,
     pinned: Arc<Mutex<Pinned>>,
@@ -45,7 +45,7 @@ pub struct FoundRoles {
     /// The guild's owner and roles, in which they were found.
     pub guild: Arc<GuildFacts>,
     /// Problems with the settings that a person must solve.
-    pub problems: Vec<RoleProblem>,
+    pub problems: Vec<RightRoleProblem>,
     roles: BTreeMap<RoleEntry, RoleId>,
     /// Entries whose role is not settled yet, because the changed pin is not saved.
     unsettled: BTreeSet<RoleEntry>,
@@ -54,7 +54,7 @@ pub struct FoundRoles {
 impl RightRoles {
     /// Loads the saved pins.
     pub async fn load(
-        settings: Rights,
+        settings: RightsSettings,
         guild: KnownGuild,
         database: Database,
     ) -> store::Result<Self> {
@@ -70,7 +70,7 @@ impl RightRoles {
     }
 
     /// The settings that name the roles.
-    pub fn settings(&self) -> &Rights {
+    pub fn settings(&self) -> &RightsSettings {
         &self.settings
     }
 

@@ -42,7 +42,7 @@ pub struct Conversation {
     token: String,
     deferral: Deferral,
     /// Held during a call, so that there is only one at a time.
-    stage: Mutex<Stage>,
+    stage: Mutex<ConversationStage>,
 }
 
 /// How an answer is deferred, which decides who sees that one is coming.
@@ -58,7 +58,7 @@ pub enum Deferral {
 
 /// The state of an interaction's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum ConversationStage {
     /// Nothing was sent.
     Fresh,
     /// A deferral was sent, but it is unknown whether it arrived.
@@ -102,7 +102,7 @@ impl Conversation {
             application,
             token: token.to_owned(),
             deferral,
-            stage: Mutex::new(Stage::Fresh),
+            stage: Mutex::new(ConversationStage::Fresh),
         }
     }
 
@@ -133,7 +133,7 @@ impl Conversation {
 
     async fn defer_as(&self, rest: &Rest, deferral: Deferral) -> Result<(), RestError> {
         let mut stage = self.stage.lock().await;
-        if *stage != Stage::Fresh {
+        if *stage != ConversationStage::Fresh {
             return Ok(());
         }
         let body = match deferral {
@@ -144,32 +144,32 @@ impl Conversation {
             Deferral::Silent => json!({ "type": DEFERRED_UPDATE }),
         };
         // Set before the call, in case this future is dropped during it.
-        *stage = Stage::Unsure;
+        *stage = ConversationStage::Unsure;
         self.first(rest, &body).await?;
-        *stage = Stage::Deferred(deferral);
+        *stage = ConversationStage::Deferred(deferral);
         Ok(())
     }
 
     /// Sends a reply as a new message. Returns its id, if Discord's answer contains it.
     pub async fn answer(&self, rest: &Rest, reply: &Reply) -> Result<Option<MessageId>, RestError> {
         let mut stage = self.stage.lock().await;
-        if matches!(*stage, Stage::Fresh | Stage::Unsure) {
+        if matches!(*stage, ConversationStage::Fresh | ConversationStage::Unsure) {
             let body = json!({ "type": MESSAGE, "data": reply.body() });
             match self.first(rest, &body).await? {
                 First::Accepted(answer) => {
-                    *stage = Stage::Answered;
+                    *stage = ConversationStage::Answered;
                     return Ok(id_of(&answer["resource"]["message"]));
                 }
                 // Discord accepted this answer at an earlier attempt of the same call.
-                First::AcceptedBefore if *stage == Stage::Fresh => {
-                    *stage = Stage::Answered;
+                First::AcceptedBefore if *stage == ConversationStage::Fresh => {
+                    *stage = ConversationStage::Answered;
                     return Ok(None);
                 }
-                First::AcceptedBefore => *stage = Stage::Deferred(self.deferral),
+                First::AcceptedBefore => *stage = ConversationStage::Deferred(self.deferral),
             }
         }
         let answered = match *stage {
-            Stage::Deferred(deferral @ (Deferral::Public | Deferral::Private)) => {
+            ConversationStage::Deferred(deferral @ (Deferral::Public | Deferral::Private)) => {
                 if reply.is_private() == (deferral == Deferral::Private) {
                     self.edit(rest, &reply.body()).await
                 } else {
@@ -182,7 +182,7 @@ impl Conversation {
             _ => self.add(rest, reply).await,
         };
         if answered.is_ok() {
-            *stage = Stage::Answered;
+            *stage = ConversationStage::Answered;
         }
         answered
     }
@@ -207,15 +207,15 @@ impl Conversation {
 
     async fn rewrite(&self, rest: &Rest, body: &Value) -> Result<(), RestError> {
         let mut stage = self.stage.lock().await;
-        if matches!(*stage, Stage::Fresh | Stage::Unsure) {
+        if matches!(*stage, ConversationStage::Fresh | ConversationStage::Unsure) {
             let first = json!({ "type": UPDATE, "data": body });
             let first = self.first(rest, &first).await?;
-            let before = std::mem::replace(&mut *stage, Stage::Answered);
-            if matches!(first, First::Accepted(_)) || before == Stage::Fresh {
+            let before = std::mem::replace(&mut *stage, ConversationStage::Answered);
+            if matches!(first, First::Accepted(_)) || before == ConversationStage::Fresh {
                 return Ok(());
             }
         }
-        *stage = Stage::Answered;
+        *stage = ConversationStage::Answered;
         self.edit(rest, body).await.map(|_| ())
     }
 

@@ -101,11 +101,11 @@ mod tests {
     #[expect(dead_code, reason = "only read")]
     struct Inner {
         count: u8,
-        kind: Kind,
+        kind: OddKind,
     }
 
     #[derive(Debug, Deserialize)]
-    enum Kind {
+    enum OddKind {
         One,
     }
 

@@ -27,11 +27,11 @@ pub(super) const MAX_WAIT: Duration = Duration::from_hours(24);
 /// Makes calls that must start before a deadline. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Api {
-    shared: Arc<Shared>,
+    shared: Arc<ApiShared>,
     deadline: Instant,
 }
 
-struct Shared {
+struct ApiShared {
     client: reqwest::Client,
     token: SecretString,
     /// Replaces `https://discord.com`, if set.
@@ -76,7 +76,7 @@ impl<E: Into<serenity::Error>> From<E> for CallError {
 /// The body of an error response; every field may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Refusal {
+struct RefusedCall {
     code: Value,
     message: Value,
     retry_after: Value,
@@ -101,7 +101,7 @@ impl Api {
         token: &SecretString,
         origin: Option<String>,
     ) -> Self {
-        let shared = Shared {
+        let shared = ApiShared {
             client,
             token: format!("Bot {}", token.expose_secret().trim()).into(),
             origin,
@@ -146,7 +146,7 @@ impl Api {
         &self,
         request: Request<'_>,
     ) -> Result<Response, CallError> {
-        let Shared {
+        let ApiShared {
             client,
             token,
             origin,
@@ -174,7 +174,7 @@ impl Api {
     /// Waits until the brake and the limits admit the call. Calls that answer interactions do not
     /// wait for the brake.
     async fn admitted<'a>(&'a self, lane: &'a Lane) -> Result<(Slot<'a>, Admitted), CallError> {
-        let Shared { limits, brake, .. } = &*self.shared;
+        let ApiShared { limits, brake, .. } = &*self.shared;
         let limited = |wait| CallError::Limited(Some(wait));
         loop {
             if !lane.is_answer() {
@@ -203,7 +203,7 @@ impl Api {
         headers: &HeaderMap,
         body: &[u8],
     ) -> CallError {
-        let refusal = parse::<Refusal>(body);
+        let refusal = parse::<RefusedCall>(body);
         let is_shared = headers
             .get("x-ratelimit-scope")
             .is_some_and(|scope| scope == "shared");
@@ -249,7 +249,7 @@ impl Api {
     }
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for ApiShared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared")
             .field("origin", &self.origin)
@@ -263,7 +263,7 @@ fn lane_of(request: &Request<'_>) -> Lane {
     Lane::of(*request.method_ref(), path)
 }
 
-impl Refusal {
+impl RefusedCall {
     fn code(&self) -> isize {
         let code = self
             .code
@@ -300,7 +300,7 @@ pub(in crate::discord) fn with_reason<'a>(
 
 /// Finds out what a 429 limits. A body that is not JSON (`refusal` is `None`) is not from Discord:
 /// Cloudflare refuses this machine's IP address, so all calls are limited.
-fn too_many(headers: &HeaderMap, refusal: Option<&Refusal>) -> TooMany {
+fn too_many(headers: &HeaderMap, refusal: Option<&RefusedCall>) -> TooMany {
     let wait = wait(headers, refusal);
     let Some(refusal) = refusal else {
         return TooMany::Everything(wait);
@@ -320,7 +320,7 @@ fn too_many(headers: &HeaderMap, refusal: Option<&Refusal>) -> TooMany {
 
 /// How long a 429 asks to wait. The body is preferred, because it has milliseconds; a proxy in
 /// front of Discord sends only the header.
-fn wait(headers: &HeaderMap, refusal: Option<&Refusal>) -> Option<Duration> {
+fn wait(headers: &HeaderMap, refusal: Option<&RefusedCall>) -> Option<Duration> {
     let header = headers
         .get("retry-after")
         .and_then(|value| value.to_str().ok());
@@ -338,7 +338,7 @@ mod tests {
 
     #[test]
     fn how_long_to_wait_is_read_wherever_it_stands() {
-        let refusal = |json: Value| -> Refusal { parse(json.to_string().as_bytes()).unwrap() };
+        let refusal = |json: Value| -> RefusedCall { parse(json.to_string().as_bytes()).unwrap() };
         let headers = |text: Option<&str>| {
             let value = text.map(|text| ("retry-after".parse().unwrap(), text.parse().unwrap()));
             value.into_iter().collect::<HeaderMap>()
@@ -372,7 +372,7 @@ mod tests {
             ("<html>", -1),
             ("", -1),
         ] {
-            let refusal: Refusal = parse(body.as_bytes()).unwrap_or_default();
+            let refusal: RefusedCall = parse(body.as_bytes()).unwrap_or_default();
             let CallError::Refused { code: read, .. } = refusal.with(StatusCode::FORBIDDEN) else {
                 panic!("a refusal");
             };
@@ -429,7 +429,7 @@ mod tests {
                 .into_iter()
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
                 .collect();
-            let refusal = parse::<Refusal>(body.as_bytes()).ok();
+            let refusal = parse::<RefusedCall>(body.as_bytes()).ok();
             let found = too_many(&headers, refusal.as_ref());
             assert_eq!(found, expected, "{body} {header:?}");
         }

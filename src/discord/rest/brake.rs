@@ -24,11 +24,11 @@ const INVALID_PERIOD: Duration = Duration::from_mins(10);
 
 /// The brake. Cheap to clone; clones share their state.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Brake(Arc<Shared>);
+pub(super) struct Brake(Arc<BrakeShared>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct BrakeShared {
+    state: Mutex<BrakeState>,
     /// Notified when waiting calls should look at the state again.
     released: Notify,
 }
@@ -113,9 +113,9 @@ impl Brake {
     fn end(&self, start: CallStart, outcome: CallOutcome) {
         let change = self.state().end(start, outcome, Instant::now());
         match change {
-            Change::None => {}
-            Change::Released => self.0.released.notify_waiters(),
-            Change::Closed(pause) => {
+            StatusChange::None => {}
+            StatusChange::Released => self.0.released.notify_waiters(),
+            StatusChange::Closed(pause) => {
                 tracing::warn!(
                     pause_ms = pause.as_millis(),
                     "Discord refuses all calls: a global rate limit, or a ban of this machine's \
@@ -123,14 +123,14 @@ impl Brake {
                      at a time until it is over, with pauses that double up to ten minutes"
                 );
             }
-            Change::Opened => {
+            StatusChange::Opened => {
                 tracing::info!("Discord accepts calls again");
                 self.0.released.notify_waiters();
             }
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BrakeState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -154,9 +154,9 @@ impl Drop for Admitted {
 
 /// The brake's state. Pure: times are arguments.
 #[derive(Debug, Default)]
-struct State {
+struct BrakeState {
     /// Set while everything is refused.
-    pause: Option<Pause>,
+    pause: Option<GlobalPause>,
     /// Number of pauses so far: a refusal of a call that began before the current pause must not
     /// double it.
     pauses: u64,
@@ -165,7 +165,7 @@ struct State {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Pause {
+struct GlobalPause {
     until: Instant,
     /// Consecutive refusals.
     refusals: u32,
@@ -191,7 +191,7 @@ enum Status {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum StatusChange {
     None,
     /// The brake closed at a first refusal, for this long.
     Closed(Duration),
@@ -200,7 +200,7 @@ enum Change {
     Released,
 }
 
-impl State {
+impl BrakeState {
     fn status(&self, now: Instant) -> Status {
         match self.pause {
             Some(pause) if now < pause.until => Status::ClosedUntil(pause.until),
@@ -229,7 +229,7 @@ impl State {
         }
     }
 
-    fn end(&mut self, start: CallStart, outcome: CallOutcome, now: Instant) -> Change {
+    fn end(&mut self, start: CallStart, outcome: CallOutcome, now: Instant) -> StatusChange {
         match (outcome, &mut self.pause) {
             (CallOutcome::AllRefused(wait), before) => {
                 let wait = wait.unwrap_or_default();
@@ -238,36 +238,36 @@ impl State {
                     && start.pauses != Some(self.pauses)
                 {
                     pause.until = pause.until.max(now + wait);
-                    return Change::None;
+                    return StatusChange::None;
                 }
                 let refusals = before.map_or(0, |pause| pause.refusals);
                 let pause = pause_after(refusals).max(wait);
-                self.pause = Some(Pause {
+                self.pause = Some(GlobalPause {
                     until: now + pause,
                     refusals: refusals + 1,
                     is_probed: false,
                 });
                 self.pauses += 1;
                 if refusals == 0 {
-                    Change::Closed(pause)
+                    StatusChange::Closed(pause)
                 } else {
                     // Waiting calls look at the longer pause.
-                    Change::Released
+                    StatusChange::Released
                 }
             }
             (CallOutcome::Answered, Some(_))
                 if start.is_probe && start.pauses == Some(self.pauses) =>
             {
                 self.pause = None;
-                Change::Opened
+                StatusChange::Opened
             }
             (CallOutcome::Nothing, Some(pause))
                 if start.is_probe && start.pauses == Some(self.pauses) =>
             {
                 pause.is_probed = false;
-                Change::Released
+                StatusChange::Released
             }
-            _ => Change::None,
+            _ => StatusChange::None,
         }
     }
 
@@ -288,7 +288,7 @@ impl State {
         self.invalid.clear();
         let until = now + INVALID_PERIOD;
         let before = self.pause;
-        self.pause = Some(Pause {
+        self.pause = Some(GlobalPause {
             until: before.map_or(until, |pause| pause.until.max(until)),
             refusals: before.map_or(0, |pause| pause.refusals) + 1,
             is_probed: false,
@@ -338,12 +338,15 @@ mod tests {
 
     #[test]
     fn one_probe_at_a_time_finds_out_whether_the_refusals_are_over() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (BrakeState::default(), Instant::now());
         let first = state.admit(start).expect("nothing is refused yet");
         let under_way = state.admit(start).expect("nor for another");
-        assert_eq!(state.end(first, REFUSED, start), Change::Closed(seconds(1)));
+        assert_eq!(
+            state.end(first, REFUSED, start),
+            StatusChange::Closed(seconds(1))
+        );
         // The second call meets the same refusal, which does not lengthen the pause.
-        assert_eq!(state.end(under_way, REFUSED, start), Change::None);
+        assert_eq!(state.end(under_way, REFUSED, start), StatusChange::None);
         assert_eq!(state.status(start), Status::ClosedUntil(start + seconds(1)));
         assert_eq!(state.admit(start), None);
 
@@ -352,7 +355,7 @@ mod tests {
         assert_eq!(state.admit(later), None, "only one probe");
         assert_eq!(
             state.end(probe, CallOutcome::Nothing, later),
-            Change::Released
+            StatusChange::Released
         );
         let probe = state.admit(later).expect("the next one");
         state.end(probe, REFUSED, later);
@@ -363,21 +366,25 @@ mod tests {
         // A call that began before the pause proves nothing.
         assert_eq!(
             state.end(under_way, CallOutcome::Answered, later),
-            Change::None
+            StatusChange::None
         );
         assert_eq!(
             state.end(probe, CallOutcome::Answered, later),
-            Change::Opened
+            StatusChange::Opened
         );
         assert_eq!(state.status(later), Status::Open);
         let again = state.admit(later).expect("it is open");
         let change = state.end(again, REFUSED, later);
-        assert_eq!(change, Change::Closed(seconds(1)), "it begins small again");
+        assert_eq!(
+            change,
+            StatusChange::Closed(seconds(1)),
+            "it begins small again"
+        );
     }
 
     #[test]
     fn a_wait_that_is_asked_for_is_kept() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (BrakeState::default(), Instant::now());
         let call = state.admit(start).expect("nothing is refused yet");
         let late = state.admit(start).expect("nor for another");
         let hour = Duration::from_hours(1);
@@ -389,7 +396,7 @@ mod tests {
 
     #[test]
     fn answers_to_interactions_are_no_proof_that_it_is_over() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (BrakeState::default(), Instant::now());
         let call = state.admit(start).expect("nothing is refused yet");
         state.end(call, REFUSED, start);
         let exempt = state.admit_exempt();
@@ -397,17 +404,17 @@ mod tests {
         state.end(exempt, REFUSED, start);
         assert_eq!(state.status(start), Status::ClosedUntil(start + seconds(1)));
         // But they may be the first to find out that everything is refused.
-        let mut state = State::default();
+        let mut state = BrakeState::default();
         let exempt = state.admit_exempt();
         assert_eq!(
             state.end(exempt, REFUSED, start),
-            Change::Closed(seconds(1))
+            StatusChange::Closed(seconds(1))
         );
     }
 
     #[test]
     fn thousands_of_refusals_stop_everything_before_discord_does() {
-        let (mut state, start) = (State::default(), Instant::now());
+        let (mut state, start) = (BrakeState::default(), Instant::now());
         let mut now = start;
         for number in 1..MAX_INVALID {
             now = start + INVALID_PERIOD / 2 + Duration::from_millis(number as u64);

@@ -19,18 +19,18 @@ use super::turns::{Author, Priority, Waiting};
 
 /// The queues of all channels. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ChannelQueues(Arc<Inner>);
+pub(super) struct ChannelQueues(Arc<QueueState>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct QueueState {
     /// The channels whose turn is held by a caller.
-    queues: Mutex<HashMap<ChannelId, Queue>>,
+    queues: Mutex<HashMap<ChannelId, ChannelQueue>>,
     entries: AtomicU64,
     left_out: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
+struct ChannelQueue {
     waiting: Waiting,
     /// By entry: the sender through which the waiting caller receives the turn.
     hand_over: HashMap<u64, oneshot::Sender<Turn>>,
@@ -84,10 +84,10 @@ impl ChannelQueues {
         channel: ChannelId,
         priority: Priority,
         author: Author,
-    ) -> Option<(Place, oneshot::Receiver<Turn>)> {
+    ) -> Option<(QueuePlace, oneshot::Receiver<Turn>)> {
         let mut queues = self.lock();
         let Some(queue) = queues.get_mut(&channel) else {
-            queues.insert(channel, Queue::default());
+            queues.insert(channel, ChannelQueue::default());
             return None;
         };
         let entry = self.0.entries.fetch_add(1, Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl ChannelQueues {
             // Dropping the sender ends that caller's wait with `LeftOut`.
             queue.hand_over.remove(&left_out);
         }
-        let place = Place {
+        let place = QueuePlace {
             queues: self.clone(),
             channel,
             entry,
@@ -105,7 +105,7 @@ impl ChannelQueues {
         Some((place, turn))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelId, Queue>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ChannelId, ChannelQueue>> {
         self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,13 +137,13 @@ impl Drop for Turn {
 }
 
 /// A place in a queue. Dropping it removes the entry.
-struct Place {
+struct QueuePlace {
     queues: ChannelQueues,
     channel: ChannelId,
     entry: u64,
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         if let Some(queue) = self.queues.lock().get_mut(&self.channel) {
             queue.waiting.remove(self.entry);

@@ -57,16 +57,16 @@ pub(super) enum Lane {
 /// The right to make one call now. If it is dropped before [`Slot::answered`], the call counts as
 /// not made.
 #[derive(Debug)]
-pub(super) struct Slot<'a>(Held<'a>);
+pub(super) struct Slot<'a>(HeldBucket<'a>);
 
 #[derive(Debug)]
-enum Held<'a> {
+enum HeldBucket<'a> {
     Nothing,
     Token(&'a Limits, &'a str),
     Bucket {
         permit: Permit,
         endpoint: &'a Endpoint,
-        _place: Place,
+        _place: BucketPlace,
     },
 }
 
@@ -134,17 +134,17 @@ impl Limits {
         deadline: Instant,
     ) -> Result<Slot<'a>, Duration> {
         Ok(Slot(match lane {
-            Lane::Callback => Held::Nothing,
+            Lane::Callback => HeldBucket::Nothing,
             Lane::FollowUp(token) => {
                 let until = locked(&self.tokens).get(token).copied();
                 if let Some(until) = until {
                     wait_until(until, deadline).await?;
                 }
-                Held::Token(self, token)
+                HeldBucket::Token(self, token)
             }
             Lane::Usual(endpoint) => {
                 let permit = self.permit(endpoint, deadline).await?;
-                Held::Bucket {
+                HeldBucket::Bucket {
                     permit,
                     endpoint,
                     _place: self.ceiling.place(deadline).await?,
@@ -212,7 +212,7 @@ struct Ceiling {
 
 /// A place of the ceiling. Dropping it gives the place back.
 #[derive(Debug)]
-struct Place {
+struct BucketPlace {
     free_from: Arc<Mutex<VecDeque<Instant>>>,
     _idle: OwnedSemaphorePermit,
 }
@@ -226,7 +226,7 @@ impl Ceiling {
     }
 
     /// Waits for a place; calls get places in the order in which they came.
-    async fn place(&self, deadline: Instant) -> Result<Place, Duration> {
+    async fn place(&self, deadline: Instant) -> Result<BucketPlace, Duration> {
         let idle = timeout_at(deadline, Arc::clone(&self.idle).acquire_owned()).await;
         let idle = idle.ok().and_then(Result::ok).ok_or(SECOND)?;
         let free_from = locked(&self.free_from).pop_front();
@@ -236,7 +236,7 @@ impl Ceiling {
             return Err(free_from.saturating_duration_since(Instant::now()));
         }
         // If the caller is cancelled during this wait, the place is given back one second late.
-        let place = Place {
+        let place = BucketPlace {
             free_from: Arc::clone(&self.free_from),
             _idle: idle,
         };
@@ -245,7 +245,7 @@ impl Ceiling {
     }
 }
 
-impl Drop for Place {
+impl Drop for BucketPlace {
     fn drop(&mut self) {
         locked(&self.free_from).push_back(Instant::now() + SECOND);
     }
@@ -266,14 +266,14 @@ impl Slot<'_> {
     pub fn answered(self, status: StatusCode, headers: &HeaderMap, wait: Option<Duration>) {
         let now = std::time::Instant::now();
         match self.0 {
-            Held::Nothing => {}
-            Held::Token(limits, token) => {
+            HeldBucket::Nothing => {}
+            HeldBucket::Token(limits, token) => {
                 let learnt = learnt(status, headers, wait, String::new, now);
                 if let Some(exhausted) = learnt.filter(|learnt| learnt.remaining == 0) {
                     limits.limit_token(token, exhausted.reset_at.into());
                 }
             }
-            Held::Bucket {
+            HeldBucket::Bucket {
                 permit, endpoint, ..
             } => {
                 // The name of the bucket until Discord gives it one.

@@ -32,13 +32,13 @@ pub enum Author {
 /// The numbers of the messages that wait in one channel.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    ahead: Lane,
-    usual: Lane,
+    ahead: TurnLane,
+    usual: TurnLane,
 }
 
 /// Authors in the order of their turns, each with their waiting entries, oldest first.
 #[derive(Debug, Default)]
-struct Lane(VecDeque<(Author, VecDeque<u64>)>);
+struct TurnLane(VecDeque<(Author, VecDeque<u64>)>);
 
 impl Waiting {
     /// Adds an entry. If more than [`MAX_WAITING`] wait then, drops one and returns it; that can be
@@ -68,7 +68,7 @@ impl Waiting {
     }
 }
 
-impl Lane {
+impl TurnLane {
     fn len(&self) -> usize {
         self.0.iter().map(|(_, entries)| entries.len()).sum()
     }

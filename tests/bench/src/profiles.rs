@@ -12,7 +12,7 @@ use clap::Parser as _;
 use discord_sim::{Method, Sim, World};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wall_e::config::{Cli, Command};
+use wall_e::config::{Cli, CliCommand};
 use wall_e::discord::Rest;
 use wall_e::discord::channels::avatar_channel::AvatarChannel;
 use wall_e::discord::channels::council::Council;
@@ -238,7 +238,7 @@ fn rest(sim: &Sim) -> anyhow::Result<Rest> {
         ["--database-url", "postgres://nobody@127.0.0.1:1/none"],
     ];
     let words = ["wall_e", "run"].into_iter().chain(flags.concat());
-    let Command::Run(settings) = Cli::parse_from(words).command else {
+    let CliCommand::Run(settings) = Cli::parse_from(words).command else {
         bail!("it was asked to run");
     };
     let token = settings.discord.token().context("there is a token")?;

@@ -8,7 +8,7 @@ use fault_lab::{Address, Gate, Server, Stop};
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Row};
-use wall_e::config::LevelNames;
+use wall_e::config::LevelNamesSettings;
 use wall_e::import::level_names::ChosenNames;
 use wall_e::store::Database;
 
@@ -53,7 +53,7 @@ impl TestDatabase {
     pub async fn named() -> Self {
         let database = Self::migrated().await;
         let store = database.store().await;
-        let names = ChosenNames::read(&LevelNames::Computing);
+        let names = ChosenNames::read(&LevelNamesSettings::Computing);
         let done = wall_e::import::name_levels(&store, names).await;
         done.expect("the levels are named");
         store.close().await;

@@ -3,7 +3,7 @@
 use clap::Parser;
 use discord_sim::Sim;
 use tokio_util::sync::CancellationToken;
-use wall_e::config::{Cli, Command, Run};
+use wall_e::config::{Cli, CliCommand, Run};
 use wall_e::discord::Rest;
 use wall_e::discord::cdn::Cdn;
 use wall_e::discord::guild::known_guild::KnownGuild;
@@ -65,7 +65,7 @@ fn settings(sim: &Sim, api: &str) -> Run {
         ["--database-url", "postgres://nobody@127.0.0.1:1/none"],
     ];
     let words = ["wall_e", "run"].into_iter().chain(flags.concat());
-    let Command::Run(settings) = Cli::parse_from(words).command else {
+    let CliCommand::Run(settings) = Cli::parse_from(words).command else {
         unreachable!("it was asked to run");
     };
     settings

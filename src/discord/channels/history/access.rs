@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serenity::model::id as theirs;
 
-use super::Reader;
+use super::HistoryReader;
 use crate::discord::guild::channel_permissions::{Overwrite, PermissionHolder};
 use crate::discord::guild::{self, members, roles};
 use crate::discord::payload::PartialChannel;
@@ -64,7 +64,7 @@ impl Access {
     }
 }
 
-impl<M> Reader<'_, M> {
+impl<M> HistoryReader<'_, M> {
     /// Asks for the bot's permissions. They only save calls: if Discord does not answer, every
     /// channel is requested.
     pub(super) async fn access(&self) -> Result<Access, RestError> {

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use super::{Reader, Unread};
+use super::{HistoryReader, Unread};
 use crate::backoff::Backoff;
 use crate::discord::payload::PartialChannel;
 use crate::discord::rest::{Repeat, RestError};
@@ -27,7 +27,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Backoff between calls while Discord is unavailable.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
-impl<M> Reader<'_, M> {
+impl<M> HistoryReader<'_, M> {
     /// Repeats a call until Discord answers it, so that a short outage does not discard what
     /// has been read so far. An error without an answer is only returned for a `source`, and
     /// only if Discord answers other calls.

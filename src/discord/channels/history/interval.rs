@@ -11,13 +11,13 @@ use super::access::Access;
 use super::look_back::{MARGIN_MS, before};
 use super::newest::newer;
 use super::threads::by_id;
-use super::{CONCURRENCY, NotRead, Reader, archive_of, messages_of, sources_of};
+use super::{CONCURRENCY, HistoryReader, NotRead, archive_of, messages_of, sources_of};
 use crate::discord::payload::PartialChannel;
 use crate::discord::rest::RestError;
 use crate::leveling::{ChannelId, HistorySource, MessageId};
 use crate::store::history_interval::UnreadSource;
 
-/// Pages of a source that was set aside which one [`Reader::read_interval`] reads at most.
+/// Pages of a source that was set aside which one [`HistoryReader::read_interval`] reads at most.
 const INTERVAL_PAGES: usize = 50;
 
 /// A snapshot of the guild's channels and of the bot's permissions in them.
@@ -39,7 +39,7 @@ pub struct IntervalRead<M> {
     pub unread: Vec<UnreadSource>,
 }
 
-impl<M> Reader<'_, M> {
+impl<M> HistoryReader<'_, M> {
     /// Takes a snapshot of the guild's channels, to read intervals of single sources with. Keeps
     /// retrying while Discord is unavailable.
     pub async fn layout(&self) -> Result<Layout, RestError> {

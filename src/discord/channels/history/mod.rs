@@ -121,7 +121,7 @@ impl NotRead {
 pub type Keep<'a, M> = &'a (dyn Fn(ObservedMessage) -> Option<M> + Send + Sync);
 
 /// Reads the guild's history, once.
-pub struct Reader<'a, M> {
+pub struct HistoryReader<'a, M> {
     rest: &'a Rest,
     keep: Keep<'a, M>,
     memory: &'a ReadingMemory,
@@ -149,7 +149,7 @@ impl<M> Missed<M> {
     }
 }
 
-impl<'a, M> Reader<'a, M> {
+impl<'a, M> HistoryReader<'a, M> {
     /// A reader of `guild`'s history, up to `hours` back from its newest message. Ids from the
     /// future are skipped: `time` decides which are, and `time_is_fresh` says whether Discord has
     /// just been asked for the time.
@@ -426,7 +426,7 @@ impl<'a, M> Reader<'a, M> {
     }
 }
 
-impl<M> fmt::Debug for Reader<'_, M> {
+impl<M> fmt::Debug for HistoryReader<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").finish_non_exhaustive()
     }

@@ -8,7 +8,7 @@ use serenity::http::Route;
 use serenity::model::id as theirs;
 
 use super::access::Access;
-use super::{CONCURRENCY, NotRead, PAGE, Reader, Unread, archive_of};
+use super::{CONCURRENCY, HistoryReader, NotRead, PAGE, Unread, archive_of};
 use crate::discord::payload::channel_types::TEXT;
 use crate::discord::payload::{PartialChannel, ThreadList};
 use crate::discord::rest::RestError;
@@ -17,7 +17,7 @@ use crate::leveling::{HistorySource, MessageId};
 /// Threads by id, so that each is read once even if several lists contain it.
 pub(super) type Threads = BTreeMap<theirs::ChannelId, PartialChannel>;
 
-impl<M> Reader<'_, M> {
+impl<M> HistoryReader<'_, M> {
     pub(super) async fn active_threads(
         &self,
         unread: &mut BTreeMap<HistorySource, Unread>,
