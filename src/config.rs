@@ -21,7 +21,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
 use crate::error::Stop;
-use crate::leveling::{GuildId, RoleEntry};
+use crate::leveling::{GuildId, RoleEntry, look_back};
 use crate::text_file::{self, TextError};
 
 /// A self-hosted Discord leveling bot.
@@ -156,7 +156,7 @@ pub struct Run {
     #[arg(
         long = "catch-up-hours",
         env = "WALLE_CATCH_UP_HOURS",
-        default_value = CATCH_UP_HOURS,
+        default_value_t = look_back::DEFAULT_HOURS,
         hide_env_values = true,
         value_parser = Setting(hours)
     )]
@@ -185,7 +185,7 @@ pub struct Run {
     #[arg(
         long = "timezone",
         env = "WALLE_TIMEZONE",
-        default_value = "Canada/Pacific",
+        default_value = TIME_ZONE,
         hide_env_values = true, value_parser = Setting(zone)
     )]
     pub zone: Tz,
@@ -470,7 +470,7 @@ pub struct Check {
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "replay")]
     pub from: Vec<PathBuf>,
     /// The guild's time zone, which decides when a day of XP begins
-    #[arg(long = "timezone", env = "WALLE_TIMEZONE", default_value = "Canada/Pacific", hide_env_values = true, value_parser = Setting(zone))]
+    #[arg(long = "timezone", env = "WALLE_TIMEZONE", default_value = TIME_ZONE, hide_env_values = true, value_parser = Setting(zone))]
     pub zone: Tz,
 }
 
@@ -508,7 +508,7 @@ fn non_empty(path: Option<&Path>) -> Option<&Path> {
 
 const LOG_FILTER: &str = "info";
 const CDN: &str = "https://cdn.discordapp.com";
-const CATCH_UP_HOURS: &str = "24";
+const TIME_ZONE: &str = "Canada/Pacific";
 
 /// A value parser whose error says what is expected. It never quotes the given value, which can be
 /// a secret in the wrong variable.
@@ -570,8 +570,10 @@ fn yes_or_no(text: &str) -> Result<YesOrNo, &'static str> {
 }
 
 fn hours(text: &str) -> Result<u32, &'static str> {
-    let hours = or_default(text, CATCH_UP_HOURS).parse();
-    hours.map_err(|_| "expected a whole number of hours")
+    if text.is_empty() {
+        return Ok(look_back::DEFAULT_HOURS);
+    }
+    text.parse().map_err(|_| "expected a whole number of hours")
 }
 
 fn prefix(text: &str) -> Result<String, &'static str> {
@@ -598,7 +600,7 @@ fn time_of_day(text: &str) -> Result<NaiveTime, &'static str> {
 }
 
 fn zone(text: &str) -> Result<Tz, &'static str> {
-    let zone = or_default(text, "Canada/Pacific").parse();
+    let zone = or_default(text, TIME_ZONE).parse();
     zone.map_err(|_| "expected a time zone such as Canada/Pacific or Europe/Berlin")
 }
 

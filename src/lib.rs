@@ -23,8 +23,8 @@
 //! - [`backoff`] computes pauses, [`job`] defines what a job is, [`text_file`] reads files in the
 //!   encodings that people's tools write, [`output`] prints what a subcommand found.
 //! - [`store`] is Postgres: one file for each table, and the [lease](store::lease) on all of them.
-//! - [`error`] sorts errors by who is told; [`xp`] has the cache that everyone reads, and the
-//!   engine, the one task that writes XP.
+//! - [`error`] sorts errors by who is told; [`exit_code`] has the codes with which the process
+//!   ends; [`xp`] has the cache that everyone reads, and the engine, the one task that writes XP.
 //! - [`config`] reads flags and the environment.
 //! - [`discord`] is the gateway connection, events in our own types, the REST client, and what the
 //!   bot does with roles, messages and channels. It knows no XP. [`import`] fills a database: levels,
@@ -125,6 +125,7 @@ pub mod config;
 pub mod discord;
 pub mod environment;
 pub mod error;
+pub mod exit_code;
 pub mod import;
 pub mod job;
 pub mod jobs;

@@ -18,6 +18,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 use wall_e::app;
 use wall_e::config::{self, Cli, CliCommand, Log, LogFormat, UnknownSetting};
 use wall_e::error::Stop;
+use wall_e::exit_code;
 use wall_e::leveling::spell_out;
 
 /// What holds under every filter: why the bot ends is always said, and libraries are kept
@@ -106,7 +107,7 @@ fn cancel_on_signal(cancel: CancellationToken) -> std::io::Result<()> {
                 _ = interrupt.recv() => {}
             }
             if cancel.is_cancelled() {
-                std::process::exit(130);
+                std::process::exit(exit_code::INTERRUPTED);
             }
             tracing::info!("asked to end");
             cancel.cancel();

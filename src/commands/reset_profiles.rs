@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::context::{Context, Data, Error, Manual, caller_id};
 use super::respond::answer;
+use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{ButtonAction, ButtonStyle, row};
 use crate::discord::messages::interaction::Conversation;
 use crate::discord::messages::reply::Reply;
@@ -35,12 +36,12 @@ pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
     let buttons = [
         (
             ButtonAction::ResetProfiles,
-            "Drop all avatars",
+            button_labels::DROP_AVATARS,
             ButtonStyle::Danger,
         ),
         (
             ButtonAction::KeepAsIs,
-            "Leave everything as it is",
+            button_labels::LEAVE_EVERYTHING,
             ButtonStyle::Secondary,
         ),
     ];

@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::discord::RestError;
 use crate::discord::channels::history::{HistoryReader, Missed, ReadingMemory, Unread};
 use crate::environment::Environment;
-use crate::leveling::{HistorySource, MessageId, Timestamp};
+use crate::leveling::{HistorySource, MessageId, Timestamp, look_back};
 use crate::xp::{EligibleMessage, Gap, History, Inbox, MissingHistory};
 
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
@@ -182,7 +182,7 @@ impl CatchUp {
              then each catch-up reads back as far as WALLE_CATCH_UP_HOURS allows"
         );
         let now = self.env.time.timestamp().millis();
-        let start = Timestamp::from_millis(now - i64::from(self.hours) * 3_600_000);
+        let start = Timestamp::from_millis(now - look_back::millis(self.hours));
         start.and_then(MessageId::first_at).unwrap_or(after)
     }
 

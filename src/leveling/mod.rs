@@ -5,7 +5,6 @@
 
 mod avatar;
 mod award;
-mod board;
 pub mod buckets;
 pub mod cooldown;
 mod curve;
@@ -17,11 +16,13 @@ mod history_source;
 mod ids;
 pub mod level_roles;
 mod levels;
+pub mod look_back;
 mod name_removal;
 mod naming;
 pub mod permission_bits;
 pub mod picture_size;
 mod profile;
+mod ranking;
 pub mod removal_brake;
 mod right_roles;
 mod role_plan;
@@ -31,7 +32,6 @@ mod screening;
 
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, Standing, award};
-pub use board::{Board, Place};
 pub use curve::{COMPUTING_NAMES, TOP_LEVEL, mee6_points_to_next, mee6_total};
 pub use earning::{MessageFacts, ObservedMessage, may_command, may_earn};
 pub use escape::{Quoted, escape, escape_text, spell_out};
@@ -45,6 +45,7 @@ pub use naming::{
     carry_role, may_be_changed, name_level, take_role, trim_role_name,
 };
 pub use profile::{Account, Field, Fingerprint, Membership, ObservedProfile, Profile};
+pub use ranking::{Board, Place};
 pub use right_roles::{
     ProtectedRoles, RightRoleProblem, RoleEntry, RoleMatches, RolePins, match_roles,
 };

@@ -4,6 +4,7 @@
 //! This module only writes texts. `leveling` decides whether something is wrong.
 
 use crate::discord::channels::council::Notice;
+use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{ButtonAction, ButtonStyle, row_for_moderators};
 use crate::discord::rest::error_codes::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
@@ -156,8 +157,8 @@ pub(super) fn notices(troubles: &[Trouble]) -> Vec<Notice> {
             ButtonAction::RemoveLevelName { level },
         );
         let buttons = [
-            (create, "Create it again", ButtonStyle::Primary),
-            (remove, "Remove the level's name", ButtonStyle::Danger),
+            (create, button_labels::CREATE_AGAIN, ButtonStyle::Primary),
+            (remove, button_labels::REMOVE_NAME, ButtonStyle::Danger),
         ];
         let is_missing = problem == RoleProblem::Missing;
         Notice {
@@ -287,7 +288,7 @@ pub(super) fn removals(Withheld { losing, members }: Withheld) -> Notice {
         ),
         buttons: Some(row_for_moderators(&[(
             ButtonAction::AllowRemovals { losing },
-            "Let them lose the roles",
+            button_labels::ALLOW_REMOVALS,
             ButtonStyle::Danger,
         )])),
     }

@@ -10,7 +10,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, TimeZone, Utc};
 use chrono_tz::Tz;
 
 use crate::leveling::discord_time::{Clocks, TOLERANCE_MS, newest_believed};
-use crate::leveling::{MessageId, Timestamp, UserId};
+use crate::leveling::{MessageId, Timestamp, UserId, look_back};
 use crate::store::watermark::{self, HeldLines, Lost, Watermark};
 use crate::store::{self, Database, history_interval, user_point, xp_day};
 
@@ -98,7 +98,7 @@ pub async fn repair_future_ids(
 /// Where the next catch-up starts: `hours` back, or at the newest award if that is earlier. In
 /// the latter case the bot was away for longer, and moderators are told.
 fn read_from(newest_award: Option<Timestamp>, now: Timestamp, hours: u32) -> Option<MessageId> {
-    let earliest = Timestamp::from_millis(now.millis() - i64::from(hours) * 3_600_000)?;
+    let earliest = Timestamp::from_millis(now.millis() - look_back::millis(hours))?;
     let from = newest_award.map_or(earliest, |award| award.min(earliest));
     MessageId::first_at(from)
 }

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the inside out: each may use itself and those before it.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["leveling", "backoff", "job", "text_file", "output"],
     &["store"],
     &["error"],
+    &["exit_code"],
     &["config"],
     &["discord", "import", "xp"],
     &["environment", "message_gate"],

@@ -8,6 +8,7 @@ use crate::commands::context::{Data, Error};
 use crate::commands::respond::MessageRef;
 use crate::discord::RestError;
 use crate::discord::guild::{members, roles};
+use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::environment::Environment;
@@ -273,8 +274,12 @@ async fn take_over_question(
         role: role.id,
     };
     let choice = [
-        (take_over, "Take it over", ButtonStyle::Danger),
-        (ButtonAction::KeepAsIs, "Leave it", ButtonStyle::Secondary),
+        (take_over, button_labels::TAKE_OVER, ButtonStyle::Danger),
+        (
+            ButtonAction::KeepAsIs,
+            button_labels::LEAVE_ROLE,
+            ButtonStyle::Secondary,
+        ),
     ];
     let name = escape(&role.name);
     let sentence = format!("The role {name} is already in the guild. {meaning}");

@@ -4,6 +4,7 @@
 use super::{RoleEdit, say};
 use crate::commands::context::Error;
 use crate::discord::guild::roles;
+use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::leveling::{GuildRole, RoleId, escape, may_be_deleted};
@@ -16,8 +17,12 @@ pub(in crate::commands) async fn ask(edit: RoleEdit<'_>, role: RoleId) -> Result
     );
     let delete = ButtonAction::DeleteRole { role: role.id };
     let choice = [
-        (delete, "Delete it", ButtonStyle::Danger),
-        (ButtonAction::KeepAsIs, "Keep it", ButtonStyle::Secondary),
+        (delete, button_labels::DELETE_ROLE, ButtonStyle::Danger),
+        (
+            ButtonAction::KeepAsIs,
+            button_labels::KEEP_ROLE,
+            ButtonStyle::Secondary,
+        ),
     ];
     Ok(Reply::text(sentence).with_buttons(buttons::row(edit.caller, &choice)))
 }

@@ -14,6 +14,7 @@ use crate::commands::respond::{MessageRef, sentence_for};
 use crate::commands::rights::guild_roles;
 use crate::discord::RestError;
 use crate::discord::guild::roles;
+use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
@@ -166,7 +167,11 @@ fn question(edit: RoleEdit<'_>, removal: &NameRemoval, roles: &[GuildRole]) -> R
     if count > 0 {
         choice.push((action(true), delete.as_str(), ButtonStyle::Danger));
     }
-    choice.push((ButtonAction::KeepAsIs, "Cancel", ButtonStyle::Secondary));
+    choice.push((
+        ButtonAction::KeepAsIs,
+        button_labels::CANCEL,
+        ButtonStyle::Secondary,
+    ));
     Reply::text(format!("{lost}{in_the_guild}{warning}"))
         .with_buttons(buttons::row(edit.caller, &choice))
 }

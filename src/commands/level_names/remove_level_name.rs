@@ -7,6 +7,7 @@ use crate::commands::autocomplete;
 use crate::commands::context::{Context, Error, Manual, usage};
 use crate::commands::respond::{answer, defer};
 use crate::commands::rights::guild_roles;
+use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
@@ -91,7 +92,7 @@ async fn remove(
     };
     let offer = (
         ButtonAction::OfferRoleDeletion { role },
-        "Delete the role too",
+        button_labels::DELETE_ROLE_TOO,
         ButtonStyle::Danger,
     );
     let stays = " The role itself stays in the guild, and its members keep it.";

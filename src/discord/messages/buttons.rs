@@ -5,6 +5,7 @@
 
 use serenity::all::{self, CreateActionRow, CreateButton};
 
+use super::button_labels;
 use crate::leveling::{LevelNumber, RoleId, UserId};
 
 /// Replaces the caller's id in the ids of buttons that every moderator may press.
@@ -228,9 +229,21 @@ pub fn page_buttons(caller: UserId, list: PagedList, from: usize) -> CreateActio
     row(
         caller,
         &[
-            (turn(Direction::Back), "⏪", ButtonStyle::Secondary),
-            (turn(Direction::Forward), "⏩", ButtonStyle::Secondary),
-            (ButtonAction::Close, "✅", ButtonStyle::Secondary),
+            (
+                turn(Direction::Back),
+                button_labels::BACK,
+                ButtonStyle::Secondary,
+            ),
+            (
+                turn(Direction::Forward),
+                button_labels::FORWARD,
+                ButtonStyle::Secondary,
+            ),
+            (
+                ButtonAction::Close,
+                button_labels::CLOSE,
+                ButtonStyle::Secondary,
+            ),
         ],
     )
 }

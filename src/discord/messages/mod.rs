@@ -2,10 +2,12 @@
 //!
 //! - `post`: posts and edits messages; `nonce`: so that each is posted once
 //! - `reply`: what a command answers, in a channel or by `interaction`
-//! - `buttons` and `button_lifetime`: what buttons do, and how long they work
+//! - `buttons`, `button_labels` and `button_lifetime`: what buttons do, what they say, and how long
+//!   they work
 //! - `level_up_message`: the lines about new levels
 //! - `colors`: the colours of embeds
 
+pub mod button_labels;
 pub mod button_lifetime;
 pub mod buttons;
 pub mod colors;

@@ -8,8 +8,8 @@ use serenity::http::Route;
 use serenity::model::id as theirs;
 
 use super::access::Access;
-use super::look_back::{MARGIN_MS, before};
 use super::newest::newer;
+use super::overlap::{MARGIN_MS, before};
 use super::threads::by_id;
 use super::{CONCURRENCY, HistoryReader, NotRead, archive_of, messages_of, sources_of};
 use crate::discord::payload::PartialChannel;

@@ -9,7 +9,8 @@
 //!
 //! - this file: reads everything, page by page
 //! - `interval`: reads what one source is missing
-//! - `look_back`: how far before the frontier the reading starts
+//! - `overlap`: what is read again before the frontier, because messages may have overtaken
+//!   each other
 //! - `threads` and `newest`: where there may be messages to read
 //! - `access`: which channels the bot may read
 //! - `calls`: repeats a call until Discord answers, or sets a source aside
@@ -18,9 +19,9 @@
 mod access;
 mod calls;
 mod interval;
-mod look_back;
 mod memory;
 mod newest;
+mod overlap;
 mod threads;
 
 use std::collections::BTreeMap;
@@ -37,14 +38,14 @@ pub use interval::{IntervalRead, Layout};
 pub use memory::ReadingMemory;
 
 use access::Access;
-use look_back::{CLOCK_SLACK_MS, MARGIN_MS, after_by, before};
 use newest::{last_message, newer, newest_in};
+use overlap::{CLOCK_SLACK_MS, MARGIN_MS, after_by, before};
 use threads::Threads;
 
 use crate::discord::payload::{self, ChannelList, PartialChannel, PartialMessage};
 use crate::discord::rest::{Rest, RestError};
 use crate::discord::time::DiscordTime;
-use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, ObservedMessage};
+use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, ObservedMessage, look_back};
 use crate::store::history_interval::UnreadSource;
 
 /// Messages or threads in one page: Discord's maximum.
@@ -209,7 +210,7 @@ impl<'a, M> HistoryReader<'a, M> {
         let channels = self.channels().await?;
         access.list(&channels);
 
-        let cut = before(reached, i64::from(self.hours) * 3_600_000);
+        let cut = before(reached, look_back::millis(self.hours));
         let start = margin.max(cut);
         missed.floor = Some(cut);
         // Which messages the unlisted threads contain is unknown, but all were written before

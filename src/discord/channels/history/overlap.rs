@@ -1,4 +1,5 @@
-//! How far the history is read: some minutes before the frontier, and how ids and times relate.
+//! The overlap: how much of the history is read again before the frontier; and the ids of messages
+//! that were written some time earlier or later.
 
 use crate::leveling::{MessageId, Timestamp};
 
