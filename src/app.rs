@@ -327,8 +327,8 @@ async fn assemble(
     })
 }
 
-/// Corrects positions and awards in the database that lie in the future. Does nothing while
-/// Discord's time is not known. Returns the watermark to continue from.
+/// Corrects a frontier, last awards and missing intervals that lie in the future. Does nothing
+/// while Discord's time is not known. Returns the watermark to continue from.
 async fn repair_future_ids(
     database: &Database,
     watermark: Watermark,

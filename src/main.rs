@@ -21,10 +21,10 @@ use wall_e::error::Stop;
 use wall_e::exit_code;
 use wall_e::leveling::spell_out;
 
-/// What holds under every filter: why the bot ends is always said, and libraries are kept
-/// quiet that would put people's words or secrets into the log: serenity traces
-/// requests with their bodies and quotes what it cannot parse, sqlx quotes parameters
-/// of the database's URL that it does not know.
+/// Log directives that come before the operator's filter. Errors are logged even if the filter
+/// names only some targets, so the reason why the bot ends is too. Libraries that would log
+/// people's words or secrets are limited: serenity traces requests with their bodies and quotes
+/// what it cannot parse, and sqlx quotes unknown parameters of the database's URL.
 const QUIET: &str = "error,serenity=warn,serenity::http=error,serenity::gateway::ws=off,twilight_gateway=warn,twilight_http_ratelimiting=warn,sqlx_postgres::options=off,sqlx=warn";
 
 fn main() -> ExitCode {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         .map_err(|error| Stop::Other(error.into()))
         .and_then(|runtime| {
             let ended = runtime.block_on(run(cli.command));
-            // What is left by now has had its time.
+            // Does not wait for tasks that are still running: they have had their time.
             runtime.shutdown_background();
             ended
         });
@@ -60,9 +60,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Keeps the memory, in which the token is, out of core dumps: those that are files by the
-/// limit, those that are piped to a collector (which ask no limit) by the second call.
-/// It also keeps other processes of the same user from reading along.
+/// Prevents core dumps, since the process's memory contains the token. The limit prevents dumps to
+/// files. Dumps that are piped to a collector ignore the limit; the second call prevents those, and
+/// also stops other processes of the same user from reading this one's memory.
 fn seal_memory() -> rustix::io::Result<()> {
     let none = Rlimit {
         current: Some(0),
@@ -81,7 +81,7 @@ async fn run(command: CliCommand) -> Result<(), Stop> {
         CliCommand::Run(settings) => Box::pin(app::run(settings, cancel)).await,
         CliCommand::Listen(settings) => Box::pin(app::listen(settings, cancel)).await,
         CliCommand::Import(settings) => app::import(&settings, cancel).await,
-        // These can be cut off anywhere.
+        // `migrate` and `check` may be dropped at any await point.
         CliCommand::Migrate(database) => {
             let migrating = asked_to_end.run_until_cancelled(app::migrate(&database));
             migrating.await.unwrap_or_else(interrupted)
@@ -94,7 +94,7 @@ async fn run(command: CliCommand) -> Result<(), Stop> {
     }
 }
 
-/// SIGTERM and Ctrl-C ask for an orderly end, a second one for an immediate end.
+/// The first SIGTERM or Ctrl-C cancels the token for an orderly shutdown; the second exits at once.
 fn cancel_on_signal(cancel: CancellationToken) -> std::io::Result<()> {
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
@@ -116,10 +116,10 @@ fn cancel_on_signal(cancel: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Starts the log.
+/// Logs to stderr from now on.
 fn start_log(log: &Log) {
-    // What comes last wins, but only where it names the same: `info` or `debug` alone
-    // never makes the libraries talk, whose spans hold messages and tokens.
+    // A later directive overrides an earlier one only for the same target. So a filter of just
+    // `info` or `debug` leaves the libraries limited, whose spans contain messages and tokens.
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", log.filter));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -128,13 +128,13 @@ fn start_log(log: &Log) {
         LogFormat::Text => lines.fmt_fields(OneLine).with_target(false).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    // For the registry as a whole: a filter of one layer keeps what it was last asked about, and
-    // libraries that ask without logging anything would have it swallow our next line.
+    // The filter is on the whole registry. A filter on one layer remembers its last decision: if a
+    // library only asks whether a level is enabled, and logs nothing, our next line could be lost.
     Registry::default().with(filter).with(lines).init();
 }
 
-/// Writes fields as tracing does, on one line: names, and whatever Discord, Postgres or a file
-/// says, can hold line breaks and characters that a terminal obeys. (JSON has its own way.)
+/// Formats fields as tracing does, but escapes line breaks and control characters, which may be in
+/// names and in texts from Discord, Postgres or files. (The JSON format escapes them itself.)
 #[derive(Clone, Copy, Debug)]
 struct OneLine;
 

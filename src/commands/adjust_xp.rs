@@ -107,7 +107,7 @@ async fn carry_out(
     tracing::info!(user = %user.id, by = %caller, "a moderator has changed XP");
     let data = ctx.data();
     if changed.after.points < changed.before.points {
-        // Roles are only ever taken away by a verification of all members.
+        // Only a verification of all members takes roles away.
         data.roles.verifications.soon();
     } else if changed.after != changed.before {
         data.members.look_at(user.id);

@@ -9,9 +9,10 @@ use super::context::Context;
 use super::rights::guild_roles;
 use crate::leveling::{GuildRole, Level};
 
-/// Discord's limits.
-const MOST: usize = 25;
-const LONGEST: usize = 100;
+/// Discord's limit for the number of suggestions.
+const MAX_SUGGESTIONS: usize = 25;
+/// Discord's limit for the length of a suggestion's label, in characters.
+const MAX_LABEL: usize = 100;
 
 /// All levels, such as `5 · Missing Semicolon`.
 #[expect(clippy::unused_async, reason = "the shape that poise asks for")]
@@ -77,8 +78,8 @@ fn contains(text: &str, typed: &str) -> bool {
 fn response(
     choices: impl Iterator<Item = (String, serde_json::Value)>,
 ) -> CreateAutocompleteResponse {
-    let choices = choices.take(MOST).map(|(label, value)| {
-        let label: String = label.chars().take(LONGEST).collect();
+    let choices = choices.take(MAX_SUGGESTIONS).map(|(label, value)| {
+        let label: String = label.chars().take(MAX_LABEL).collect();
         AutocompleteChoice::new(label, value)
     });
     CreateAutocompleteResponse::new().set_choices(choices.collect())

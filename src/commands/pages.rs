@@ -9,7 +9,7 @@ use crate::leveling::Grouped;
 /// Rows on each page, the last one aside.
 const ROWS_PER_PAGE: usize = 10;
 
-/// The number of pages for so many rows. An empty list has one page.
+/// The number of pages for this number of rows. An empty list has one page.
 pub(super) fn page_count(rows: usize) -> usize {
     rows.div_ceil(ROWS_PER_PAGE).max(1)
 }

@@ -162,7 +162,7 @@ mod tests {
             // The clocks of two of Discord's machines may differ a little.
             (7_900, Refused),
             (27_900, Allowed),
-            // Full again since 28,000: it all begins anew.
+            // The bucket has been full again since 28,000.
             (60_000, Allowed),
             (60_000, Allowed),
             (60_000, Allowed),

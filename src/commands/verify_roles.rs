@@ -7,8 +7,8 @@ use crate::discord::messages::reply::Reply;
 use crate::leveling::Grouped;
 use crate::roles::{Report, VerificationProgress};
 
-/// Maximum length of an error in the answer, in characters; a message may have 2,000.
-const WHY: usize = 1_200;
+/// Longest explanation of unreachable roles in the answer, in characters; a message may have 2,000.
+const MAX_EXPLANATION: usize = 1_200;
 
 /// Put everyone's level roles right now
 #[poise::command(
@@ -76,7 +76,7 @@ fn say_report(report: &Report) -> String {
     )];
     if *out_of_reach > 0 {
         let why = why_out_of_reach.join(" ");
-        let is_long = why.chars().count() > WHY;
+        let is_long = why.chars().count() > MAX_EXPLANATION;
         sentences.push(format!(
             "Out of my reach: the roles of {} of them. {}",
             Grouped(out_of_reach),

@@ -129,7 +129,7 @@ pub struct RoleSync {
     env: Environment,
     /// The guild's level roles, cached.
     book: LevelRoleCache,
-    /// Gives roles to members and takes them.
+    /// Gives roles to members. This job takes none: a verification does.
     calls: MemberRoles,
     /// Requests a comparison of the levels when Discord refuses a role.
     verifications: ReconcileSchedule,

@@ -111,8 +111,8 @@ impl Backlog {
             return Vec::new();
         };
         let interval = |source: &UnreadSource| {
-            // Messages newer than the history that was read come live. But for a thread that no
-            // list contains, nobody knows how far it was read.
+            // Messages newer than the history that was read arrive live. That bound does not hold
+            // for threads that no list contained, so their interval ends later.
             let bound = if source.source.is_list() {
                 self.missing.lists_until.max(Some(self.reached))?
             } else {

@@ -14,8 +14,8 @@ use crate::leveling::{MessageId, Timestamp, UserId, look_back};
 use crate::store::watermark::{self, HeldLines, Lost, Watermark};
 use crate::store::{self, Database, history_interval, user_point, xp_day};
 
-/// Where a list of threads could not be read, the missing interval ends some minutes after that
-/// time. An end further ahead than this is from the future.
+/// If a list of threads could not be read, the end of its missing interval is set some minutes
+/// after the attempt. An end further ahead than this came from an impossible id.
 const LISTS_AHEAD_MS: i64 = 60 * 60_000;
 
 /// Repairs the watermark, the users' last awards and the missing intervals, and logs what it
@@ -95,8 +95,8 @@ pub async fn repair_future_ids(
     }))
 }
 
-/// Where the next catch-up starts: `hours` back, or at the newest award if that is earlier. In
-/// the latter case the bot was away for longer, and moderators are told.
+/// The repaired frontier: `hours` back, or the newest award if that is earlier. In the latter case
+/// the next catch-up still reads only `hours` back, and reports what it cut off.
 fn read_from(newest_award: Option<Timestamp>, now: Timestamp, hours: u32) -> Option<MessageId> {
     let earliest = Timestamp::from_millis(now.millis() - look_back::millis(hours))?;
     let from = newest_award.map_or(earliest, |award| award.min(earliest));

@@ -113,7 +113,7 @@ pub enum NotCounted {
     /// The database did not save them.
     #[error("the database did not save them")]
     NotSaved,
-    /// Postgres takes too long for so many at once.
+    /// Postgres did not save this many messages within the time limit; send fewer at a time.
     #[error("they are too many at once")]
     TooMany,
     /// The engine has ended.

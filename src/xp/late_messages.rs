@@ -724,9 +724,9 @@ mod tests {
     /// A step of a guild's life.
     #[derive(Clone, Debug)]
     enum LifeStep {
-        /// So many milliseconds are counted, without some channels.
+        /// This number of milliseconds is counted, without some channels.
         Count(i64, Vec<u64>),
-        /// An interval is read, whole or up to so far into it.
+        /// An interval is read, whole or up to this many milliseconds into it.
         Fill(usize, Option<i64>),
         Restart,
     }
