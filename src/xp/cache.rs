@@ -33,7 +33,7 @@ pub struct XpCache {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListStart(u32);
 
-/// What showed an observed profile.
+/// Where a profile was observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObservedIn {
     /// A message that goes to the engine; the user is its author.
@@ -44,7 +44,7 @@ pub enum ObservedIn {
     /// even if it arrives after them.
     List(ListStart),
     /// Discord's answer to a request for this user. The fingerprint is the one that the cache
-    /// had at the time of the request: if it has changed since, the answer is older.
+    /// had at the time of the request. If it has changed since, the answer is outdated.
     Answer(Option<Fingerprint>),
 }
 
@@ -79,7 +79,7 @@ struct Entry {
     standing: Standing,
     hidden: bool,
     named: bool,
-    /// The profile last seen: stored, or about to be.
+    /// The fingerprint of the profile last seen, which is stored or about to be.
     seen: Option<Fingerprint>,
     /// The number of lists requested before an event last changed the profile. It fits into the
     /// struct's padding, so it costs no memory.
@@ -239,7 +239,7 @@ impl XpCache {
     /// Marks an unsaved profile, as of this version, as committed.
     pub fn observed_is_saved(&self, user: UserId, version: u32) {
         self.unsaved.saved(user, version, |newer| {
-            // This could not be recorded while the user had no row.
+            // The cache could not record this profile while the user had no row.
             self.take_note(user, newer, ObservedIn::Event);
         });
     }
@@ -341,18 +341,19 @@ impl XpCache {
         self.users.iter().filter_map(last).collect()
     }
 
-    /// Updates users to these rows, which must be committed.
+    /// Updates users to these rows, which must be committed already.
     pub(super) fn apply(&self, saved: &[SavedUser]) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         for row in saved {
             self.edit(&mut board, row.user, |entry| {
                 entry.standing = row.standing;
-                // If a profile was stored before, only that one has the fields that were not seen.
+                // If a profile was stored before, it also has the fields that this one lacks, so
+                // this fingerprint would be incomplete.
                 if let Some(profile) = &row.profile
                     && !entry.named
                 {
                     entry.named = true;
-                    // Observations since then are newer.
+                    // Whatever was observed since the batch was planned is newer than its row.
                     let since = entry.seen.unwrap_or_default();
                     entry.seen = Some(since.completed_by(profile.fingerprint()));
                 }
@@ -360,7 +361,8 @@ impl XpCache {
         }
     }
 
-    /// Updates whether a user is hidden, which must be committed. A hidden user leaves the board.
+    /// Hides a user, who then leaves the board, or shows them. The change must be committed
+    /// already.
     pub(super) fn hide(&self, user: UserId, hidden: bool) {
         let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
         self.edit(&mut board, user, |entry| entry.hidden = hidden);
@@ -377,7 +379,8 @@ impl XpCache {
         }
     }
 
-    /// Locked before any user is read, so that everything is read at the same moment.
+    /// Locks the board for reading. Readers do this before they read any user, so that everything
+    /// is from the same moment.
     fn board(&self) -> RwLockReadGuard<'_, Board> {
         self.board.read().unwrap_or_else(PoisonError::into_inner)
     }

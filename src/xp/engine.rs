@@ -5,13 +5,14 @@
 //! again; new messages wait in the inbox.
 //!
 //! After a gap (a new gateway session, an outage, an inbox that overflowed) the engine applies
-//! nothing until somebody has read the history from the frontier on. Live messages wait
-//! meanwhile and are merged with the history. Then everything is applied in the order of the
-//! ids, in batches of bounded size. Each batch is a transaction of its own that moves the
-//! frontier to its last message, so that a restart goes on from there. The level-up lines wait
-//! for the last batch; each member gets one.
+//! nothing until the catch-up service has read the history from the frontier on. Live messages
+//! wait meanwhile and are merged with the history. Then the engine applies everything in the
+//! order of the ids, in batches of bounded size. Each batch is a transaction of its own that
+//! moves the frontier to its last message, so that a restart continues from there. Level-up
+//! lines are held until the last batch, and each member gets only one.
 //!
-//! A batch that takes Postgres too long is halved until it gets through.
+//! If Postgres takes too long for a batch, the engine saves half as many users at a time until
+//! a batch succeeds.
 //!
 //! The committer runs the transactions; `adjustment` holds the changes that people ask for.
 
@@ -41,7 +42,8 @@ use crate::store::{self, Database};
 /// How long a batch collects messages: long enough to put messages that overtook each other back
 /// into order, and short enough that nobody notices.
 const BATCH_WINDOW: Duration = Duration::from_millis(30);
-/// Maximum number of messages in a batch: some ten milliseconds of Postgres' time.
+/// Maximum number of messages that one batch collects. Postgres saves them in some ten
+/// milliseconds.
 const BATCH_SIZE: usize = 2_000;
 /// Maximum number of live messages that wait for the history. If there are more, the engine drops
 /// them and requests the history again, which then contains them.
@@ -63,7 +65,7 @@ pub struct CommitLimits {
 }
 
 impl Default for CommitLimits {
-    /// About a second of Postgres' time, and a timeout far above it.
+    /// Postgres needs about a second for this much; the timeout is far above that.
     fn default() -> Self {
         Self {
             messages: 20_000,
@@ -73,10 +75,10 @@ impl Default for CommitLimits {
     }
 }
 
-/// A stretch of history that must be read before anything newer is applied.
+/// A part of the history that must be read before anything newer is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Rises with each gap. History for an earlier gap is discarded.
+    /// Incremented with each gap. History for an earlier gap is discarded.
     pub number: u64,
     /// The message after which it begins; `None` on a database that has never seen a message.
     pub after: Option<MessageId>,
@@ -91,12 +93,13 @@ pub struct Engine {
     /// Everything up to this message is applied. Later than the watermark's frontier if the
     /// messages since then earned nothing.
     applied: Option<MessageId>,
-    /// When to save the frontier on its own: if the stored one lags behind, and once after each
-    /// batch. The latter verifies that the batch is still stored, since a failover of Postgres may
-    /// undo a commit that the last lease renewal did not see.
+    /// When to save the frontier on its own. Set while the stored frontier lags behind, and after
+    /// each batch that saved users: saving then checks that the batch is still stored, because a
+    /// failover of Postgres may undo a commit that the last lease renewal did not see.
     save_frontier_at: Option<Instant>,
     limits: CommitLimits,
-    /// How many users a batch may have now: fewer after one that took too long.
+    /// Current maximum number of users in a batch: reduced when a batch takes too long, and
+    /// doubled, up to the limit, after each batch that is saved.
     max_users: usize,
     deliveries: mpsc::Receiver<Delivery>,
     gap_flag: Arc<GapFlag>,
@@ -107,7 +110,7 @@ pub struct Engine {
     settling: Vec<Settle>,
     /// Adjustments to carry out once the messages before them are applied.
     adjustments: Vec<PendingAdjustment>,
-    /// History that was read late, with the channel for its answer.
+    /// History that was read late, each with the channel that takes the answer.
     late: Vec<(LateHistory, oneshot::Sender<Result<(), NotCounted>>)>,
     /// Remembers counted messages while some history is missing.
     recorder: Recorder,
@@ -119,18 +122,19 @@ pub struct Engine {
 #[derive(Debug)]
 struct OpenGap {
     gap: Gap,
-    /// Live messages that came meanwhile.
+    /// Live messages that arrived meanwhile.
     waiting: Vec<EligibleMessage>,
     /// The history, once it is read.
     backlog: Option<Backlog>,
 }
 
-/// How an engine has ended.
+/// The state in which an engine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineEnd {
-    /// The row as the engine left it.
+    /// The watermark row as the engine left it.
     pub watermark: Watermark,
-    /// Whether everything that was offered is applied. If not, the next start reads the rest.
+    /// Whether every message that the inbox was offered is applied and saved. If not, the next
+    /// start reads the rest from the history.
     pub is_complete: bool,
 }
 
@@ -144,7 +148,7 @@ pub struct EngineHandles {
 }
 
 impl Engine {
-    /// An engine that goes on from `watermark`, and the handles to reach it.
+    /// An engine that continues from `watermark`, and the handles to reach it.
     /// `outbox_filled` is notified after each commit that brought level-ups.
     pub fn new(
         database: Database,
@@ -195,14 +199,14 @@ impl Engine {
         }
     }
 
-    /// Runs until `cancel`, then takes nothing more, commits what it has and ends.
-    /// Messages that still wait for a history, and what is left of a backlog, are left to the
-    /// next start, which reads them. On a new database the next start would read nothing, so
-    /// there they are counted.
+    /// Runs until `cancel`. Then closes the inbox, commits what it holds and ends.
+    /// Messages that still wait for a history, and the rest of a backlog, are not counted: the
+    /// next start reads them again. On a new database, which has no frontier, the next start
+    /// would read nothing, so there they are counted.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<EngineEnd, Lost> {
         while let Some(messages) = self.next_batch(&cancel).await {
-            // Messages after a gap are sent after its flag is set. It is read only now that
-            // they are here, so it cannot be missed.
+            // A sender sets the gap flag before it sends any message that follows the gap. The
+            // flag is read only after the messages are received, so no gap is missed.
             if self.gap_flag.take() {
                 self.handle_gap();
             }
@@ -229,7 +233,8 @@ impl Engine {
             waiting.extend(backlog.into_iter().flat_map(Backlog::into_messages));
             self.apply(waiting).await?;
         }
-        // So that a start after a quiet day does not take the day for a gap.
+        // Otherwise the next start would treat the time since the stored frontier as a gap, and
+        // read messages again that earned nothing.
         if self.applied > self.committer.watermark().frontier {
             self.save_frontier().await?;
         }
@@ -253,18 +258,19 @@ impl Engine {
                     return None;
                 }
             }
-            // So that commands that have timed out make room for others.
+            // Wakes the loop, so that `answer_settled` drops commands that have timed out and
+            // others can take their places.
             () = tokio::time::sleep(PRUNE_INTERVAL), if !self.settling.is_empty() => {
                 return Some(Vec::new());
             }
-            // Between two batches of a backlog, take what is here and wait for nothing.
+            // Between two batches of a backlog, only take what has arrived already.
             () = std::future::ready(()), if is_applying => return Some(Vec::new()),
         }
         if is_applying {
             return Some(self.sort_deliveries(received));
         }
         let deadline = Instant::now() + BATCH_WINDOW;
-        // A waiting command closes the window: all that it waits for came before it.
+        // A waiting command ends the window early: the messages that it waits for came before it.
         let has_waiting_command = |received: &[Delivery]| {
             received
                 .iter()
@@ -283,7 +289,7 @@ impl Engine {
         Some(self.sort_deliveries(received))
     }
 
-    /// Puts each delivery where it belongs and returns the messages.
+    /// Stores each delivery in the field for its kind, and returns the messages.
     fn sort_deliveries(&mut self, received: Vec<Delivery>) -> Vec<EligibleMessage> {
         let mut messages = Vec::with_capacity(received.len());
         for delivery in received {
@@ -301,7 +307,7 @@ impl Engine {
     /// Tells waiting commands that the messages before them are committed.
     fn answer_settled(&mut self) {
         if self.catch_up.is_some() {
-            // A catch-up may take long, and most commands wait for less than a second.
+            // They wait for the end of the catch-up. Most give up within a second, and are dropped.
             self.settling.retain(|settle| !settle.done.is_closed());
             return;
         }
@@ -317,8 +323,9 @@ impl Engine {
     }
 
     fn handle_gap(&mut self) {
-        // Messages now wait for the history, and profiles must not. Messages that did not fit
-        // into the inbox have left profiles behind, too.
+        // Messages now wait for the history, but their authors' profiles must not. So the
+        // register saves the known users' profiles that were left to the engine, including those
+        // of messages that did not fit into the inbox.
         let is_known = |user| self.cache.get(user).is_some();
         self.cache.unsaved().leave_all_to_register(is_known);
         match self.backlog() {
@@ -328,7 +335,7 @@ impl Engine {
         }
     }
 
-    /// Stops applying and asks for the history after the last applied message.
+    /// Stops applying messages and requests the history after the last applied one.
     fn begin_catch_up(&mut self) {
         let (number, waiting) = match self.catch_up.take() {
             Some(OpenGap { gap, waiting, .. }) => (gap.number + 1, waiting),
@@ -349,7 +356,7 @@ impl Engine {
         self.gaps.send_replace(Some(gap));
     }
 
-    /// Accepts the history of the present gap. That of an earlier one is dropped.
+    /// Accepts the history of the current gap. Drops that of an earlier gap.
     fn take_history(&mut self, history: History) {
         if let Some(catch_up) = &mut self.catch_up
             && catch_up.gap.number == history.gap
@@ -360,7 +367,7 @@ impl Engine {
         }
     }
 
-    /// Makes live messages wait, and applies a batch of the backlog if there is one.
+    /// Adds live messages to those that wait, and applies a batch of the backlog if there is one.
     async fn continue_catch_up(&mut self, messages: Vec<EligibleMessage>) -> Result<(), Lost> {
         let Some(catch_up) = &mut self.catch_up else {
             return Ok(());
@@ -438,7 +445,7 @@ impl Engine {
             return Ok(());
         }
         backlog.log_end();
-        // Held level-up lines are released now.
+        // The last batch has released the held level-up lines.
         self.outbox_filled.notify_one();
         if backlog.gap_follows {
             self.begin_catch_up();
@@ -461,8 +468,8 @@ impl Engine {
             self.recorder
                 .remember(&mut batch, &rest[..end], self.applied);
             if batch.saves_nothing() {
-                // There is nothing to save but the frontier. The next batch that has something
-                // moves it, or a timer does soon.
+                // Only the frontier is to be saved. The next batch that saves something moves it;
+                // if none comes soon, the timer does.
                 self.applied = reached;
                 if self.applied > self.committer.watermark().frontier {
                     self.save_frontier_at
@@ -481,7 +488,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Loads what the previous engine remembered, before anything is counted.
+    /// Loads the messages that the previous engine remembered, before anything is counted.
     async fn resume_recorder(&mut self) {
         if self.is_recorder_resumed {
             return;
@@ -540,7 +547,8 @@ impl Engine {
             } else {
                 self.count_interval(late).await?
             };
-            // The reader may have stopped waiting; then it looks at the database again.
+            // If the reader has stopped waiting, its next run reads from the database what is
+            // still missing.
             let _ = answer.send(counted);
         }
         Ok(())
@@ -556,7 +564,7 @@ impl Engine {
                 return Ok(Err(NotCounted::NotSaved));
             }
         };
-        // It has been counted before.
+        // `None`: an earlier attempt has counted the interval.
         let Some((mut batch, recorder)) = planned else {
             return Ok(Ok(()));
         };
@@ -594,7 +602,8 @@ impl Engine {
         users.dedup();
         let loaded = self.committer.read(async |session| {
             let intervals = history_interval::all(session).await?;
-            // The last part also decides which messages of others are forgotten.
+            // The last part of an interval also decides which remembered messages are forgotten,
+            // so it needs those of all users.
             let is_last_part = intervals
                 .iter()
                 .any(|one| one.id == late.interval && one.until <= late.up_to);
@@ -660,8 +669,8 @@ impl Engine {
         Ok(BatchOutcome::Saved)
     }
 
-    /// Saves the frontier where nothing was earned. If it cannot be saved now, that is put off,
-    /// so that nobody waits for it.
+    /// Saves the frontier without a batch, in one attempt. If that fails, it is tried again
+    /// later, so that no message waits for it.
     async fn save_frontier(&mut self) -> Result<(), Lost> {
         let is_saved = self.committer.save_frontier(self.applied).await?;
         self.save_frontier_at = (!is_saved).then(|| Instant::now() + FRONTIER_SAVE_DELAY);
@@ -669,7 +678,7 @@ impl Engine {
     }
 }
 
-/// Never returns if there is no such time.
+/// Sleeps until a time; forever if there is none.
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

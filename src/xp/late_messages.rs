@@ -5,9 +5,9 @@
 //! one of all messages of that time, and one of those that were counted then.
 //!
 //! This is exact if two things are remembered for each author. First, the counted messages from
-//! the start of the interval until the author's first pause of one cooldown after it. Second, the
-//! time of an award within one cooldown before the interval. Any message that follows such a
-//! pause earns, no matter what came before: both replays agree from there on.
+//! the start of the interval until the author's first pause of one cooldown after its end. Second,
+//! the time of an award within one cooldown before the interval. The first message after such a
+//! pause earns XP no matter what came before it, so both replays agree from there on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -34,7 +34,7 @@ struct Recount {
     pub days: BTreeMap<NaiveDate, (i64, i64)>,
     /// The messages that were not counted before, in order.
     pub newly_counted: Vec<MessageId>,
-    /// The newest of them that earns.
+    /// The newest of the late messages that earns XP.
     pub last_award: Option<MessageId>,
 }
 
@@ -48,7 +48,8 @@ enum TimelineEntry {
 
 /// Adds the `late` messages of one author, from an interval that begins after `after`, to their
 /// `standing`. `counted` are the author's remembered messages. Late messages up to `after`
-/// belong to the margin that is read again before each gap, and count as they would there.
+/// belong to the overlap that is read again before each gap. As in a catch-up, such a message
+/// counts only if it earns XP with the author's standing as it is now.
 fn recount(
     standing: Standing,
     counted: &[CountedMessage],
@@ -119,8 +120,8 @@ impl Recount {
         self.standing = Standing {
             points: had.changed_by(points),
             message_count: message_count.saturating_add_signed(more),
-            // The present cooldown is that of the replay's last award, even if that is earlier
-            // than before; unless there was an award after a pause.
+            // If this part contained the author's last award, the cooldown now starts at the
+            // replay's last award, even if that is earlier. Otherwise the later award decides.
             last_awarded_at: if last == last_before {
                 last_after
             } else {
@@ -139,7 +140,7 @@ impl Recount {
     }
 }
 
-/// What these messages earn, and the time of the last award.
+/// The awards that these messages earn, and the time of the last one.
 fn replay(
     timeline: impl Iterator<Item = (MessageId, TimelineEntry)>,
 ) -> (Vec<(MessageId, Award)>, Option<Timestamp>) {
@@ -157,7 +158,7 @@ fn replay(
     (awards, standing.last_awarded_at)
 }
 
-/// Splits at pauses: the message after a pause earns, no matter what came before.
+/// Splits at pauses: the first message after a pause earns XP, no matter what came before it.
 fn between_pauses<T: Copy>(
     timeline: impl IntoIterator<Item = (MessageId, T)>,
 ) -> Vec<Vec<(MessageId, T)>> {
@@ -181,10 +182,10 @@ fn is_pause(earlier: MessageId, later: MessageId) -> bool {
     cooldown::is_over(earlier.sent_at(), later.sent_at())
 }
 
-/// Plans the late messages of one of the missing `intervals`; `None` if that interval is not
-/// missing any more. `counted` are the remembered messages: of the late messages' authors, or
-/// of everyone if the interval becomes complete. In the latter case the result contains the
-/// recorder for what is still missing.
+/// Plans the late messages of one of the missing `intervals`; `None` if that interval is no
+/// longer missing. `counted` are the remembered messages: those of the late messages' authors,
+/// or those of everyone if `late` completes the interval. In the latter case the result also
+/// contains a recorder for the intervals that are still missing.
 pub(super) fn plan_interval(
     late: &LateHistory,
     intervals: Vec<HistoryInterval>,
@@ -341,12 +342,12 @@ fn forgettable(counted: &[CountedMessage], open: &[(MessageId, MessageId)]) -> V
 pub(super) struct Recorder {
     /// The end of the newest interval.
     until: Option<MessageId>,
-    /// Users who have not paused since, and their newest message.
+    /// Users who have not paused since then, each with their newest message.
     running: HashMap<UserId, MessageId>,
 }
 
 impl Recorder {
-    /// A recorder that goes on after a restart. The newest missing interval ends at `until`;
+    /// A recorder that continues after a restart. The newest missing interval ends at `until`;
     /// `counted` are the remembered messages, sorted.
     pub fn resumed(until: Option<MessageId>, counted: &[CountedMessage]) -> Self {
         let newer = |row: &&CountedMessage| !row.is_award && Some(row.message) > until;
@@ -358,9 +359,10 @@ impl Recorder {
         }
     }
 
-    /// Notes in a batch which sources are `missing`, in intervals that begin before it. From here
-    /// on messages are remembered, and also the awards less than a cooldown before.
-    /// `awarded_after` returns the awards after a time in milliseconds and before the batch.
+    /// Notes in a batch which sources are `missing`, in intervals that begin before it. From then
+    /// on the recorder remembers messages, and also the awards less than a cooldown before the
+    /// intervals. `awarded_after` returns the awards after a time in milliseconds and before the
+    /// batch.
     pub fn note_missing(
         &mut self,
         batch: &mut Batch,
@@ -372,8 +374,8 @@ impl Recorder {
         };
         let until = missing.iter().map(|(.., until)| *until).max();
         batch.history.missing.extend(missing);
-        // If another interval ends exactly here, the messages remembered for it are more precise
-        // than awards.
+        // If an earlier interval ends exactly where this one begins, the messages before this one
+        // are remembered already, and they are more precise than awards.
         if self.until != Some(after) {
             let award = |(user, at)| {
                 Some(CountedMessage {
@@ -404,7 +406,7 @@ impl Recorder {
         }
         for &EligibleMessage { user, message, .. } in messages {
             let is_new = Some(message) > applied;
-            // A re-read message was already counted, unless it earns only now.
+            // A message that was read again was counted before, unless it earns XP only now.
             let counts = is_new || batch.earned.binary_search(&message).is_ok();
             if counts && self.must_remember(user, message) {
                 batch.history.counted.push(CountedMessage {
@@ -478,7 +480,7 @@ mod tests {
 
     fn seen(user_id: u64, channel_id: u64, millis: i64) -> EligibleMessage {
         EligibleMessage {
-            // Two in one millisecond are still two.
+            // Messages of the same millisecond get different ids.
             message: MessageId::new(at(millis).get() + user_id * 16 + channel_id).unwrap(),
             channel: channel(channel_id),
             user: user(user_id),
@@ -545,8 +547,8 @@ mod tests {
             self.counted.extend(batch.history.counted);
         }
 
-        /// Counts what everyone wrote after what is applied and up to `until`; not what was
-        /// written in the channels that are missing.
+        /// Counts the messages after the last applied one and up to `until`, except those in the
+        /// `missing` channels.
         fn count(&mut self, all: &[EligibleMessage], until: MessageId, missing: &[u64]) {
             let is_here = |seen: &&EligibleMessage| {
                 Some(seen.message) > self.applied
@@ -654,7 +656,7 @@ mod tests {
 
     fn source(channel_id: u64) -> UnreadSource {
         let of = match channel_id {
-            // A list, whose end is later than what was reached.
+            // A list of threads: its interval ends later than the messages that were read.
             3 => HistorySource::ArchivedThreads,
             _ => HistorySource::Messages,
         };
@@ -666,7 +668,7 @@ mod tests {
 
     #[test]
     fn a_late_message_shifts_the_cooldown_of_what_was_counted() {
-        // Missing between 0 and 200 s: what was written in channel 1.
+        // The messages of channel 1 between 0 and 200 s are missing.
         for (heard, late, name) in [
             (vec![], vec![100_000], "alone"),
             (
@@ -724,7 +726,7 @@ mod tests {
     /// A step of a guild's life.
     #[derive(Clone, Debug)]
     enum LifeStep {
-        /// This number of milliseconds is counted, without some channels.
+        /// The messages of the next so many milliseconds are counted, except in some channels.
         Count(i64, Vec<u64>),
         /// An interval is read, whole or up to this many milliseconds into it.
         Fill(usize, Option<i64>),
