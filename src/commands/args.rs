@@ -133,7 +133,7 @@ trait Argument: Sized {
     /// Reads the argument from an option of a slash command, which Discord has checked already.
     fn from_option(value: &ResolvedValue<'_>) -> Option<Self>;
 
-    /// The kind of option that Discord shows.
+    /// Configures the option of a slash command that takes this argument.
     fn option(builder: CreateCommandOption) -> CreateCommandOption;
 }
 

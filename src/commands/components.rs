@@ -1,7 +1,7 @@
 //! Button presses: checks who pressed a button and when, and carries out its action.
 //!
 //! A button's id contains its action ([`crate::discord::messages::buttons`]). A client can send any
-//! id, so every action checks the presser's rights as the command would.
+//! id, so each action checks the right that its command requires.
 
 use std::sync::Arc;
 
@@ -158,16 +158,17 @@ impl Press<'_> {
         let button = Button::parse(&press.data.custom_id);
         let Some(Button { caller, action }) = button.filter(|_| press.message.author.id == bot)
         else {
-            tracing::warn!(user = %press.user.id, "someone pressed a button that is not ours");
+            tracing::warn!(user = %press.user.id, "someone pressed an unknown button");
             return Err(UserError(NO_BUTTON.to_owned()).into());
         };
         let Some(caller) = caller else {
-            // Any moderator may press the council's buttons, and they do not expire.
+            // A button without a caller is the council's. Any moderator may press it, and it does
+            // not expire.
             return Ok(action);
         };
         if caller.get() != press.user.id.get() {
             let button = &press.data.custom_id;
-            tracing::info!(user = %press.user.id, button, "someone pressed another's button");
+            tracing::info!(user = %press.user.id, button, "someone pressed another member's button");
             let sentence = "Only the person who asked can use these buttons.";
             return Err(UserError(sentence.to_owned()).into());
         }
@@ -192,8 +193,8 @@ impl Press<'_> {
         Ok(())
     }
 
-    /// Answers with a private message, since the council's message stays until the problem is
-    /// solved.
+    /// Checks that the presser is a moderator, and announces a private answer. The council's
+    /// message is not replaced, since it stays until the problem is solved.
     async fn begin_council_action(&self) -> Result<(), Error> {
         self.check(Right::Moderator).await?;
         self.conversation
@@ -271,7 +272,7 @@ impl Press<'_> {
         }
     }
 
-    /// Whether the presser has the right now.
+    /// Returns an error if the presser does not have the right now. The attempt is then logged.
     async fn check(&self, right: Right) -> Result<(), Error> {
         let member = self.interaction.member.as_ref();
         let rights = &self.data.rights;
@@ -285,7 +286,8 @@ impl Press<'_> {
         Err(rights.refusal(right, &caller).into())
     }
 
-    /// Compares Discord's times, which the ids contain.
+    /// Whether the buttons still work. Compares the times that the ids of the message and of the
+    /// press contain.
     fn in_time(&self) -> bool {
         let message = self.interaction.message.id.try_into();
         let press = serenity::MessageId::new(self.interaction.id.get()).try_into();

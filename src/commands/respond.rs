@@ -20,8 +20,8 @@ use crate::leveling::{ChannelId, MessageId, UserId};
 use crate::store;
 use crate::store::open_buttons::WithButtons;
 
-/// How long a command waits for earlier messages to be counted. Discord allows a slash command
-/// three seconds in all.
+/// How long a command waits for held messages, and then again for earlier messages to be counted.
+/// Discord allows a slash command three seconds in all.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(800);
 
 /// How long the database may take to record when buttons expire.
@@ -29,7 +29,7 @@ const RECORD_TIMEOUT: Duration = Duration::from_millis(800);
 
 const COMPLETE_ATTEMPTS: u32 = 6;
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(5));
-/// A wait that Discord asks for is cut to this.
+/// Maximum wait for a rate limit. The next attempt is made then, even if Discord asked for more.
 const RATE_LIMIT_MAX: Duration = Duration::from_mins(15);
 
 const FAILED: &str = "That did not work; the reason is in the bot's log.";
@@ -37,9 +37,9 @@ pub(super) const DATABASE_UNAVAILABLE: &str =
     "The database is unavailable. Please try again shortly.";
 pub(super) const DISCORD_UNAVAILABLE: &str = "Discord is not responding. Please try again shortly.";
 
-/// The error of an answer that could not be sent. No other answer is tried then.
+/// An answer could not be sent. The caller then gets no other answer either.
 #[derive(Debug, thiserror::Error)]
-#[error("it could not be answered: {0}")]
+#[error("the answer could not be sent: {0}")]
 struct NotAnswered(RestError);
 
 /// The state of a command that is running.
@@ -63,7 +63,7 @@ pub(super) async fn mark_allowed(ctx: Context<'_>) {
     ctx.set_invocation_data(invocation).await;
 }
 
-/// An answer that can still be edited.
+/// Refers to a sent answer, to edit it later.
 #[derive(Clone, Debug)]
 pub(super) struct MessageRef {
     /// `None` if Discord did not say which message it is.
@@ -196,7 +196,7 @@ pub(super) async fn settle(ctx: Context<'_>) {
     }
 }
 
-/// The sentence that tells the caller of a failure. Anything but a [`UserError`] is also logged.
+/// The sentence that tells the caller about an error. Logs every error except a [`UserError`].
 pub(super) fn sentence_for(error: &Error, what: &str) -> String {
     if let Some(UserError(sentence)) = error.downcast_ref() {
         return sentence.clone();
@@ -240,7 +240,7 @@ pub(super) async fn on_error(error: FrameworkError<'_, Data, Error>) {
         // The panic itself is in the log already.
         FrameworkError::CommandPanic { ctx, .. } => apologise(ctx, FAILED.to_owned()).await,
         FrameworkError::ArgumentParse { ctx, .. } => apologise(ctx, usage(ctx)).await,
-        // The command is another guild's, or another bot's with the same prefix.
+        // The command belongs to another guild, or to another bot with the same prefix.
         FrameworkError::CommandCheckFailed { error: None, .. }
         | FrameworkError::UnknownCommand { .. } => {}
         // The error is not logged, since it may quote a message.
@@ -297,7 +297,7 @@ async fn remember_buttons(
     else {
         return;
     };
-    // An id far in the future would keep the buttons for years.
+    // If the message's id were from far in the future, the buttons would stay for years.
     let posted = data
         .env
         .time

@@ -1,7 +1,8 @@
-//! Decides who may run what, by the ids of their roles or as an administrator of the guild.
+//! Decides who may run which commands: the guild's administrators, and members with certain roles,
+//! which are identified by their ids.
 //!
-//! Checked at each execution, independently of whom Discord shows a command to. If the rights are
-//! not known at the moment, the caller is asked to try again and is not refused.
+//! Rights are checked at each execution, whoever Discord shows the command to. If they are unknown
+//! at the moment, the caller is not refused but asked to try again.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::discord::guild::right_roles::{FoundRoles, RightRoles};
 use crate::error::UserError;
 use crate::leveling::{GuildRole, ProtectedRoles, RoleEntry, RoleId, UserId, escape};
 
-/// The answer while the rights are not known.
+/// The answer while the caller's rights are unknown.
 const NOT_NOW: &str = "I can't check right now who may do that. Please try again shortly.";
 
 /// A right that a command or button requires.
@@ -41,12 +42,12 @@ pub(super) struct Caller {
     /// Their roles, including @everyone.
     held: BTreeSet<RoleId>,
     administrator: bool,
-    /// The roles that the settings name; `None` if they are not known now.
+    /// The guild's roles that the settings name; `None` if they are unknown now.
     found: Option<FoundRoles>,
 }
 
-/// Whether the caller has the right to run the command. A caller without it is told who has it,
-/// and the attempt is logged.
+/// Whether the caller has the right to run the command. If not, the attempt is logged, and the
+/// error tells the caller who has the right.
 pub(super) async fn check(ctx: Context<'_>) -> Result<bool, Error> {
     let data = ctx.data();
     let right = manual(ctx.command()).map_or(Right::Anyone, |manual| manual.right);
@@ -74,7 +75,7 @@ impl Rights {
         Self(roles)
     }
 
-    /// Whether the caller has the right. The error tells them that this is not known now.
+    /// Whether the caller has the right. If that is unknown now, the error tells them so.
     pub(super) fn allow(&self, right: Right, caller: &Caller) -> Result<bool, UserError> {
         let Some(list) = self.list(right) else {
             return Ok(true);
@@ -142,8 +143,8 @@ impl Rights {
             .await
     }
 
-    /// `permissions` are those that Discord sends with an interaction, also for the owner; it sends
-    /// none with a message.
+    /// `permissions` are those that Discord sends with an interaction; for the owner, all of them.
+    /// With a message Discord sends none.
     async fn caller_with(
         &self,
         data: &Data,
@@ -198,7 +199,7 @@ fn gives_all(role: &GuildRole, held: &BTreeSet<RoleId>) -> bool {
 fn name_of(entry: &RoleEntry, found: Option<&FoundRoles>) -> Option<String> {
     let role = found.and_then(|found| found.name(found.role(entry)?));
     match (role, entry) {
-        // The operator's own words.
+        // The operator typed this name into the settings, so it needs no escaping.
         (Some(name), RoleEntry::Name(set)) if name == set => Some(set.clone()),
         (Some(name), _) => Some(escape(name)),
         (None, RoleEntry::Name(set)) => Some(set.clone()),

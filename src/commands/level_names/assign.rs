@@ -23,7 +23,7 @@ pub(in crate::commands) enum Outcome {
     Assigned(Assigned),
 }
 
-/// A level has its role, but the members do not have it yet.
+/// A level that carries its role now, but whose members do not hold it yet.
 pub(in crate::commands) struct Assigned {
     sentence: String,
     role: RoleId,
@@ -64,7 +64,8 @@ pub(in crate::commands) async fn assign(
     wanted: &WantedRole,
 ) -> Result<Outcome, Error> {
     let data = edit.data;
-    // If two moderators change one level, the second starts from the first one's result.
+    // If two moderators change a level at the same time, the second change waits for the first one
+    // and starts from its result.
     let lock = data.roles.names.lock().await?;
     let (roles, bot_position) = edit.roles_and_bot_position().await?;
     let levels = data.env.xp.levels();
@@ -81,7 +82,8 @@ pub(in crate::commands) async fn assign(
             if is_confirmed || row.role_id == Some(role.id) {
                 take_over(lock, row, row.role_in(&roles), role).await?
             } else {
-                // Counting the holders takes long, and nothing is changed yet.
+                // Counting the holders takes long, so others may change levels meanwhile. Nothing
+                // is changed yet.
                 drop(lock);
                 if let Some(question) = take_over_question(edit, row, role).await? {
                     return Ok(Outcome::Question(Box::new(question)));
@@ -167,7 +169,8 @@ async fn create(
     })
 }
 
-/// The one role of this name, if it looks as the bot creates them.
+/// The only role of this name, if it has no permissions and no integration manages it, like the
+/// roles that the bot creates.
 async fn find_created(edit: RoleEdit<'_>, name: &RoleName) -> Option<GuildRole> {
     let roles = roles::list(&edit.data.env.rest, edit.data.env.guild).await;
     let named = |role: &GuildRole| role.name == name.as_str();
@@ -176,8 +179,8 @@ async fn find_created(edit: RoleEdit<'_>, name: &RoleName) -> Option<GuildRole> 
     only.filter(|role| role.permissions == 0 && !role.managed)
 }
 
-/// Renames the role first. If the bot dies before it saves the name, this looks like a rename by a
-/// person, and the level takes over the new name.
+/// Renames the role first. If the bot dies before it saves the name, the role looks as if a person
+/// had renamed it, and the level later takes over the role's new name.
 async fn rename(
     edit: RoleEdit<'_>,
     mut lock: LevelNamesLock<'_>,
@@ -198,7 +201,8 @@ async fn rename(
     })
 }
 
-/// `before` is the role that the level carried until now.
+/// Links the level to a role that the guild already has. `before` is the role that the level
+/// carried until now.
 async fn take_over(
     mut lock: LevelNamesLock<'_>,
     row: &Level,

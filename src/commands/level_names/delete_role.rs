@@ -43,7 +43,7 @@ pub(in crate::commands) async fn carry_out(
     Ok(Reply::text(format!("The role {name} is deleted.")))
 }
 
-/// An error for the moderator if the role is gone, or must stay.
+/// The role to delete, or an error for the moderator if it is gone or must stay.
 async fn deletable(edit: RoleEdit<'_>, id: RoleId) -> Result<GuildRole, Error> {
     let (roles, bot_position) = edit.roles_and_bot_position().await?;
     let role = roles.into_iter().find(|role| role.id == id);

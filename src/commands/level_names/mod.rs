@@ -1,9 +1,9 @@
 //! The commands that change the levels' names and roles.
 //!
-//! `leveling` decides, [`LevelNames`](crate::xp::LevelNames) saves, and then Discord's roles are
-//! changed. Each command can be interrupted anywhere and repeated: a name is saved before its role
-//! is created, and a role is renamed before the name is saved, so the guild's roles show what is
-//! left to do.
+//! `leveling` decides what to do, [`LevelNames`](crate::xp::LevelNames) saves the names, and this
+//! module changes the guild's roles. A command can be interrupted at any point and repeated: a name
+//! is saved before its role is created, and a role is renamed before the new name is saved, so the
+//! guild's roles show what is left to do.
 
 pub(super) mod assign;
 mod decide;
@@ -34,7 +34,7 @@ impl<'a> RoleEdit<'a> {
         })
     }
 
-    /// The reason in the guild's audit log.
+    /// The reason for a change, which Discord shows in the guild's audit log.
     fn reason(&self, what: &str) -> String {
         format!("{what}, as {} asked", self.caller)
     }

@@ -1,8 +1,9 @@
 //! `.remove_level_name all`: takes the names off all levels and, if the moderator wants that,
 //! deletes their roles.
 //!
-//! One transaction removes the names and records which roles are to be deleted; then Discord is
-//! asked to delete one role after the other. If this is interrupted, the same command continues.
+//! One transaction removes the names and records which roles are to be deleted. Then the bot
+//! deletes the roles in Discord one by one. If it is interrupted, the same command, typed again,
+//! deletes the rest.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::roles::why_it_stays;
 use crate::store::{self, role_deletion};
 
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A wait that Discord asks for is cut to this.
+/// Maximum wait for a rate limit. If Discord asks for a longer one, no more roles are deleted.
 const RATE_LIMIT_MAX: Duration = Duration::from_mins(2);
 /// Maximum length of a list of roles in an answer, in characters. Further roles are only counted.
 const LIST_LENGTH: usize = 1_200;
@@ -34,11 +35,11 @@ const LIST_LENGTH: usize = 1_200;
 /// What a moderator has confirmed.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::commands) struct Confirmed {
-    /// The number of levels that lose their names, at most.
+    /// Maximum number of levels that lose their names.
     pub levels: usize,
-    /// The number of roles that are deleted, or stay, at most.
+    /// Maximum number of level roles that are deleted, or kept.
     pub roles: usize,
-    /// Whether the roles are deleted.
+    /// Whether the roles are deleted or kept.
     pub delete: bool,
 }
 
@@ -87,7 +88,8 @@ pub(in crate::commands) async fn carry_out(
     drop(lock);
     data.roles.book.forget();
     tracing::info!(by = %edit.caller, levels, delete = delete.len(), "the names of all levels were removed");
-    // Removes the council's notices of missing roles.
+    // Comparing the levels with the guild's roles also removes the council's notices of missing
+    // roles.
     data.roles.verifications.levels_soon();
     let taken_off = match levels {
         0 => String::new(),
@@ -110,7 +112,8 @@ pub(in crate::commands) async fn carry_out(
     Ok(Reply::text(taken_off + &deletion.in_words(roles.len())))
 }
 
-/// The names to remove and the roles to delete now.
+/// The names to remove, and the roles to delete if the moderator wants that: those of the levels,
+/// and those that an interrupted removal has left.
 async fn removal(data: &Data, roles: &[GuildRole]) -> Result<NameRemoval, Error> {
     let left_over = store::within(DATABASE_TIMEOUT, async {
         let mut session = data.env.database.acquire().await?;
@@ -206,7 +209,7 @@ struct Deletion {
     deleted: usize,
     /// The names of the roles that stay, and why.
     staying: Vec<String>,
-    /// Whether some of those could be deleted once the bot is allowed to.
+    /// Whether the bot could delete some of those once it is allowed to.
     is_worth_repeating: bool,
     /// Why the remaining roles were not tried.
     cut_off: Option<String>,
@@ -217,7 +220,7 @@ enum DeletionResult {
     Gone,
     Stays {
         why: String,
-        /// Whether it stays recorded, since the bot may be able to delete it later.
+        /// Whether the role stays recorded, because the bot may be able to delete it later.
         for_now: bool,
     },
 }
@@ -341,7 +344,8 @@ impl DeletionResult {
     }
 }
 
-/// If this fails, the next removal finds that the role is gone and skips it.
+/// Removes a role from the record of roles to delete. If this fails, the next removal skips the
+/// role if it is gone, and tries to delete it again if it is not.
 async fn forget(data: &Data, role: RoleId) {
     let forgotten = store::within(DATABASE_TIMEOUT, async {
         let mut session = data.env.database.acquire().await?;
@@ -352,7 +356,7 @@ async fn forget(data: &Data, role: RoleId) {
     }
 }
 
-/// As many of the names as fit, separated by commas.
+/// The names that fit into [`LIST_LENGTH`], separated by commas, and the number of the others.
 fn list(names: impl Iterator<Item = String>) -> String {
     let (mut shown, mut length, mut more) = (Vec::new(), 0, 0);
     for name in names {

@@ -86,7 +86,8 @@ async fn remove(
     tracing::info!(%level, by = %edit.caller, "a level's name was removed");
     let sentence = format!("Level {level} no longer carries {}.", escape(name));
     let Some(role) = role.map(|role| role.id) else {
-        // The council's notice of the missing role goes away.
+        // Comparing the levels with the guild's roles also removes the council's notice of the
+        // missing role.
         data.roles.verifications.levels_soon();
         return Ok(Reply::text(sentence));
     };

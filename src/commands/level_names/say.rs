@@ -53,7 +53,8 @@ pub(super) fn stays(name: &str, stays: &RoleStays<'_>) -> UserError {
     UserError(format!("The role {name} stays: {why}."))
 }
 
-/// What the moderator can do about a failed call, or the error for the log.
+/// Turns the error of a call into a sentence that tells the moderator what to do. An error that
+/// they can do nothing about is returned as it is, and ends up in the log.
 pub(super) fn call_failed(error: RestError, what: &str) -> Error {
     let RestError::Refused { status, code, .. } = error else {
         return error.into();
@@ -71,7 +72,7 @@ pub(super) fn call_failed(error: RestError, what: &str) -> Error {
     UserError(sentence).into()
 }
 
-/// Says what went wrong, and what is left to do.
+/// Appends to an error what the moderator has to do next.
 pub(super) fn with_next_step(error: Error, next_step: &str) -> Error {
     let why = match error.downcast::<UserError>() {
         Ok(UserError(why)) => why,

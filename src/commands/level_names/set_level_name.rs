@@ -38,7 +38,7 @@ pub(in crate::commands) async fn set_level_name(
     let wanted = match RoleArgument::parse(&typed) {
         Ok(RoleArgument::Id(role)) => WantedRole::Mentioned(role),
         Ok(RoleArgument::Name(name)) => WantedRole::Named { typed, name },
-        // No level could get a role of this name, but one may exist already.
+        // The bot would not create a role of this name, but the guild may have one already.
         Err(error) => match only_role_called(ctx, &typed).await {
             Some(role) => WantedRole::Mentioned(role),
             None => return Err(UserError(error.to_string()).into()),
@@ -55,7 +55,8 @@ pub(in crate::commands) async fn set_level_name(
     }
 }
 
-/// The one role of this very name, other than @everyone. `None` if Discord does not answer.
+/// The role of exactly this name, other than @everyone. `None` if there is none or more than one,
+/// or if the guild's roles are unknown and Discord does not answer.
 async fn only_role_called(ctx: Context<'_>, typed: &str) -> Option<RoleId> {
     let data = ctx.data();
     let roles = guild_roles(data).await.ok()?;
