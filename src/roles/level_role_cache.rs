@@ -33,8 +33,8 @@ struct CachedRoles {
     /// the guild's roles.
     usable: BTreeSet<RoleId>,
     refusals: Refusals,
-    /// Whether everyone has to be verified, for example because the bot can now give a role that
-    /// it could not give at the last verification.
+    /// Whether everyone's roles have to be verified, for example because the bot can now give a
+    /// role that it could not give at the last verification.
     unverified: bool,
 }
 
@@ -106,9 +106,9 @@ impl LevelRoleCache {
         known.unverified |= known.refusals.clear();
     }
 
-    /// Whether a change of this role can change which roles the bot can give. That holds for
-    /// level roles, the bot's own roles and @everyone. If the bot's own roles have not been read
-    /// yet, it holds for every role.
+    /// Whether a change of this role can change which level roles the bot can give. True for level
+    /// roles, for the bot's own roles and for @everyone. True for every role while the bot's own
+    /// roles have not been read.
     pub fn is_about_reach(&self, role: RoleId) -> bool {
         let is_own = {
             let known = self.known();
@@ -139,7 +139,7 @@ impl LevelRoleCache {
         self.known().refusals.standing(Instant::now())
     }
 
-    /// Replaces the refusals with those of a verification of everyone.
+    /// Replaces the refusals with those that a verification of everyone has met.
     pub(super) fn set_refusals(&self, refused: &BTreeMap<RoleId, isize>) {
         self.known().refusals.replace(refused, Instant::now());
     }

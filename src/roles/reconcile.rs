@@ -1,9 +1,10 @@
-//! The verification of everyone's level roles. After it every named level has its role, and every
+//! The verification of everyone's level roles. After it, every named level has its role, and every
 //! member holds exactly the level roles that their points earn.
 //!
-//! It computes which roles members should hold and sends only the differences. It never changes
-//! other roles. Members are read in pages, and only those with wrong roles are kept. A
-//! verification can be interrupted at any point: the next one finds the remaining differences.
+//! A verification computes which level roles members should hold, and sends Discord only the
+//! differences. It changes no other roles. It reads the members in pages, and keeps only those
+//! with wrong roles in memory. It can be interrupted at any point: the next one finds the
+//! remaining differences.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,10 +32,10 @@ use crate::profiles::ProfileObserver;
 use crate::store::{self, reconcile_state};
 use crate::xp::LevelNames;
 
-/// After Discord has not answered for this many members in a row, the verification fails.
+/// The verification fails when Discord has not answered for this many members in a row.
 const AWAY_AFTER: u32 = 3;
-/// Maximum number of times that all members are read. Every read after the first checks that the
-/// changes took effect.
+/// Maximum number of times that all members are read. Each read after the first one checks that
+/// the changes took effect.
 const PASSES: u32 = 3;
 /// How long a moderator's confirmation is valid.
 pub const ALLOWED_FOR: TimeDelta = TimeDelta::hours(1);
@@ -170,8 +171,8 @@ impl RoleReconciler {
         self.see_onboarding(now).await?;
         let (roles, bot_position) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&roles, bot_position).await?;
-        // The levels as they will be after the steps: an imported level carries no role before
-        // them.
+        // Use the levels as they will be after the steps: an imported level carries no role before
+        // it is linked to one.
         let levels = after(&self.env.xp.levels(), &steps);
         let level_roles = LevelRoles::new(&levels, &roles, bot_position, &self.rights.protected());
         let beyond = out_of_reach(&levels, &roles, bot_position);
@@ -264,8 +265,8 @@ impl RoleReconciler {
             for role in refused.keys() {
                 level_roles.without(*role);
             }
-            // A call may have had no effect although Discord reported success. So the members are
-            // read again, unless this pass changed nothing.
+            // A call may have had no effect although Discord reported success. So all members are
+            // read again if this pass changed any roles.
             if report.given + report.taken == changed {
                 break;
             }
@@ -275,8 +276,8 @@ impl RoleReconciler {
         }
         self.book.set_refusals(&refused);
         let of_refused = self.notices_of_refused(None).await?;
-        // If a change during this verification requires another one, that one reports which
-        // problems are solved.
+        // If something changed during this verification that requires another one, the next one
+        // reports which problems are solved.
         let is_solved = caught_up && !self.book.is_unverified();
         report.untold |= !self.tell_of_levels(is_solved, &notices, &of_refused).await;
         let mut session = self.env.database.acquire().await?;
@@ -295,8 +296,8 @@ impl RoleReconciler {
         let mut alone = self.names.lock().await?;
         let (mut roles, mut bot_position) = self.book.read().await?;
         let (steps, mut troubles) = self.compare_levels(&roles, bot_position).await?;
-        // Without the permission to manage roles no role is created, so that the council gets one
-        // notice and not two.
+        // Without the permission to manage roles, the bot does not try to create any: the council
+        // would get a second notice with the same cause.
         let (mut may_make, mut lacks_some) = (bot_position != BELOW_ALL_ROLES, false);
         let changes = !steps.is_empty();
         for step in steps {
@@ -346,7 +347,7 @@ impl RoleReconciler {
         let mut notices = Vec::new();
         if bot_position == BELOW_ALL_ROLES {
             notices.push(role_problems::cannot_manage_roles());
-            // Implied by the missing permission.
+            // These follow from the missing permission.
             troubles.retain(|trouble| !matches!(trouble, Trouble::OutOfReach { .. }));
         }
         notices.extend(role_problems::notices(&troubles));
@@ -380,10 +381,11 @@ impl RoleReconciler {
         Ok(self.env.members.guild_has_onboarding(has, now) && !has)
     }
 
-    /// Stores since when new members must complete an onboarding. Members who joined before that
-    /// need not wait for roles. After a restart only this time tells them from later members.
+    /// Stores the time since which new members must complete an onboarding. Members who joined
+    /// before it need not wait for roles. After a restart, only the stored time shows who they are.
     async fn remember_onboarding(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let now = Timestamp::from_millis(now.timestamp_millis()).context("it is 1970")?;
+        let now =
+            Timestamp::from_millis(now.timestamp_millis()).context("the current time is zero")?;
         if self.see_onboarding(now).await? {
             self.book.set_unverified();
         }
@@ -465,8 +467,8 @@ impl RoleReconciler {
 
     /// Corrects the members' roles. Roles that turn out to be gone or out of reach are added to
     /// `refused` and not tried again; the caller reports them to the council. If Discord does not
-    /// answer for one member, the others are still corrected, and the function fails at the end.
-    /// It fails at once after [`AWAY_AFTER`] such members in a row.
+    /// answer for a member, this continues with the others and fails at the end. After
+    /// [`AWAY_AFTER`] such members in a row it fails at once.
     async fn apply(
         &self,
         refused: &mut BTreeMap<RoleId, isize>,
@@ -515,7 +517,7 @@ impl RoleReconciler {
                 progress.done = done.min(progress.wrong);
             });
         }
-        // Later passes leave out the refused roles and so count fewer members.
+        // A later pass does not try the refused roles, so it may count fewer members.
         report.left = if refused.is_empty() {
             left
         } else {
@@ -572,8 +574,8 @@ impl RoleReconciler {
         self.env.xp.get(user).map(|user| user.standing)
     }
 
-    /// Reports all problems of a scope to the council; earlier ones that are missing are marked as
-    /// solved. Returns whether the report succeeded.
+    /// Reports all problems of a scope to the council. Earlier problems that are not among them are
+    /// marked as solved. Returns whether the report succeeded.
     async fn tell(&self, scope: &'static str, notices: &[Notice]) -> bool {
         match self.bot {
             Some(_) => self.env.council.report_or_log(scope, notices).await,
