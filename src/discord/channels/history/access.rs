@@ -1,4 +1,4 @@
-//! Which channels the bot may read. Those that it may not are not requested, because Discord bans
+//! Decides which channels the bot may read. It does not request the others, because Discord bans
 //! clients that are refused too often.
 
 use std::collections::BTreeMap;
@@ -65,8 +65,8 @@ impl Access {
 }
 
 impl<M> HistoryReader<'_, M> {
-    /// Asks for the bot's permissions. They only save calls: if Discord does not answer, every
-    /// channel is requested.
+    /// Asks Discord for the bot's permissions. They only save calls that would be refused: if
+    /// Discord does not answer, every channel is requested.
     pub(super) async fn access(&self) -> Result<Access, RestError> {
         let asked = async {
             let own_id = match self.memory.own_id.get() {

@@ -1,4 +1,4 @@
-//! Calls that are repeated until Discord answers, and when a source is set aside instead.
+//! Repeats a call until Discord answers, or sets its source aside if only that source fails.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -29,8 +29,8 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 
 impl<M> HistoryReader<'_, M> {
     /// Repeats a call until Discord answers it, so that a short outage does not discard what
-    /// has been read so far. An error without an answer is only returned for a `source`, and
-    /// only if Discord answers other calls.
+    /// has been read so far. Discord's refusals are answers. Any other error is only returned if
+    /// the call is for a `source` and Discord answers other calls.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         source: Option<HistorySource>,
@@ -73,7 +73,7 @@ impl<M> HistoryReader<'_, M> {
                 return Err(error);
             }
             if attempts.is_first() && self.failing.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(%error, "what was missed cannot be read now; trying again, XP waits until then");
+                tracing::warn!(%error, "missed messages cannot be read now; trying again, XP waits until then");
             }
             attempts.wait().await;
         }
@@ -111,8 +111,9 @@ impl<M> HistoryReader<'_, M> {
         is_final || attempt + 1 >= SOURCE_CALLS
     }
 
-    /// Whether Discord answers at all now: asks once for the guild's channels. A retry would
-    /// blur the result, which must tell an outage from a source's own failure.
+    /// Whether Discord answers other calls now: asks for the guild's channels. Asks only once,
+    /// because if Discord came back during retries, an outage would look like a failure of the
+    /// source alone.
     async fn discord_answers(&self) -> Result<bool, RestError> {
         let what = "asking whether Discord answers";
         let asked = self.rest.call(what, Repeat::Never, PROBE_TIMEOUT, |http| {

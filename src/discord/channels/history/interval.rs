@@ -17,7 +17,8 @@ use crate::discord::rest::RestError;
 use crate::leveling::{ChannelId, HistorySource, MessageId};
 use crate::store::history_interval::UnreadSource;
 
-/// Pages of a source that was set aside which one [`HistoryReader::read_interval`] reads at most.
+/// Maximum number of pages that one call of [`HistoryReader::read_interval`] reads of a channel's
+/// messages. Threads of a failed list are read to the end.
 const INTERVAL_PAGES: usize = 50;
 
 /// A snapshot of the guild's channels and of the bot's permissions in them.
@@ -27,7 +28,7 @@ pub struct Layout {
     access: Access,
 }
 
-/// The result of reading one source's interval, or its first part.
+/// The result of reading one source's interval, or the first part of it.
 #[derive(Debug)]
 pub struct IntervalRead<M> {
     /// The messages that the caller keeps, in no particular order. Some are from before the
@@ -40,8 +41,8 @@ pub struct IntervalRead<M> {
 }
 
 impl<M> HistoryReader<'_, M> {
-    /// Takes a snapshot of the guild's channels, to read intervals of single sources with. Keeps
-    /// retrying while Discord is unavailable.
+    /// Takes the snapshot that [`Self::read_interval`] needs. Keeps retrying while Discord is
+    /// unavailable.
     pub async fn layout(&self) -> Result<Layout, RestError> {
         let channels = self.channels().await?;
         let mut access = self.access().await?;
@@ -50,7 +51,7 @@ impl<M> HistoryReader<'_, M> {
     }
 
     /// Reads one source's messages after `after` and up to `until`, or the first part of them.
-    /// As before every gap, the few minutes before `after` are read again.
+    /// Also reads the few minutes before `after` again, as for every gap.
     pub async fn read_interval(
         &self,
         layout: &Layout,
@@ -187,12 +188,12 @@ impl<M> HistoryReader<'_, M> {
     }
 }
 
-/// Stands in for Discord's 404 where a channel is not in the guild's list.
+/// Stands in for Discord's 404 if a channel is not in the guild's list.
 fn not_found_error() -> RestError {
     refusal(404)
 }
 
-/// Stands in for Discord's 403 where the bot knows that it would be refused.
+/// Stands in for Discord's 403 if the bot knows that it would be refused.
 fn forbidden_error() -> RestError {
     refusal(403)
 }

@@ -1,4 +1,4 @@
-//! What is remembered from one reading of the history to the next.
+//! What the bot remembers from one reading of the history to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};

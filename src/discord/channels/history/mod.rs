@@ -4,14 +4,14 @@
 //! This only reads, so a run can be dropped and restarted at any point. It never gives up
 //! because Discord is unavailable, and it reports every channel that it could not read. A
 //! channel or thread list that fails while Discord answers other calls is set aside for later,
-//! so that it does not hold up the rest. The ids that Discord assigns are the only clock: the
-//! look-back limit is measured from the guild's newest message.
+//! so that it does not hold up the rest. The look-back limit is not measured from the current
+//! time, but from the guild's newest message, whose id contains its time.
 //!
 //! - this file: reads everything, page by page
 //! - `interval`: reads what one source is missing
-//! - `overlap`: what is read again before the frontier, because messages may have overtaken
-//!   each other
-//! - `threads` and `newest`: where there may be messages to read
+//! - `overlap`: how far before the frontier messages are read again, because they may have
+//!   arrived out of order
+//! - `threads` and `newest`: which threads and channels may contain messages to read
 //! - `access`: which channels the bot may read
 //! - `calls`: repeats a call until Discord answers, or sets a source aside
 //! - `memory`: what is remembered from one reading to the next
@@ -60,17 +60,17 @@ const PROGRESS_INTERVAL: usize = 10_000;
 pub struct Missed<M> {
     /// The messages that the caller keeps, in no particular order.
     pub messages: Vec<M>,
-    /// The guild's newest message when all channels and threads had been listed. Everything up
-    /// to it has been read; newer messages are only partly included.
+    /// The guild's newest message at the time when all channels and threads had been listed.
+    /// Everything up to it has been read; newer messages may be included only in part.
     pub reached: MessageId,
-    /// Messages before this one were not read, apart from pages that checked for lost ones;
-    /// `None` if no messages were read at all.
+    /// The look-back limit, as an id. Older messages were only read to check whether some are
+    /// lost. `None` if no messages were read at all.
     pub floor: Option<MessageId>,
-    /// An upper bound for messages in threads whose list was set aside: later ones arrive as
-    /// live events.
+    /// The end of what may be missing in threads whose list was set aside: newer messages
+    /// arrive as live events.
     pub lists_until: Option<MessageId>,
-    /// Whether the gap contains messages that the caller would have kept but that are beyond the
-    /// look-back limit.
+    /// Whether the gap contains messages that the caller would have kept but that are older than
+    /// the look-back limit.
     pub cut_off: bool,
     /// Names of channels that contain messages of the gap but that the bot may not read.
     pub hidden: BTreeMap<theirs::ChannelId, String>,
@@ -151,9 +151,9 @@ impl<M> Missed<M> {
 }
 
 impl<'a, M> HistoryReader<'a, M> {
-    /// A reader of `guild`'s history, up to `hours` back from its newest message. Ids from the
-    /// future are skipped: `time` decides which are, and `time_is_fresh` says whether Discord has
-    /// just been asked for the time.
+    /// A reader of `guild`'s history, up to `hours` back from its newest message. It skips ids
+    /// that are from the future by `time`; `time_is_fresh` says whether Discord has just been
+    /// asked for the time.
     pub fn new(
         rest: &'a Rest,
         keep: Keep<'a, M>,
@@ -196,16 +196,16 @@ impl<'a, M> HistoryReader<'a, M> {
             .await?;
         threads.extend(archived);
         // A new message makes an archived thread active again. If that happens between the two
-        // calls, the thread is in neither list: so the active threads are listed once more.
+        // calls, the thread is in neither list. So the active threads are listed once more.
         threads.extend(self.active_threads(&mut unread).await?);
         let reached = self.newest(Some(after), &channels, &threads);
         let mut missed = Missed {
             unread,
             ..Missed::nothing(reached)
         };
-        // `reached` may be a message in a thread, and an older one may be in a channel whose
-        // last message had not changed yet when it was listed: that channel would be skipped.
-        // So the channels are listed again. `reached` stays, and this list shows every channel
+        // `reached` may come from a thread list that is newer than the list of channels. A
+        // channel that got an older message between the two calls would then be skipped. So the
+        // channels are listed again, while `reached` stays: the new list shows every channel
         // with messages up to it.
         let channels = self.channels().await?;
         access.list(&channels);
@@ -213,8 +213,8 @@ impl<'a, M> HistoryReader<'a, M> {
         let cut = before(reached, look_back::millis(self.hours));
         let start = margin.max(cut);
         missed.floor = Some(cut);
-        // Which messages the unlisted threads contain is unknown, but all were written before
-        // now.
+        // The threads of a failed list may have missed messages up to now. Later ones arrive
+        // live.
         let now = self.time.newest_id().max(Some(reached));
         missed.lists_until = now.map(|now| after_by(now, CLOCK_SLACK_MS));
         let newer_than = |after| {
@@ -228,8 +228,8 @@ impl<'a, M> HistoryReader<'a, M> {
                 .await?;
         let (open, mut hidden): (Vec<_>, Vec<_>) = newer_than(start).partition(is_open);
         hidden.extend(closed);
-        // A forum post without a last message may still have its first one; any other channel
-        // without a last message is empty.
+        // A forum post, which is a thread, may contain its first message without showing a last
+        // message. Any other channel without a last message is empty.
         hidden.retain(|channel| {
             channel.is_thread() || last_message(channel).is_some_and(|last| last > start)
         });
@@ -266,8 +266,8 @@ impl<'a, M> HistoryReader<'a, M> {
         Ok(self.without_future_ids(list.channels))
     }
 
-    /// Replaces last-message ids from the future by the newest possible id: the newest real
-    /// message of such a channel is unknown, and may have been written just now.
+    /// Replaces last-message ids from the future with the newest possible id: it is unknown
+    /// which message of such a channel is really the newest, and it may have just been written.
     fn without_future_ids(&self, mut channels: Vec<PartialChannel>) -> Vec<PartialChannel> {
         for channel in &mut channels {
             if let Some(last) = last_message(channel)
@@ -280,7 +280,7 @@ impl<'a, M> HistoryReader<'a, M> {
         channels
     }
 
-    /// The newest message of all channels and threads, and not before `after`.
+    /// The newest message of all channels and threads, but at least `after`.
     fn newest(
         &self,
         after: Option<MessageId>,
@@ -350,7 +350,7 @@ impl<'a, M> HistoryReader<'a, M> {
             })
     }
 
-    /// Whether a message's id is not from the future. Reports one that is.
+    /// Whether a message's id is not from the future. Counts and logs one that is.
     fn is_possible(&self, id: MessageId) -> bool {
         let is_from_the_future = self.is_from_the_future(id);
         if is_from_the_future {
@@ -359,8 +359,8 @@ impl<'a, M> HistoryReader<'a, M> {
         !is_from_the_future
     }
 
-    /// The `after` of the next page, if there is one. Ids from the future are ignored, because
-    /// a page that starts after one is empty.
+    /// The `after` of the next page, if there is one. Ignores ids from the future, because a
+    /// page that starts after one is empty.
     fn next_page(&self, page: &[Value], after: MessageId) -> Option<MessageId> {
         next_page(page, after, |id| !self.is_from_the_future(id))
     }

@@ -1,4 +1,5 @@
-//! The newest message of a channel, by the channel's description.
+//! Finds a channel's newest message from Discord's description of the channel, without reading
+//! any messages.
 
 use crate::discord::payload::PartialChannel;
 use crate::leveling::MessageId;

@@ -1,10 +1,10 @@
-//! The overlap: how much of the history is read again before the frontier; and the ids of messages
-//! that were written some time earlier or later.
+//! How much of the history before the frontier is read again, and the arithmetic for ids that are
+//! some time earlier or later than another.
 
 use crate::leveling::{MessageId, Timestamp};
 
-/// Overlap that is read again before the frontier: just before the gap, messages of different
-/// channels may have arrived out of order.
+/// How far before the frontier the history is read again: just before the gap, messages of
+/// different channels may have arrived out of order.
 pub(super) const MARGIN_MS: i64 = 5 * 60 * 1_000;
 /// The largest assumed error of the estimate of Discord's time.
 pub(super) const CLOCK_SLACK_MS: i64 = 15 * 60 * 1_000;

@@ -1,5 +1,5 @@
-//! Lists the threads whose messages may have been missed: the active ones, and those that were
-//! archived since.
+//! Lists the threads in which messages may have been missed: the active ones, and those that were
+//! archived since the gap began.
 
 use std::collections::BTreeMap;
 
@@ -101,8 +101,8 @@ impl<M> HistoryReader<'_, M> {
         let source = channel_id.try_into().ok().map(archive_of);
         let mut found = self.threads(source, public, page_before).await?;
         if channel.kind == TEXT {
-            // Only those that the bot has joined: it gets no events for the others either. The
-            // list is sorted by id, not by archive time, so all pages are read.
+            // Only the private threads that the bot has joined: it gets no events for the others
+            // either. The list is sorted by id, not by archive time, so all pages are read.
             let private = Route::ChannelJoinedPrivateThreads { channel_id };
             let page_before = |oldest: &PartialChannel| Some(oldest.id.to_string());
             found.extend(self.threads(source, private, page_before).await?);
