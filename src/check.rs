@@ -1,9 +1,9 @@
 //! `wall_e check`: checks that the stored XP is consistent, and that it matches a log of messages.
 //!
-//! Read-only. Each row that differs is printed, and any difference makes the command fail. The
-//! expected rows are computed with the bot's own rules, starting from nothing or from the dump that
-//! was imported. Moderators' changes do not come from messages: they are read from the database's
-//! own record of changes and added.
+//! Read-only. It prints each row that differs, and any difference makes the command fail. It
+//! computes the expected rows with the bot's own rules, starting from nothing or from the dump that
+//! was imported. The log of messages does not contain moderators' changes: these are read from the
+//! database's own record and added.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub async fn run(
     from: &[PathBuf],
     zone: Tz,
 ) -> anyhow::Result<()> {
-    // The files first, so that a mistyped name fails before the database is read.
+    // Read the files first, so that a mistyped name fails before the database is read.
     let imported = imported(from)?;
     // All reads see the same snapshot, because a running bot may commit meanwhile.
     let mut snapshot = database.begin_snapshot().await?;
@@ -154,8 +154,8 @@ fn imported(from: &[PathBuf]) -> anyhow::Result<BTreeMap<UserId, Standing>> {
 }
 
 /// Reads the messages of a log that may earn XP. Leaves out messages from the future, as the bot
-/// does. The current time is that of the machine's clock, but not before the bot's frontier,
-/// because Discord is not asked.
+/// does. Discord is not asked for the time, so the machine's clock gives the current time, or the
+/// bot's frontier if that is later.
 fn messages(path: &Path, frontier: Option<MessageId>) -> anyhow::Result<Vec<EligibleMessage>> {
     let TextFile { text, encoding } =
         text_file::read(path).map_err(|error| anyhow!("{} {error}", path.display()))?;
@@ -183,9 +183,9 @@ fn parse(text: &str) -> anyhow::Result<Vec<EligibleMessage>> {
         .filter(|(_, line)| !line.trim().is_empty())
     {
         let message: PartialMessage = serde_json::from_str(line).map_err(|error| {
-            // Serde sees each line as a document of its own, so its line number is always 1.
+            // Each line is parsed as a separate document, so serde's line number is always 1.
             let why = text_file::json_error(&error).replace(" at line 1 column ", " at column ");
-            anyhow!("line {number} is not a message of Discord: {why}")
+            anyhow!("line {number} is not a Discord message: {why}")
         })?;
         messages.extend(message.read().as_ref().and_then(EligibleMessage::of));
     }

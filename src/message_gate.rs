@@ -2,9 +2,9 @@
 //! Discord has been asked for the time again, and then passes it on or rejects it. All other
 //! messages pass at once.
 //!
-//! No message is lost: a held message has a higher id than all that pass, so the frontier stays
-//! before it, and a rejected message is read from the history if its time comes. Only
-//! [`MessageGate::run`] and [`MessageGate::clear`] wait.
+//! No message is lost. A held message has a higher id than every message that passes, so the
+//! frontier stays before it. A rejected message is read from the history once its id is no longer
+//! from the future. Only [`MessageGate::run`] and [`MessageGate::clear`] wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +17,8 @@ use crate::discord::time::DiscordTime;
 use crate::leveling::MessageId;
 use crate::xp::{EligibleMessage, Inbox};
 
-/// The largest number of held messages. Further ones are rejected, and read from the history
-/// when their time comes.
+/// Maximum number of held messages. Further ones are rejected, and read from the history once
+/// their ids are no longer from the future.
 const MAX_HELD: usize = 10_000;
 /// How long to wait for Discord's time before asking again.
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub struct MessageGate {
 #[derive(Debug, Default)]
 struct HeldMessages {
     messages: BTreeMap<MessageId, EligibleMessage>,
-    /// The lowest rejected id whose time has not come yet.
+    /// The lowest rejected id that is still from the future.
     refused: Option<MessageId>,
 }
 
@@ -69,7 +69,7 @@ impl MessageGate {
     /// Waits until nothing is held, but no longer than `max_wait`.
     pub async fn clear(&self, max_wait: Duration) {
         let mut count = self.count.subscribe();
-        // A timeout makes no difference to the caller.
+        // The caller goes on in either case.
         let _ = timeout(max_wait, count.wait_for(|count| *count == 0)).await;
     }
 
@@ -78,7 +78,8 @@ impl MessageGate {
         self.held().is_empty()
     }
 
-    /// Asks for Discord's time and decides on the held messages, until it is dropped.
+    /// Asks Discord for the time whenever a message is held, and then passes the message on or
+    /// rejects it. Runs until it is dropped.
     pub async fn run(&self) {
         let mut count = self.count.subscribe();
         loop {
@@ -88,8 +89,8 @@ impl MessageGate {
             let asked_about: Vec<MessageId> = self.held().messages.keys().copied().collect();
             if self.time.ask(ASK_TIMEOUT).await {
                 self.decide(&asked_about);
-                // If Discord's answer contained no date, wait for another message: ids tell the
-                // time as well.
+                // If Discord's answer contained no date, wait for further messages, whose ids show
+                // the time too.
                 if !self.time.is_known() {
                     let _ = timeout(ASK_TIMEOUT, count.changed()).await;
                 }
@@ -112,7 +113,8 @@ impl MessageGate {
         self.count.send_replace(held.messages.len());
     }
 
-    /// Passes on the held messages that are believed by now, in order.
+    /// Passes on, in order, the held messages whose ids are no longer from the future. Opens a gap
+    /// if that is also true of a rejected id.
     fn release(&self, held: &mut HeldMessages) {
         if held.is_empty() {
             return;

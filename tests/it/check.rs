@@ -282,7 +282,7 @@ async fn a_log_from_windows_is_read_and_what_is_wrong_in_it_is_named() {
         (&good, "nothing is wrong"),
         (
             &bad,
-            "read as UTF-16 (little-endian): line 2 is not a message of Discord: ",
+            "read as UTF-16 (little-endian): line 2 is not a Discord message: ",
         ),
     ] {
         let bytes = format!("\u{feff}{text}");
