@@ -1,8 +1,9 @@
 //! Reads a dump of the Python wall_e's models, as Django's `dumpdata` writes it.
 //!
-//! Saves nothing. Every [`Dump`] returned from here can be saved. A record that could not be saved
-//! is an error that names the file, the record and the field. The error never repeats the value,
-//! since a dump may hold anything. Unknown fields and models are skipped.
+//! Saves nothing. Every [`Dump`] returned from here can be saved. If a record cannot be saved, the
+//! error names the file, the record and the field. It repeats no values except ids and what a
+//! record says about a level, since a dump may hold anything. Unknown fields and models are
+//! skipped.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -23,7 +23,7 @@ pub struct ChosenNames {
 }
 
 impl ChosenNames {
-    /// The names that a setting asks for.
+    /// Reads the names that the setting `WALLE_LEVEL_NAMES` asks for.
     pub fn read(setting: &LevelNamesSettings) -> anyhow::Result<Self> {
         let (source, names) = match setting {
             LevelNamesSettings::None => (NamesSource::None, BTreeMap::new()),

@@ -1,11 +1,11 @@
-//! Fills a database: the levels of a fresh one, the level names that its operator chose, and
-//! another bot's dump.
+//! Fills a database with its levels, with the level names that the operator chose, and with the
+//! dump of the Python bot.
 //!
-//! The bot creates a role for each level name, so it never names a level that nobody asked it to
-//! name, and it names the levels of a database only once.
+//! The bot creates a role for each level name. So no level gets a name that nobody asked for, and
+//! the names that the operator chose are given only once to a database.
 //!
-//! An import is one transaction, never takes points from anybody, and may be repeated. It needs a
-//! database that no bot is using.
+//! An import is one transaction, never takes points from anybody, and may be repeated. It fails
+//! while a bot is using the database.
 
 pub mod django;
 pub mod level_names;
@@ -36,7 +36,7 @@ pub struct Dump {
 
 /// Fills an empty table `level` with the levels of MEE6's curve, without names.
 pub async fn seed_levels(database: &Database) -> anyhow::Result<()> {
-    // An import holds the lock below for minutes; nobody waits for it without need.
+    // Check without the lock first: an import may hold it for minutes.
     if !level::all(&mut *database.acquire().await?)
         .await?
         .is_empty()
@@ -57,8 +57,8 @@ pub async fn seed_levels(database: &Database) -> anyhow::Result<()> {
     Ok(store::commit(transaction).await?)
 }
 
-/// Gives the levels the names that the operator chose, unless this database already has a choice.
-/// An error in `chosen` then goes to the log only, since nothing needs the names.
+/// Gives the levels the names that the operator chose, and records the choice. If a choice is
+/// recorded already, `chosen` is ignored, and an error in it is only logged.
 pub async fn name_levels(
     database: &Database,
     chosen: anyhow::Result<ChosenNames>,
@@ -110,11 +110,12 @@ fn log_ignored(first: &str, chosen: Result<&ChosenNames, &anyhow::Error>) {
     }
 }
 
-/// Writes a dump into the database and logs what changed. If the future is dropped before it
-/// ends, nothing has changed.
+/// Writes a dump into the database and logs what changed. If the future is dropped before its
+/// transaction is committed, nothing changes. With `fresh_only`, does nothing if the database has
+/// users.
 pub async fn save(database: &Database, dump: Dump, fresh_only: bool) -> anyhow::Result<()> {
-    // Checked again below, under the lock. Checked here too, so that a running bot is no error
-    // when there is nothing to do.
+    // Checked again below, under the lock. Checking here too means that a running bot is no error
+    // if there is nothing to do.
     if fresh_only && !user_point::is_empty(&mut *database.acquire().await?).await? {
         log_not_fresh();
         return Ok(());
@@ -216,8 +217,8 @@ async fn write(transaction: &mut Transaction<'_>, dump: Dump) -> anyhow::Result<
     Ok(total)
 }
 
-/// Replaces the levels with those of the dump, unless somebody has changed them. Either way
-/// [`name_levels`] leaves them alone from now on.
+/// Replaces the levels with those of the dump, unless they were changed from the defaults. In both
+/// cases [`name_levels`] does not change them afterwards.
 async fn write_levels(transaction: &mut Transaction<'_>, dumped: &Levels) -> anyhow::Result<()> {
     let here = level::load(transaction).await?;
     level_names_choice::record(transaction, NamesSource::Import).await?;
