@@ -1,9 +1,9 @@
 //! The guild becomes available or unavailable: at the start of a session, before and after an
 //! outage of Discord, and when the bot is invited or removed.
 //!
-//! Discord does not send what happened while the guild was unavailable. So when it is available
-//! again, this module opens a gap, for which the catch-up job reads the messages from the history,
-//! and asks for a reconcile of everyone's level roles.
+//! Discord does not send what happened while the guild was unavailable. So when the guild is
+//! available again, this module opens a gap, for which the catch-up service reads the messages from
+//! the history, and requests a verification of everyone's level roles.
 
 use std::sync::atomic::Ordering;
 
@@ -19,7 +19,7 @@ pub(super) fn on_create(listeners: &Listeners, guild: &PartialGuild) {
     }
     log_ready(listeners, guild.name.as_deref().unwrap_or("the guild"));
     role::on_guild(listeners, guild);
-    // If the list was not understood, no channel may be taken for deleted.
+    // Without a list that was understood, no channel may be treated as deleted.
     if let Some(channels) = &guild.channels {
         let channels = channels.iter();
         let channels = channels.filter_map(|channel| ChannelId::try_from(channel.id).ok());
@@ -43,9 +43,9 @@ pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
     }
 }
 
-/// If this is the served guild and it is available, opens a gap and asks for a reconcile; returns
-/// whether it is. The gap must be open before the next event is handled: messages that Discord
-/// sends after this event have to wait for the history.
+/// Returns whether this is the served guild and it is available. If so, opens a gap and requests a
+/// verification of everyone's roles. The gap must be open before the next event is handled, because
+/// messages that Discord sends after this event have to wait for the history.
 fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
     if !listeners.serves(guild.id) {
         return false;
@@ -58,7 +58,7 @@ fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
     // Roles may have changed while Discord sent no events.
     listeners.roles.book.forget();
     listeners.roles.verifications.soon();
-    tracing::info!(guild = %listeners.env.guild, "the guild is there");
+    tracing::info!(guild = %listeners.env.guild, "the guild is available");
     true
 }
 

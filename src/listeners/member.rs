@@ -1,7 +1,7 @@
 //! Members join, pass the screening, change their names and avatars, and leave.
 //!
-//! Passes on whose roles may need a change, and what the events show of profiles. Assigns no role
-//! itself.
+//! Passes on which members' roles may have to change, and the profiles that the events show.
+//! Assigns no role itself.
 
 use serenity::all::UserId as TheirUserId;
 
@@ -32,7 +32,8 @@ pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
     if listeners.serves(event.guild_id)
         && let Ok(user) = UserId::try_from(event.user.id)
     {
-        // Users without XP are mentioned nowhere, so nothing needs to know that they left.
+        // A level-up message must not mention a member who left. Users without XP get no such
+        // message, so for them only the waiting for roles ends.
         if listeners.env.xp.get(user).is_some() {
             listeners.env.members.has_left(user);
         } else {

@@ -1,7 +1,7 @@
 //! A new message: offers it to the XP engine if it may earn XP, and starts the text command in it.
 //!
-//! Awards no XP and answers nothing itself. The command framework runs commands, but this module
-//! decides whether a message may run one at all: a bot's message, for example, may not.
+//! Awards no XP and answers nothing itself. The command framework runs the commands, but this
+//! module decides whether a message may run one: a bot's message, for example, may not.
 
 use super::Listeners;
 use crate::discord::payload::{PartialMessage, command};
@@ -22,8 +22,8 @@ pub(super) fn on_message(listeners: &Listeners, message: PartialMessage<'_>, tex
     }
 }
 
-/// Offers a message to the engine if it may earn XP, and before that notes its author's profile:
-/// the engine finds it among the unsaved ones, and needs no copy with the message.
+/// Offers a message to the engine if it may earn XP. Before that, adds the author's profile to the
+/// unsaved profiles, where the engine finds it.
 fn offer(listeners: &Listeners, message: ObservedMessage) {
     let Some(eligible) = EligibleMessage::of(&message) else {
         return;

@@ -1,7 +1,8 @@
 //! Handlers for the gateway's events. `Listeners::react` lists them all; each kind has its file.
 //!
-//! Events are handled one at a time, in the order in which Discord sends them, and the next one is
-//! not read before. So no handler may wait: work that takes time runs in tasks.
+//! Events are handled one at a time, in the order in which Discord sends them, and the next event
+//! is read only after the handler has returned. So no handler may wait: work that takes time runs
+//! in tasks.
 
 mod deleted;
 mod guild;
@@ -48,7 +49,7 @@ pub struct Listeners {
     pub gate: MessageGate,
     /// Receives the profiles that events show.
     pub profiles: ProfileObserver,
-    /// The cached level roles, and the schedule of the reconciles that events ask for.
+    /// The cached level roles, and the schedule of role verifications, which events request.
     pub roles: Roles,
     /// The guild's roles and owner, which role and guild events keep up to date.
     pub known_guild: KnownGuild,
@@ -72,11 +73,11 @@ pub struct Listeners {
 /// What the handlers remember while the process runs.
 #[derive(Debug, Default)]
 pub struct Flags {
-    /// Global commands of an earlier bot have been looked for without an error.
+    /// Whether the search for an earlier bot's global commands has succeeded.
     looked_for_old_commands: AtomicBool,
-    /// The log line that the bot is ready has been written.
+    /// Whether the log says already that the bot is ready.
     said_ready: AtomicBool,
-    /// The session of the previous bot process is being resumed: set by
+    /// Whether this process is resuming the session of the previous one: set by
     /// [`Listeners::take_up_session`], cleared by `RESUMED` or `READY`.
     takes_up: AtomicBool,
 }
@@ -89,7 +90,7 @@ impl Listeners {
         if catch_unwind(reacting).is_err() {
             tracing::error!(kind, "an event was not handled because of a bug in wall_e");
             if kind == "MESSAGE_CREATE" {
-                // The catch-up job reads the message from the history.
+                // The catch-up service then reads the message from the history.
                 self.inbox.open_gap();
             }
         }
@@ -151,7 +152,8 @@ impl Listeners {
         guild == theirs::GuildId::from(self.env.guild)
     }
 
-    /// Counts an event that had to be rebuilt because of the field `odd`, if it had to.
+    /// Counts an event that was rebuilt because serenity could not parse its field `odd`. Does
+    /// nothing if there is no such field.
     fn note_odd(&self, kind: &str, odd: Option<&Unreadable>) {
         if odd.is_some() {
             self.unparsed.note(kind, odd);

@@ -1,6 +1,6 @@
-//! The event handler of `wall_e listen`: it notes whose profile has changed, and nothing else.
+//! The event handler of `wall_e listen`, which only passes on the profiles that events show.
 //!
-//! It counts no XP, answers nothing, and makes no call to Discord, so it can run beside the bot.
+//! It counts no XP, answers nothing and does not call Discord, so it can run beside the bot.
 
 use serenity::all as theirs;
 use tokio::sync::mpsc;
@@ -67,7 +67,7 @@ impl Onlooker {
         }
     }
 
-    /// Notes the author's profile, for the same messages as the bot does.
+    /// Passes on the author's profile if the message may earn XP, as the bot does.
     fn observe_author(&self, message: ObservedMessage) {
         if may_earn(&message.facts)
             && let Some(seen) = message.profile

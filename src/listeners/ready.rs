@@ -19,8 +19,8 @@ use crate::leveling::escape;
 /// Time limit for registering the slash commands, retries included.
 const REGISTER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Handles `READY`. If the bot is not in its guild, the process ends. Otherwise opens a gap, asks
-/// for a reconcile of everyone's roles, and registers the slash commands.
+/// Handles `READY`. If the bot is not in its guild, the process ends. Otherwise opens a gap,
+/// requests a verification of everyone's roles, and registers the slash commands.
 pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
     let guild = GuildId::from(listeners.env.guild);
     if !ready.guilds.iter().any(|there| there.id == guild) {
@@ -45,8 +45,9 @@ pub(super) fn register_commands_of(listeners: &Listeners, application: Applicati
     listeners.spawn(async move { register_commands(&registering, application).await });
 }
 
-/// Handles a `READY` that was not understood. Events follow all the same, and earlier ones were
-/// missed, so it does what [`on_ready`] does, without the check and the slash commands.
+/// Handles a `READY` that was not understood. The session has begun nevertheless, and earlier
+/// events were missed. So this does the same as [`on_ready`], but does not check the guild or
+/// register the slash commands.
 pub(super) fn on_unreadable(listeners: &Listeners) {
     listeners.flags.takes_up.store(false, Ordering::Relaxed);
     listeners.known_guild.is_in_doubt();
@@ -96,9 +97,9 @@ async fn register_commands(listeners: &Listeners, application: ApplicationId) {
     }
 }
 
-/// Deletes global commands with our names that an earlier bot of this application registered, and
-/// tells moderators about its other global commands. After an error of Discord it is tried again
-/// when the next session starts.
+/// Deletes the global commands that an earlier bot of this application registered under our names,
+/// and tells moderators about its other global commands. If Discord returns an error, this is tried
+/// again when the next session starts.
 async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
     let ours: Vec<String> = commands::all()
         .into_iter()

@@ -1,6 +1,6 @@
-//! A resumed session: on a new connection of this process, or one that the previous bot process
-//! left. For the latter this process gets neither `READY` nor `GUILD_CREATE`, so it asks REST for
-//! what those events would have said.
+//! A session is resumed: this process continues its own session on a new connection, or takes up
+//! the session of the previous bot process. In the second case it gets neither `READY` nor
+//! `GUILD_CREATE`, so it asks REST for what those events would have contained.
 //!
 //! Opens no gap, because Discord sends the missed events again.
 
@@ -42,7 +42,8 @@ pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
 /// Handles `RESUMED`: Discord has sent all missed events.
 pub(super) fn on_resumed(listeners: &Listeners) {
     if listeners.flags.takes_up.swap(false, Ordering::Relaxed) {
-        // The previous process may have ended before it made all role changes; none are stored.
+        // The previous process may have ended before it made all role changes. Requests for
+        // verifications are not stored, so this requests one.
         listeners.roles.verifications.soon();
         listeners.flags.said_ready.store(true, Ordering::Relaxed);
         tracing::info!(

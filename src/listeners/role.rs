@@ -1,7 +1,7 @@
 //! A role was created, changed or deleted, or the guild itself changed: by a human or by the bot.
 //!
-//! Updates the known roles of the guild, forgets cached level roles, and asks for a new check of
-//! the levels. An event alone never changes which role a level has.
+//! Updates the known roles of the guild, drops the cached level roles, and requests a comparison of
+//! the levels with the guild's roles. An event alone never changes which role a level has.
 
 use serenity::all as theirs;
 
@@ -12,7 +12,7 @@ use crate::discord::payload::{PartialGuild, RoleDeletion, RoleEvent};
 
 /// The whole guild was received: at the start of a session or after an outage.
 pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
-    // The result does not matter: this event leads to a reconcile of everyone's roles anyway.
+    // The result does not matter: this event leads to a verification of everyone's roles anyway.
     observe_onboarding(listeners, guild);
     let owner = guild.owner_id.and_then(|owner| owner.try_into().ok());
     match (owner, guild.roles()) {
@@ -21,8 +21,8 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
     }
 }
 
-/// The guild's own data changed. That can be the owner, the onboarding, or whether moderation needs
-/// two-factor authentication, because of which Discord may have refused role changes.
+/// The guild's own data changed: for example the owner, the onboarding, or whether moderators need
+/// two-factor authentication, which can make Discord refuse role changes.
 pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
     if guild.id.get() != listeners.env.guild.get() {
         return;
@@ -45,8 +45,8 @@ pub(super) fn on_create(listeners: &Listeners, event: &RoleEvent) {
     observe_role(listeners, event);
 }
 
-/// A role's name, permissions or position changed. If it is a level's role, the level takes over
-/// the role's new name, and a problem with the role may be solved.
+/// A role's name, permissions or position changed. If it is a level's role, the requested
+/// comparison gives the level the role's new name, and may find that a problem is solved.
 pub(super) fn on_update(listeners: &Listeners, event: &RoleEvent) {
     observe_role(listeners, event);
     match event.role.read() {
@@ -55,7 +55,8 @@ pub(super) fn on_update(listeners: &Listeners, event: &RoleEvent) {
     }
 }
 
-/// A role was deleted. If it is a level's role, the check of the levels asks moderators what to do.
+/// A role was deleted. If it is a level's role, the requested comparison asks moderators what to
+/// do.
 pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
     let is_served = event.guild_id == listeners.env.guild.get();
     if let (true, Ok(role)) = (is_served, event.role_id.try_into()) {
@@ -64,8 +65,9 @@ pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
     role_changed(listeners, event.role_id);
 }
 
-/// An event about a guild or its roles was not understood. Everything known about them is asked for
-/// again, unless the event is certainly about another guild. `guild` is `None` if that is unknown.
+/// An event about a guild or its roles was not understood. Marks everything that is known about
+/// them as out of date, so that Discord is asked again. Does nothing if the event is certainly
+/// about another guild. `guild` is `None` if the guild is unknown.
 pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
     if guild.is_none_or(|guild| guild == listeners.env.guild.get()) {
         listeners.known_guild.is_in_doubt();
@@ -74,9 +76,9 @@ pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
     }
 }
 
-/// Asks for a new check of the levels' roles, because the roles that the bot can assign may have
-/// changed; the check tells moderators if one was lost. Several events in a short time lead to one
-/// check.
+/// Requests a comparison of the levels with the guild's roles, because the roles that the bot can
+/// assign may have changed. It tells moderators if the bot can no longer assign a level's role.
+/// Several requests in a short time lead to one comparison.
 pub(super) fn recheck_levels(listeners: &Listeners) {
     listeners.roles.book.reach_may_have_changed();
     listeners.roles.verifications.levels_soon();

@@ -1,6 +1,6 @@
-//! Events that could not be parsed. Each is counted by its type and logged with the field that was
-//! not understood, and never crashes the bot. After one about a new session, a change of the guild
-//! or of a role, the bot asks Discord for the current state.
+//! Events that could not be parsed. They never crash the bot. Each is counted by its type, and some
+//! are logged with the field that was not understood. After an event about a new session, the guild
+//! or a role, the bot asks Discord for the current state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +15,8 @@ use crate::discord::payload::unreadable::Unreadable;
 pub struct Unparsed(Arc<Mutex<BTreeMap<String, u64>>>);
 
 impl Unparsed {
-    /// Counts one more event, and logs the 1st, 2nd, 4th, 8th … of its type, which does not flood
-    /// the log. The event's content is people's data and is not logged.
+    /// Counts one more event, and logs the 1st, 2nd, 4th, 8th … of its type, so that the log is not
+    /// flooded. The content is not logged, because it is people's data.
     pub fn note(&self, kind: &str, field: Option<&Unreadable>) {
         let count = self.count(kind);
         if count.is_power_of_two() {
@@ -44,7 +44,7 @@ impl Unparsed {
     }
 }
 
-/// Handles an event that was not understood: it does what the event's type alone calls for.
+/// Handles an event that was not understood, by its type alone.
 pub(super) fn on_unreadable(listeners: &Listeners, kind: &str, text: &str, field: &Unreadable) {
     listeners.unparsed.note(kind, Some(field));
     match kind {

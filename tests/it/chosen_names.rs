@@ -65,7 +65,7 @@ async fn a_fresh_bot_makes_no_roles_and_says_what_to_try() {
     // A session later it is not said again, nor is all of it to someone who has users.
     sim.gateway().invalid_session(false);
     wait("the guild to come again", async || {
-        let came = bot.log().matches("the guild is there").count();
+        let came = bot.log().matches("the guild is available").count();
         (came > 1).then_some(())
     })
     .await;
