@@ -1,5 +1,5 @@
-//! Counts parts of the history that could not be read during catch-up. Retries each part until it
-//! can be read, and tells the council which parts are missing.
+//! Counts the messages in parts of the history that could not be read during a catch-up. Retries
+//! each part until it can be read, and tells the council which parts are missing.
 //!
 //! The engine decides which messages earn XP. An interval of missing history stays in the database
 //! until the engine has counted it.
@@ -51,13 +51,13 @@ pub struct CountLateHistory {
 /// State kept from one run to the next.
 #[derive(Debug)]
 struct HistoryState {
-    /// Whether this process has tried all intervals once, whether due or not. Before a restart,
-    /// the operator may have fixed what made them fail.
+    /// Whether this process has tried every interval once. It does so at its start even if they are
+    /// not due, because the operator may have fixed the cause before restarting the bot.
     has_tried_all: AtomicBool,
     /// Current number of messages per transaction: halved after one that took too long, doubled
     /// after a success.
     batch_size: AtomicUsize,
-    /// Texts of the notices that were last passed to the council. The council itself retries those
+    /// The texts of the notices that were last passed to the council, which retries by itself those
     /// that it could not post.
     told: Mutex<Option<Vec<String>>>,
     /// Intervals that are lost for good and of which the council has not been told yet.
@@ -116,7 +116,7 @@ impl CountLateHistory {
     /// Tries all intervals that are due at `now`, and tells the council what is missing.
     async fn count_what_is_due(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
         let missing = self.missing().await?;
-        // At the same time, so that neither waits for the other.
+        // Both run at the same time, so that neither waits for the other.
         let (counted, ()) = tokio::join!(self.try_due(&missing, now), self.tell_council(&missing));
         if !missing.is_empty() {
             self.tell_council(&self.missing().await?).await;
@@ -134,7 +134,8 @@ impl CountLateHistory {
         let mut due: BTreeMap<HistorySource, Vec<HistoryInterval>> = BTreeMap::new();
         for interval in missing {
             let source = interval.source.source;
-            // A source that stopped failing, in a catch-up for example, is tried at once.
+            // A source that has been read since its last failure, in a catch-up for example, is
+            // tried at once.
             let is_due = interval.next_attempt_at <= now
                 || try_all
                 || (interval.attempts > 0 && !self.memory.is_failing(source));
@@ -224,7 +225,7 @@ impl CountLateHistory {
             }
             after = up_to;
         }
-        tracing::info!(%source, %name, "this part of the history was read, and is counted");
+        tracing::info!(%source, %name, "this part of the history was read and counted");
         Ok(true)
     }
 
@@ -249,7 +250,7 @@ impl CountLateHistory {
                 interval,
                 up_to: part_up_to.filter(|_| !is_last).unwrap_or(up_to),
                 messages: messages.clone(),
-                // With the first batch, because the bot may end before the last one.
+                // Sent with the first batch, because the bot may end before the last one.
                 unread: unread.clone(),
             };
             match self.inbox.count_late(late).await {
@@ -291,7 +292,7 @@ impl CountLateHistory {
     }
 
     /// Logs that an interval can never be read, and queues a message to the council. Called after
-    /// the interval is committed as counted, so that this happens once.
+    /// the interval is committed as counted, so that it happens only once.
     fn note_loss(&self, interval: &HistoryInterval, why: &NotRead) {
         let UnreadSource { source, name } = &interval.source;
         let (logged, told) = match why {
@@ -343,7 +344,8 @@ impl CountLateHistory {
         losses.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports the sources that failed at least once, if that changed since the last report.
+    /// Tells the council which sources have failed at least once, if that changed since the last
+    /// time.
     async fn tell_council(&self, missing: &[HistoryInterval]) {
         let mut by_source: BTreeMap<HistorySource, &HistoryInterval> = BTreeMap::new();
         for interval in missing.iter().filter(|interval| interval.attempts > 0) {
