@@ -168,7 +168,7 @@ impl Press<'_> {
         };
         if caller.get() != press.user.id.get() {
             let button = &press.data.custom_id;
-            tracing::info!(user = %press.user.id, button, "someone pressed another member's button");
+            tracing::info!(user = %press.user.id, button, "someone pressed another user's button");
             let sentence = "Only the person who asked can use these buttons.";
             return Err(UserError(sentence.to_owned()).into());
         }
