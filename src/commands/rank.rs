@@ -27,10 +27,10 @@ pub(super) async fn rank(
     let hidden = xp.get(user.id).is_some_and(|known| known.hidden);
     let own = user.id.get() == ctx.author().id.get();
     if hidden && !own {
-        return answer(ctx, Reply::text(user.keeps_hidden()).private()).await;
+        return answer(ctx, Reply::text(user.hidden_xp_answer()).private()).await;
     }
     let Some(card) = xp.card(user.id) else {
-        return answer(ctx, Reply::text(user.has_no_xp()).private()).await;
+        return answer(ctx, Reply::text(user.no_xp_answer()).private()).await;
     };
     let mut embed = CreateEmbed::new()
         .title(format!("{}'s Stat Card", escape(&user.name)))

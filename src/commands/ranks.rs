@@ -63,9 +63,9 @@ async fn rank_of(ctx: Context<'_>, user: UserArgument) -> Result<Result<usize, S
     let xp = &ctx.data().env.xp;
     // Not even for themselves: everyone would see the answer.
     if xp.get(user.id).is_some_and(|known| known.hidden) {
-        return Ok(Err(user.keeps_hidden()));
+        return Ok(Err(user.hidden_xp_answer()));
     }
-    Ok(xp.rank_of(user.id).ok_or_else(|| user.has_no_xp()))
+    Ok(xp.rank_of(user.id).ok_or_else(|| user.no_xp_answer()))
 }
 
 fn line(row: &BoardRow, names: &StoredNames, caller: UserId) -> String {

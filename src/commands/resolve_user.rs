@@ -21,7 +21,8 @@ use crate::store::{self, Database};
 
 /// Time limit of each step in finding a name: Discord, then the database, then Discord again.
 const NAME_TIMEOUT: Duration = Duration::from_millis(1_200);
-/// Characters of a name in a list: Discord's own limit, which imported names may exceed.
+/// Maximum length of a name in a list, in characters. This is Discord's own limit, but imported
+/// names may exceed it.
 const MAX_NAME: usize = 32;
 
 /// A user, with a name to show.
@@ -33,7 +34,9 @@ pub(super) struct ResolvedUser {
     pub account: Option<Box<User>>,
 }
 
-/// Asks Discord for users who did not come with the command, and the database for those who left.
+/// Finds the account and the name of a user. Usually Discord sends both with the command. If not,
+/// this asks Discord for the member, then the database for the stored name of someone who left,
+/// then Discord for the account.
 pub(super) async fn resolve_user(
     ctx: Context<'_>,
     argument: UserArgument,
@@ -71,13 +74,13 @@ impl ResolvedUser {
         Ok(())
     }
 
-    /// The answer to anyone but the user themselves.
-    pub fn keeps_hidden(&self) -> String {
+    /// The answer if the user has hidden their XP and someone else asks for it.
+    pub fn hidden_xp_answer(&self) -> String {
         format!("{} keeps their XP hidden.", escape(&self.name))
     }
 
-    /// The answer about a user who is not tracked.
-    pub fn has_no_xp(&self) -> String {
+    /// The answer if the user has never earned XP.
+    pub fn no_xp_answer(&self) -> String {
         let why = if self.is_bot() {
             " Bots do not earn any."
         } else {

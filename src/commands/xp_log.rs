@@ -34,8 +34,8 @@ pub(super) async fn xp_log(
     let user = resolve_user(ctx, user.0).await?;
     let hidden = data.env.xp.get(user.id).is_some_and(|known| known.hidden);
     if hidden && matches!(ctx, Context::Prefix(_)) {
-        let keeps_hidden = user.keeps_hidden();
-        let sentence = format!("{keeps_hidden} Type `/xp_log` to see the changes privately.");
+        let hidden_answer = user.hidden_xp_answer();
+        let sentence = format!("{hidden_answer} Type `/xp_log` to see the changes privately.");
         return answer(ctx, Reply::text(sentence)).await;
     }
     let read = store::within(READ_TIMEOUT, async {

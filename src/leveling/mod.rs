@@ -42,7 +42,7 @@ pub use levels::{Level, LevelNumber, Levels, LevelsError, Points, Progress};
 pub use name_removal::{NameRemoval, RoleStays, may_be_deleted};
 pub use naming::{
     GuildRole, Naming, NamingRefusal, NotARoleName, RoleArgument, RoleName, RolePosition,
-    carry_role, may_be_changed, name_level, take_role, trim_role_name,
+    may_be_changed, name_level, take_role, take_role_if_changed, trim_role_name,
 };
 pub use profile::{Account, Field, Fingerprint, Membership, ObservedProfile, Profile};
 pub use ranking::{Board, Place};

@@ -1,7 +1,7 @@
 //! Which role a level may carry, and how to give it one.
 //!
-//! Pure functions of the levels and the guild's roles that return what to do. Nothing in this file
-//! renames or creates a role.
+//! Pure: the functions take the levels and the guild's roles, and return what the caller must do.
+//! Nothing in this file renames or creates a role.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -15,7 +15,7 @@ use super::{Level, LevelNumber, Levels, ProtectedRoles, RoleId};
 pub struct GuildRole {
     /// Stays the same when the role is renamed.
     pub id: RoleId,
-    /// Untrusted text, as every name; not escaped.
+    /// Untrusted text, not escaped.
     pub name: String,
     /// Discord's permission bits.
     pub permissions: u64,
@@ -57,7 +57,8 @@ pub enum NotARoleName {
     /// It contains `@everyone` or `@here`, perhaps disguised by similar or invisible characters.
     #[error("`@everyone` and `@here` cannot be names of roles.")]
     Everyone,
-    /// It mentions a user, a channel or a command, or a role among other words.
+    /// It mentions a user, a channel or a command; or it mentions a role and has other text as
+    /// well.
     #[error(
         "A mention cannot be a role's name: type the name itself, or mention one role and nothing else."
     )]
@@ -122,8 +123,8 @@ impl RoleName {
         Ok(Self(name))
     }
 
-    /// A name from another bot's data, as Discord stores it. Fails for a name that `parse` would
-    /// refuse. `None` if it is empty.
+    /// Checks a name from another bot's data, and trims it as Discord does; `None` if nothing is
+    /// left. Quotes stay part of the name. Fails if `parse` would refuse the name.
     pub fn imported(text: &str) -> Result<Option<Self>, NotARoleName> {
         let name = trim_role_name(text);
         if name.is_empty() {
@@ -141,7 +142,7 @@ impl RoleName {
         Self(role.name.clone())
     }
 
-    /// The current name of a level, as Discord stores it, without any other check.
+    /// The current name of a level, trimmed as Discord does, but not checked.
     pub fn of_level(name: &str) -> Self {
         Self(trim_role_name(name).to_owned())
     }
@@ -192,12 +193,12 @@ fn undisguised(name: &str) -> String {
         }
         c => c,
     };
-    let seen = name.chars().filter(|c| *c == ' ' || !is_invisible(*c));
-    seen.map(plain).collect::<String>().to_lowercase()
+    let visible = name.chars().filter(|c| *c == ' ' || !is_invisible(*c));
+    visible.map(plain).collect::<String>().to_lowercase()
 }
 
-/// Finds markup that Discord would render as something else in a message. Ids have at least 17
-/// digits: something like a mention with fewer is plain text, unless it is the whole name.
+/// Finds a mention, a custom emoji or a timestamp. Real ids have at least 17 digits, so `<@1>` is
+/// plain text inside a longer name; only a name that is nothing else is refused.
 fn markup(name: &str) -> Option<NotARoleName> {
     let whole = name.starts_with('<') && name.find('>') == Some(name.len() - 1);
     name.match_indices('<').find_map(|(at, _)| {
@@ -254,7 +255,7 @@ pub enum Naming<'a> {
 /// Why a level cannot carry a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NamingRefusal<'a> {
-    /// The name or the role belongs to this level, which may be the same one.
+    /// This level has the name or the role already. It can be the level that is being named.
     BelongsTo(LevelNumber),
     /// The settings give rights to the holders of this role or of a role with this name.
     GivesRights,
@@ -287,7 +288,7 @@ pub fn name_level<'a>(
         // Somebody renamed the role by hand, or an earlier rename was interrupted: the level's
         // own role has the name already.
         (Some(role), Some(own)) if role.id == own.id => {
-            carry_role(levels, bot_position, rights, level, role)
+            take_role_if_changed(levels, bot_position, rights, level, role)
         }
         (Some(role), _) => take_role(levels, bot_position, rights, level, role),
         (None, own) => {
@@ -308,9 +309,9 @@ pub fn name_level<'a>(
     }
 }
 
-/// What has to be done so that `level` carries the role that a user selected. Fails if the level
-/// carries it under the same name already.
-pub fn carry_role<'a>(
+/// Like [`take_role`], but fails if `level` already carries this role under its current name, so
+/// that nothing would change.
+pub fn take_role_if_changed<'a>(
     levels: &Levels,
     bot_position: RolePosition,
     rights: &ProtectedRoles,
@@ -400,7 +401,7 @@ mod tests {
         let free = role(33, "Free", 4);
         let high = role(44, "High", 11);
         let beside = role(2_000, "Beside", 10);
-        let level_with_bot = role(999, "Older", 10);
+        let same_position_older = role(999, "Older", 10);
         let bot = GuildRole {
             managed: true,
             ..role(55, "Bot", 2)
@@ -414,7 +415,7 @@ mod tests {
             free.clone(),
             high.clone(),
             beside.clone(),
-            level_with_bot.clone(),
+            same_position_older.clone(),
             bot.clone(),
             mods.clone(),
             role(77, "Twin", 1),
@@ -443,7 +444,11 @@ mod tests {
             (5, "Twin", Err(NamingRefusal::Several(2))),
             (5, "Bot", Err(NamingRefusal::Managed(&bot))),
             (5, "High", Err(NamingRefusal::OutOfReach(&high))),
-            (5, "Older", Err(NamingRefusal::OutOfReach(&level_with_bot))),
+            (
+                5,
+                "Older",
+                Err(NamingRefusal::OutOfReach(&same_position_older)),
+            ),
             (5, "Mods", Err(NamingRefusal::Moderates(&mods))),
         ] {
             let wanted = RoleName::parse(name).unwrap();
@@ -476,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_what_discord_makes_of_them() {
+    fn a_typed_name_is_unquoted_trimmed_and_checked() {
         let long = "x".repeat(101);
         for (text, expected) in [
             ("\"Missing Semicolon\"", Ok("Missing Semicolon")),
@@ -574,7 +579,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_is_short_and_stays_what_it_is(text in "\\PC{0,120}|[\\s\"a@]{0,20}|[<@#&!:>0-9ta/]{0,30}") {
+        fn an_accepted_name_is_valid_and_trimmed(text in "\\PC{0,120}|[\\s\"a@]{0,20}|[<@#&!:>0-9ta/]{0,30}") {
             if let Ok(name) = RoleName::parse(&text) {
                 prop_assert!((1..=100).contains(&name.as_str().chars().count()));
                 prop_assert!(!name.as_str().contains(char::is_control));

@@ -120,8 +120,8 @@ impl AvatarLinkRenewal {
             readings.has_failed = true;
         });
         Err(match error {
-            ChannelError::Passing(error) => error,
-            ChannelError::Away(error) => error.into(),
+            ChannelError::Unrelated(error) => error,
+            ChannelError::Unavailable(error) => error.into(),
             error => {
                 let text = format!(
                     "I cannot read the channel with the copies of avatars, so their links will stop working: {error}."
@@ -307,7 +307,7 @@ fn sent_at(message: MessageId) -> Option<DateTime<Utc>> {
 }
 
 fn not_about_channel(error: store::Error) -> ChannelError {
-    ChannelError::Passing(error.into())
+    ChannelError::Unrelated(error.into())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use super::breaker::{Admits, Breaker, MAX_PAUSE, Pause};
 use super::clock::Clock;
-use super::failure::{FailureCause, of_fetch, of_post};
+use super::failure::{FailureCause, classify_fetch_error, classify_post_error};
 use super::fetch::{FetchedProfile, fetch};
 use crate::backoff::{Backoff, RetryPolicy};
 use crate::discord::RestError;
@@ -184,7 +184,7 @@ impl AvatarMirror {
             FailureCause::Image | FailureCause::ImageUnlessSeveralFail => {
                 self.failed(due, &why, clock).await
             }
-            FailureCause::Host => {
+            FailureCause::Cdn => {
                 self.record_outage(Part::Host, &why, clock.now()).await;
                 Ok(self.postpone(due, &why, clock).await?)
             }
@@ -193,20 +193,20 @@ impl AvatarMirror {
     }
 
     /// Classifies a failed download, considering earlier failures and successes. Anything but
-    /// `Image`, `ImageUnlessSeveralFail` and `Host` means that the cause is unknown.
+    /// `Image`, `ImageUnlessSeveralFail` and `Cdn` means that the cause is unknown.
     fn about_fetch(&self, error: &NoImage, user: UserId) -> FailureCause {
         let host = &mut self.breakers().host;
-        match of_fetch(error) {
-            FailureCause::HostUnlessOthersWork | FailureCause::HostIfSeveralFail
+        match classify_fetch_error(error) {
+            FailureCause::CdnUnlessOthersWork | FailureCause::CdnIfSeveralFail
                 if host.record_failure_of(user) =>
             {
                 FailureCause::Image
             }
-            FailureCause::HostUnlessOthersWork => FailureCause::Host,
-            FailureCause::ImageUnlessSeveralFail | FailureCause::HostIfSeveralFail
+            FailureCause::CdnUnlessOthersWork => FailureCause::Cdn,
+            FailureCause::ImageUnlessSeveralFail | FailureCause::CdnIfSeveralFail
                 if host.record_suspect(user) =>
             {
-                FailureCause::Host
+                FailureCause::Cdn
             }
             about => about,
         }
@@ -219,7 +219,7 @@ impl AvatarMirror {
         clock: Clock,
     ) -> anyhow::Result<()> {
         let why = error.to_string();
-        let about = match of_post(&error) {
+        let about = match classify_post_error(&error) {
             FailureCause::ChannelUnlessOthersWork
                 if self.breakers().channel.record_failure_of(due.key.user) =>
             {

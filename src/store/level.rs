@@ -124,7 +124,7 @@ pub async fn set_role(
 }
 
 /// Clears the role and the name of every level.
-pub async fn take_all_off(connection: &mut Connection) -> Result<()> {
+pub async fn clear_all(connection: &mut Connection) -> Result<()> {
     sqlx::query!(
         "update level set role_id = null, role_name = null, role_seen = false
          where role_id is not null or role_name is not null"

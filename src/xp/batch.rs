@@ -36,7 +36,7 @@ pub(super) struct Batch {
     pub observed_only: Vec<UserId>,
     /// Users whose roles must be checked: they earned for the first time, and the lowest level
     /// carries a role; or a message that was counted late cost them a level.
-    pub newcomers: Vec<UserId>,
+    pub role_checks: Vec<UserId>,
     /// Messages that earned, sorted.
     pub earned: Vec<MessageId>,
     /// Changes to the record of missing history.
@@ -209,7 +209,7 @@ pub(super) fn plan(
         let before = levels.level_at(author.standing.points);
         let from = author.standing.is_tracked().then_some(before);
         if from.is_none() && lowest_has_a_role {
-            batch.newcomers.push(user);
+            batch.role_checks.push(user);
         }
         author.standing = author.standing.with(award);
         author.earned = true;

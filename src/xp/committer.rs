@@ -333,8 +333,8 @@ async fn write_batch(
             updated_user::want_pictures_of(transaction, &profiles.pictures).await?;
         }
     }
-    if !batch.newcomers.is_empty() {
-        store::role_work::add_all(transaction, &batch.newcomers).await?;
+    if !batch.role_checks.is_empty() {
+        store::role_work::add_all(transaction, &batch.role_checks).await?;
     }
     if !batch.level_ups.is_empty() {
         let mut level_ups = batch.level_ups.clone();

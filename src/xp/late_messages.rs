@@ -1,13 +1,16 @@
-//! Late messages: messages that are read after newer ones were counted, and what they change.
+//! Computes what late messages change: messages that are read after newer ones were counted.
 //!
 //! Pure. When a channel's history cannot be read, an interval of its messages stays uncounted
-//! while everything else goes on. Later, each author gets the difference between two replays:
-//! one of all messages of that time, and one of those that were counted then.
+//! while the bot goes on counting all other messages. When the interval is read later, two replays
+//! are made for each author: one of all messages of that time, and one of only those that were
+//! counted then. The author gets the difference.
 //!
-//! This is exact if two things are remembered for each author. First, the counted messages from
-//! the start of the interval until the author's first pause of one cooldown after its end. Second,
-//! the time of an award within one cooldown before the interval. The first message after such a
-//! pause earns XP no matter what came before it, so both replays agree from there on.
+//! The result is exact because two things are remembered for each author:
+//!
+//! - The messages that were counted from the start of the interval to its end, and then until the
+//!   author paused for one cooldown. The first message after such a pause earns XP no matter what
+//!   came before it, so both replays agree from there on.
+//! - The time of the author's last award, if it was less than one cooldown before the interval.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -111,15 +114,15 @@ impl Recount {
                 self.add_to_day(*award, sign, zone);
             }
         }
-        let more = signed(awards_after.len() as u64) - signed(awards_before.len() as u64);
+        let new_awards = signed(awards_after.len() as u64) - signed(awards_before.len() as u64);
         let Standing {
-            points: had,
+            points: old_points,
             message_count,
             last_awarded_at: last,
         } = self.standing;
         self.standing = Standing {
-            points: had.changed_by(points),
-            message_count: message_count.saturating_add_signed(more),
+            points: old_points.changed_by(points),
+            message_count: message_count.saturating_add_signed(new_awards),
             // If this part contained the author's last award, the cooldown now starts at the
             // replay's last award, even if that is earlier. Otherwise the later award decides.
             last_awarded_at: if last == last_before {
@@ -182,10 +185,12 @@ fn is_pause(earlier: MessageId, later: MessageId) -> bool {
     cooldown::is_over(earlier.sent_at(), later.sent_at())
 }
 
-/// Plans the late messages of one of the missing `intervals`; `None` if that interval is no
-/// longer missing. `counted` are the remembered messages: those of the late messages' authors,
-/// or those of everyone if `late` completes the interval. In the latter case the result also
-/// contains a recorder for the intervals that are still missing.
+/// Plans the changes that late messages cause; `None` if their interval is not one of `intervals`,
+/// those that are still missing.
+///
+/// If `late` is only a part of the interval, `counted` must hold the remembered messages of its
+/// authors. If `late` completes the interval, `counted` must hold all remembered messages, and the
+/// result also contains a recorder for the other intervals.
 pub(super) fn plan_interval(
     late: &LateHistory,
     intervals: Vec<HistoryInterval>,
@@ -228,8 +233,8 @@ pub(super) fn plan_interval(
     Some((batch, Some(Recorder::resumed(until, &counted))))
 }
 
-/// Plans the late messages of an interval that begins after `after`, as a batch. `counted` are
-/// the remembered messages of their authors.
+/// Plans the changes that late `messages` of an interval cause. The interval begins after `after`.
+/// `counted` are the remembered messages of their authors.
 fn plan_late(
     messages: &[EligibleMessage],
     counted: &[CountedMessage],
@@ -239,9 +244,9 @@ fn plan_late(
     known: impl Fn(UserId) -> Option<CachedUser>,
 ) -> Batch {
     let mut by_author: BTreeMap<UserId, BTreeMap<MessageId, &EligibleMessage>> = BTreeMap::new();
-    for seen in messages {
-        let of_author = by_author.entry(seen.user).or_default();
-        of_author.insert(seen.message, seen);
+    for eligible in messages {
+        let of_author = by_author.entry(eligible.user).or_default();
+        of_author.insert(eligible.message, eligible);
     }
     let mut remembered: BTreeMap<UserId, Vec<CountedMessage>> = BTreeMap::new();
     for row in counted {
@@ -283,21 +288,23 @@ fn plan_late(
         );
         let is_first = !before.is_tracked();
         if (is_first && lowest_has_a_role) || level < from {
-            batch.newcomers.push(user);
+            batch.role_checks.push(user);
         }
         if level > from
-            && let Some(seen) = recount.last_award.and_then(|message| late.get(&message))
+            && let Some(eligible) = recount.last_award.and_then(|message| late.get(&message))
         {
             batch.level_ups.push(LevelUp {
-                message: seen.message,
+                message: eligible.message,
                 user,
-                channel: seen.channel,
+                channel: eligible.channel,
                 from: (!is_first).then_some(from),
                 level,
             });
         }
         let is_named = author.is_some_and(|author| author.named);
-        let mut profiles = late.values().filter_map(|seen| seen.profile.as_deref());
+        let mut profiles = late
+            .values()
+            .filter_map(|eligible| eligible.profile.as_deref());
         let observed = profiles.next().filter(|_| !is_named);
         batch.users.push(SavedUser {
             user,
@@ -359,10 +366,10 @@ impl Recorder {
         }
     }
 
-    /// Notes in a batch which sources are `missing`, in intervals that begin before it. From then
-    /// on the recorder remembers messages, and also the awards less than a cooldown before the
-    /// intervals. `awarded_after` returns the awards after a time in milliseconds and before the
-    /// batch.
+    /// Adds the `missing` intervals (source, `after`, `until`) to a batch, and starts to remember
+    /// counted messages. The intervals begin before the batch. Also remembers the awards less than
+    /// a cooldown before the intervals: `awarded_after` takes a time in milliseconds and returns
+    /// each user's last award before the batch, if it is later than that time.
     pub fn note_missing(
         &mut self,
         batch: &mut Batch,
@@ -374,8 +381,8 @@ impl Recorder {
         };
         let until = missing.iter().map(|(.., until)| *until).max();
         batch.history.missing.extend(missing);
-        // If an earlier interval ends exactly where this one begins, the messages before this one
-        // are remembered already, and they are more precise than awards.
+        // If an earlier interval ends exactly where these begin, the messages before that
+        // point have been remembered, and messages are more precise than awards.
         if self.until != Some(after) {
             let award = |(user, at)| {
                 Some(CountedMessage {
@@ -392,9 +399,9 @@ impl Recorder {
         self.running.clear();
     }
 
-    /// Remembers those of the batch's messages that late ones may affect: all up to the end of
-    /// the newest interval, and then those of users who have not paused. Messages up to `applied`
-    /// have been applied before.
+    /// Remembers the messages of the batch that late messages may affect: all up to the end of the
+    /// newest interval, and after it those of users who have not paused since. Earlier batches have
+    /// applied the messages up to `applied`.
     pub fn remember(
         &mut self,
         batch: &mut Batch,
@@ -406,7 +413,8 @@ impl Recorder {
         }
         for &EligibleMessage { user, message, .. } in messages {
             let is_new = Some(message) > applied;
-            // A message that was read again was counted before, unless it earns XP only now.
+            // A message up to `applied` was counted before and is only read again. It matters if it
+            // earns XP in this batch.
             let counts = is_new || batch.earned.binary_search(&message).is_ok();
             if counts && self.must_remember(user, message) {
                 batch.history.counted.push(CountedMessage {
@@ -440,8 +448,8 @@ impl Recorder {
         true
     }
 
-    /// Forgets users who have paused by the time of `newest`. Allows twice the cooldown, since
-    /// messages may overtake each other.
+    /// Forgets users who have paused by the time of `newest`. Waits for twice the cooldown, since
+    /// messages may arrive out of order.
     fn forget_paused(&mut self, newest: MessageId) {
         let paused = |last: MessageId| {
             newest.sent_at().millis() - last.sent_at().millis() >= 2 * cooldown::COOLDOWN_MS
@@ -478,7 +486,7 @@ mod tests {
         ChannelId::new(id).unwrap()
     }
 
-    fn seen(user_id: u64, channel_id: u64, millis: i64) -> EligibleMessage {
+    fn eligible(user_id: u64, channel_id: u64, millis: i64) -> EligibleMessage {
         EligibleMessage {
             // Messages of the same millisecond get different ids.
             message: MessageId::new(at(millis).get() + user_id * 16 + channel_id).unwrap(),
@@ -550,10 +558,10 @@ mod tests {
         /// Counts the messages after the last applied one and up to `until`, except those in the
         /// `missing` channels.
         fn count(&mut self, all: &[EligibleMessage], until: MessageId, missing: &[u64]) {
-            let is_here = |seen: &&EligibleMessage| {
-                Some(seen.message) > self.applied
-                    && seen.message <= until
-                    && !missing.contains(&seen.channel.get())
+            let is_here = |eligible: &&EligibleMessage| {
+                Some(eligible.message) > self.applied
+                    && eligible.message <= until
+                    && !missing.contains(&eligible.channel.get())
             };
             let messages: Vec<EligibleMessage> = all.iter().filter(is_here).cloned().collect();
             let known = |id: UserId| {
@@ -604,11 +612,11 @@ mod tests {
             let channel = interval.source.source.channel().expect("of a channel");
             let part = up_to.map_or(interval.until, |up_to| up_to.min(interval.until));
             let margin = interval.after.sent_at().millis() - 300_000;
-            let is_read = |seen: &&EligibleMessage| {
-                seen.channel == channel
-                    && seen.message.sent_at().millis() >= margin
-                    && seen.message <= part
-                    && Some(seen.message) <= self.applied
+            let is_read = |eligible: &&EligibleMessage| {
+                eligible.channel == channel
+                    && eligible.message.sent_at().millis() >= margin
+                    && eligible.message <= part
+                    && Some(eligible.message) <= self.applied
             };
             let late = LateHistory {
                 interval: interval.id,
@@ -640,7 +648,7 @@ mod tests {
             self.recorder = Recorder::resumed(until, &counted);
         }
 
-        fn is_what_all_come_to(&self, all: &[EligibleMessage]) -> Result<(), TestCaseError> {
+        fn check_against_recompute(&self, all: &[EligibleMessage]) -> Result<(), TestCaseError> {
             let (users, days) = recompute(all.to_vec(), &Levels::mee6(), ZONE);
             let users: BTreeMap<_, _> = users
                 .into_iter()
@@ -667,9 +675,9 @@ mod tests {
     }
 
     #[test]
-    fn a_late_message_shifts_the_cooldown_of_what_was_counted() {
+    fn a_late_message_shifts_the_cooldown_of_counted_messages() {
         // The messages of channel 1 between 0 and 200 s are missing.
-        for (heard, late, name) in [
+        for (live, late, name) in [
             (vec![], vec![100_000], "alone"),
             (
                 vec![100_000],
@@ -679,12 +687,12 @@ mod tests {
             (
                 vec![100_000],
                 vec![60_000],
-                "it takes the counted one's award",
+                "takes the award of a counted one",
             ),
             (
                 vec![100_000, 150_000, 205_000, 250_000, 290_000],
                 vec![90_000],
-                "all that follows shifts, also after the interval",
+                "shifts all later awards, even after the interval",
             ),
             (
                 vec![-30_000],
@@ -694,17 +702,17 @@ mod tests {
             (
                 vec![-30_000, 30_000],
                 vec![20_000],
-                "and a counted one earns as it did",
+                "within a cooldown, and a counted one keeps its award",
             ),
             (
                 vec![199_000, 400_000],
                 vec![150_000, 199_500],
-                "and then a pause",
+                "followed by a pause",
             ),
         ] {
-            let mut all: Vec<_> = heard.iter().map(|at| seen(1, 2, *at)).collect();
-            all.extend(late.iter().map(|at| seen(1, 1, *at)));
-            all.sort_by_key(|seen| seen.message);
+            let mut all: Vec<_> = live.iter().map(|at| eligible(1, 2, *at)).collect();
+            all.extend(late.iter().map(|at| eligible(1, 1, *at)));
+            all.sort_by_key(|eligible| eligible.message);
             let mut model = Model::default();
             for (until, missing) in [
                 (0, &[][..]),
@@ -715,7 +723,7 @@ mod tests {
                 model.count(&all, at(until), missing);
             }
             model.fill(&all, 0, None);
-            model.is_what_all_come_to(&all).expect(name);
+            model.check_against_recompute(&all).expect(name);
             assert!(
                 model.intervals.is_empty() && model.counted.is_empty(),
                 "{name}"
@@ -723,35 +731,36 @@ mod tests {
         }
     }
 
-    /// A step of a guild's life.
+    /// One step of a random run.
     #[derive(Clone, Debug)]
-    enum LifeStep {
-        /// The messages of the next so many milliseconds are counted, except in some channels.
+    enum RunStep {
+        /// Advances the time by this many milliseconds and counts the messages of that time, except
+        /// those in these channels.
         Count(i64, Vec<u64>),
-        /// An interval is read, whole or up to this many milliseconds into it.
+        /// Reads one interval: all of it, or only its first this many milliseconds.
         Fill(usize, Option<i64>),
         Restart,
     }
 
-    fn step() -> impl Strategy<Value = LifeStep> {
+    fn step() -> impl Strategy<Value = RunStep> {
         let time = 1_000_i64..200_000;
         prop_oneof![
             4 => (time.clone(), proptest::sample::subsequence(vec![1_u64, 2, 3], 0..3))
-                .prop_map(|(time, missing)| LifeStep::Count(time, missing)),
-            2 => (any::<usize>(), proptest::option::of(time)).prop_map(|(which, part)| LifeStep::Fill(which, part)),
-            1 => Just(LifeStep::Restart),
+                .prop_map(|(time, missing)| RunStep::Count(time, missing)),
+            2 => (any::<usize>(), proptest::option::of(time)).prop_map(|(which, part)| RunStep::Fill(which, part)),
+            1 => Just(RunStep::Restart),
         ]
     }
 
-    fn life(pace: Range<i64>) -> impl Strategy<Value = (Vec<EligibleMessage>, Vec<LifeStep>)> {
+    fn run(pace: Range<i64>) -> impl Strategy<Value = (Vec<EligibleMessage>, Vec<RunStep>)> {
         let written = proptest::collection::vec((1_u64..4, 1_u64..4, pace), 1..120);
         let all = written.prop_map(|written| {
             let mut now = 0;
-            let said = |(user, channel, pause)| {
+            let message = |(user, channel, pause)| {
                 now += pause;
-                seen(user, channel, now)
+                eligible(user, channel, now)
             };
-            written.into_iter().map(said).collect::<Vec<_>>()
+            written.into_iter().map(message).collect::<Vec<_>>()
         });
         (all, proptest::collection::vec(step(), 1..24))
     }
@@ -760,33 +769,33 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
-        fn whatever_is_read_late_the_sum_is_that_of_all_messages(
-            (all, steps) in prop_oneof![life(1..20_000), life(1..90_000), life(1..2_000)],
+        fn late_messages_give_the_same_result_as_counting_everything_in_order(
+            (all, steps) in prop_oneof![run(1..20_000), run(1..90_000), run(1..2_000)],
         ) {
             let mut model = Model::default();
             let mut now = 0;
             model.count(&all, at(now), &[]);
             for step in steps {
                 match step {
-                    LifeStep::Count(time, missing) => {
+                    RunStep::Count(time, missing) => {
                         now += time;
                         model.count(&all, at(now), &missing);
                     }
-                    LifeStep::Fill(..) if model.intervals.is_empty() => {}
-                    LifeStep::Fill(which, None) => model.fill(&all, which, None),
-                    LifeStep::Fill(which, Some(part)) => {
+                    RunStep::Fill(..) if model.intervals.is_empty() => {}
+                    RunStep::Fill(which, None) => model.fill(&all, which, None),
+                    RunStep::Fill(which, Some(part)) => {
                         let which = which % model.intervals.len();
                         let from = model.intervals[which].after.sent_at().millis();
                         model.fill(&all, which, Some(at(from - T + part)));
                     }
-                    LifeStep::Restart => model.restart(),
+                    RunStep::Restart => model.restart(),
                 }
             }
             model.count(&all, at(now + 20_000_000), &[]);
             while !model.intervals.is_empty() {
                 model.fill(&all, 0, None);
             }
-            model.is_what_all_come_to(&all)?;
+            model.check_against_recompute(&all)?;
             prop_assert!(model.counted.is_empty());
         }
     }

@@ -78,35 +78,36 @@ impl LevelNamesLock<'_> {
             store::level::set_role(&mut session, number, role, name).await
         })
         .await;
-        let is_there = |levels: &Levels| carries(levels, number, role, name);
-        self.check_saved(saved, is_there).await
+        let is_applied = |levels: &Levels| carries(levels, number, role, name);
+        self.check_saved(saved, is_applied).await
     }
 
-    /// Takes role and name off every level, notes which of the roles are to be deleted, and
-    /// updates the cache. Saves all of it or nothing.
-    pub async fn take_all_off(&mut self, delete: &BTreeSet<RoleId>) -> anyhow::Result<()> {
+    /// Clears the role and the name of every level, saves `delete` as the roles to delete in
+    /// Discord, and updates the cache. Saves either everything or nothing.
+    pub async fn clear_all(&mut self, delete: &BTreeSet<RoleId>) -> anyhow::Result<()> {
         let saved = store::within(DATABASE_TIMEOUT, async {
             let mut transaction = self.names.database.begin().await?;
-            store::level::take_all_off(&mut transaction).await?;
+            store::level::clear_all(&mut transaction).await?;
             store::role_deletion::replace_all(&mut transaction, delete).await?;
             store::commit(transaction).await
         })
         .await;
-        let are_bare = |levels: &Levels| {
+        let are_cleared = |levels: &Levels| {
             let mut each = levels.rows().iter();
             each.all(|level| level.role_id.is_none() && level.role_name.is_none())
         };
-        let is_unsure = saved.is_err();
-        self.check_saved(saved, are_bare).await?;
-        if is_unsure && self.noted_deletions().await? != *delete {
-            // The levels had no names before either.
-            anyhow::bail!("the roles to delete were not noted");
+        let save_failed = saved.is_err();
+        self.check_saved(saved, are_cleared).await?;
+        if save_failed && self.saved_deletions().await? != *delete {
+            // `check_saved` proves nothing if no level had a role or a name before. The saved
+            // deletions show that this transaction was not committed.
+            anyhow::bail!("the roles to delete were not saved");
         }
         Ok(())
     }
 
-    /// Saves what the guild now calls the roles of these levels, all at once, and updates the
-    /// cache.
+    /// Saves new names for levels whose roles were renamed in Discord, all in one transaction, and
+    /// updates the cache.
     pub async fn rename(&mut self, renamed: &[Renamed]) -> anyhow::Result<()> {
         let names: Vec<_> = renamed
             .iter()
@@ -117,14 +118,14 @@ impl LevelNamesLock<'_> {
             store::level::rename(&mut session, &names).await
         })
         .await;
-        let are_there = |levels: &Levels| {
+        let are_renamed = |levels: &Levels| {
             let mut each = renamed.iter();
             each.all(|one| carries(levels, one.level, Some(one.role), Some(&one.name)))
         };
-        self.check_saved(saved, are_there).await
+        self.check_saved(saved, are_renamed).await
     }
 
-    async fn noted_deletions(&self) -> anyhow::Result<BTreeSet<RoleId>> {
+    async fn saved_deletions(&self) -> anyhow::Result<BTreeSet<RoleId>> {
         let noted = store::within(DATABASE_TIMEOUT, async {
             let mut session = self.names.database.acquire().await?;
             store::role_deletion::all(&mut session).await
@@ -132,18 +133,18 @@ impl LevelNamesLock<'_> {
         Ok(noted.await?)
     }
 
-    /// Reloads the levels, and decides by them whether the change is saved.
+    /// Reloads the levels, and returns an error unless `is_applied` finds the change in them.
     async fn check_saved(
         &mut self,
         saved: store::Result<()>,
-        is_there: impl FnOnce(&Levels) -> bool,
+        is_applied: impl FnOnce(&Levels) -> bool,
     ) -> anyhow::Result<()> {
-        // After an error as well: only the database says whether the change is saved.
+        // Reload even if saving failed: a commit can succeed although its answer is lost.
         *self.cached = CachedLevels::MaybeStale;
         let reloaded = self.reload().await;
-        let is_there = is_there(&self.names.xp.levels());
+        let is_applied = is_applied(&self.names.xp.levels());
         match (saved, reloaded) {
-            (_, Ok(())) if is_there => Ok(()),
+            (_, Ok(())) if is_applied => Ok(()),
             (Err(error), _) => Err(error.into()),
             (Ok(()), Err(error)) => Err(error),
             (Ok(()), Ok(())) => anyhow::bail!("a level's name was changed by someone else"),

@@ -5,8 +5,8 @@
 use super::say;
 use crate::error::UserError;
 use crate::leveling::{
-    GuildRole, Level, Levels, Naming, ProtectedRoles, RoleId, RoleName, RolePosition, carry_role,
-    name_level, take_role,
+    GuildRole, Level, Levels, Naming, ProtectedRoles, RoleId, RoleName, RolePosition, name_level,
+    take_role, take_role_if_changed,
 };
 
 /// The role that a level is to carry.
@@ -44,7 +44,7 @@ pub(super) fn decide<'a>(
         }
         WantedRole::Mentioned(id) => {
             let role = find(*id).ok_or_else(|| say::no_role(*id))?;
-            let decided = carry_role(levels, bot_position, rights, level, role);
+            let decided = take_role_if_changed(levels, bot_position, rights, level, role);
             (decided, RoleName::of(role))
         }
         WantedRole::Confirmed(id) => {

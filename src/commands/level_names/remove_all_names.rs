@@ -84,7 +84,7 @@ pub(in crate::commands) async fn carry_out(
     } else {
         BTreeSet::new()
     };
-    lock.take_all_off(&delete).await?;
+    lock.clear_all(&delete).await?;
     drop(lock);
     data.roles.book.forget();
     tracing::info!(by = %edit.caller, levels, delete = delete.len(), "the names of all levels were removed");

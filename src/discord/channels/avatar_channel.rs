@@ -73,10 +73,11 @@ pub enum ChannelError {
     Refused(RestError),
     /// Discord is unavailable.
     #[error("{0}")]
-    Away(RestError),
-    /// A temporary error that has nothing to do with the channel.
+    Unavailable(RestError),
+    /// An error that has nothing to do with the channel or the image: the database failed, or the
+    /// token was refused, for example.
     #[error(transparent)]
-    Passing(anyhow::Error),
+    Unrelated(anyhow::Error),
 }
 
 impl AvatarChannel {
@@ -122,7 +123,7 @@ impl AvatarChannel {
                     let posted = message_of(&sent).zip(link_of(&sent));
                     return posted.ok_or_else(|| {
                         let unclear = "the posted avatar was not understood";
-                        ChannelError::Passing(RestError::NotUnderstood(unclear.to_owned()).into())
+                        ChannelError::Unrelated(RestError::NotUnderstood(unclear.to_owned()).into())
                     });
                 }
                 // The channel was deleted after it was found.
@@ -250,8 +251,8 @@ impl AvatarChannel {
             // A refusal here concerns the channel, never an image.
             NoChannel::Discord(error @ RestError::Refused { .. }) => closed(&error),
             NoChannel::Discord(error) => refused(error),
-            error @ NoChannel::Unsettled => ChannelError::Passing(error.into()),
-            NoChannel::Database(error) => ChannelError::Passing(error.into()),
+            error @ NoChannel::Unsettled => ChannelError::Unrelated(error.into()),
+            NoChannel::Database(error) => ChannelError::Unrelated(error.into()),
         })?;
         Ok(*place.insert(channel))
     }
@@ -265,8 +266,8 @@ fn refused(error: RestError) -> ChannelError {
             closed(&error)
         }
         error @ RestError::Refused { .. } => ChannelError::Refused(error),
-        error if error.is_away() => ChannelError::Away(error),
-        error => ChannelError::Passing(error.into()),
+        error if error.is_away() => ChannelError::Unavailable(error),
+        error => ChannelError::Unrelated(error.into()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The codes with which Discord closes a connection, and what they mean for the next one. Source:
-//! Discord's documentation, "Gateway Close Event Codes".
+//! The close codes of Discord's gateway, and whether the bot may connect and resume after them.
+//! Source: Discord's documentation, "Gateway Close Event Codes".
 
 use crate::error::Stop;
 
@@ -17,7 +17,8 @@ pub(super) fn fatal(code: u16) -> Option<Stop> {
 }
 
 /// Whether the session cannot be resumed after this close code. 4007 (invalid sequence) and 4009
-/// (session timed out) always end it; 1000, 4003 and 4006 end it if they answer a resume.
+/// (session timed out) always end the session. 1000, 4003 and 4006 end it only if the connection
+/// was not yet active: Discord closed it before it sent `READY` or `RESUMED`.
 pub(super) fn ends_session(code: u16, is_active: bool) -> bool {
     matches!(code, 4_007 | 4_009) || !is_active && matches!(code, 1_000 | 4_003 | 4_006)
 }

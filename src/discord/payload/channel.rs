@@ -43,7 +43,7 @@ impl MessageDeletion {
 /// A channel or a thread, as REST responses describe it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PartialChannel {
-    /// Required, as is the type.
+    /// Required: parsing fails without the id or the type.
     pub id: ChannelId,
     /// Discord's channel type, such as 0 for a text channel.
     #[serde(rename = "type")]
@@ -54,8 +54,8 @@ pub struct PartialChannel {
     pub last_message_id: Option<MessageId>,
     /// For a thread, the channel that it belongs to. For a channel, its category.
     pub parent_id: Option<ChannelId>,
-    /// The permission overwrites. `None` for threads, which use those of their parent channel, and
-    /// if one of the overwrites was not understood.
+    /// The permission overwrites. `None` if one could not be parsed, and for threads, which use the
+    /// overwrites of their parent channel.
     #[serde(default, deserialize_with = "lenient_overwrites")]
     pub permission_overwrites: Option<Vec<Overwrite>>,
     /// Only threads have this.
@@ -73,37 +73,37 @@ pub struct ThreadMetadata {
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub struct ChannelList {
-    /// Without the channels that were not understood; each of those is logged.
-    #[serde(deserialize_with = "readable")]
+    /// The channels that could be parsed. Each of the others is logged.
+    #[serde(deserialize_with = "parse_or_skip")]
     pub channels: Vec<PartialChannel>,
 }
 
 /// A response that is a list of threads, or one page of it.
 #[derive(Debug, Deserialize)]
 pub struct ThreadList {
-    /// Without the threads that were not understood; each of those is logged.
-    #[serde(deserialize_with = "readable")]
+    /// The threads that could be parsed. Each of the others is logged.
+    #[serde(deserialize_with = "parse_or_skip")]
     pub threads: Vec<PartialChannel>,
     /// Whether there is another page. Discord sends it only for archived threads.
     #[serde(default)]
     pub has_more: bool,
 }
 
-/// Parses a list of channels, and logs and skips those that are not understood: one of them must
-/// not make the others unavailable.
-fn readable<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<PartialChannel>, D::Error> {
+/// Parses a list of channels. Logs and skips a channel that cannot be parsed, so that it does not
+/// make the others unavailable.
+fn parse_or_skip<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<PartialChannel>, D::Error> {
     let list: Vec<Value> = Vec::deserialize(list)?;
-    let read = |channel: Value| {
+    let parse = |channel: Value| {
         let id = id_of(&channel);
-        let read = PartialChannel::deserialize(channel);
-        if read.is_err() {
+        let parsed = PartialChannel::deserialize(channel);
+        if parsed.is_err() {
             tracing::error!(
                 id,
-                "Discord's description of a channel or thread was not understood; messages missed in it are not \
-                 counted"
+                "Discord's description of a channel or thread could not be parsed; the bot will not count messages \
+                 that it missed there"
             );
         }
-        read.ok()
+        parsed.ok()
     };
-    Ok(list.into_iter().filter_map(read).collect())
+    Ok(list.into_iter().filter_map(parse).collect())
 }

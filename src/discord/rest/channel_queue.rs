@@ -2,8 +2,8 @@
 //! fair to every author.
 //!
 //! The rate limiter serves calls in the order in which they came, so an author with many messages
-//! would delay everyone else's. A caller therefore waits for the channel's turn before it posts,
-//! and posts while it holds the turn. No task runs for a queue: when a caller finishes or is
+//! would delay everyone else's. A caller therefore waits for its turn in the channel before it
+//! posts, and holds the turn while it posts. No task runs for a queue: when a caller finishes or is
 //! cancelled, its turn is dropped and passes to the next one. A channel without posts takes no
 //! memory. `turns` decides who is next.
 
@@ -25,7 +25,9 @@ pub(super) struct ChannelQueues(Arc<QueueState>);
 struct QueueState {
     /// The channels whose turn is held by a caller.
     queues: Mutex<HashMap<ChannelId, ChannelQueue>>,
+    /// The number of the next entry.
     entries: AtomicU64,
+    /// How many messages were left out since the start.
     left_out: AtomicU64,
 }
 
@@ -43,7 +45,7 @@ pub(in crate::discord) struct Turn {
     channel: ChannelId,
 }
 
-/// The turn did not come in time, or too many waited.
+/// The message must not be sent: its turn did not come in time, or too many messages were waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeftOut;
 
@@ -78,7 +80,8 @@ impl ChannelQueues {
         })
     }
 
-    /// Takes a place in the queue; `None` if no caller held the turn, so that this one has it now.
+    /// Takes a place in the queue. If no caller holds the turn, gives it to this one at once and
+    /// returns `None`.
     fn enqueue(
         &self,
         channel: ChannelId,
@@ -166,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_holds_the_turn_and_hands_it_on_in_fair_order() {
+    async fn one_caller_holds_the_turn_and_the_next_author_gets_it() {
         let (queues, channel) = (ChannelQueues::default(), ChannelId::new(1));
         let turn = |author| queues.turn(channel, Priority::Usual, author, LONG);
         let held = turn(user(7)).await.expect("nobody else wants it");
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_stops_waiting_holds_nobody_up() {
+    async fn a_caller_that_stops_waiting_does_not_block_the_queue() {
         let (queues, channel) = (ChannelQueues::default(), ChannelId::new(1));
         let turn = |author, timeout| queues.turn(channel, Priority::Usual, author, timeout);
         let held = turn(user(7), LONG).await.expect("nobody else wants it");
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_floods_a_channel_is_left_out() {
+    async fn an_author_who_floods_a_channel_is_left_out() {
         let (queues, channel) = (ChannelQueues::default(), ChannelId::new(1));
         let turn = |author| queues.turn(channel, Priority::Usual, author, LONG);
         let held = turn(user(7)).await.expect("nobody else wants it");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use serenity::model::id as theirs;
+use serenity::model::id as serenity_ids;
 
 use super::HistoryReader;
 use crate::discord::guild::channel_permissions::{Overwrite, PermissionHolder};
@@ -23,7 +23,7 @@ const ACCESS_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Access {
     /// `None` if Discord did not answer: then every channel is requested.
     bot: Option<PermissionHolder>,
-    overwrites: BTreeMap<theirs::ChannelId, Option<Vec<Overwrite>>>,
+    overwrites: BTreeMap<serenity_ids::ChannelId, Option<Vec<Overwrite>>>,
 }
 
 impl Access {

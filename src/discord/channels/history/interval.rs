@@ -1,24 +1,24 @@
-//! Reads what one source is missing: the messages of a channel, or of the threads that a failed
-//! list may have contained.
+//! Reads the missing messages of one source that could not be read before. The source is a channel,
+//! a thread, or a list of threads. For a list, this reads every thread that it may have contained.
 
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serenity::http::Route;
-use serenity::model::id as theirs;
+use serenity::model::id as serenity_ids;
 
 use super::access::Access;
 use super::newest::newer;
 use super::overlap::{MARGIN_MS, before};
 use super::threads::by_id;
-use super::{CONCURRENCY, HistoryReader, NotRead, archive_of, messages_of, sources_of};
+use super::{CONCURRENCY, HistoryReader, NotRead, sources_of};
 use crate::discord::payload::PartialChannel;
 use crate::discord::rest::RestError;
 use crate::leveling::{ChannelId, HistorySource, MessageId};
 use crate::store::history_interval::UnreadSource;
 
-/// Maximum number of pages that one call of [`HistoryReader::read_interval`] reads of a channel's
-/// messages. Threads of a failed list are read to the end.
+/// Maximum number of message pages that one call of [`HistoryReader::read_interval`] reads from a
+/// channel or a thread. There is no limit if the source is a list of threads.
 const INTERVAL_PAGES: usize = 50;
 
 /// A snapshot of the guild's channels and of the bot's permissions in them.
@@ -31,12 +31,13 @@ pub struct Layout {
 /// The result of reading one source's interval, or the first part of it.
 #[derive(Debug)]
 pub struct IntervalRead<M> {
-    /// The messages that the caller keeps, in no particular order. Some are from before the
-    /// interval.
+    /// The messages that passed the reader's `keep` filter, in no particular order. Some are from
+    /// before the interval.
     pub messages: Vec<M>,
     /// Everything up to this message has been read, unless it is in `unread`.
     pub up_to: MessageId,
-    /// Threads or lists that were set aside meanwhile: the same interval is missing from them.
+    /// Threads and lists that failed during this read. The whole interval must be read again for
+    /// them.
     pub unread: Vec<UnreadSource>,
 }
 
@@ -51,7 +52,7 @@ impl<M> HistoryReader<'_, M> {
     }
 
     /// Reads one source's messages after `after` and up to `until`, or the first part of them.
-    /// Also reads the few minutes before `after` again, as for every gap.
+    /// Also reads the few minutes before `after` again, because messages may arrive out of order.
     pub async fn read_interval(
         &self,
         layout: &Layout,
@@ -87,12 +88,12 @@ impl<M> HistoryReader<'_, M> {
         let found = layout
             .channels
             .iter()
-            .find(|one| one.id == theirs::ChannelId::from(id));
+            .find(|one| one.id == serenity_ids::ChannelId::from(id));
         let channel = match found {
             Some(channel) => channel.clone(),
             None => self.thread(id).await?,
         };
-        if self.is_closed(messages_of, &channel, &layout.access) {
+        if self.is_closed(HistorySource::Messages, &channel, &layout.access) {
             return Err(forbidden_error());
         }
         let (start, mut messages, mut up_to) = (before(after, MARGIN_MS), Vec::new(), after);
@@ -107,7 +108,7 @@ impl<M> HistoryReader<'_, M> {
                 }
                 Err(error) => {
                     if error.is_forbidden() {
-                        self.note_refusal(messages_of, &channel, &layout.access);
+                        self.note_refusal(HistorySource::Messages, &channel, &layout.access);
                     }
                     return Err(error);
                 }
@@ -133,7 +134,7 @@ impl<M> HistoryReader<'_, M> {
             .await
     }
 
-    /// Reads the messages in all threads that a failed list may have contained.
+    /// Reads the messages in all threads that the list `source` may have contained.
     async fn interval_threads(
         &self,
         layout: &Layout,
@@ -148,9 +149,9 @@ impl<M> HistoryReader<'_, M> {
         let threads = if let Some(id) = source.channel() {
             let found = channels
                 .iter()
-                .find(|one| one.id == theirs::ChannelId::from(id));
+                .find(|one| one.id == serenity_ids::ChannelId::from(id));
             let channel = found.ok_or_else(not_found_error)?;
-            if self.is_closed(archive_of, channel, access) {
+            if self.is_closed(HistorySource::ArchivedThreads, channel, access) {
                 return Err(forbidden_error());
             }
             let mut threads = self.archived_in(channel, start).await?;
@@ -166,7 +167,7 @@ impl<M> HistoryReader<'_, M> {
         };
         let mut messages = Vec::new();
         let open = |thread: &PartialChannel| {
-            newer(thread, start) && !self.is_closed(messages_of, thread, access)
+            newer(thread, start) && !self.is_closed(HistorySource::Messages, thread, access)
         };
         let mut reading = stream::iter(threads.into_values().filter(open))
             .map(|thread| async move {
@@ -177,7 +178,7 @@ impl<M> HistoryReader<'_, M> {
         while let Some((thread, (read, why))) = reading.try_next().await? {
             messages.extend(read);
             if let Some(NotRead::Failing(error)) = why {
-                self.set_aside(messages_of, &thread, error, &mut unread);
+                self.set_aside(HistorySource::Messages, &thread, error, &mut unread);
             }
         }
         Ok(IntervalRead {
@@ -193,7 +194,7 @@ fn not_found_error() -> RestError {
     refusal(404)
 }
 
-/// Stands in for Discord's 403 if the bot knows that it would be refused.
+/// Stands in for Discord's 403 if the bot knows without a request that it lacks a permission.
 fn forbidden_error() -> RestError {
     refusal(403)
 }
@@ -203,6 +204,6 @@ fn refusal(status: u16) -> RestError {
         what: "reading messages",
         status,
         code: 0,
-        message: "not asked for".to_owned(),
+        message: "no request was sent".to_owned(),
     }
 }

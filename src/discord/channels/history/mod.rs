@@ -32,7 +32,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::Value;
 use serenity::http::Route;
-use serenity::model::id as theirs;
+use serenity::model::id as serenity_ids;
 
 pub use interval::{IntervalRead, Layout};
 pub use memory::ReadingMemory;
@@ -45,7 +45,7 @@ use threads::Threads;
 use crate::discord::payload::{self, ChannelList, PartialChannel, PartialMessage};
 use crate::discord::rest::{Rest, RestError};
 use crate::discord::time::DiscordTime;
-use crate::leveling::{ChannelId, GuildId, HistorySource, MessageId, ObservedMessage, look_back};
+use crate::leveling::{GuildId, HistorySource, MessageId, ObservedMessage, look_back};
 use crate::store::history_interval::UnreadSource;
 
 /// Messages or threads in one page: Discord's maximum.
@@ -73,7 +73,7 @@ pub struct Missed<M> {
     /// the look-back limit.
     pub cut_off: bool,
     /// Names of channels that contain messages of the gap but that the bot may not read.
-    pub hidden: BTreeMap<theirs::ChannelId, String>,
+    pub hidden: BTreeMap<serenity_ids::ChannelId, String>,
     /// Sources that were set aside, to be read later.
     pub unread: BTreeMap<HistorySource, Unread>,
 }
@@ -221,7 +221,8 @@ impl<'a, M> HistoryReader<'a, M> {
             let places = channels.iter().chain(threads.values());
             places.filter(move |channel| newer(channel, after)).cloned()
         };
-        let is_open = |channel: &PartialChannel| !self.is_closed(messages_of, channel, &access);
+        let is_open =
+            |channel: &PartialChannel| !self.is_closed(HistorySource::Messages, channel, &access);
         missed.cut_off = cut > after
             && self
                 .has_lost_messages(after, cut, newer_than(after).filter(is_open).collect())
@@ -249,7 +250,7 @@ impl<'a, M> HistoryReader<'a, M> {
                 None | Some(NotRead::Gone) => {}
                 Some(NotRead::Forbidden) => missed.hidden.extend([named(channel)]),
                 Some(NotRead::Failing(error)) => {
-                    self.set_aside(messages_of, &channel, error, &mut missed.unread);
+                    self.set_aside(HistorySource::Messages, &channel, error, &mut missed.unread);
                 }
             }
         }
@@ -316,7 +317,7 @@ impl<'a, M> HistoryReader<'a, M> {
                 Ok(page) => page,
                 Err(error) => {
                     if error.is_forbidden() {
-                        self.note_refusal(messages_of, channel, access);
+                        self.note_refusal(HistorySource::Messages, channel, access);
                     }
                     return Ok((messages, Some(NotRead::of(error)?)));
                 }
@@ -372,7 +373,7 @@ impl<'a, M> HistoryReader<'a, M> {
     /// One page of the messages after `after`, newest first.
     async fn page(
         &self,
-        channel: theirs::ChannelId,
+        channel: serenity_ids::ChannelId,
         after: MessageId,
     ) -> Result<Vec<Value>, RestError> {
         let parameters = vec![("limit", PAGE.to_string()), ("after", after.to_string())];
@@ -405,7 +406,7 @@ impl<'a, M> HistoryReader<'a, M> {
 
     async fn has_lost_in(
         &self,
-        channel: theirs::ChannelId,
+        channel: serenity_ids::ChannelId,
         mut after: MessageId,
         cut: MessageId,
     ) -> Result<bool, RestError> {
@@ -463,14 +464,6 @@ fn sources_of(unread: &BTreeMap<HistorySource, Unread>) -> Vec<UnreadSource> {
         name: unread.name.clone(),
     };
     unread.iter().map(source).collect()
-}
-
-fn messages_of(channel: ChannelId) -> HistorySource {
-    HistorySource::Messages(channel)
-}
-
-fn archive_of(channel: ChannelId) -> HistorySource {
-    HistorySource::ArchivedThreads(channel)
 }
 
 #[cfg(test)]

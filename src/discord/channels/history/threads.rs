@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
 use serenity::http::Route;
-use serenity::model::id as theirs;
+use serenity::model::id as serenity_ids;
 
 use super::access::Access;
-use super::{CONCURRENCY, HistoryReader, NotRead, PAGE, Unread, archive_of};
+use super::{CONCURRENCY, HistoryReader, NotRead, PAGE, Unread};
 use crate::discord::payload::channel_types::TEXT;
 use crate::discord::payload::{PartialChannel, ThreadList};
 use crate::discord::rest::RestError;
 use crate::leveling::{HistorySource, MessageId};
 
 /// Threads by id, so that each is read once even if several lists contain it.
-pub(super) type Threads = BTreeMap<theirs::ChannelId, PartialChannel>;
+pub(super) type Threads = BTreeMap<serenity_ids::ChannelId, PartialChannel>;
 
 impl<M> HistoryReader<'_, M> {
     pub(super) async fn active_threads(
@@ -57,7 +57,9 @@ impl<M> HistoryReader<'_, M> {
         unread: &mut BTreeMap<HistorySource, Unread>,
     ) -> Result<(Threads, Vec<PartialChannel>), RestError> {
         let mut found = Threads::new();
-        let is_open = |channel: &PartialChannel| !self.is_closed(archive_of, channel, access);
+        let is_open = |channel: &PartialChannel| {
+            !self.is_closed(HistorySource::ArchivedThreads, channel, access)
+        };
         let holders = channels.iter().filter(|c| c.holds_threads()).cloned();
         let (open, mut closed): (Vec<_>, Vec<_>) = holders.partition(is_open);
         let mut reading = stream::iter(open)
@@ -72,10 +74,12 @@ impl<M> HistoryReader<'_, M> {
                 Err(error) => match NotRead::of(error)? {
                     NotRead::Gone => {}
                     NotRead::Forbidden => {
-                        self.note_refusal(archive_of, &channel, access);
+                        self.note_refusal(HistorySource::ArchivedThreads, &channel, access);
                         closed.push(channel);
                     }
-                    NotRead::Failing(error) => self.set_aside(archive_of, &channel, error, unread),
+                    NotRead::Failing(error) => {
+                        self.set_aside(HistorySource::ArchivedThreads, &channel, error, unread);
+                    }
                 },
             }
         }
@@ -98,7 +102,10 @@ impl<M> HistoryReader<'_, M> {
                 .as_ref()?;
             archived_after(archived_at, start).then(|| encoded(archived_at))
         };
-        let source = channel_id.try_into().ok().map(archive_of);
+        let source = channel_id
+            .try_into()
+            .ok()
+            .map(HistorySource::ArchivedThreads);
         let mut found = self.threads(source, public, page_before).await?;
         if channel.kind == TEXT {
             // Only the private threads that the bot has joined: it gets no events for the others
