@@ -21,10 +21,10 @@ use wall_e::error::Stop;
 use wall_e::exit_code;
 use wall_e::leveling::spell_out;
 
-/// Log directives that come before the operator's filter. Errors are logged even if the filter
-/// names only some targets, so the reason why the bot ends is too. Libraries that would log
-/// people's words or secrets are limited: serenity traces requests with their bodies and quotes
-/// what it cannot parse, and sqlx quotes unknown parameters of the database's URL.
+/// Log directives that come before the operator's filter. They log errors of all targets, even if
+/// the filter names only some. That includes the error that ends the bot. They also limit libraries
+/// that would log people's messages or secrets: serenity traces requests with their bodies and
+/// quotes what it cannot parse, and sqlx quotes unknown parameters of the database's URL.
 const QUIET: &str = "error,serenity=warn,serenity::http=error,serenity::gateway::ws=off,twilight_gateway=warn,twilight_http_ratelimiting=warn,sqlx_postgres::options=off,sqlx=warn";
 
 fn main() -> ExitCode {
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(&cli.log);
     if let Err(error) = sealed {
-        tracing::warn!(%error, "a core dump of this process could not be ruled out: it would hold the token");
+        tracing::warn!(%error, "core dumps could not be disabled; a core dump of this process would contain the token");
     }
     for UnknownSetting { name, nearest } in config::unknown_settings() {
         let hint = nearest.map(|nearest| format!("; did you mean {nearest}?"));
@@ -118,8 +118,9 @@ fn cancel_on_signal(cancel: CancellationToken) -> std::io::Result<()> {
 
 /// Logs to stderr from now on.
 fn start_log(log: &Log) {
-    // A later directive overrides an earlier one only for the same target. So a filter of just
-    // `info` or `debug` leaves the libraries limited, whose spans contain messages and tokens.
+    // A later directive overrides an earlier one only for the same target. So if the operator's
+    // filter is just `info` or `debug`, the limits on libraries stay. Their spans would contain
+    // messages and tokens.
     let filter = EnvFilter::builder().parse_lossy(format!("{QUIET},{}", log.filter));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)

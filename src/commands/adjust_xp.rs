@@ -32,7 +32,7 @@ pub(super) async fn give_xp(
     #[min = -100_000_000]
     #[max = 100_000_000]
     amount: i64,
-    #[description = "Announce a level that this brings"]
+    #[description = "Announce the level if they reach a new one"]
     #[flag]
     announce: bool,
     #[description = "Why; kept in the log"] reason: Reason,
@@ -59,11 +59,11 @@ pub(super) async fn give_xp(
 pub(super) async fn set_xp(
     ctx: Context<'_>,
     #[description = "Whose XP"] user: NamedUser,
-    #[description = "How much they have then"]
+    #[description = "Their new amount of XP"]
     #[min = 0]
     #[max = 100_000_000]
     amount: i64,
-    #[description = "Announce a level that this brings"]
+    #[description = "Announce the level if they reach a new one"]
     #[flag]
     announce: bool,
     #[description = "Why; kept in the log"] reason: Reason,

@@ -34,7 +34,8 @@ pub(super) async fn levels(
     answer(ctx, list.draw(caller_id(ctx)?, page)).await
 }
 
-/// The levels with a name, those whose role is missing last.
+/// The lines of the list, one for each level with a name. Levels whose role is missing from the
+/// guild come last.
 pub(super) struct LevelList {
     lines: Vec<String>,
     /// How many lines come before the first level whose role is missing.
@@ -72,7 +73,7 @@ impl LevelList {
 
     pub fn draw(&self, caller: UserId, page: usize) -> Reply {
         if self.lines.is_empty() {
-            return Reply::text("No level carries a role yet; `set_level_name` gives it one.");
+            return Reply::text("No level has a role yet. Use `set_level_name` to add one.");
         }
         let shown = rows_on(page);
         let mut text = Vec::new();
@@ -92,7 +93,8 @@ impl LevelList {
     }
 }
 
-/// By the role's id, or, until one has been seen in the guild, by its name.
+/// Finds a level's role in the guild by its id. If the level has no id yet, for example after an
+/// import, finds it by the level's name.
 fn role_of<'a>(level: &Level, roles: &'a [GuildRole]) -> Option<&'a GuildRole> {
     match level.role_id {
         Some(_) => level.role_in(roles),

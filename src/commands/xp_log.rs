@@ -19,7 +19,7 @@ const LOG_ENTRIES: u16 = 10;
 /// is escaped.
 const MAX_SHOWN_REASON: usize = 110;
 
-/// Show what moderators have changed of someone's XP
+/// Show how moderators have changed someone's XP
 #[poise::command(
     prefix_command,
     slash_command,
@@ -52,7 +52,7 @@ pub(super) async fn xp_log(
     let names = StoredNames::read(&data.env.database, &moderators).await;
     let lines = changes.iter().map(|change| line(change, &names));
     let embed = CreateEmbed::new()
-        .title(format!("Changes of {name}'s XP"))
+        .title(format!("Changes to {name}'s XP"))
         .description(fitting_lines(lines))
         .color(INFO);
     answer(ctx, Reply::embed(embed).private()).await

@@ -1,5 +1,5 @@
-//! Runs jobs, services and registers, each in its own task. A task that panics is restarted, until
-//! all are ended together.
+//! Runs jobs, services and registers, each in its own task. Restarts a task that panics, unless the
+//! bot is shutting down.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -24,8 +24,9 @@ pub struct Runner {
     time: DiscordTime,
 }
 
-/// Runs registers, which write to the database what events told about members. They end last, so
-/// that nothing they received is lost. Cheap to clone; all clones share the same tasks.
+/// Runs registers. A register is a task that receives members' changes from event listeners and
+/// writes them to the database. Registers end last, so that nothing they received is lost. Cheap to
+/// clone; all clones share the same tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
     tracker: TaskTracker,

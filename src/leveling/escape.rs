@@ -9,8 +9,9 @@ use std::fmt;
 /// Maximum length of a name as shown, in characters: Discord's limit for a role's name. A user's
 /// name has at most 32 characters, but imported data may hold names of any length.
 const MAX_CHARS: usize = 100;
-/// Longest allowed run of invisible characters. Joined emoji need up to two between them.
-const MAX_UNSEEN: usize = 2;
+/// Longest allowed run of invisible characters, not counting tag characters. An emoji made of
+/// joined emoji has up to two in a row.
+const MAX_INVISIBLE: usize = 2;
 /// Longest allowed run of tag characters. The flags made of them need six.
 const MAX_TAGS: usize = 6;
 /// Maximum number of combining marks on one character: more than any language needs, and too few
@@ -57,7 +58,7 @@ pub fn escape_text(text: &str, longest: usize) -> Option<String> {
             c if breaks_line(c) => safe.push(' '),
             c => safe.push(c),
         }
-        before.then(c);
+        before.advance(c);
     }
     safe.extend(isolates.then_some(END_ISOLATE));
     Some(safe)
@@ -76,7 +77,7 @@ struct Before {
 }
 
 impl Before {
-    fn then(&mut self, c: char) {
+    fn advance(&mut self, c: char) {
         if !is_invisible(c) {
             self.only_digits = c.is_ascii_digit() && (self.only_digits || !self.seen);
             self.seen = true;
@@ -96,13 +97,13 @@ impl Before {
 /// The part of a text that is shown: at most `longest` characters, without characters that reorder
 /// text and without excess invisible characters and combining marks.
 fn bounded(text: &str, longest: usize) -> Vec<char> {
-    let (mut unseen, mut tags, mut marks) = (0, 0, 0);
+    let (mut invisible, mut tags, mut marks) = (0, 0, 0);
     let fits = |c: &char| {
         let run = |run: &mut usize, is_one: bool| {
             *run = if is_one { *run + 1 } else { 0 };
             *run
         };
-        run(&mut unseen, is_unseen(*c)) <= MAX_UNSEEN
+        run(&mut invisible, is_invisible_non_tag(*c)) <= MAX_INVISIBLE
             && run(&mut tags, is_tag(*c)) <= MAX_TAGS
             && run(&mut marks, is_mark(*c)) <= MAX_MARKS
     };
@@ -156,8 +157,9 @@ fn breaks_line(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Invisible characters. The joiner between two emoji is one of them; [`bounded`] keeps short runs.
-fn is_unseen(c: char) -> bool {
+/// Invisible characters except tags. The joiner between two emoji is one of them; [`bounded`] keeps
+/// short runs.
+fn is_invisible_non_tag(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(
@@ -176,7 +178,7 @@ fn is_tag(c: char) -> bool {
 
 /// Whether this character is invisible by itself.
 pub(super) fn is_invisible(c: char) -> bool {
-    is_unseen(c) || is_tag(c)
+    is_invisible_non_tag(c) || is_tag(c)
 }
 
 /// Combining marks above or below another character. Not all of Unicode's, only those that fonts
@@ -344,7 +346,7 @@ mod tests {
             prop_assert!(!inner.chars().any(reorders), "{:?}", shown);
             prop_assert_eq!(isolates == 1, inner.chars().any(is_right_to_left));
             prop_assert!(inner.chars().count() <= MAX_CHARS);
-            prop_assert!(longest_run(inner, is_unseen) <= MAX_UNSEEN);
+            prop_assert!(longest_run(inner, is_invisible_non_tag) <= MAX_INVISIBLE);
             prop_assert!(longest_run(inner, is_mark) <= MAX_MARKS);
             prop_assert!(longest_run(inner, is_tag) <= MAX_TAGS);
         }

@@ -17,7 +17,7 @@ pub enum HistorySource {
 
 impl HistorySource {
     /// Whether it lists threads instead of messages.
-    pub fn is_list(self) -> bool {
+    pub fn is_thread_list(self) -> bool {
         !matches!(self, Self::Messages(_))
     }
 

@@ -21,7 +21,8 @@ pub struct CouncilNotice {
     pub message: MessageId,
 }
 
-/// All notices of a scope whose problems are not solved yet, oldest first.
+/// The notices of a scope's open problems, oldest first. A scope is the part of the bot that
+/// reports them, such as `history` or `avatars`.
 pub async fn of_scope(connection: &mut Connection, scope: &str) -> Result<Vec<CouncilNotice>> {
     let rows = sqlx::query!(
         "select key, text, channel_id, message_id from council_notice where scope = $1 order by message_id",
@@ -77,9 +78,12 @@ pub async fn of_message(connection: &mut Connection, message: MessageId) -> Resu
     Ok(row.map(|row| row.key))
 }
 
-/// Marks these messages as possibly deleted. The rows stay: their ids distinguish a message that is
-/// posted again from the one before it.
-pub async fn doubt(connection: &mut Connection, messages: &[MessageId]) -> Result<()> {
+/// Marks these messages as possibly deleted. Keeps the rows: when a message is posted again, its
+/// nonce is computed with the old message's id. Otherwise Discord would treat it as a repeat.
+pub async fn mark_possibly_deleted(
+    connection: &mut Connection,
+    messages: &[MessageId],
+) -> Result<()> {
     let messages: Vec<i64> = messages.iter().map(|id| bigint(id.get())).collect();
     sqlx::query!(
         "update council_notice set text = '' where message_id = any($1)",

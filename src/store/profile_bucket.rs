@@ -10,7 +10,7 @@ use crate::leveling::buckets::BucketNumber;
 
 const TABLE: &str = "profile_bucket_in_progress";
 
-/// The progress of the rotating refresh.
+/// The progress of the rotating refresh: how far its round through one bucket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Round {
     /// The bucket whose users are being refreshed.

@@ -113,7 +113,7 @@ impl Backlog {
         let interval = |source: &UnreadSource| {
             // Messages newer than the history that was read arrive live. That bound does not hold
             // for threads that no list contained, so their interval ends later.
-            let bound = if source.source.is_list() {
+            let bound = if source.source.is_thread_list() {
                 self.missing.lists_until.max(Some(self.reached))?
             } else {
                 self.reached

@@ -586,8 +586,9 @@ mod tests {
             {
                 let interval = |id: &u64| {
                     let source = source(*id);
-                    let is_list = source.source.is_list();
-                    let end = until.sent_at().millis() - T + if is_list { 50_000 } else { 0 };
+                    let is_thread_list = source.source.is_thread_list();
+                    let end =
+                        until.sent_at().millis() - T + if is_thread_list { 50_000 } else { 0 };
                     (source, after, at(end))
                 };
                 let missing = missing.iter().map(interval).collect();

@@ -349,7 +349,7 @@ impl Council {
         let _turn = self.turn.lock().await;
         let gone: Vec<MessageId> = self.messages().gone.iter().copied().collect();
         let mut session = self.database.acquire().await?;
-        council_notice::doubt(&mut session, &gone).await?;
+        council_notice::mark_possibly_deleted(&mut session, &gone).await?;
         let mut messages = self.messages();
         let are_all = messages.gone.iter().all(|message| gone.contains(message));
         messages.is_unsaved &= !are_all;

@@ -108,8 +108,9 @@ impl<M> HistoryReader<'_, M> {
             .map(HistorySource::ArchivedThreads);
         let mut found = self.threads(source, public, page_before).await?;
         if channel.kind == TEXT {
-            // Only the private threads that the bot has joined: it gets no events for the others
-            // either. The list is sorted by id, not by archive time, so all pages are read.
+            // Read only private threads that the bot has joined, since it gets no live events for
+            // other private threads. The list is sorted by id, not by archive time, so all pages
+            // are read.
             let private = Route::ChannelJoinedPrivateThreads { channel_id };
             let page_before = |oldest: &PartialChannel| Some(oldest.id.to_string());
             found.extend(self.threads(source, private, page_before).await?);
@@ -136,7 +137,7 @@ impl<M> HistoryReader<'_, M> {
             before = list.threads.last().and_then(&page_before);
             let known = found.len();
             found.extend(by_id(self.without_future_ids(list.threads)));
-            // A page without new threads would be repeated for ever.
+            // Stop at a page without new threads: Discord might repeat it for ever.
             if !list.has_more || before.is_none() || found.len() == known {
                 return Ok(found);
             }
