@@ -73,7 +73,7 @@ impl LevelList {
 
     pub fn draw(&self, caller: UserId, page: usize) -> Reply {
         if self.lines.is_empty() {
-            return Reply::text("No level has a role yet. Use `set_level_name` to add one.");
+            return Reply::text("No level carries a role yet; `set_level_name` gives it one.");
         }
         let shown = rows_on(page);
         let mut text = Vec::new();

@@ -52,7 +52,7 @@ pub(super) async fn xp_log(
     let names = StoredNames::read(&data.env.database, &moderators).await;
     let lines = changes.iter().map(|change| line(change, &names));
     let embed = CreateEmbed::new()
-        .title(format!("Changes to {name}'s XP"))
+        .title(format!("Changes of {name}'s XP"))
         .description(fitting_lines(lines))
         .color(INFO);
     answer(ctx, Reply::embed(embed).private()).await

@@ -597,7 +597,7 @@ async fn the_list_shows_what_is_there_and_then_what_is_missing() {
     stage.restart().await;
     assert_eq!(
         stage.ask("mod", ".levels").await,
-        "No level has a role yet. Use `set_level_name` to add one."
+        "No level carries a role yet; `set_level_name` gives it one."
     );
 }
 

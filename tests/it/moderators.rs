@@ -86,7 +86,7 @@ async fn xp_is_given_taken_and_set_and_all_of_it_is_recorded() {
     }
     assert_eq!(stage.database.standing(alice).await, Some((500, 5)));
     insta::assert_snapshot!(log(&stage, alice).await.replace('\u{200b}', "[zero width]"), @r"
-    Changes to alice's XP
+    Changes of alice's XP
     mod <@mod>: 500 → 500 (+0): by slash
     mod <@mod>: 475 → 500 (+25): by slash
     mod <@mod>: 0 → 475 (+475): moved here

@@ -76,7 +76,7 @@ async fn names_are_taken_off_and_the_roles_stay() {
     assert_eq!(stage.ask("mod", ALL).await, NONE);
     assert_eq!(
         stage.ask("mod", ".levels").await,
-        "No level has a role yet. Use `set_level_name` to add one."
+        "No level carries a role yet; `set_level_name` gives it one."
     );
     // Also for the next bot.
     stage.restart().await;
