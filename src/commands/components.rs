@@ -23,7 +23,7 @@ use crate::discord::messages::buttons::{Button, ButtonAction, Direction, PagedLi
 use crate::discord::messages::interaction::Conversation;
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
-use crate::leveling::{LevelNumber, MessageId, RoleId, UserId};
+use crate::leveling::{LevelNumber, MessageId, RoleId, RoleManager, UserId};
 use crate::roles::ALLOWED_FOR;
 use crate::store::reconcile_state;
 
@@ -131,7 +131,11 @@ impl Press<'_> {
                     delete,
                 };
                 let answer = self.answer();
-                let removed = remove_all_names::carry_out(edit, confirmed, &answer).await;
+                let removed = async {
+                    let manager = self.role_manager().await?;
+                    remove_all_names::carry_out(edit, &manager, confirmed, &answer).await
+                };
+                let removed = removed.await;
                 answer.complete(rest, &or_sentence(removed)).await;
             }
             ButtonAction::TakeOverRole { level, role } => {
@@ -140,13 +144,21 @@ impl Press<'_> {
             }
             ButtonAction::OfferRoleDeletion { role } => {
                 self.begin(Right::Moderator).await?;
-                let asked = delete_role::ask(edit, role).await;
-                conversation.replace(rest, &or_sentence(asked)).await?;
+                let asked = async {
+                    let manager = self.role_manager().await?;
+                    delete_role::ask(edit, &manager, role).await
+                };
+                let asked = or_sentence(asked.await);
+                conversation.replace(rest, &asked).await?;
             }
             ButtonAction::DeleteRole { role } => {
                 self.begin(Right::Moderator).await?;
-                let deleted = delete_role::carry_out(edit, role).await;
-                conversation.replace(rest, &or_sentence(deleted)).await?;
+                let deleted = async {
+                    let manager = self.role_manager().await?;
+                    delete_role::carry_out(edit, &manager, role).await
+                };
+                let deleted = or_sentence(deleted.await);
+                conversation.replace(rest, &deleted).await?;
             }
         }
         Ok(())
@@ -284,6 +296,13 @@ impl Press<'_> {
         let button = &self.interaction.data.custom_id;
         tracing::info!(%user, button, "someone without the right pressed a button");
         Err(rights.refusal(right, &caller).into())
+    }
+
+    /// The presser, with the roles that they hold now.
+    async fn role_manager(&self) -> Result<RoleManager, Error> {
+        let member = self.interaction.member.as_ref();
+        let caller = self.data.rights.caller_of_member(self.data, member).await;
+        Ok(caller.role_manager()?)
     }
 
     /// Whether the buttons still work. Compares the times that the ids of the message and of the

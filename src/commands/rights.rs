@@ -5,6 +5,7 @@
 //! at the moment, the caller is not refused but asked to try again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use poise::serenity_prelude as serenity;
 
@@ -15,7 +16,7 @@ use crate::discord::RestError;
 use crate::discord::guild::known_guild::GuildFacts;
 use crate::discord::guild::right_roles::{FoundRoles, RightRoles};
 use crate::error::UserError;
-use crate::leveling::{GuildRole, ProtectedRoles, RoleEntry, RoleId, UserId, escape};
+use crate::leveling::{GuildRole, ProtectedRoles, RoleEntry, RoleId, RoleManager, UserId, escape};
 
 /// The answer while the caller's rights are unknown.
 const NOT_NOW: &str = "I can't check right now who may do that. Please try again shortly.";
@@ -42,8 +43,23 @@ pub(super) struct Caller {
     /// Their roles, including @everyone.
     held: BTreeSet<RoleId>,
     administrator: bool,
+    is_owner: bool,
     /// The guild's roles that the settings name; `None` if they are unknown now.
     found: Option<FoundRoles>,
+}
+
+impl Caller {
+    /// The caller as one who wants to delete roles. An error for them if it is not known now
+    /// whether they own the guild.
+    pub(super) fn role_manager(&self) -> Result<RoleManager, UserError> {
+        if self.found.is_none() {
+            return Err(UserError(NOT_NOW.to_owned()));
+        }
+        Ok(RoleManager {
+            held: self.held.clone(),
+            is_owner: self.is_owner,
+        })
+    }
 }
 
 /// Whether the caller has the right to run the command. If not, the attempt is logged, and the
@@ -163,17 +179,15 @@ impl Rights {
         let everyone = RoleId::new(data.env.guild.get());
         let held = held.iter().filter_map(|role| RoleId::try_from(*role).ok());
         let held: BTreeSet<RoleId> = held.chain(everyone).collect();
-        let administrates = |guild: &GuildFacts| {
-            UserId::try_from(user) == Ok(guild.owner)
-                || guild.roles.iter().any(|role| gives_all(role, &held))
-        };
-        let administrator = is_told
-            || found
-                .as_ref()
-                .is_some_and(|found| administrates(&found.guild));
+        let guild = found.as_ref().map(|found| &found.guild);
+        let is_owner = guild.is_some_and(|guild| UserId::try_from(user) == Ok(guild.owner));
+        let gives_all =
+            |guild: &Arc<GuildFacts>| guild.roles.iter().any(|role| gives_all(role, &held));
+        let administrator = is_told || is_owner || guild.is_some_and(gives_all);
         Caller {
             held,
             administrator,
+            is_owner,
             found,
         }
     }

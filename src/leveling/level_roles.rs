@@ -422,13 +422,7 @@ mod tests {
     }
 
     fn role(id: u64, name: &str) -> GuildRole {
-        GuildRole {
-            id: RoleId::new(id).unwrap(),
-            name: name.to_owned(),
-            permissions: 0,
-            position: 3,
-            managed: false,
-        }
+        GuildRole::plain(RoleId::new(id).unwrap(), name, 3)
     }
 
     /// "Minions", by name and as the pinned role 88.

@@ -25,6 +25,7 @@ mod profile;
 mod ranking;
 pub mod removal_brake;
 mod right_roles;
+mod role_manager;
 mod role_plan;
 mod role_position;
 pub mod schedule;
@@ -49,6 +50,7 @@ pub use ranking::{Board, Place};
 pub use right_roles::{
     ProtectedRoles, RightRoleProblem, RoleEntry, RoleMatches, RolePins, match_roles,
 };
+pub use role_manager::{CannotDelete, RoleManager};
 pub use role_plan::{LevelRoles, RolePlan};
 pub use role_position::{BELOW_ALL_ROLES, bot_position, out_of_reach};
 pub use screening::{Admission, Onboarding, Screening};

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    GuildRole, Level, LevelNumber, Levels, NamingRefusal, ProtectedRoles, RoleId, RolePosition,
-    may_be_changed,
+    CannotDelete, GuildRole, Level, LevelNumber, Levels, NamingRefusal, ProtectedRoles, RoleId,
+    RolePosition, may_be_changed,
 };
 
 /// What the removal of all level names would change.
@@ -51,6 +51,8 @@ pub enum RoleStays<'a> {
     OutOfHand(NamingRefusal<'a>),
     /// It grants moderation permissions, or the settings give rights to its holders.
     GivesRights,
+    /// The moderator who asks may not delete it themselves.
+    NotTheirs(CannotDelete),
 }
 
 /// Whether the bot may delete a former level role.
@@ -82,13 +84,7 @@ mod tests {
     }
 
     fn role(number: u64, name: &str) -> GuildRole {
-        GuildRole {
-            id: id(number),
-            name: name.to_owned(),
-            permissions: 0,
-            position: 3,
-            managed: false,
-        }
+        GuildRole::plain(id(number), name, 3)
     }
 
     fn levels(carried: &[(Option<u64>, Option<&str>)]) -> Levels {

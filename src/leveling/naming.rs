@@ -30,6 +30,17 @@ pub struct GuildRole {
 pub type RolePosition = (i64, Reverse<RoleId>);
 
 impl GuildRole {
+    /// A role without permissions that no integration manages.
+    pub fn plain(id: RoleId, name: impl Into<String>, position: i64) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            permissions: 0,
+            position,
+            managed: false,
+        }
+    }
+
     /// Its place in the role hierarchy, comparable with other roles of the guild.
     pub fn role_position(&self) -> RolePosition {
         (self.position, Reverse(self.id))
@@ -376,13 +387,7 @@ mod tests {
     const BOT_POSITION: RolePosition = (10, Reverse(RoleId::new(1_000).unwrap()));
 
     fn role(id: u64, name: &str, position: i64) -> GuildRole {
-        GuildRole {
-            id: RoleId::new(id).unwrap(),
-            name: name.to_owned(),
-            permissions: 0,
-            position,
-            managed: false,
-        }
+        GuildRole::plain(RoleId::new(id).unwrap(), name, position)
     }
 
     /// Levels 0 to 9. Level 1 carries role 11 "One", level 2 the missing role 22 "Two".

@@ -35,9 +35,18 @@ const MANAGE_EXPRESSIONS: u64 = 1 << 30;
 const MANAGE_EVENTS: u64 = 1 << 33;
 const MANAGE_THREADS: u64 = 1 << 34;
 const MODERATE_MEMBERS: u64 = 1 << 40;
+const CREATE_EXPRESSIONS: u64 = 1 << 43;
+const CREATE_EVENTS: u64 = 1 << 44;
 const PIN_MESSAGES: u64 = 1 << 51;
+const BYPASS_SLOWMODE: u64 = 1 << 52;
 
 /// Moderation permissions. A role that grants any of them must never be earned with XP.
+///
+/// The last four were parts of Manage Messages, Manage Expressions and Manage Events until Discord
+/// split those in 2026, and every role that had the whole got the parts. Each still puts the holder
+/// above other members: they choose what is pinned in a channel, escape a limit that moderators
+/// set, or publish something in the guild's name to everyone. The permissions that only concern
+/// the holder's own messages (polls, external apps, soundboard) are not among them.
 pub const MODERATION: u64 = KICK_MEMBERS
     | BAN_MEMBERS
     | ADMINISTRATOR
@@ -56,4 +65,25 @@ pub const MODERATION: u64 = KICK_MEMBERS
     | MANAGE_EVENTS
     | MANAGE_THREADS
     | MODERATE_MEMBERS
-    | PIN_MESSAGES;
+    | CREATE_EXPRESSIONS
+    | CREATE_EVENTS
+    | PIN_MESSAGES
+    | BYPASS_SLOWMODE;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_discord_split_off_from_moderation_permissions_is_still_one() {
+        // Create Expressions, Create Events, Pin Messages, Bypass Slowmode.
+        for bit in [43, 44, 51, 52] {
+            assert_ne!(MODERATION & 1 << bit, 0, "{bit}");
+        }
+        // View Monetization Analytics, Use Soundboard, Send Polls, Use External Apps; and what
+        // everyone may do in a usual guild.
+        for bit in [6, 10, 11, 14, 15, 16, 20, 21, 31, 35, 38, 41, 42, 49, 50] {
+            assert_eq!(MODERATION & 1 << bit, 0, "{bit}");
+        }
+    }
+}

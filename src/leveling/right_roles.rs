@@ -188,13 +188,7 @@ mod tests {
     }
 
     fn roles(roles: &[(u64, &str)]) -> Vec<GuildRole> {
-        let role = |(role, name): &(u64, &str)| GuildRole {
-            id: id(*role),
-            name: (*name).to_owned(),
-            permissions: 0,
-            position: 1,
-            managed: false,
-        };
+        let role = |(role, name): &(u64, &str)| GuildRole::plain(id(*role), *name, 1);
         roles.iter().map(role).collect()
     }
 

@@ -161,11 +161,12 @@ mod tests {
     fn roles() -> Vec<GuildRole> {
         let ids = (100..109).chain(200..205);
         ids.map(|role| GuildRole {
-            id: id(role),
-            name: role.to_string(),
-            permissions: 0,
-            position: if role == TWO_STANDS_AT_REACH { 11 } else { 3 },
             managed: role == THREE_IS_MANAGED,
+            ..GuildRole::plain(
+                id(role),
+                role.to_string(),
+                if role == TWO_STANDS_AT_REACH { 11 } else { 3 },
+            )
         })
         .collect()
     }

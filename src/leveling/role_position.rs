@@ -58,11 +58,8 @@ mod tests {
 
     fn role(role: u64, position: i64, permissions: u64) -> GuildRole {
         GuildRole {
-            id: id(role),
-            name: role.to_string(),
             permissions,
-            position,
-            managed: false,
+            ..GuildRole::plain(id(role), role.to_string(), position)
         }
     }
 

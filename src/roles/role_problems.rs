@@ -8,7 +8,9 @@ use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{ButtonAction, ButtonStyle, row_for_moderators};
 use crate::discord::rest::error_codes::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
-use crate::leveling::{Grouped, LevelNumber, NamingRefusal, Quoted, RoleStays, escape};
+use crate::leveling::{
+    CannotDelete, Grouped, LevelNumber, NamingRefusal, Quoted, RoleStays, escape,
+};
 
 /// Why a level cannot carry a role, or why the bot cannot change the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +138,12 @@ pub(crate) fn why_it_stays(stays: &RoleStays<'_>) -> String {
             "it {}; delete it in Discord if you want it gone",
             RoleProblem::GivesRights.predicate()
         ),
+        RoleStays::NotTheirs(CannotDelete::NotBelowTheirs) => {
+            "it is not below your own highest role".to_owned()
+        }
+        RoleStays::NotTheirs(CannotDelete::LacksManageRoles) => {
+            "you need the permission Manage Roles to delete it".to_owned()
+        }
         RoleStays::OutOfHand(refusal) => format!("it {}", RoleProblem::from(refusal).predicate()),
     }
 }

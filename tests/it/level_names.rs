@@ -26,17 +26,21 @@ async fn complete(stage: &Stage, look: impl Fn() -> Option<Value>) -> String {
     }
     let applied = || {
         let text = text()?;
-        let cut = cut(&text);
-        (cut.len() < text.len()).then(|| cut.to_owned())
+        let is_applied =
+            text.contains(" Applied to ") || text.contains(" No members were affected.");
+        is_applied.then(|| cut(&text).to_owned())
     };
     stage.sim.wait("the members' roles", applied).await
 }
 
-/// Without the words that tell to how many members a role was applied.
+/// Without the words that tell to how many members a role was applied, and where a new role stands.
 fn cut(text: &str) -> &str {
-    let end = text
-        .find(" Applied to ")
-        .or(text.find(" No members were affected."));
+    let ends = [
+        " Applied to ",
+        " No members were affected.",
+        " The new role stands ",
+    ];
+    let end = ends.iter().filter_map(|words| text.find(words)).min();
     &text[..end.unwrap_or(text.len())]
 }
 
@@ -426,6 +430,8 @@ async fn a_confirmation_that_is_late_is_looked_at_again() {
 #[tokio::test]
 async fn a_role_that_was_taken_off_can_be_deleted_too() {
     let stage = Stage::open().await;
+    let mods = stage.sim.role("Moderator");
+    stage.sim.role_permissions(mods, MANAGE_ROLES);
     answer_of(&stage, "mod", ".set_level_name 5 Gone soon").await;
     let removed = stage.reply("mod", ".remove_level_name 5").await;
     let told = stage.press("bob", &removed, "Delete the role too").await;
@@ -461,8 +467,74 @@ async fn a_role_that_was_taken_off_can_be_deleted_too() {
 }
 
 #[tokio::test]
+async fn deleting_a_role_takes_the_permission_to_manage_roles() {
+    const LACKS: &str = "You need the permission Manage Roles to delete a role. Ask someone who has it, or give it to a \
+                         role of yours in Server Settings, Roles.";
+    let stage = Stage::open().await;
+    let sim = &stage.sim;
+    let (mods, general) = (sim.role("Moderator"), sim.channel("general"));
+    // What a channel allows is not enough: there the permission is another one.
+    sim.overwrite(general, mods, MANAGE_ROLES, 0);
+    answer_of(&stage, "mod", ".set_level_name 5 Five").await;
+    let removed = stage.reply("mod", ".remove_level_name 5").await;
+    let told = stage.press("mod", &removed, "Delete the role too").await;
+    assert_eq!(said(&told), LACKS);
+
+    answer_of(&stage, "mod", ".set_level_name 5 Five").await;
+    let removed = stage.reply("mod", ".remove_level_name 5").await;
+    sim.role_permissions(mods, MANAGE_ROLES);
+    let sure = stage.press("mod", &removed, "Delete the role too").await;
+    assert!(said(&sure).starts_with("Delete the role Five from the guild?"));
+    // It is lost between the two presses.
+    sim.role_permissions(mods, MANAGE_MESSAGES);
+    let told = stage.press("mod", &sure, "Delete it").await;
+    assert_eq!(said(&told), LACKS);
+
+    // A role that is not below the caller's own, although it is below the bot's.
+    answer_of(&stage, "mod", ".set_level_name 5 Five").await;
+    let removed = stage.reply("mod", ".remove_level_name 5").await;
+    sim.role_permissions(mods, MANAGE_ROLES);
+    let count_of_roles = u64::try_from(sim.role_names().len()).unwrap();
+    // @everyone is counted too.
+    sim.move_role(sim.role("Five"), count_of_roles - 2);
+    let told = stage.press("mod", &removed, "Delete the role too").await;
+    assert_eq!(
+        said(&told),
+        "The role Five stays: it is not below your own highest role."
+    );
+    assert_eq!(count(sim, "Five"), 1);
+
+    // The owner has no role at all.
+    answer_of(&stage, "boss", ".set_level_name 5 Five").await;
+    let removed = stage.reply("boss", ".remove_level_name 5").await;
+    let sure = stage.press("boss", &removed, "Delete the role too").await;
+    let deleted = stage.press("boss", &sure, "Delete it").await;
+    assert_eq!(said(&deleted), "The role Five is deleted.");
+}
+
+#[tokio::test]
+async fn a_new_role_comes_with_a_word_on_where_it_stands() {
+    const STANDS: &str = " The new role stands below all others: to show its members apart or in its colour, move it up in \
+                          Server Settings, Roles, but keep it below my own role.";
+    let stage = Stage::open().await;
+    for (text, is_new) in [
+        (".set_level_name 5 Five", true),
+        (".set_level_name 5 Fünf", false),
+    ] {
+        let asked = stage.say("mod", text);
+        complete(&stage, || stage.sim.find_reply(asked)).await;
+        let told = said(&stage.sim.reply_to(asked).await);
+        assert_eq!(told.ends_with(STANDS), is_new, "{told}");
+        let applied = told.find(" No members were affected.").unwrap();
+        assert!(told.find(STANDS).is_none_or(|at| at > applied), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn forged_buttons_do_nothing_for_those_without_the_right() {
     let stage = Stage::open().await;
+    let mods = stage.sim.role("Moderator");
+    stage.sim.role_permissions(mods, MANAGE_ROLES);
     answer_of(&stage, "mod", ".set_level_name 5 Five").await;
     let veterans = stage.sim.create_role("Veterans", 0);
     let alice = stage.sim.user("alice");
@@ -830,6 +902,8 @@ async fn holders_are_counted_in_pages_and_said_to_be_unknown_where_discord_hides
 #[tokio::test]
 async fn trouble_while_a_role_is_deleted_is_said() {
     let stage = Stage::open().await;
+    let mods = stage.sim.role("Moderator");
+    stage.sim.role_permissions(mods, MANAGE_ROLES);
     let delete = (Method::DELETE, "/guilds/{}/roles/{}");
     for (fault, answer) in [
         (

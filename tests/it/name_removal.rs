@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Stage, TestDatabase, button, id_of, said, wait};
 
+/// Discord's permission bit: the role that moderators hold grants it.
+const MANAGE_ROLES: u64 = 1 << 28;
 const DELETE: (Method, &str) = (Method::DELETE, "/guilds/{}/roles/{}");
 const NAMED: &str =
     "select count(*) from level where role_name is not null or role_id is not null or role_seen";
@@ -26,6 +28,8 @@ async fn open() -> Stage {
         )
         .await;
     let stage = Stage::open_on(World::new().role("Other", 0), database).await;
+    let mods = stage.sim.role("Moderator");
+    stage.sim.role_permissions(mods, MANAGE_ROLES);
     assert_eq!(there(&stage), ["Five", "Nine", "One", "Other"]);
     stage
 }
@@ -252,6 +256,41 @@ async fn a_bot_that_dies_after_the_commit_goes_on_when_it_is_asked_again() {
     assert_eq!(
         pressed(&stage, &asked, "Delete the 3 roles").await,
         "3 roles are deleted."
+    );
+}
+
+#[tokio::test]
+async fn only_those_who_may_delete_roles_have_them_deleted() {
+    let stage = open().await;
+    let (mods, five) = (stage.sim.role("Moderator"), stage.sim.role("Five"));
+    let asked = stage.reply("mod", ALL).await;
+    stage.sim.role_permissions(mods, 0);
+    assert_eq!(
+        pressed(&stage, &asked, TOO).await,
+        "You need the permission Manage Roles to delete a role. Ask someone who has it, or give it to a role of yours in \
+         Server Settings, Roles. Nothing is changed; you can take off the names and keep the roles."
+    );
+    assert_eq!(stage.database.number(NAMED).await, 3);
+
+    let asked = stage.reply("mod", ALL).await;
+    stage.sim.role_permissions(mods, MANAGE_ROLES);
+    // Above the moderators' roles, and below the bot's.
+    let count_of_roles = u64::try_from(stage.sim.role_names().len()).unwrap();
+    // @everyone is counted too.
+    stage.sim.move_role(five, count_of_roles - 2);
+    let told = pressed(&stage, &asked, TOO).await;
+    assert_eq!(
+        told,
+        "3 levels no longer have a name. 2 of 3 roles are deleted. This one stays: Five (it is not below your own highest \
+         role). When that is fixed, type `remove_level_name all` again to delete the rest."
+    );
+    assert_eq!(there(&stage), ["Five", "Other"]);
+    // Those who may keep the names from being any level's.
+    stage.sim.role_permissions(mods, 0);
+    let asked = stage.reply("mod", ALL).await;
+    assert_eq!(
+        pressed(&stage, &asked, "Keep them").await,
+        "1 role stays in the guild, and its members keep it."
     );
 }
 

@@ -26,13 +26,19 @@ pub(in crate::commands) enum Outcome {
 /// A level that carries its role now, but whose members do not hold it yet.
 pub(in crate::commands) struct Assigned {
     sentence: String,
+    /// What the moderator may have to do next; the end of the answer.
+    reminder: &'static str,
     role: RoleId,
 }
+
+/// Where a new role stands, and why a moderator may want to move it.
+const NEW_ROLE_REMINDER: &str = " The new role stands below all others: to show its members apart or in its colour, \
+                                 move it up in Server Settings, Roles, but keep it below my own role.";
 
 impl Assigned {
     /// The first part of the answer.
     pub fn reply(&self) -> Reply {
-        Reply::text(self.sentence.clone())
+        Reply::text(format!("{}{}", self.sentence, self.reminder))
     }
 
     /// Reconciles the members' roles in the background, and adds to `answer` how many members got
@@ -48,7 +54,7 @@ impl Assigned {
                 },
                 Err(_) => "Members' roles will be updated as soon as Discord responds.".to_owned(),
             };
-            let reply = Reply::text(format!("{} {applied}", self.sentence));
+            let reply = Reply::text(format!("{} {applied}{}", self.sentence, self.reminder));
             if let Some(answer) = answer {
                 answer.complete(&rest, &reply).await;
             }
@@ -165,6 +171,7 @@ async fn create(
     let name = escape(&role.name);
     Ok(Assigned {
         sentence: format!("Level {level} now carries the role {name}. It was just created."),
+        reminder: NEW_ROLE_REMINDER,
         role: role.id,
     })
 }
@@ -197,6 +204,7 @@ async fn rename(
     saved.map_err(|error| say::with_next_step(error, next_step))?;
     Ok(Assigned {
         sentence: renamed_sentence(&role.name, &renamed, level),
+        reminder: "",
         role: role.id,
     })
 }
@@ -227,6 +235,7 @@ async fn take_over(
     };
     Ok(Assigned {
         sentence,
+        reminder: "",
         role: role.id,
     })
 }

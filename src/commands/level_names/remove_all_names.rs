@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::RoleEdit;
+use super::{RoleEdit, say};
 use crate::commands::context::{Data, Error};
 use crate::commands::progress::ProgressPace;
 use crate::commands::respond::{MessageRef, sentence_for};
@@ -20,8 +20,8 @@ use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
 use crate::leveling::{
-    BELOW_ALL_ROLES, GuildRole, NameRemoval, NamingRefusal, RoleId, RolePosition, RoleStays,
-    escape, may_be_deleted,
+    BELOW_ALL_ROLES, CannotDelete, GuildRole, NameRemoval, NamingRefusal, RoleId, RoleManager,
+    RolePosition, RoleStays, escape, may_be_deleted,
 };
 use crate::roles::why_it_stays;
 use crate::store::{self, role_deletion};
@@ -54,9 +54,11 @@ pub(super) async fn ask(edit: RoleEdit<'_>) -> Result<Reply, Error> {
 }
 
 /// Carries out what a moderator has confirmed, or asks again if there is more to remove by now.
-/// Shows progress in `answer`.
+/// Shows progress in `answer`. Changes nothing if the roles are to be deleted and the moderator may
+/// not delete roles.
 pub(in crate::commands) async fn carry_out(
     edit: RoleEdit<'_>,
+    manager: &RoleManager,
     confirmed: Confirmed,
     answer: &MessageRef,
 ) -> Result<Reply, Error> {
@@ -64,7 +66,9 @@ pub(in crate::commands) async fn carry_out(
     // While this lock is held, no level gets a name.
     let mut lock = data.roles.names.lock().await?;
     let (roles, bot_position) = if confirmed.delete {
-        edit.roles_and_bot_position().await?
+        let (roles, bot_position) = edit.roles_and_bot_position().await?;
+        manager.may_manage(&roles).map_err(nothing_changed)?;
+        (roles, bot_position)
     } else {
         (guild_roles(data).await?, BELOW_ALL_ROLES)
     };
@@ -104,12 +108,13 @@ pub(in crate::commands) async fn carry_out(
         };
         return Ok(Reply::text((taken_off + &stay).trim_end()));
     }
-    let roles: Vec<_> = roles
-        .into_iter()
-        .filter(|role| delete.contains(&role.id))
-        .collect();
-    let deletion = Deletion::run(edit, &roles, bot_position, answer).await;
-    Ok(Reply::text(taken_off + &deletion.in_words(roles.len())))
+    let guild = GuildNow {
+        roles: &roles,
+        bot_position,
+        manager,
+    };
+    let deletion = Deletion::run(edit, guild, &delete, answer).await;
+    Ok(Reply::text(taken_off + &deletion.in_words(delete.len())))
 }
 
 /// The names to remove, and the roles to delete if the moderator wants that: those of the levels,
@@ -125,6 +130,14 @@ async fn removal(data: &Data, roles: &[GuildRole]) -> Result<NameRemoval, Error>
 
 fn nothing_to_do() -> Error {
     UserError("No level has a name.".to_owned()).into()
+}
+
+fn nothing_changed(why: CannotDelete) -> Error {
+    let UserError(why) = say::cannot_delete(why);
+    UserError(format!(
+        "{why} Nothing is changed; you can take off the names and keep the roles."
+    ))
+    .into()
 }
 
 fn question(edit: RoleEdit<'_>, removal: &NameRemoval, roles: &[GuildRole]) -> Reply {
@@ -225,18 +238,28 @@ enum DeletionResult {
     },
 }
 
+/// What decides which roles may be deleted, besides the levels.
+#[derive(Clone, Copy)]
+struct GuildNow<'a> {
+    roles: &'a [GuildRole],
+    bot_position: RolePosition,
+    /// The moderator, with the roles that they hold.
+    manager: &'a RoleManager,
+}
+
 impl Deletion {
     async fn run(
         edit: RoleEdit<'_>,
-        roles: &[GuildRole],
-        bot_position: RolePosition,
+        guild: GuildNow<'_>,
+        delete: &BTreeSet<RoleId>,
         answer: &MessageRef,
     ) -> Self {
         let mut deletion = Self::default();
         let mut pace = ProgressPace::start();
-        for (done, role) in roles.iter().enumerate() {
+        let roles = guild.roles.iter().filter(|role| delete.contains(&role.id));
+        for (done, role) in roles.enumerate() {
             if pace.is_due() {
-                let so_far = format!("One moment … Deleted {done} of {} roles.", roles.len());
+                let so_far = format!("One moment … Deleted {done} of {} roles.", delete.len());
                 let told = answer
                     .rewrite(&edit.data.env.rest, &Reply::text(so_far))
                     .await;
@@ -245,7 +268,7 @@ impl Deletion {
                 }
                 pace.edited();
             }
-            match delete(edit, role, bot_position).await {
+            match delete_role(edit, guild, role).await {
                 Ok(DeletionResult::Gone) => {
                     deletion.deleted += 1;
                     forget(edit.data, role.id).await;
@@ -302,17 +325,22 @@ impl Deletion {
     }
 }
 
-async fn delete(
+async fn delete_role(
     edit: RoleEdit<'_>,
+    guild: GuildNow<'_>,
     role: &GuildRole,
-    bot_position: RolePosition,
 ) -> Result<DeletionResult, Error> {
     let data = edit.data;
     loop {
         // Locked for each role separately, so that moderators can name levels in between.
         let lock = data.roles.names.lock().await?;
         let rights = data.rights.protected();
-        if let Err(stays) = may_be_deleted(&data.env.xp.levels(), bot_position, &rights, role) {
+        let may_be = may_be_deleted(&data.env.xp.levels(), guild.bot_position, &rights, role);
+        let is_theirs = || {
+            let allowed = guild.manager.may_delete(guild.roles, role);
+            allowed.map_err(RoleStays::NotTheirs)
+        };
+        if let Err(stays) = may_be.and_then(|()| is_theirs()) {
             return Ok(DeletionResult::staying(&stays));
         }
         let reason = edit.reason("no longer a level role");
@@ -339,7 +367,10 @@ impl DeletionResult {
     fn staying(stays: &RoleStays<'_>) -> Self {
         Self::Stays {
             why: why_it_stays(stays),
-            for_now: matches!(stays, RoleStays::OutOfHand(NamingRefusal::OutOfReach(_))),
+            for_now: matches!(
+                stays,
+                RoleStays::OutOfHand(NamingRefusal::OutOfReach(_)) | RoleStays::NotTheirs(_)
+            ),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::commands::respond::sentence_for;
 use crate::discord::RestError;
 use crate::discord::rest::error_codes::{TOO_MANY_ROLES, UNKNOWN_ROLE};
 use crate::error::UserError;
-use crate::leveling::{Levels, NamingRefusal, RoleId, RoleName, RoleStays, escape};
+use crate::leveling::{CannotDelete, Levels, NamingRefusal, RoleId, RoleName, RoleStays, escape};
 use crate::roles::{RoleProblem, why_it_stays};
 
 const GONE: &str = "That role is no longer in the guild.";
@@ -45,6 +45,20 @@ pub(super) fn refused(refusal: &NamingRefusal<'_>, name: &RoleName) -> UserError
         }
     };
     UserError(RoleProblem::from(refusal).sentences(&escape(role)))
+}
+
+/// Says why a moderator may delete no role at all, or not this one.
+pub(super) fn cannot_delete(why: CannotDelete) -> UserError {
+    UserError(match why {
+        CannotDelete::LacksManageRoles => {
+            "You need the permission Manage Roles to delete a role. Ask someone who has it, or give it to a role of \
+             yours in Server Settings, Roles."
+                .to_owned()
+        }
+        CannotDelete::NotBelowTheirs => {
+            "You can only delete roles that are below your own highest role.".to_owned()
+        }
+    })
 }
 
 /// Says why a role is not deleted.

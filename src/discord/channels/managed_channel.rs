@@ -314,11 +314,8 @@ mod tests {
     #[test]
     fn nobody_is_given_what_the_bot_does_not_hold_and_everyone_is_given_nothing() {
         let role = |id, name: &str, permissions| GuildRole {
-            id: RoleId::new(id).unwrap(),
-            name: name.to_owned(),
             permissions,
-            position: 0,
-            managed: false,
+            ..GuildRole::plain(RoleId::new(id).unwrap(), name, 0)
         };
         let (guild, bot) = (GuildId::new(1).unwrap(), UserId::new(9).unwrap());
         let roles = [

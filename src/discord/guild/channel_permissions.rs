@@ -140,11 +140,8 @@ mod tests {
 
     fn role(id: u64, permissions: u64) -> GuildRole {
         GuildRole {
-            id: RoleId::new(id).unwrap(),
-            name: String::new(),
             permissions,
-            position: 1,
-            managed: false,
+            ..GuildRole::plain(RoleId::new(id).unwrap(), "", 1)
         }
     }
 

@@ -13,8 +13,10 @@ use crate::clock::{Id, timestamp};
 use crate::invoke::Offered;
 use crate::message::Message;
 use crate::objects;
+use crate::permissions::Overwrite;
 use crate::roles::stored_name;
-use crate::state::{Manager, Member, Role, User};
+use crate::state::{Channel, Manager, Member, Role, User};
+use crate::world::ChannelKind;
 
 /// A member's flags, as Discord documents them; 1 is for those who were there before.
 const COMPLETED_ONBOARDING: u64 = 1 << 1;
@@ -331,6 +333,32 @@ impl Sim {
     pub fn rename_channel(&self, channel: Id, name: &str) {
         let renamed = self.lock().rename_channel(channel, name);
         assert!(renamed, "there is no channel {channel} to rename");
+    }
+
+    /// A human sets what a channel allows and denies the holders of a role; with neither, what was
+    /// set before is lifted. The guild's id is the role @everyone.
+    pub fn overwrite(&self, channel: Id, role: Id, allow: u64, deny: u64) {
+        let mut state = self.lock();
+        let guild = state.main_guild;
+        let roles = state.guilds.get(&guild).map(|guild| &guild.roles);
+        let is_role = roles.is_some_and(|roles| roles.contains_key(&role));
+        assert!(is_role, "there is no role {role}");
+        let overwrite = Overwrite {
+            target: role,
+            member: false,
+            allow,
+            deny,
+        };
+        let is_set = state.set_overwrite(channel, overwrite);
+        assert!(is_set, "there is no channel {channel} with overwrites");
+    }
+
+    /// A human makes a text channel, which everyone sees.
+    pub fn create_channel(&self, name: &str) -> Id {
+        let mut state = self.lock();
+        let (guild, id) = (state.main_guild, state.clock.snowflake());
+        state.create_channel(guild, Channel::new(id, ChannelKind::Text, name));
+        id
     }
 
     /// A human deletes a channel or thread.

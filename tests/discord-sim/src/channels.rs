@@ -8,6 +8,7 @@ use crate::clock::Id;
 use crate::gateway::Event;
 use crate::message::Message;
 use crate::objects::text;
+use crate::permissions::Overwrite;
 use crate::state::{Channel, State};
 use crate::world::ChannelKind;
 
@@ -70,6 +71,27 @@ impl State {
         };
         let json = self.channel_object(&channel);
         self.dispatch(Event::in_guild(event, guild, json));
+        true
+    }
+
+    /// Sets what a channel allows and denies a role or a member, and tells of it; false if there is
+    /// no such channel, or if it is a thread, which has its parent's.
+    pub(crate) fn set_overwrite(&mut self, id: Id, overwrite: Overwrite) -> bool {
+        let found = self.channels.get_mut(&id);
+        let Some(channel) = found.filter(|channel| !channel.is_thread()) else {
+            return false;
+        };
+        let others = |set: &Overwrite| set.target != overwrite.target;
+        channel.overwrites.retain(others);
+        if overwrite.allow | overwrite.deny != 0 {
+            channel.overwrites.push(overwrite);
+        }
+        let channel = channel.clone();
+        let Some(guild) = channel.guild else {
+            return false;
+        };
+        let json = self.channel_object(&channel);
+        self.dispatch(Event::in_guild("CHANNEL_UPDATE", guild, json));
         true
     }
 

@@ -662,27 +662,13 @@ impl Sim {
     /// Takes permissions from the bot in one channel and gives others.
     pub fn bot_permissions(&self, channel: Id, allow: u64, deny: u64) {
         let mut state = self.lock();
-        let target = state.bot;
-        let Some(found) = state.channels.get_mut(&channel) else {
-            return;
-        };
-        found
-            .overwrites
-            .retain(|overwrite| overwrite.target != target);
-        let member = true;
-        found.overwrites.push(Overwrite {
-            target,
-            member,
+        let overwrite = Overwrite {
+            target: state.bot,
+            member: true,
             allow,
             deny,
-        });
-        let Some(found) = state.channels.get(&channel) else {
-            return;
         };
-        if let Some(guild) = found.guild {
-            let json = state.channel_object(found);
-            state.dispatch(gateway::Event::in_guild("CHANNEL_UPDATE", guild, json));
-        }
+        state.set_overwrite(channel, overwrite);
     }
 
     /// Takes the bot out of the guild, or puts it back.
