@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
+use crate::bot::Bot;
 use crate::check;
 use crate::commands::rights::Rights;
 use crate::commands::{Commands, Data, RateLimits};
@@ -43,13 +44,12 @@ use crate::listeners::onlooker::Onlooker;
 use crate::listeners::unreadable::Unparsed;
 use crate::message_gate::MessageGate;
 use crate::profiles::{self, ProfileObserver};
-use crate::roles::{self, RoleReconciler, RoleSyncQueue};
+use crate::roles::{self, RoleReconciler};
 use crate::store::gateway_session::LeftSession;
 use crate::store::lease::{self, Claimed, Lease, Standby};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
 use crate::xp::{self, Engine, EngineEnd, EngineHandles, XpCache};
-use hand_over::HandOver;
 
 /// Limit for the whole shutdown. Service managers kill a process 10 s after they ask it to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(9);
@@ -177,26 +177,12 @@ async fn run_once(settings: config::Run, cancel: &CancellationToken) -> Result<(
 
 /// The parts of the bot that are built but not yet started.
 struct Assembled {
+    bot: Bot,
     engine: Engine,
-    env: Environment,
     jobs: jobs::Parts,
     gateway: Gateway,
     listeners: Listeners,
-    hand_over: HandOver,
     stops: mpsc::Receiver<Stop>,
-}
-
-/// What the parts are built from.
-struct Loaded {
-    /// The bot's own user id.
-    bot: UserId,
-    env: Environment,
-    known_guild: KnownGuild,
-    right_roles: RightRoles,
-    /// Where the engine continues.
-    watermark: Watermark,
-    news: mpsc::Sender<UserId>,
-    waiting_members: mpsc::Receiver<UserId>,
 }
 
 /// Loads what the bot needs from Discord and the database, and builds all parts. Starts none.
@@ -209,86 +195,62 @@ async fn build(
     settings: config::Run,
 ) -> Result<Assembled, Stop> {
     let rest = client::rest(&settings.discord, &token, background.revoked.clone())?;
-    let loaded = load(database, watermark, guild, rest, &settings).await?;
-    // If the watermark was put back, history must be read again, which only a new session causes.
-    let left = left.filter(|_| loaded.watermark == watermark);
-    let ready = Box::pin(assemble(loaded, background, token, settings)).await?;
-    let gateway = ready.hand_over.take(left, &ready.listeners, ready.gateway);
-    let gateway = gateway.await;
-    Ok(Assembled { gateway, ..ready })
-}
-
-/// Asks Discord and the database for what the parts are built from.
-async fn load(
-    database: &Database,
-    watermark: Watermark,
-    guild: GuildId,
-    rest: Rest,
-    settings: &config::Run,
-) -> Result<Loaded, Stop> {
-    let bot = gateway::who_are_we(&rest).await?;
-    tracing::info!(name = bot.name, "Discord accepted the bot's token");
+    let account = gateway::who_are_we(&rest).await?;
+    tracing::info!(name = account.name, "Discord accepted the bot's token");
     // Before anything that compares times.
     let time = DiscordTime::default();
     time.find(&rest).await?;
-    let watermark = repair_future_ids(database, watermark, &time, settings).await?;
-    let (news, waiting_members) = roles::waiting_members();
-    let shared = environment(database, guild, rest, time, settings, news.clone());
-    let (env, known_guild, right_roles) = shared.await?;
-    Ok(Loaded {
-        bot: bot.id,
-        env,
-        known_guild,
-        right_roles,
-        watermark,
-        news,
-        waiting_members,
-    })
-}
+    let repaired = repair_future_ids(database, watermark, &time, &settings).await?;
+    // If the watermark was put back, history must be read again, which only a new session causes.
+    let left = left.filter(|_| repaired == watermark);
+    let access = (settings.rights, &settings.joining);
+    let shared = environment(database, guild, rest, time, settings.council, access);
+    let (env, members_to_check) = shared.await?;
+    env.council.load().await?;
 
-/// Builds all parts, with a gateway that begins a new session.
-async fn assemble(
-    loaded: Loaded,
-    background: Background,
-    token: SecretString,
-    settings: config::Run,
-) -> Result<Assembled, Stop> {
-    let (bot, env, known_guild) = (loaded.bot, loaded.env, loaded.known_guild);
     let outbox_filled = Arc::new(Notify::new());
     let (engine, EngineHandles { inbox, gaps }) = Engine::new(
         env.database.clone(),
         Arc::clone(&env.xp),
         settings.zone,
-        loaded.watermark,
+        repaired,
         Arc::clone(&outbox_filled),
     );
-    let gate = MessageGate::new(env.time.clone(), inbox.clone());
-    let (observer, changed_users) = ProfileObserver::new(Arc::clone(&env.xp));
-    let unclear = observer.unclear();
-    let verify = RoleReconciler::new(&env, loaded.right_roles.clone(), Some(observer.clone()));
-    let (roles, verifications) = verify.at_every(settings.verify_at, settings.zone, inbox.clone());
+    let (profiles, changed_users) = ProfileObserver::new(Arc::clone(&env.xp));
+    let reconciler = RoleReconciler::new(&env, Some(profiles.clone()));
+    let (roles, reconcile_task) =
+        reconciler.at_every(settings.verify_at, settings.zone, inbox.clone());
+    let (rest, database) = (env.rest.clone(), env.database.clone());
+    let avatars = AvatarChannel::new(rest.clone(), database, guild, settings.avatars);
+    let jobs = jobs::Parts {
+        reconcile_task,
+        gaps,
+        outbox_filled,
+        catch_up_hours: settings.catch_up_hours,
+        members_to_check,
+        changed_users,
+        unclear: profiles.unclear(),
+        cdn: Cdn::new(&settings.cdn, &settings.discord)?,
+        avatars: Arc::new(avatars),
+    };
+    let bot = Bot {
+        id: account.id,
+        gate: MessageGate::new(env.time.clone(), inbox.clone()),
+        env,
+        roles,
+        inbox,
+    };
     let commands = Commands::new(Data {
-        env: env.clone(),
-        members: RoleSyncQueue::new(loaded.news, roles.verifications.clone()),
-        roles: roles.clone(),
-        bot,
+        bot: bot.clone(),
         prefix: settings.prefix,
-        known_guild: known_guild.clone(),
-        rights: Rights::new(loaded.right_roles.clone()),
-        inbox: inbox.clone(),
-        gate: gate.clone(),
+        rights: Rights::new(bot.env.right_roles.clone()),
         under_way: background.under_way,
         limits: RateLimits::default(),
     });
     let (stop, stops) = mpsc::channel(4);
     let listeners = Listeners {
-        env: env.clone(),
-        bot,
-        inbox: inbox.clone(),
-        gate: gate.clone(),
-        profiles: observer,
-        roles: roles.clone(),
-        known_guild: known_guild.clone(),
+        bot: bot.clone(),
+        profiles,
         commands: commands.await?,
         flags: Arc::default(),
         stop,
@@ -297,32 +259,12 @@ async fn assemble(
         end: background.end_tasks,
         notes: background.notes,
     };
-    let hand_over = HandOver::new(&env, bot, known_guild.clone(), gate.clone());
-    let (rest, database) = (env.rest.clone(), env.database.clone());
-    let avatars = AvatarChannel::new(rest, database, env.guild, settings.avatars);
-    let jobs = jobs::Parts {
-        roles,
-        verifications,
-        right_roles: loaded.right_roles,
-        known_guild,
-        gate,
-        inbox,
-        gaps,
-        outbox_filled,
-        catch_up_hours: settings.catch_up_hours,
-        members: loaded.waiting_members,
-        observed: changed_users,
-        unclear,
-        cdn: Cdn::new(&settings.cdn, &settings.discord)?,
-        avatars: Arc::new(avatars),
-    };
     Ok(Assembled {
+        gateway: hand_over::take(left, &listeners, Gateway::new(token, rest)).await,
+        bot,
         engine,
-        gateway: Gateway::new(token, env.rest.clone()),
-        env,
         jobs,
         listeners,
-        hand_over,
         stops,
     })
 }
@@ -342,50 +284,34 @@ async fn repair_future_ids(
     Ok(xp::repair_future_ids(database, watermark, clocks, hours, zone).await??)
 }
 
-/// Loads the handles that everything shares, with the notices that an earlier process posted.
+/// Loads the handles that everything shares. Also returns the receiver of the members whose roles
+/// must be checked.
 async fn environment(
     database: &Database,
     guild: GuildId,
     rest: Rest,
     time: DiscordTime,
-    settings: &config::Run,
-    news: mpsc::Sender<UserId>,
-) -> Result<(Environment, KnownGuild, RightRoles), Stop> {
-    let known_guild = KnownGuild::new(rest.clone(), guild);
-    let (rights, database) = (settings.rights.clone(), database.clone());
-    let rights = RightRoles::load(rights, known_guild.clone(), database.clone()).await?;
-    let council = Council::new(
-        rest.clone(),
-        database.clone(),
-        guild,
-        settings.council.clone(),
-        Some(rights.clone()),
-    );
-    council.load().await?;
+    council: String,
+    (rights, joining): (config::RightsSettings, &config::Joining),
+) -> Result<(Environment, mpsc::Receiver<UserId>), Stop> {
+    let (known_guild, database) = (KnownGuild::new(rest.clone(), guild), database.clone());
+    let right_roles = RightRoles::load(rights, known_guild.clone(), database.clone()).await?;
+    let seen_by = right_roles.clone();
+    let council = Council::new(rest.clone(), database.clone(), guild, council, seen_by);
+    let since = store::reconcile_state::onboarding_since(&mut *database.acquire().await?).await?;
+    let (members, members_to_check) = MemberStates::new(joining.await_onboarding.0, since);
     let env = Environment {
         guild,
         xp: Arc::new(load_xp(&database).await?),
         council: Arc::new(council),
-        members: member_states(&database, &settings.joining, news).await?,
+        members,
         database,
         rest,
         time,
+        known_guild,
+        right_roles,
     };
-    Ok((env, known_guild, rights))
-}
-
-/// The state of members, with what an earlier process stored about the guild's onboarding.
-async fn member_states(
-    database: &Database,
-    settings: &config::Joining,
-    changed: mpsc::Sender<UserId>,
-) -> Result<MemberStates, Stop> {
-    let stored = store::reconcile_state::onboarding_since(&mut *database.acquire().await?).await?;
-    Ok(MemberStates::new(
-        settings.await_onboarding.0,
-        stored,
-        changed,
-    ))
+    Ok((env, members_to_check))
 }
 
 /// Loads the levels and all users' XP into the cache.
@@ -414,24 +340,12 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = Database::connect(&settings.database.database_url).await?;
     let rest = client::rest(&settings.discord, &token, cancel.child_token())?;
-    let known_guild = KnownGuild::new(rest.clone(), guild);
-    let rights = RightRoles::load(settings.rights, known_guild, database.clone()).await?;
     let verifying = async {
-        // Nothing here follows changes of members, so the receiver is dropped.
-        let (changed_members, _) = roles::waiting_members();
-        let members = member_states(&database, &settings.joining, changed_members).await?;
-        // An empty council: only a running bot reports to it.
-        let council = Council::new(rest.clone(), database.clone(), guild, String::new(), None);
-        let env = Environment {
-            guild,
-            xp: Arc::new(load_xp(&database).await?),
-            database: database.clone(),
-            rest,
-            time: DiscordTime::default(),
-            council: Arc::new(council),
-            members,
-        };
-        let verify = RoleReconciler::new(&env, rights, None);
+        // Only a running bot reports to the council, and follows changes of members.
+        let (council, time) = (String::new(), DiscordTime::default());
+        let access = (settings.rights, &settings.joining);
+        let (env, _) = environment(&database, guild, rest, time, council, access).await?;
+        let verify = RoleReconciler::new(&env, None);
         let done = roles::run_cli(&verify, settings.dry_run, settings.json).await;
         done.map_err(Stop::Other)
     };
@@ -627,7 +541,8 @@ struct Running {
     /// The gateway's reader; `None` before it is started and after its result was taken.
     reading: Option<JoinHandle<Result<Option<Session>, Stop>>>,
     end_reading: Option<oneshot::Sender<Goodbye>>,
-    hand_over: Option<HandOver>,
+    /// `None` before the other parts are started.
+    bot: Option<Bot>,
     background: Background,
 }
 
@@ -643,7 +558,7 @@ impl Running {
             end_engine: CancellationToken::new(),
             reading: None,
             end_reading: None,
-            hand_over: None,
+            bot: None,
             background: Background::default(),
         }
     }
@@ -652,21 +567,20 @@ impl Running {
     /// it was asked to.
     async fn connect(&mut self, ready: Assembled, cancel: &CancellationToken) -> Result<(), Stop> {
         let Assembled {
+            bot,
             engine,
-            env,
             jobs,
             gateway,
             listeners,
-            hand_over,
             mut stops,
         } = ready;
-        self.hand_over = Some(hand_over);
         self.engine = Some(tokio::spawn(engine.run(self.end_engine.clone())));
         let Background {
             tasks, end_tasks, ..
         } = self.background.clone();
-        let runner = Runner::new(tasks, end_tasks, env.time.clone());
-        jobs::spawn_all(&env, jobs, &runner, &self.background.registers);
+        let runner = Runner::new(tasks, end_tasks, bot.env.time.clone());
+        jobs::spawn_all(&bot, jobs, &runner, &self.background.registers);
+        self.bot = Some(bot);
         let on_event = move |kind: &str, text: &str| listeners.on_event(kind, text);
         let (end_reading, goodbye) = oneshot::channel();
         self.end_reading = Some(end_reading);
@@ -723,13 +637,12 @@ impl Running {
         };
         // After the engine, which leaves the profiles of users who earned nothing to the registers.
         let registers_finished = registers.finish(REGISTERS_TIMEOUT).await;
-        if let (Some(session), Some(Ok(Ok(Ok(engine)))), Some(hand_over)) =
-            (session, &saved, &self.hand_over)
+        if let (Some(session), Some(Ok(Ok(Ok(engine)))), Some(bot)) = (session, &saved, &self.bot)
             && deletions_noted
             && tasks_ended
             && registers_finished
         {
-            let leaving = hand_over.leave(session, *engine, &self.database);
+            let leaving = hand_over::leave(bot, session, *engine);
             let _ = timeout(RELEASE_TIMEOUT, leaving).await;
         }
         self.end_lease.cancel();

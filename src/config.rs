@@ -284,7 +284,7 @@ impl Guild {
 }
 
 /// The roles that have the rights to use restricted commands.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct RightsSettings {
     /// Roles that may run moderator commands: names or ids, separated by commas. A name counts
     /// only if a single role has it; the bot then remembers that role by its id

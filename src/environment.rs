@@ -1,4 +1,5 @@
-//! The handles that nearly every part of the bot needs, as one value that constructors take.
+//! The handles that nearly every part of the bot needs, as one value that constructors take. Can be
+//! built without running the bot.
 //!
 //! Contains no logic.
 
@@ -6,7 +7,9 @@ use std::sync::Arc;
 
 use crate::discord::Rest;
 use crate::discord::channels::council::Council;
+use crate::discord::guild::known_guild::KnownGuild;
 use crate::discord::guild::member_states::MemberStates;
+use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::time::DiscordTime;
 use crate::leveling::GuildId;
 use crate::store::Database;
@@ -29,4 +32,8 @@ pub struct Environment {
     pub council: Arc<Council>,
     /// Which members must pass a screening before they get roles, and who has left.
     pub members: MemberStates,
+    /// The guild's owner and roles, which events keep current.
+    pub known_guild: KnownGuild,
+    /// The roles to which the settings give rights.
+    pub right_roles: RightRoles,
 }

@@ -10,7 +10,7 @@
 //! # Entry points
 //!
 //! - `main.rs` parses the command line and calls [`app`], which has a function for each subcommand.
-//!   [`app::run`] builds one [`environment`], starts everything, and ends it in order.
+//!   [`app::run`] builds one [`bot`], starts everything, and ends it in order.
 //! - Discord's events arrive in [`listeners`], one file for each event; commands and buttons go on
 //!   to [`commands`], one file for each command.
 //! - Work that comes round by itself is a [`job`]; [`jobs`] lists all of them.
@@ -33,6 +33,7 @@
 //!   what nearly everything needs, as one value.
 //! - [`profiles`] keeps everyone's name and avatar current.
 //! - [`roles`] gives and takes level roles.
+//! - [`bot`] holds the environment and what only the running bot has, as one value.
 //! - [`commands`] answers people; [`check`] compares a database with the messages that it counted.
 //! - [`listeners`] reacts to events; [`jobs`] does what is due.
 //! - [`app`] puts all of it together.
@@ -119,6 +120,7 @@
 
 pub mod app;
 pub mod backoff;
+pub mod bot;
 pub mod check;
 pub mod commands;
 pub mod config;

@@ -5,112 +5,84 @@
 //! Then, or if the session cannot be resumed, no XP is lost: the next process begins a new session
 //! and reads the missed messages from the history.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::discord::channels::council::Council;
+use crate::bot::Bot;
 use crate::discord::gateway::{Gateway, INTENTS, Session};
-use crate::discord::guild::known_guild::KnownGuild;
-use crate::environment::Environment;
-use crate::leveling::UserId;
 use crate::listeners::Listeners;
-use crate::message_gate::MessageGate;
+use crate::store;
 use crate::store::gateway_session::{self, LeftSession, SessionTerms};
-use crate::store::{self, Database};
 use crate::xp::EngineEnd;
 
 /// If a start takes longer than this, Discord has certainly dropped the session.
 const MAX_START: Duration = Duration::from_mins(2);
 
-/// Decides whether the session can be handed over, and does so.
-#[derive(Debug)]
-pub struct HandOver {
-    /// The bot, guild and intents of the session. The next process must have the same.
-    terms: SessionTerms,
-    council: Arc<Council>,
-    /// The guild's owner and roles, as kept current by events.
-    known_guild: KnownGuild,
-    /// Holds messages whose ids lie in the future.
-    gate: MessageGate,
+/// Stores `session` in the database if the engine has applied everything that was read and no
+/// other part of the bot holds unsaved state or needs a new session. Call this after everything
+/// else is committed.
+pub async fn leave(bot: &Bot, session: Session, engine: EngineEnd) {
+    let can_go_on = bot.env.known_guild.is_kept_by_events()
+        && bot.gate.is_clear()
+        && !bot.env.council.has_unsaved_deletions();
+    if !can_go_on || !engine.is_complete {
+        return;
+    }
+    let session = LeftSession {
+        terms: terms(bot),
+        id: session.id,
+        sequence: session.sequence,
+        resume_url: session.resume_url,
+    };
+    let leaving = async {
+        let mut connection = bot.env.database.acquire().await?;
+        gateway_session::leave(&mut connection, &session, engine.watermark).await
+    };
+    let left: store::Result<bool> = leaving.await;
+    match left {
+        Ok(true) => {
+            tracing::info!("a bot that starts within two minutes continues this gateway session");
+        }
+        // Another process has taken over; it reads the history.
+        Ok(false) => {}
+        Err(error) => tracing::warn!(
+            %error,
+            "the gateway session could not be saved for the next bot, which will read the history instead"
+        ),
+    }
 }
 
-impl HandOver {
-    /// For the session of the user `bot` in the environment's guild.
-    pub fn new(env: &Environment, bot: UserId, known_guild: KnownGuild, gate: MessageGate) -> Self {
-        let terms = SessionTerms {
-            bot,
-            guild: env.guild,
-            intents: INTENTS.bits(),
-        };
-        Self {
-            terms,
-            council: Arc::clone(&env.council),
-            known_guild,
-            gate,
-        }
+/// Lets `gateway` resume the session that the previous process left, if its terms are the same
+/// and this process took it less than two minutes ago.
+pub async fn take(
+    left: Option<(LeftSession, Instant)>,
+    listeners: &Listeners,
+    gateway: Gateway,
+) -> Gateway {
+    let is_fit = |(left, taken_at): &(LeftSession, Instant)| {
+        left.terms == terms(&listeners.bot) && taken_at.elapsed() < MAX_START
+    };
+    let Some((left, _)) = left.filter(is_fit) else {
+        return gateway;
+    };
+    if let Err(error) = listeners.take_up_session().await {
+        tracing::warn!(
+            %error,
+            "the previous gateway session cannot be resumed; starting a new one"
+        );
+        return gateway;
     }
+    gateway.resuming(Session {
+        id: left.id,
+        sequence: left.sequence,
+        resume_url: left.resume_url,
+    })
+}
 
-    /// Stores `session` in the database if the engine has applied everything that was read and no
-    /// other part of the bot holds unsaved state or needs a new session. Call this after everything
-    /// else is committed.
-    pub async fn leave(&self, session: Session, engine: EngineEnd, database: &Database) {
-        let can_go_on = self.known_guild.is_kept_by_events()
-            && self.gate.is_clear()
-            && !self.council.has_unsaved_deletions();
-        if !can_go_on || !engine.is_complete {
-            return;
-        }
-        let session = LeftSession {
-            terms: self.terms,
-            id: session.id,
-            sequence: session.sequence,
-            resume_url: session.resume_url,
-        };
-        let leaving = async {
-            let mut connection = database.acquire().await?;
-            gateway_session::leave(&mut connection, &session, engine.watermark).await
-        };
-        let left: store::Result<bool> = leaving.await;
-        match left {
-            Ok(true) => {
-                tracing::info!(
-                    "a bot that starts within two minutes continues this gateway session"
-                );
-            }
-            // Another process has taken over; it reads the history.
-            Ok(false) => {}
-            Err(error) => tracing::warn!(
-                %error,
-                "the gateway session could not be saved for the next bot, which will read the history instead"
-            ),
-        }
-    }
-
-    /// Lets `gateway` resume the session that the previous process left, if its terms are the same
-    /// and this process took it less than two minutes ago.
-    pub async fn take(
-        &self,
-        left: Option<(LeftSession, Instant)>,
-        listeners: &Listeners,
-        gateway: Gateway,
-    ) -> Gateway {
-        let is_fit = |(left, taken_at): &(LeftSession, Instant)| {
-            left.terms == self.terms && taken_at.elapsed() < MAX_START
-        };
-        let Some((left, _)) = left.filter(is_fit) else {
-            return gateway;
-        };
-        if let Err(error) = listeners.take_up_session().await {
-            tracing::warn!(
-                %error,
-                "the previous gateway session cannot be resumed; starting a new one"
-            );
-            return gateway;
-        }
-        gateway.resuming(Session {
-            id: left.id,
-            sequence: left.sequence,
-            resume_url: left.resume_url,
-        })
+/// What the next process must have in common with this one.
+fn terms(bot: &Bot) -> SessionTerms {
+    SessionTerms {
+        bot: bot.id,
+        guild: bot.env.guild,
+        intents: INTENTS.bits(),
     }
 }

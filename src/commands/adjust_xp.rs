@@ -108,9 +108,9 @@ async fn carry_out(
     let data = ctx.data();
     if changed.after.points < changed.before.points {
         // Only a verification of all members takes roles away.
-        data.roles.verifications.soon();
+        data.bot.roles.verifications.soon();
     } else if changed.after != changed.before {
-        data.members.look_at(user.id);
+        data.bot.env.members.roles_may_be_wrong(user.id);
     }
     answer(ctx, describe(&user, &changed)).await
 }

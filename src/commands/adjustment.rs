@@ -22,7 +22,7 @@ pub(super) async fn adjust(
     request: AdjustmentRequest,
 ) -> Result<Adjusted, Error> {
     let started = Instant::now();
-    let inbox = &ctx.data().inbox;
+    let inbox = &ctx.data().bot.inbox;
     let error = loop {
         match inbox.adjust(request.clone(), ADJUST_TIMEOUT).await {
             Ok(changed) => return Ok(changed),
@@ -55,7 +55,7 @@ pub(super) async fn adjust(
 pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
     let id =
         RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is invalid"))?;
-    let (time, as_message) = (&ctx.data().env.time, id.as_message());
+    let (time, as_message) = (&ctx.data().bot.env.time, id.as_message());
     if time.believes(as_message) {
         return Ok(id);
     }

@@ -30,12 +30,12 @@ pub(super) async fn named_levels(ctx: Context<'_>, typed: &str) -> CreateAutocom
 pub(super) async fn roles(ctx: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
     let data = ctx.data();
     let rights = data.rights.protected();
-    let levels = data.env.xp.levels();
+    let levels = data.bot.env.xp.levels();
     let roles = guild_roles(data).await;
     let may_be_one = |role: &GuildRole| {
         !role.managed
             && !role.moderates()
-            && role.id.get() != data.env.guild.get()
+            && role.id.get() != data.bot.env.guild.get()
             && !rights.covers(role)
             && levels.carrying(role.id).is_none()
     };
@@ -57,7 +57,7 @@ fn suggest_levels(
     typed: &str,
     wanted: impl Fn(&Level) -> bool,
 ) -> CreateAutocompleteResponse {
-    let levels = ctx.data().env.xp.levels();
+    let levels = ctx.data().bot.env.xp.levels();
     let label = |level: &Level| match &level.role_name {
         Some(name) => format!("{} · {name}", level.number),
         None => level.number.to_string(),

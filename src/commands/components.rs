@@ -60,7 +60,9 @@ pub(super) async fn pressed(data: &Data, press: &ComponentInteraction) {
         }
     };
     let reacting = Box::pin(reacting);
-    conversation.defer_if_late(&data.env.rest, reacting).await;
+    conversation
+        .defer_if_late(&data.bot.env.rest, reacting)
+        .await;
 }
 
 struct Press<'a> {
@@ -72,7 +74,7 @@ struct Press<'a> {
 impl Press<'_> {
     async fn react(&self) -> Result<(), Error> {
         let action = self.checked_action().await?;
-        let (rest, conversation) = (&self.data.env.rest, &self.conversation);
+        let (rest, conversation) = (&self.data.bot.env.rest, &self.conversation);
         let caller = self.interaction.user.id.try_into();
         let caller = caller.map_err(|()| anyhow::anyhow!("the caller's id is invalid"))?;
         let edit = RoleEdit {
@@ -105,7 +107,7 @@ impl Press<'_> {
                 self.begin_council_action().await?;
                 let removed = remove_level_name::remove_missing(edit, level).await;
                 if removed.is_ok() {
-                    self.data.roles.verifications.soon();
+                    self.data.bot.roles.verifications.soon();
                 }
                 self.answer_council(removed).await?;
             }
@@ -166,7 +168,7 @@ impl Press<'_> {
 
     /// The button's action, if the button is the bot's, meant for the presser, and not too old.
     async fn checked_action(&self) -> Result<ButtonAction, Error> {
-        let (press, bot) = (self.interaction, serenity::UserId::from(self.data.bot));
+        let (press, bot) = (self.interaction, serenity::UserId::from(self.data.bot.id));
         let button = Button::parse(&press.data.custom_id);
         let Some(Button { caller, action }) = button.filter(|_| press.message.author.id == bot)
         else {
@@ -186,7 +188,7 @@ impl Press<'_> {
         }
         if !self.in_time() {
             self.conversation
-                .take_buttons_off(&self.data.env.rest)
+                .take_buttons_off(&self.data.bot.env.rest)
                 .await?;
             let sentence = "These buttons have stopped working; type the command again.";
             return Err(UserError(sentence.to_owned()).into());
@@ -200,7 +202,7 @@ impl Press<'_> {
         self.check(right).await?;
         let working = Reply::text("One moment …");
         self.conversation
-            .replace(&self.data.env.rest, &working)
+            .replace(&self.data.bot.env.rest, &working)
             .await?;
         Ok(())
     }
@@ -210,7 +212,7 @@ impl Press<'_> {
     async fn begin_council_action(&self) -> Result<(), Error> {
         self.check(Right::Moderator).await?;
         self.conversation
-            .defer_privately(&self.data.env.rest)
+            .defer_privately(&self.data.bot.env.rest)
             .await?;
         Ok(())
     }
@@ -218,7 +220,7 @@ impl Press<'_> {
     async fn answer_council(&self, done: Result<Reply, Error>) -> Result<(), Error> {
         let reply = or_sentence(done).private();
         self.conversation
-            .answer(&self.data.env.rest, &reply)
+            .answer(&self.data.bot.env.rest, &reply)
             .await?;
         Ok(())
     }
@@ -231,11 +233,11 @@ impl Press<'_> {
     }
 
     async fn allow_removals(&self, caller: UserId, losing: u64) -> Result<Reply, Error> {
-        let until = self.data.env.time.now() + ALLOWED_FOR;
-        let mut session = self.data.env.database.acquire().await?;
+        let until = self.data.bot.env.time.now() + ALLOWED_FOR;
+        let mut session = self.data.bot.env.database.acquire().await?;
         let members = u32::try_from(losing).unwrap_or(u32::MAX);
         reconcile_state::allow(&mut session, members, until).await?;
-        self.data.roles.verifications.soon();
+        self.data.bot.roles.verifications.soon();
         tracing::info!(by = %caller, losing, "members may lose level roles");
         Ok(Reply::text(
             "I am taking the roles away now. The log says when that is done.",
@@ -254,7 +256,7 @@ impl Press<'_> {
             Err(error) => (or_sentence(Err(error)), None),
         };
         self.conversation
-            .replace(&self.data.env.rest, &reply)
+            .replace(&self.data.bot.env.rest, &reply)
             .await?;
         if let Some(assigned) = assigned {
             assigned.apply_to_members(self.data, Some(self.answer()));
@@ -272,12 +274,12 @@ impl Press<'_> {
         let data = self.data;
         match list {
             PagedList::Ranks => {
-                let page = page_after(from, direction, page_count(data.env.xp.board_len()));
+                let page = page_after(from, direction, page_count(data.bot.env.xp.board_len()));
                 Ok(ranks::draw(data, caller, page).await)
             }
             PagedList::Levels => {
                 self.check(Right::Moderator).await?;
-                let list = LevelList::new(&data.env.xp, &guild_roles(data).await?);
+                let list = LevelList::new(&data.bot.env.xp, &guild_roles(data).await?);
                 let page = page_after(from, direction, list.page_count());
                 Ok(list.draw(caller, page))
             }
@@ -334,7 +336,7 @@ impl Press<'_> {
     }
 
     async fn acknowledge(&self) {
-        if let Err(error) = self.conversation.defer(&self.data.env.rest).await {
+        if let Err(error) = self.conversation.defer(&self.data.bot.env.rest).await {
             tracing::debug!(%error, "a pressed button could not be acknowledged");
         }
     }
@@ -347,7 +349,7 @@ fn or_sentence(done: Result<Reply, Error>) -> Reply {
 /// Sends a message that only the presser sees.
 async fn whisper(data: &Data, conversation: &Conversation, sentence: &str) {
     let reply = Reply::text(sentence).private();
-    if let Err(error) = conversation.answer(&data.env.rest, &reply).await {
+    if let Err(error) = conversation.answer(&data.bot.env.rest, &reply).await {
         tracing::warn!(%error, "a member who pressed a button could not be told why nothing happened");
     }
 }

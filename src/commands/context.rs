@@ -4,12 +4,8 @@ use tokio_util::task::TaskTracker;
 
 use super::rate_limit::RateLimits;
 use super::rights::{Right, Rights};
-use crate::discord::guild::known_guild::KnownGuild;
-use crate::environment::Environment;
+use crate::bot::Bot;
 use crate::leveling::UserId;
-use crate::message_gate::MessageGate;
-use crate::roles::{RoleSyncQueue, Roles};
-use crate::xp::Inbox;
 
 /// A [`UserError`](crate::error::UserError) is shown to the person; anything else is logged.
 pub(super) type Error = anyhow::Error;
@@ -19,22 +15,10 @@ pub(crate) type Command = poise::Command<Data, Error>;
 /// The state that commands and buttons share.
 #[derive(Clone, Debug)]
 pub struct Data {
-    /// The handles that all parts of the bot share.
-    pub env: Environment,
-    /// Level names, level roles, and reconciliations of members' roles.
-    pub roles: Roles,
-    /// The bot's own user id.
-    pub bot: UserId,
+    /// The handles of the running bot.
+    pub bot: Bot,
     /// The prefix of text commands.
     pub prefix: String,
-    /// Queues one member whose roles may be wrong.
-    pub members: RoleSyncQueue,
-    /// The engine's inbox: adjustments go in, and it says when earlier messages are counted.
-    pub inbox: Inbox,
-    /// The guild's owner and roles.
-    pub known_guild: KnownGuild,
-    /// Holds back messages whose ids lie in the future.
-    pub gate: MessageGate,
     /// The rights of members.
     pub rights: Rights,
     /// Commands and buttons that are being answered: shutdown waits for them.

@@ -91,7 +91,7 @@ impl Commands {
     fn framework(&self) -> FrameworkContext<'_, Data, Error> {
         FrameworkContext {
             serenity_context: &self.shard.context,
-            bot_id: self.data.bot.into(),
+            bot_id: self.data.bot.id.into(),
             options: &self.options,
             user_data: &self.data,
             shard_manager: &self.shard.manager,
@@ -130,7 +130,7 @@ fn options(data: &Data) -> FrameworkOptions<Data, Error> {
 /// many is told so once, and then ignored.
 async fn check(ctx: Context<'_>) -> Result<bool, Error> {
     let data = ctx.data();
-    if ctx.guild_id() != Some(data.env.guild.into()) {
+    if ctx.guild_id() != Some(data.bot.env.guild.into()) {
         return Ok(false);
     }
     if !respond::is_autocomplete(ctx) {
@@ -156,6 +156,6 @@ async fn check(ctx: Context<'_>) -> Result<bool, Error> {
 /// Whether a text command was typed while the bot was away: its author has given up by now, or
 /// typed it again. Discord itself refuses late answers to slash commands.
 fn came_late(ctx: Context<'_>) -> bool {
-    let age = MessageId::new(ctx.id()).and_then(|id| ctx.data().env.time.age(id));
+    let age = MessageId::new(ctx.id()).and_then(|id| ctx.data().bot.env.time.age(id));
     matches!(ctx, Context::Prefix(_)) && age.is_some_and(|age| age > MAX_AGE)
 }

@@ -94,7 +94,7 @@ async fn suggestions(
 }
 
 async fn suggest(data: &Data, typed: &CommandInteraction, what: CreateAutocompleteResponse) {
-    if let Err(error) = interaction::suggest(&data.env.rest, typed, what).await {
+    if let Err(error) = interaction::suggest(&data.bot.env.rest, typed, what).await {
         tracing::debug!(%error, "suggestions for a command could not be sent");
     }
 }
@@ -117,7 +117,7 @@ pub(super) enum InvokedIn {
 pub(super) fn invoked_in(data: &Data, guild: Option<GuildId>) -> InvokedIn {
     match guild {
         None => InvokedIn::DirectMessages,
-        Some(guild) if guild == GuildId::from(data.env.guild) => InvokedIn::ServedGuild,
+        Some(guild) if guild == GuildId::from(data.bot.env.guild) => InvokedIn::ServedGuild,
         Some(_) => InvokedIn::OtherGuild,
     }
 }
@@ -149,7 +149,7 @@ async fn run(
             respond::on_error(error).await;
         }
     };
-    let rest = &framework.user_data.env.rest;
+    let rest = &framework.user_data.bot.env.rest;
     conversation.defer_if_late(rest, Box::pin(running)).await;
 }
 
@@ -163,7 +163,7 @@ fn find<'a>(commands: &'a [Command], invoked: &CommandInteraction) -> Option<&'a
 
 async fn say(data: &Data, conversation: &Conversation, sentence: &str) {
     let reply = Reply::text(sentence).private();
-    if let Err(error) = conversation.answer(&data.env.rest, &reply).await {
+    if let Err(error) = conversation.answer(&data.bot.env.rest, &reply).await {
         tracing::warn!(%error, "an interaction that is not ours could not be answered");
     }
 }

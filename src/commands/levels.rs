@@ -29,7 +29,7 @@ pub(super) async fn levels(
     defer(ctx).await?;
     settle(ctx).await;
     let data = ctx.data();
-    let list = LevelList::new(&data.env.xp, &guild_roles(data).await?);
+    let list = LevelList::new(&data.bot.env.xp, &guild_roles(data).await?);
     let page = PageNumber::of(page, list.page_count())?;
     answer(ctx, list.draw(caller_id(ctx)?, page)).await
 }

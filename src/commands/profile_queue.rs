@@ -27,7 +27,7 @@ const MAX_SHOWN_REASON: usize = 120;
 )]
 pub(super) async fn profile_queue(ctx: Context<'_>) -> Result<(), Error> {
     defer(ctx).await?;
-    let database = &ctx.data().env.database;
+    let database = &ctx.data().bot.env.database;
     let read = store::within(READ_TIMEOUT, async {
         let mut session = database.acquire().await?;
         let queue = updated_user::queue(&mut session, MAX_ATTEMPTS).await?;

@@ -22,7 +22,7 @@ pub(super) async fn rank(
     #[description = "Whose card; yours if left out"] user: Option<UserArgument>,
 ) -> Result<(), Error> {
     settle(ctx).await;
-    let xp = &ctx.data().env.xp;
+    let xp = &ctx.data().bot.env.xp;
     let user = resolve_user(ctx, user.unwrap_or(UserArgument::Caller)).await?;
     let hidden = xp.get(user.id).is_some_and(|known| known.hidden);
     let own = user.id.get() == ctx.author().id.get();

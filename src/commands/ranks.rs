@@ -33,21 +33,21 @@ pub(super) async fn ranks(
             Ok(rank) => page_with_row(rank),
             Err(sentence) => return answer(ctx, Reply::text(sentence).private()).await,
         },
-        _ => PageNumber::of(page, page_count(data.env.xp.board_len()))?,
+        _ => PageNumber::of(page, page_count(data.bot.env.xp.board_len()))?,
     };
     answer(ctx, draw(data, caller_id(ctx)?, page).await).await
 }
 
 /// The page as it is now, with the caller's row marked.
 pub(super) async fn draw(data: &Data, caller: UserId, page: usize) -> Reply {
-    let xp = &data.env.xp;
+    let xp = &data.bot.env.xp;
     let shown = rows_on(page);
     let rows = xp.page(shown.start + 1, shown.len());
     if rows.is_empty() {
         return Reply::text("Nobody has any XP yet.");
     }
     let users: Vec<UserId> = rows.iter().map(|row| row.user).collect();
-    let names = StoredNames::read(&data.env.database, &users).await;
+    let names = StoredNames::read(&data.bot.env.database, &users).await;
     let lines: Vec<String> = rows.iter().map(|row| line(row, &names, caller)).collect();
     let embed = CreateEmbed::new()
         .title("Rank - User - Messages - XP - Level")
@@ -60,7 +60,7 @@ pub(super) async fn draw(data: &Data, caller: UserId, page: usize) -> Reply {
 /// The rank of someone else, or a sentence on why they have none.
 async fn rank_of(ctx: Context<'_>, user: UserArgument) -> Result<Result<usize, String>, Error> {
     let user = resolve_user(ctx, user).await?;
-    let xp = &ctx.data().env.xp;
+    let xp = &ctx.data().bot.env.xp;
     // Not even for themselves: everyone would see the answer.
     if xp.get(user.id).is_some_and(|known| known.hidden) {
         return Ok(Err(user.hidden_xp_answer()));

@@ -41,7 +41,7 @@ pub(super) async fn reset_attempts(
 /// rest.
 async fn reset_all(ctx: Context<'_>) -> Result<String, Error> {
     defer(ctx).await?;
-    let database = &ctx.data().env.database;
+    let database = &ctx.data().bot.env.database;
     let (mut users, mut parked, mut last) = (0, 0, None);
     loop {
         let reset = store::within(TRANSACTION_TIMEOUT, async {
@@ -76,7 +76,7 @@ async fn reset_all(ctx: Context<'_>) -> Result<String, Error> {
 async fn reset_one(ctx: Context<'_>, NamedUser(user): NamedUser) -> Result<String, Error> {
     defer(ctx).await?;
     let user = resolve_user(ctx, user).await?;
-    let database = &ctx.data().env.database;
+    let database = &ctx.data().bot.env.database;
     let reset = store::within(TRANSACTION_TIMEOUT, async {
         let mut transaction = database.begin().await?;
         let before = profiles::reset_attempts(&mut transaction, user.id).await?;

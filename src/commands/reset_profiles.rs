@@ -31,7 +31,7 @@ pub(super) async fn reset_profiles(ctx: Context<'_>) -> Result<(), Error> {
         "This drops the stored avatars of up to {} users and spreads their regular checks evenly again. Deleted \
          accounts keep their avatars, and all names and XP stay. The avatars are then copied again, about one a \
          second; until then the leaderboard shows Discord's default ones.",
-        Grouped(ctx.data().env.xp.len())
+        Grouped(ctx.data().bot.env.xp.len())
     );
     let buttons = [
         (
@@ -60,7 +60,7 @@ pub(super) async fn carry_out(
     let (mut last, mut shown_at) = (None, Instant::now());
     loop {
         let reset = store::within(TRANSACTION_TIMEOUT, async {
-            let mut transaction = data.env.database.begin().await?;
+            let mut transaction = data.bot.env.database.begin().await?;
             let users = profiles::reset_next(&mut transaction, last, CHUNK).await?;
             let avatars = updated_user::want_pictures_anew(&mut transaction, &users).await?;
             store::commit(transaction).await?;
@@ -102,9 +102,9 @@ async fn show_progress(data: &Data, users: usize, conversation: &Conversation) {
     let working = Reply::text(format!(
         "One moment … The avatars of {} of {} users have been dropped.",
         Grouped(users),
-        Grouped(data.env.xp.len())
+        Grouped(data.bot.env.xp.len())
     ));
-    if let Err(error) = conversation.replace(&data.env.rest, &working).await {
+    if let Err(error) = conversation.replace(&data.bot.env.rest, &working).await {
         tracing::debug!(%error, "progress could not be shown");
     }
 }

@@ -97,7 +97,7 @@ impl ResolvedUser {
 async fn fetch(ctx: Context<'_>, id: UserId) -> Result<ResolvedUser, Error> {
     let data = ctx.data();
     let member = Route::GuildMember {
-        guild_id: data.env.guild.into(),
+        guild_id: data.bot.env.guild.into(),
         user_id: id.into(),
     };
     if let Ok(member) = get(ctx, "asking for a member", member).await
@@ -106,7 +106,7 @@ async fn fetch(ctx: Context<'_>, id: UserId) -> Result<ResolvedUser, Error> {
         let nickname = member["nick"].as_str().map(str::to_owned);
         return Ok(ResolvedUser::new(id, Box::new(account), nickname));
     }
-    let stored = stored_profile(&data.env.database, id).await;
+    let stored = stored_profile(&data.bot.env.database, id).await;
     if let Ok(Some(profile)) = &stored {
         return Ok(ResolvedUser {
             id,
@@ -135,7 +135,7 @@ async fn fetch(ctx: Context<'_>, id: UserId) -> Result<ResolvedUser, Error> {
 }
 
 async fn get(ctx: Context<'_>, what: &'static str, route: Route<'_>) -> Result<Value, RestError> {
-    let rest = &ctx.data().env.rest;
+    let rest = &ctx.data().bot.env.rest;
     rest.call(what, Repeat::Safe, NAME_TIMEOUT, |http| {
         let request = Request::new(route, LightMethod::Get);
         async move { http.fire::<Value>(request).await }

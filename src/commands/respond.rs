@@ -144,7 +144,7 @@ pub(super) async fn answer(ctx: Context<'_>, reply: Reply) -> Result<(), Error> 
 }
 
 async fn say(ctx: Context<'_>, reply: &Reply) -> Result<Option<serenity::MessageId>, RestError> {
-    let rest = &ctx.data().env.rest;
+    let rest = &ctx.data().bot.env.rest;
     match ctx {
         Context::Prefix(prefix) => {
             let priority = priority(ctx).await;
@@ -179,7 +179,7 @@ async fn conversation(ctx: Context<'_>) -> Option<Arc<Conversation>> {
 /// this is deferred automatically if it takes long.
 pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
     if let Some(conversation) = conversation(ctx).await {
-        let deferred = conversation.defer(&ctx.data().env.rest).await;
+        let deferred = conversation.defer(&ctx.data().bot.env.rest).await;
         deferred.map_err(NotAnswered)?;
     }
     Ok(())
@@ -188,8 +188,8 @@ pub(super) async fn defer(ctx: Context<'_>) -> Result<(), Error> {
 /// Waits until the messages before the command are counted, for a short time at most.
 pub(super) async fn settle(ctx: Context<'_>) {
     let data = ctx.data();
-    data.gate.clear(SETTLE_TIMEOUT).await;
-    if !data.inbox.settled(SETTLE_TIMEOUT).await {
+    data.bot.gate.clear(SETTLE_TIMEOUT).await;
+    if !data.bot.inbox.settled(SETTLE_TIMEOUT).await {
         tracing::warn!(
             "XP is being saved too slowly; a command is answered without the latest messages"
         );
@@ -262,7 +262,7 @@ async fn left_out(ctx: Context<'_>) {
         return;
     }
     let sentence = "Too many commands are waiting in that channel, and I have left out some of yours. Please try again later.";
-    if let Err(error) = say_privately(&data.env.rest, user, sentence).await {
+    if let Err(error) = say_privately(&data.bot.env.rest, user, sentence).await {
         tracing::debug!(%error, "a member whose answer was left out could not be told");
     }
 }
@@ -299,6 +299,7 @@ async fn remember_buttons(
     };
     // If the message's id were from far in the future, the buttons would stay for years.
     let posted = data
+        .bot
         .env
         .time
         .newest_id()
@@ -314,7 +315,7 @@ async fn remember_buttons(
         interaction: conversation.map(Conversation::interaction),
     };
     let noted = store::within(RECORD_TIMEOUT, async {
-        let mut session = data.env.database.acquire().await?;
+        let mut session = data.bot.env.database.acquire().await?;
         store::open_buttons::add(&mut session, &shown, closes_at).await
     });
     if let Err(error) = noted.await {

@@ -176,7 +176,7 @@ impl Rights {
                 None
             }
         };
-        let everyone = RoleId::new(data.env.guild.get());
+        let everyone = RoleId::new(data.bot.env.guild.get());
         let held = held.iter().filter_map(|role| RoleId::try_from(*role).ok());
         let held: BTreeSet<RoleId> = held.chain(everyone).collect();
         let guild = found.as_ref().map(|found| &found.guild);
@@ -231,7 +231,7 @@ fn in_words(names: &[String]) -> String {
 
 /// The guild's roles as the gateway last sent them; asks REST if it has not sent them yet.
 pub(super) async fn guild_roles(data: &Data) -> Result<Vec<GuildRole>, RestError> {
-    let told = data.known_guild.facts().await?;
+    let told = data.bot.env.known_guild.facts().await?;
     Ok(told.facts.roles.clone())
 }
 

@@ -18,7 +18,10 @@ const MAX_EXPLANATION: usize = 1_200;
 )]
 pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let answer = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
-    let (rest, verifications) = (&ctx.data().env.rest, &ctx.data().roles.verifications);
+    let (rest, verifications) = (
+        &ctx.data().bot.env.rest,
+        &ctx.data().bot.roles.verifications,
+    );
     let made = verifications.run_and_wait();
     tokio::pin!(made);
     let (mut shown, mut pace) = (VerificationProgress::default(), ProgressPace::start());

@@ -32,14 +32,19 @@ pub(super) async fn xp_log(
     settle(ctx).await;
     let data = ctx.data();
     let user = resolve_user(ctx, user.0).await?;
-    let hidden = data.env.xp.get(user.id).is_some_and(|known| known.hidden);
+    let hidden = data
+        .bot
+        .env
+        .xp
+        .get(user.id)
+        .is_some_and(|known| known.hidden);
     if hidden && matches!(ctx, Context::Prefix(_)) {
         let hidden_answer = user.hidden_xp_answer();
         let sentence = format!("{hidden_answer} Type `/xp_log` to see the changes privately.");
         return answer(ctx, Reply::text(sentence)).await;
     }
     let read = store::within(READ_TIMEOUT, async {
-        let mut session = data.env.database.acquire().await?;
+        let mut session = data.bot.env.database.acquire().await?;
         store::xp_change::of_user(&mut session, user.id, LOG_ENTRIES).await
     });
     let changes = read.await?;
@@ -49,7 +54,7 @@ pub(super) async fn xp_log(
         return answer(ctx, Reply::text(sentence).private()).await;
     }
     let moderators: Vec<UserId> = changes.iter().map(|change| change.moderator).collect();
-    let names = StoredNames::read(&data.env.database, &moderators).await;
+    let names = StoredNames::read(&data.bot.env.database, &moderators).await;
     let lines = changes.iter().map(|change| line(change, &names));
     let embed = CreateEmbed::new()
         .title(format!("Changes of {name}'s XP"))

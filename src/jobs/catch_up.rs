@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use crate::backoff::Backoff;
+use crate::bot::Bot;
 use crate::discord::RestError;
 use crate::discord::channels::history::{HistoryReader, Missed, ReadingMemory, Unread};
-use crate::environment::Environment;
 use crate::leveling::{HistorySource, MessageId, Timestamp, look_back};
-use crate::xp::{EligibleMessage, Gap, History, Inbox, MissingHistory};
+use crate::xp::{EligibleMessage, Gap, History, MissingHistory};
 
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// How long to wait for Discord's answer about its current time.
@@ -26,11 +26,9 @@ const COUNCIL_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::
 /// The service that fills gaps.
 #[derive(Debug)]
 pub struct CatchUp {
-    env: Environment,
+    bot: Bot,
     /// Maximum age of missed messages that are read, in hours.
     hours: u32,
-    /// Sends what was read to the engine.
-    inbox: Inbox,
     /// The gap whose history the engine is waiting for, if any.
     gaps: watch::Receiver<Option<Gap>>,
     /// Remembers which sources fail, from one reading to the next.
@@ -63,16 +61,15 @@ impl CatchUp {
     /// Reads messages of the last `hours` hours. Notifies `set_aside` when a source could not be
     /// read.
     pub fn new(
-        env: &Environment,
+        bot: &Bot,
         hours: u32,
-        (inbox, gaps): (Inbox, watch::Receiver<Option<Gap>>),
+        gaps: watch::Receiver<Option<Gap>>,
         memory: Arc<ReadingMemory>,
         set_aside: Arc<Notify>,
     ) -> Self {
         Self {
-            env: env.clone(),
+            bot: bot.clone(),
             hours,
-            inbox,
             gaps,
             memory,
             set_aside,
@@ -115,18 +112,18 @@ impl CatchUp {
         loop {
             // If the machine slept, its estimate of Discord's time is behind, and messages written
             // meanwhile would seem to be from the future.
-            let fresh = self.env.time.ask(TIME_TIMEOUT).await;
+            let fresh = self.bot.env.time.ask(TIME_TIMEOUT).await;
             let after = gap
                 .after
                 .map(|after| self.not_from_the_future(after, fresh));
-            let is_named = |author| self.env.xp.is_named(author);
+            let is_named = |author| self.bot.env.xp.is_named(author);
             let keep = |message| EligibleMessage::of_history(message, is_named);
             let reader = HistoryReader::new(
-                &self.env.rest,
+                &self.bot.env.rest,
                 &keep,
                 &self.memory,
-                (&self.env.time, fresh),
-                self.env.guild,
+                (&self.bot.env.time, fresh),
+                self.bot.env.guild,
                 self.hours,
             );
             match reader.read(after).await {
@@ -140,7 +137,8 @@ impl CatchUp {
                             "read the messages that were written while the bot was away"
                         );
                     }
-                    self.inbox
+                    self.bot
+                        .inbox
                         .fill(History {
                             gap: gap.number,
                             messages,
@@ -173,7 +171,7 @@ impl CatchUp {
     /// The message to read from: `after`, or the oldest allowed position if `after` is from the
     /// future.
     fn not_from_the_future(&self, after: MessageId, fresh: bool) -> MessageId {
-        if !self.env.time.rules_out(after, fresh) {
+        if !self.bot.env.time.rules_out(after, fresh) {
             return after;
         }
         tracing::error!(
@@ -181,7 +179,7 @@ impl CatchUp {
             "the position up to which messages are counted is in the future; restart the bot to correct it; until \
              then each catch-up reads back as far as WALLE_CATCH_UP_HOURS allows"
         );
-        let now = self.env.time.timestamp().millis();
+        let now = self.bot.env.time.timestamp().millis();
         let start = Timestamp::from_millis(now - look_back::millis(self.hours));
         start.and_then(MessageId::first_at).unwrap_or(after)
     }
@@ -243,7 +241,7 @@ impl CatchUp {
                 message_waiting.notified().await;
                 continue;
             };
-            match self.env.council.say(&message.key, &message.text).await {
+            match self.bot.env.council.say(&message.key, &message.text).await {
                 Ok(()) => {
                     if !attempts.is_first() {
                         tracing::info!("the council has been told");

@@ -14,16 +14,16 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
 use crate::backoff::Backoff;
+use crate::bot::Bot;
 use crate::discord::RestError;
 use crate::discord::channels::council::Notice;
 use crate::discord::channels::history::{
     HistoryReader, IntervalRead, Layout, NotRead, ReadingMemory,
 };
-use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{HistorySource, escape};
 use crate::store::history_interval::{self, HistoryInterval, UnreadSource};
-use crate::xp::{EligibleMessage, Inbox, LateHistory, NotCounted};
+use crate::xp::{EligibleMessage, LateHistory, NotCounted};
 
 /// Scope of the council's notices about missing history.
 const SCOPE: &str = "history";
@@ -38,9 +38,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(4), Duration::from_hou
 /// The job that reads and counts missing history.
 #[derive(Debug)]
 pub struct CountLateHistory {
-    env: Environment,
-    /// Sends messages to the engine.
-    inbox: Inbox,
+    bot: Bot,
     /// Remembers which sources fail, shared with the catch-up.
     memory: Arc<ReadingMemory>,
     /// Notified when the catch-up could not read a source.
@@ -98,15 +96,9 @@ impl Job for CountLateHistory {
 
 impl CountLateHistory {
     /// `set_aside` wakes the job when the catch-up could not read a source.
-    pub fn new(
-        env: &Environment,
-        inbox: Inbox,
-        memory: Arc<ReadingMemory>,
-        set_aside: Arc<Notify>,
-    ) -> Self {
+    pub fn new(bot: &Bot, memory: Arc<ReadingMemory>, set_aside: Arc<Notify>) -> Self {
         Self {
-            env: env.clone(),
-            inbox,
+            bot: bot.clone(),
             memory,
             set_aside,
             state: HistoryState::default(),
@@ -126,7 +118,7 @@ impl CountLateHistory {
     }
 
     async fn missing(&self) -> anyhow::Result<Vec<HistoryInterval>> {
-        Ok(history_interval::all(&mut *self.env.database.acquire().await?).await?)
+        Ok(history_interval::all(&mut *self.bot.env.database.acquire().await?).await?)
     }
 
     async fn try_due(&self, missing: &[HistoryInterval], now: DateTime<Utc>) -> anyhow::Result<()> {
@@ -148,15 +140,21 @@ impl CountLateHistory {
         }
         // During a catch-up, or while the database is unavailable, the engine could not count the
         // messages, so reading them would be wasted work.
-        if !self.inbox.settled(SETTLE_TIMEOUT).await {
+        if !self.bot.inbox.settled(SETTLE_TIMEOUT).await {
             return Ok(());
         }
         self.state.has_tried_all.store(true, Ordering::Relaxed);
-        let time = (&self.env.time, false);
-        let is_named = |author| self.env.xp.is_named(author);
+        let time = (&self.bot.env.time, false);
+        let is_named = |author| self.bot.env.xp.is_named(author);
         let keep = |message| EligibleMessage::of_history(message, is_named);
-        let reader =
-            HistoryReader::new(&self.env.rest, &keep, &self.memory, time, self.env.guild, 0);
+        let reader = HistoryReader::new(
+            &self.bot.env.rest,
+            &keep,
+            &self.memory,
+            time,
+            self.bot.env.guild,
+            0,
+        );
         let layout = match reader.layout().await {
             // The token was refused, and the bot is about to stop.
             Err(RestError::Revoked) => return Ok(()),
@@ -253,7 +251,7 @@ impl CountLateHistory {
                 // Sent with the first batch, because the bot may end before the last one.
                 unread: unread.clone(),
             };
-            match self.inbox.count_late(late).await {
+            match self.bot.inbox.count_late(late).await {
                 Ok(()) if is_last => return Ok(true),
                 Ok(()) => {
                     let size = (size * 2).min(BATCH_SIZE);
@@ -287,7 +285,7 @@ impl CountLateHistory {
             _ => Duration::ZERO,
         };
         let pause = BACKOFF.delay(interval.attempts).max(wait);
-        let mut session = self.env.database.acquire().await?;
+        let mut session = self.bot.env.database.acquire().await?;
         Ok(history_interval::postpone(&mut session, *source, now + pause).await?)
     }
 
@@ -323,7 +321,7 @@ impl CountLateHistory {
                 losses.untold.first().filter(|_| is_due).cloned()
             };
             let Some((key, text)) = next else { return };
-            match self.env.council.say(&key, &text).await {
+            match self.bot.env.council.say(&key, &text).await {
                 Ok(()) => {
                     self.losses().untold.remove(0);
                 }
@@ -357,7 +355,7 @@ impl CountLateHistory {
             return;
         }
         *self.told() = Some(texts);
-        if let Err(error) = self.env.council.tell(SCOPE, &notices).await {
+        if let Err(error) = self.bot.env.council.tell(SCOPE, &notices).await {
             let error = format!("{error:#}");
             tracing::warn!(
                 error,

@@ -16,15 +16,13 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 
 use crate::backoff::{Backoff, RetryPolicy};
+use crate::bot::Bot;
 use crate::discord::RestError;
-use crate::discord::guild::member_roles::MemberRoles;
 use crate::discord::guild::members;
 use crate::discord::messages::level_up_message;
 use crate::discord::messages::level_up_message::LateLevelUp;
-use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
-use crate::roles::{LevelRoleCache, ReconcileSchedule, Roles, note_refusals};
 use crate::store::outbox::{self, Age, LevelUp, PendingLevelUp};
 use crate::store::{self, role_work, user_point};
 
@@ -53,13 +51,7 @@ const MAX_LIVE_DELAY: TimeDelta = TimeDelta::minutes(1);
 /// The job that delivers the outbox.
 #[derive(Debug)]
 pub struct LevelUps {
-    env: Environment,
-    /// The current level roles, and those that Discord refused.
-    book: LevelRoleCache,
-    /// Gives roles to members.
-    calls: MemberRoles,
-    /// Requests a check of the level roles when Discord refused one.
-    verifications: ReconcileSchedule,
+    bot: Bot,
     /// Notified after each commit that added level-ups to the outbox.
     outbox_filled: Arc<Notify>,
     /// Level-ups that are posted but whose rows could not be removed yet. Without this, they would
@@ -111,12 +103,9 @@ impl Job for LevelUps {
 
 impl LevelUps {
     /// `outbox_filled` wakes the job after each commit that added level-ups.
-    pub fn new(env: &Environment, roles: &Roles, outbox_filled: Arc<Notify>) -> Self {
+    pub fn new(bot: &Bot, outbox_filled: Arc<Notify>) -> Self {
         Self {
-            env: env.clone(),
-            book: roles.book.clone(),
-            calls: roles.calls.clone(),
-            verifications: roles.verifications.clone(),
+            bot: bot.clone(),
             outbox_filled,
             posted: Mutex::default(),
         }
@@ -152,7 +141,13 @@ impl LevelUps {
         age: Age,
         limit: u16,
     ) -> store::Result<Vec<PendingLevelUp>> {
-        outbox::due(&mut *self.env.database.acquire().await?, now, age, limit).await
+        outbox::due(
+            &mut *self.bot.env.database.acquire().await?,
+            now,
+            age,
+            limit,
+        )
+        .await
     }
 
     async fn deliver(&self, pending: PendingLevelUp, now: DateTime<Utc>) -> anyhow::Result<()> {
@@ -165,13 +160,13 @@ impl LevelUps {
         match outcome {
             DeliveryOutcome::Done => {
                 self.posted().insert((message, user));
-                outbox::remove(&mut *self.env.database.acquire().await?, message, user).await?;
+                outbox::remove(&mut *self.bot.env.database.acquire().await?, message, user).await?;
                 self.posted().remove(&(message, user));
             }
             DeliveryOutcome::Again => {
                 let next = RETRIES.next_attempt(pending.attempts, now);
                 outbox::postpone(
-                    &mut *self.env.database.acquire().await?,
+                    &mut *self.bot.env.database.acquire().await?,
                     message,
                     user,
                     next,
@@ -257,7 +252,7 @@ impl LevelUps {
         &self,
         late: Vec<(PendingLevelUp, Option<String>)>,
     ) -> anyhow::Result<Vec<Group>> {
-        let mut session = self.env.database.acquire().await?;
+        let mut session = self.bot.env.database.acquire().await?;
         let users: Vec<UserId> = late.iter().map(|(row, _)| row.level_up.user).collect();
         let profiles = user_point::profiles_of(&mut session, &users).await?;
         let mut together: BTreeMap<_, Vec<(PendingLevelUp, LateLevelUp)>> = BTreeMap::new();
@@ -304,7 +299,7 @@ impl LevelUps {
         levels: &[LateLevelUp],
     ) -> DeliveryOutcome {
         let (count, attempts) = (rows.len(), attempts(rows));
-        match level_up_message::late_level_ups(&self.env.rest, channel, key, levels).await {
+        match level_up_message::late_level_ups(&self.bot.env.rest, channel, key, levels).await {
             Ok(()) => DeliveryOutcome::Done,
             Err(error @ RestError::Refused { .. }) => {
                 tracing::warn!(%error, count, %channel, "the bot is not allowed to post late level-up messages; \
@@ -328,13 +323,13 @@ impl LevelUps {
     /// Whether no message must be posted: it is posted already, or the user is hidden.
     fn needs_no_message(&self, message: MessageId, user: UserId) -> bool {
         self.posted().contains(&(message, user))
-            || self.env.xp.get(user).is_some_and(|user| user.hidden)
+            || self.bot.env.xp.get(user).is_some_and(|user| user.hidden)
     }
 
     async fn remove_all(&self, rows: &[PendingLevelUp]) -> anyhow::Result<()> {
         if !rows.is_empty() {
             let keys = keys(rows);
-            outbox::remove_all(&mut *self.env.database.acquire().await?, &keys).await?;
+            outbox::remove_all(&mut *self.bot.env.database.acquire().await?, &keys).await?;
             let mut posted = self.posted();
             for key in keys {
                 posted.remove(&key);
@@ -350,7 +345,7 @@ impl LevelUps {
     ) -> anyhow::Result<()> {
         if !rows.is_empty() {
             let next = RETRIES.next_attempt(attempts(rows), now);
-            let mut session = self.env.database.acquire().await?;
+            let mut session = self.bot.env.database.acquire().await?;
             outbox::postpone_all(&mut session, &keys(rows), next).await?;
         }
         Ok(())
@@ -365,12 +360,12 @@ impl LevelUps {
     ) -> Result<bool, RestError> {
         let LevelUp { message, user, .. } = pending.level_up;
         let is_late = message.sent_at().millis() < (now - MAX_LIVE_DELAY).timestamp_millis();
-        if !is_late && !self.env.members.may_be_gone(user) {
+        if !is_late && !self.bot.env.members.may_be_gone(user) {
             return Ok(false);
         }
-        match members::fetch(&self.env.rest, self.env.guild, user).await {
+        match members::fetch(&self.bot.env.rest, self.bot.env.guild, user).await {
             Ok(Some(_)) => {
-                self.env.members.is_back(user);
+                self.bot.env.members.is_back(user);
                 Ok(false)
             }
             Ok(None) => Ok(true),
@@ -382,7 +377,7 @@ impl LevelUps {
 
     /// Queues the user for `role_work`, which retries until their level roles are correct.
     async fn give_later(&self, user: UserId) -> anyhow::Result<()> {
-        role_work::add_all(&mut *self.env.database.acquire().await?, &[user]).await?;
+        role_work::add_all(&mut *self.bot.env.database.acquire().await?, &[user]).await?;
         Ok(())
     }
 
@@ -396,7 +391,7 @@ impl LevelUps {
             from,
             ..
         } = pending.level_up;
-        let level_roles = match self.book.level_roles().await {
+        let level_roles = match self.bot.roles.book.level_roles().await {
             Ok(level_roles) => level_roles,
             // Retrying would not help, so post the message without waiting for the roles.
             Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => {
@@ -407,15 +402,15 @@ impl LevelUps {
         };
         // A role would let the member bypass the membership screening. They get their roles after
         // the event that they passed it.
-        if self.env.members.waits(user) {
+        if self.bot.env.members.waits(user) {
             return Ok(RolesGiven::Given(None));
         }
         // A moderator may have taken XP away since.
-        let standing = self.env.xp.get(user).map(|user| user.standing);
+        let standing = self.bot.env.xp.get(user).map(|user| user.standing);
         let deserved = level_roles.plan(&[], standing.as_ref()).add;
         let mut gained = level_roles.gained(from, level);
-        gained.retain(|role| deserved.contains(role) && !self.book.is_refused(*role));
-        let levels = self.env.xp.levels();
+        gained.retain(|role| deserved.contains(role) && !self.bot.roles.book.is_refused(*role));
+        let levels = self.bot.env.xp.levels();
         let newest = gained.last().and_then(|role| levels.carrying(*role));
         let name = newest.and_then(|level| level.role_name.clone());
         if pending.roles_given || gained.is_empty() {
@@ -425,18 +420,18 @@ impl LevelUps {
             add: gained,
             ..RolePlan::default()
         };
-        let applied = match self.calls.apply(user, &plan, REASON).await {
+        let applied = match self.bot.roles.calls.apply(user, &plan, REASON).await {
             Ok(applied) => applied,
             Err(error) => return Ok(RolesGiven::Unanswered(error)),
         };
         if applied.gone {
             return Ok(RolesGiven::Gone);
         }
-        note_refusals(&applied, &self.book, &self.verifications);
+        self.bot.roles.note_refusals(&applied);
         if applied.refused > 0 {
             self.give_later(user).await?;
         } else {
-            let mut session = self.env.database.acquire().await?;
+            let mut session = self.bot.env.database.acquire().await?;
             outbox::roles_given(&mut session, message, user).await?;
         }
         let newest = plan.add.last();
@@ -455,11 +450,12 @@ impl LevelUps {
         if self.posted().contains(&(message, user)) {
             return DeliveryOutcome::Done;
         }
-        if self.env.xp.get(user).is_some_and(|user| user.hidden) {
+        if self.bot.env.xp.get(user).is_some_and(|user| user.hidden) {
             tracing::debug!(%user, %level, "no level-up message for a hidden user");
             return DeliveryOutcome::Done;
         }
-        match level_up_message::level_up(&self.env.rest, channel, message, user, level, role).await
+        match level_up_message::level_up(&self.bot.env.rest, channel, message, user, level, role)
+            .await
         {
             Ok(()) => DeliveryOutcome::Done,
             Err(error @ RestError::Refused { .. }) => {

@@ -16,20 +16,17 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
+use crate::bot::Bot;
 use crate::discord::cdn::Cdn;
 use crate::discord::channels::avatar_channel::AvatarChannel;
 use crate::discord::channels::history::ReadingMemory;
-use crate::discord::guild::known_guild::KnownGuild;
-use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::time::TimeKeeper;
-use crate::environment::Environment;
 use crate::leveling::UserId;
-use crate::message_gate::MessageGate;
 use crate::profiles::{
     self, AvatarLinkRenewal, AvatarMirror, ProfileSync, RotatingRefresh, Unclear,
 };
-use crate::roles::{self, ReconcileTask, RoleSync, Roles};
-use crate::xp::{Gap, Inbox};
+use crate::roles::{self, ReconcileTask, RoleSync};
+use crate::xp::Gap;
 use catch_up::CatchUp;
 use close_buttons::CloseButtons;
 use council::TellCouncil;
@@ -38,21 +35,11 @@ use level_ups::LevelUps;
 use right_roles::WatchRightRoles;
 pub use runner::{Registers, Runner};
 
-/// What the jobs need besides the [`Environment`].
+/// What only the jobs need, besides the handles of the [`Bot`].
 #[derive(Debug)]
 pub struct Parts {
-    /// The level roles, and the REST calls that add and remove them.
-    pub roles: Roles,
     /// Reconciles all members' level roles, at a set time or on request.
-    pub verifications: ReconcileTask,
-    /// The roles to which the settings give rights.
-    pub right_roles: RightRoles,
-    /// The guild's owner and roles, kept current by events.
-    pub known_guild: KnownGuild,
-    /// Holds back messages whose ids lie in the future until their time has come.
-    pub gate: MessageGate,
-    /// Sends messages and history to the XP engine.
-    pub inbox: Inbox,
+    pub reconcile_task: ReconcileTask,
     /// The gap whose history the engine is waiting for, if any.
     pub gaps: watch::Receiver<Option<Gap>>,
     /// Notified after each commit that added level-ups to the outbox.
@@ -60,9 +47,9 @@ pub struct Parts {
     /// Maximum age of missed messages that are read, in hours.
     pub catch_up_hours: u32,
     /// Members whose roles must be checked.
-    pub members: mpsc::Receiver<UserId>,
+    pub members_to_check: mpsc::Receiver<UserId>,
     /// Users whose changed profiles must be queued.
-    pub observed: mpsc::UnboundedReceiver<UserId>,
+    pub changed_users: mpsc::UnboundedReceiver<UserId>,
     /// Users whose profile an event showed incompletely.
     pub unclear: Unclear,
     /// Downloads avatars.
@@ -72,56 +59,50 @@ pub struct Parts {
 }
 
 /// Starts all jobs, services and registers.
-pub fn spawn_all(env: &Environment, parts: Parts, runner: &Runner, registers: &Registers) {
-    let roles = &parts.roles;
+pub fn spawn_all(bot: &Bot, parts: Parts, runner: &Runner, registers: &Registers) {
+    let env = &bot.env;
     let memory = Arc::<ReadingMemory>::default();
     let (members_waiting, profiles_waiting, set_aside) =
         <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
 
-    runner.job(LevelUps::new(env, roles, parts.outbox_filled));
+    runner.job(LevelUps::new(bot, parts.outbox_filled));
     runner.job(CloseButtons::new(env));
-    runner.job(WatchRightRoles::new(
-        env,
-        parts.known_guild,
-        parts.right_roles,
-    ));
+    runner.job(WatchRightRoles::new(env));
     runner.job(TellCouncil::new(env));
-    runner.job(RoleSync::new(env, roles, Arc::clone(&members_waiting)));
+    runner.job(RoleSync::new(env, &bot.roles, Arc::clone(&members_waiting)));
     let copies = AvatarMirror::new(env, parts.cdn, Arc::clone(&parts.avatars));
     runner.job(ProfileSync::new(env, copies, Arc::clone(&profiles_waiting)));
     runner.job(AvatarLinkRenewal::new(env, parts.avatars));
     runner.job(RotatingRefresh::new(env, parts.unclear));
     runner.job(CountLateHistory::new(
-        env,
-        parts.inbox.clone(),
+        bot,
         Arc::clone(&memory),
         Arc::clone(&set_aside),
     ));
 
     let time = TimeKeeper::new(env.time.clone(), env.rest.clone());
     runner.service("discord-time", time, |time| async move { time.run().await });
-    runner.service("message-gate", parts.gate, |gate| async move {
+    runner.service("message-gate", bot.gate.clone(), |gate| async move {
         gate.run().await;
     });
-    let from_engine = (parts.inbox, parts.gaps);
-    let catch_up = CatchUp::new(env, parts.catch_up_hours, from_engine, memory, set_aside);
+    let catch_up = CatchUp::new(bot, parts.catch_up_hours, parts.gaps, memory, set_aside);
     runner.service("catch-up", catch_up, |catch_up| async move {
         Box::pin(catch_up.run()).await;
     });
-    let verifications = Mutex::new(parts.verifications);
-    runner.service("verifications", verifications, |verifications| async move {
-        verifications.lock().await.run().await;
+    let reconcile_task = Mutex::new(parts.reconcile_task);
+    runner.service("verifications", reconcile_task, |task| async move {
+        task.lock().await.run().await;
     });
 
     let register = roles::RoleSyncRegister::new(env, members_waiting);
-    let members = (register, Mutex::new(parts.members));
+    let members = (register, Mutex::new(parts.members_to_check));
     registers.spawn("register", members, |it, close| async move {
         it.0.run(&mut *it.1.lock().await, &close).await;
     });
     let register =
         profiles::ProfileRegister::new(env.database.clone(), Arc::clone(&env.xp), profiles_waiting);
-    let observed = (register, Mutex::new(parts.observed));
-    registers.spawn("profile-register", observed, |it, close| async move {
+    let users = (register, Mutex::new(parts.changed_users));
+    registers.spawn("profile-register", users, |it, close| async move {
         it.0.run(&mut *it.1.lock().await, &close).await;
     });
 }

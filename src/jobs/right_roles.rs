@@ -8,9 +8,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 
-use crate::discord::channels::council::{Council, Notice};
-use crate::discord::guild::known_guild::KnownGuild;
-use crate::discord::guild::right_roles::{FoundRoles, RightRoles};
+use crate::discord::channels::council::Notice;
+use crate::discord::guild::right_roles::FoundRoles;
 use crate::environment::Environment;
 use crate::job::Job;
 use crate::leveling::{RightRoleProblem, RoleEntry, RoleId, escape};
@@ -23,10 +22,7 @@ const MAX_IDS: usize = 5;
 /// The job that compares the settings with the guild's roles.
 #[derive(Debug)]
 pub struct WatchRightRoles {
-    council: Arc<Council>,
-    guild: KnownGuild,
-    /// Finds the roles that the settings name.
-    roles: RightRoles,
+    env: Environment,
     /// The problems found in the last run; each is logged only when it appears.
     logged: Mutex<BTreeSet<String>>,
 }
@@ -36,7 +32,7 @@ impl Job for WatchRightRoles {
     const CADENCE: Duration = Duration::from_mins(1);
 
     fn wakes(&self) -> Option<Arc<Notify>> {
-        Some(self.guild.changes())
+        Some(self.env.known_guild.changes())
     }
 
     async fn run_once(&self, _: DateTime<Utc>) -> anyhow::Result<()> {
@@ -45,39 +41,37 @@ impl Job for WatchRightRoles {
 }
 
 impl WatchRightRoles {
-    /// Checks the settings that `roles` holds against `guild`.
-    pub fn new(env: &Environment, guild: KnownGuild, roles: RightRoles) -> Self {
+    /// Uses the environment's guild and settings.
+    pub fn new(env: &Environment) -> Self {
         Self {
-            council: Arc::clone(&env.council),
-            guild,
-            roles,
+            env: env.clone(),
             logged: Mutex::default(),
         }
     }
 
     async fn check(&self) -> anyhow::Result<()> {
-        if !self.guild.is_connected() {
+        if !self.env.known_guild.is_connected() {
             return Ok(());
         }
-        let found = self.roles.find().await?;
+        let found = self.env.right_roles.find().await?;
         let notices: Vec<Notice> = found
             .problems
             .iter()
             .map(|problem| self.notice(problem, &found))
             .collect();
         self.log(&notices);
-        let moved = self.roles.take_moved();
+        let moved = self.env.right_roles.take_moved();
         let told = async {
             for (name, role) in &moved {
                 let key = format!("role-moved:{name}:{role}");
-                self.council.say(&key, &self.moved(name, *role)).await?;
+                self.env.council.say(&key, &self.moved(name, *role)).await?;
             }
-            self.council.tell(SCOPE, &notices).await
+            self.env.council.tell(SCOPE, &notices).await
         };
         let told = told.await;
         if told.is_err() {
             // Saying all of them again is safe: Discord ignores repeated nonces.
-            self.roles.put_back_moved(moved);
+            self.env.right_roles.put_back_moved(moved);
         }
         told
     }
@@ -154,7 +148,7 @@ impl WatchRightRoles {
 
     /// The names of the settings that hold an entry, for a sentence.
     fn settings_of(&self, entry: &RoleEntry) -> String {
-        self.roles.settings().holding(entry).join(" and ")
+        self.env.right_roles.settings().holding(entry).join(" and ")
     }
 
     fn log(&self, notices: &[Notice]) {

@@ -16,7 +16,7 @@ pub(super) fn on_messages(listeners: &Listeners, event: &MessageDeletion) {
         .messages()
         .filter_map(|id| MessageId::try_from(id).ok());
     let messages: Vec<MessageId> = messages.collect();
-    let council = listeners.env.council.clone();
+    let council = listeners.bot.env.council.clone();
     listeners
         .notes
         .spawn(async move { log_failure(council.messages_deleted(&messages).await) });
@@ -28,7 +28,7 @@ pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
         return;
     }
     if let Ok(channel) = ChannelId::try_from(event.id) {
-        let council = listeners.env.council.clone();
+        let council = listeners.bot.env.council.clone();
         listeners
             .notes
             .spawn(async move { log_failure(council.channel_deleted(channel).await) });
@@ -38,7 +38,7 @@ pub(super) fn on_channel(listeners: &Listeners, event: &ChannelDeletion) {
 /// Takes the complete list of the guild's channels, at the start of a session. A channel that is
 /// not in it was deleted while the bot was not connected.
 pub(super) fn on_guild(listeners: &Listeners, channels: Vec<ChannelId>) {
-    let council = listeners.env.council.clone();
+    let council = listeners.bot.env.council.clone();
     listeners
         .notes
         .spawn(async move { log_failure(council.channels_are(&channels).await) });

@@ -32,14 +32,14 @@ pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
     if !listeners.serves(guild.id) {
         return;
     }
-    listeners.known_guild.is_in_doubt();
+    listeners.bot.env.known_guild.is_in_doubt();
     if guild.is_unavailable() {
         log_outage(listeners);
     } else {
         // The receiver ends the process at the first message; others are not needed.
         let _ = listeners
             .stop
-            .try_send(Stop::NotInGuild(listeners.env.guild));
+            .try_send(Stop::NotInGuild(listeners.bot.env.guild));
     }
 }
 
@@ -54,11 +54,11 @@ fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
         log_outage(listeners);
         return false;
     }
-    listeners.inbox.open_gap();
+    listeners.bot.inbox.open_gap();
     // Roles may have changed while Discord sent no events.
-    listeners.roles.book.forget();
-    listeners.roles.verifications.soon();
-    tracing::info!(guild = %listeners.env.guild, "the guild is available");
+    listeners.bot.roles.book.forget();
+    listeners.bot.roles.verifications.soon();
+    tracing::info!(guild = %listeners.bot.env.guild, "the guild is available");
     true
 }
 
@@ -69,7 +69,7 @@ fn log_ready(listeners: &Listeners, guild: &str) {
         return;
     }
     let prefix = listeners.commands.prefix();
-    if listeners.env.xp.is_empty() {
+    if listeners.bot.env.xp.is_empty() {
         tracing::info!(
             "wall_e is ready in {guild}: type {prefix}help there to see its commands; members who \
              write there earn XP from now on, {prefix}rank shows how much, and \
@@ -84,7 +84,7 @@ fn log_ready(listeners: &Listeners, guild: &str) {
 
 fn log_outage(listeners: &Listeners) {
     tracing::warn!(
-        guild = %listeners.env.guild,
+        guild = %listeners.bot.env.guild,
         "Discord reports an outage of the guild; messages missed meanwhile are read when it is back"
     );
 }

@@ -13,14 +13,14 @@ use crate::leveling::UserId;
 /// A member joined. Discord also sends this for a member who was in the guild already.
 pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
     if let Some(user) = event.user().filter(|_| listeners.serves(event.guild_id)) {
-        listeners.env.members.is_back(user);
+        listeners.bot.env.members.is_back(user);
     }
     observe(listeners, event, ShownBy::Join);
 }
 
 /// A member's profile, roles or screening changed.
 pub(super) fn on_update(listeners: &Listeners, event: MemberEvent) {
-    if event.user_id() == TheirUserId::from(listeners.bot) {
+    if event.user_id() == TheirUserId::from(listeners.bot.id) {
         // The bot's own roles may have changed, and with them the roles that it can assign.
         role::recheck_levels(listeners);
     }
@@ -34,10 +34,10 @@ pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
     {
         // A level-up message must not mention a member who left. Users without XP get no such
         // message, so for them only the waiting for roles ends.
-        if listeners.env.xp.get(user).is_some() {
-            listeners.env.members.has_left(user);
+        if listeners.bot.env.xp.get(user).is_some() {
+            listeners.bot.env.members.has_left(user);
         } else {
-            listeners.env.members.waits_no_more(user);
+            listeners.bot.env.members.waits_no_more(user);
         }
     }
 }
@@ -50,6 +50,6 @@ fn observe(listeners: &Listeners, event: MemberEvent, how: ShownBy) {
         if let Some(seen) = event.seen() {
             listeners.profiles.heard(user, seen);
         }
-        listeners.env.members.observe(user, screening, how);
+        listeners.bot.env.members.observe(user, screening, how);
     }
 }

@@ -12,7 +12,7 @@ use crate::xp::EligibleMessage;
 pub(super) fn on_message(listeners: &Listeners, message: PartialMessage<'_>, text: &str) {
     let runs_command =
         listeners.commands.begins_one(message.content()) && may_command(&message.facts());
-    if message.guild_id == Some(listeners.env.guild.into())
+    if message.guild_id == Some(listeners.bot.env.guild.into())
         && let Some(message) = message.read()
     {
         offer(listeners, message);
@@ -31,7 +31,7 @@ fn offer(listeners: &Listeners, message: ObservedMessage) {
     if let Some(profile) = message.profile {
         listeners.profiles.wrote(eligible.user, profile);
     }
-    listeners.gate.offer(eligible);
+    listeners.bot.gate.offer(eligible);
 }
 
 fn run_command(listeners: &Listeners, text: &str) {

@@ -23,36 +23,22 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bot::Bot;
 use crate::commands::Commands;
 use crate::discord::RestError;
-use crate::discord::guild::known_guild::KnownGuild;
 use crate::discord::payload::unreadable::Unreadable;
 use crate::discord::payload::{Event, command};
-use crate::environment::Environment;
 use crate::error::Stop;
-use crate::leveling::{MessageId, UserId};
-use crate::message_gate::MessageGate;
+use crate::leveling::MessageId;
 use crate::profiles::ProfileObserver;
-use crate::roles::Roles;
-use crate::xp::Inbox;
 
 /// The event handlers and all that they use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Listeners {
-    /// The shared handles. Events of guilds other than `env.guild` are ignored.
-    pub env: Environment,
-    /// The bot's own user id.
-    pub bot: UserId,
-    /// Opens gaps: tells the XP engine that messages may have been missed.
-    pub inbox: Inbox,
-    /// Receives messages that may earn XP, and passes them on to the engine.
-    pub gate: MessageGate,
+    /// The handles of the running bot. Events of guilds other than `bot.env.guild` are ignored.
+    pub bot: Bot,
     /// Receives the profiles that events show.
     pub profiles: ProfileObserver,
-    /// The cached level roles, and the schedule of role verifications, which events request.
-    pub roles: Roles,
-    /// The guild's roles and owner, which role and guild events keep up to date.
-    pub known_guild: KnownGuild,
     /// Runs commands and button presses in tasks.
     pub commands: Arc<Commands>,
     /// What the handlers remember while the process runs.
@@ -91,7 +77,7 @@ impl Listeners {
             tracing::error!(kind, "an event was not handled because of a bug in wall_e");
             if kind == "MESSAGE_CREATE" {
                 // The catch-up service then reads the message from the history.
-                self.inbox.open_gap();
+                self.bot.inbox.open_gap();
             }
         }
     }
@@ -142,14 +128,14 @@ impl Listeners {
         };
         self.note_odd("INTERACTION_CREATE", read.odd.as_ref());
         if let Some(id) = MessageId::new(read.value.id().get()) {
-            self.env.time.hear(id);
+            self.bot.env.time.hear(id);
         }
         self.commands.start_interaction(read.value);
     }
 
     /// Whether `guild` is the one that the bot serves.
     fn serves(&self, guild: theirs::GuildId) -> bool {
-        guild == theirs::GuildId::from(self.env.guild)
+        guild == theirs::GuildId::from(self.bot.env.guild)
     }
 
     /// Counts an event that was rebuilt because serenity could not parse its field `odd`. Does

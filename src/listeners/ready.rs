@@ -22,20 +22,20 @@ const REGISTER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Handles `READY`. If the bot is not in its guild, the process ends. Otherwise opens a gap,
 /// requests a verification of everyone's roles, and registers the slash commands.
 pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
-    let guild = GuildId::from(listeners.env.guild);
+    let guild = GuildId::from(listeners.bot.env.guild);
     if !ready.guilds.iter().any(|there| there.id == guild) {
         // The receiver ends the process at the first message; others are not needed.
         let _ = listeners
             .stop
-            .try_send(Stop::NotInGuild(listeners.env.guild));
+            .try_send(Stop::NotInGuild(listeners.bot.env.guild));
         return;
     }
     listeners.flags.takes_up.store(false, Ordering::Relaxed);
-    listeners.known_guild.is_in_doubt();
+    listeners.bot.env.known_guild.is_in_doubt();
     // Messages that Discord sends after this event must wait for the history.
-    listeners.inbox.open_gap();
-    listeners.roles.verifications.soon();
-    tracing::info!(guild = %listeners.env.guild, "connected");
+    listeners.bot.inbox.open_gap();
+    listeners.bot.roles.verifications.soon();
+    tracing::info!(guild = %listeners.bot.env.guild, "connected");
     register_commands_of(listeners, ready.application.id);
 }
 
@@ -50,15 +50,15 @@ pub(super) fn register_commands_of(listeners: &Listeners, application: Applicati
 /// register the slash commands.
 pub(super) fn on_unreadable(listeners: &Listeners) {
     listeners.flags.takes_up.store(false, Ordering::Relaxed);
-    listeners.known_guild.is_in_doubt();
-    listeners.inbox.open_gap();
-    listeners.roles.verifications.soon();
+    listeners.bot.env.known_guild.is_in_doubt();
+    listeners.bot.inbox.open_gap();
+    listeners.bot.roles.verifications.soon();
     tracing::error!("a session has started, but Discord's description of it was not understood");
 }
 
 async fn register_commands(listeners: &Listeners, application: ApplicationId) {
-    let rest = &listeners.env.rest;
-    let guild = GuildId::from(listeners.env.guild);
+    let rest = &listeners.bot.env.rest;
+    let guild = GuildId::from(listeners.bot.env.guild);
     let commands: Vec<CreateCommand> =
         poise::builtins::create_application_commands(&commands::all());
     let Ok(body) = serde_json::to_vec(&commands) else {
@@ -105,7 +105,7 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
         .into_iter()
         .map(|command| command.name.into_owned())
         .collect();
-    let old = match old_commands::clear(&listeners.env.rest, application, &ours).await {
+    let old = match old_commands::clear(&listeners.bot.env.rest, application, &ours).await {
         Ok(old) => old,
         Err(error) => {
             tracing::warn!(
@@ -155,7 +155,13 @@ async fn clear_old_commands(listeners: &Listeners, application: ApplicationId) {
             buttons: None,
         });
     }
-    if let Err(error) = listeners.env.council.tell("old-commands", &notices).await {
+    if let Err(error) = listeners
+        .bot
+        .env
+        .council
+        .tell("old-commands", &notices)
+        .await
+    {
         let error = format!("{error:#}");
         tracing::warn!(
             error,

@@ -21,7 +21,7 @@ const APPLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Asks for the guild, its channels and the application, before the session's events are handled.
 /// Threads are not asked for, because nothing keeps a list of them.
 pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
-    let (rest, id) = (&listeners.env.rest, listeners.env.guild);
+    let (rest, id) = (&listeners.bot.env.rest, listeners.bot.env.guild);
     let (guild, channels, application) = tokio::try_join!(
         guild::fetch(rest, id),
         guild::channels(rest, id),
@@ -29,7 +29,7 @@ pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
     )?;
     role::on_guild(listeners, &guild);
     deleted::on_guild(listeners, channels);
-    if !listeners.known_guild.is_kept_by_events() {
+    if !listeners.bot.env.known_guild.is_kept_by_events() {
         let what = "the guild was not understood".to_owned();
         return Err(RestError::NotUnderstood(what));
     }
@@ -44,10 +44,10 @@ pub(super) fn on_resumed(listeners: &Listeners) {
     if listeners.flags.takes_up.swap(false, Ordering::Relaxed) {
         // The previous process may have ended before it made all role changes. Requests for
         // verifications are not stored, so this requests one.
-        listeners.roles.verifications.soon();
+        listeners.bot.roles.verifications.soon();
         listeners.flags.said_ready.store(true, Ordering::Relaxed);
         tracing::info!(
-            guild = %listeners.env.guild,
+            guild = %listeners.bot.env.guild,
             "wall_e is ready: it continues where the previous bot process ended, and has missed nothing"
         );
     }
@@ -57,6 +57,7 @@ async fn own_application(listeners: &Listeners) -> Result<ApplicationId, RestErr
     let what = "asking which application the bot is";
     let asked =
         listeners
+            .bot
             .env
             .rest
             .call(what, Repeat::Safe, APPLICATION_TIMEOUT, |http| async move {

@@ -16,32 +16,36 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
     observe_onboarding(listeners, guild);
     let owner = guild.owner_id.and_then(|owner| owner.try_into().ok());
     match (owner, guild.roles()) {
-        (Some(owner), Some(roles)) => listeners.known_guild.is_shown(GuildFacts { owner, roles }),
-        _ => listeners.known_guild.is_in_doubt(),
+        (Some(owner), Some(roles)) => listeners
+            .bot
+            .env
+            .known_guild
+            .is_shown(GuildFacts { owner, roles }),
+        _ => listeners.bot.env.known_guild.is_in_doubt(),
     }
 }
 
 /// The guild's own data changed: for example the owner, the onboarding, or whether moderators need
 /// two-factor authentication, which can make Discord refuse role changes.
 pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
-    if guild.id.get() != listeners.env.guild.get() {
+    if guild.id.get() != listeners.bot.env.guild.get() {
         return;
     }
     match guild.owner_id.map(TryInto::try_into) {
-        Some(Ok(owner)) => listeners.known_guild.owner_is(owner),
+        Some(Ok(owner)) => listeners.bot.env.known_guild.owner_is(owner),
         _ => on_unreadable(listeners, Some(guild.id.get())),
     }
     if observe_onboarding(listeners, guild) {
-        listeners.roles.verifications.soon();
+        listeners.bot.roles.verifications.soon();
     }
-    if listeners.roles.book.has_refusals() {
+    if listeners.bot.roles.book.has_refusals() {
         recheck_levels(listeners);
     }
 }
 
 /// A role was created.
 pub(super) fn on_create(listeners: &Listeners, event: &RoleEvent) {
-    listeners.roles.book.forget();
+    listeners.bot.roles.book.forget();
     observe_role(listeners, event);
 }
 
@@ -51,16 +55,16 @@ pub(super) fn on_update(listeners: &Listeners, event: &RoleEvent) {
     observe_role(listeners, event);
     match event.role.read() {
         Some(role) => role_changed(listeners, role.id.into()),
-        None => listeners.roles.book.forget(),
+        None => listeners.bot.roles.book.forget(),
     }
 }
 
 /// A role was deleted. If it is a level's role, the requested comparison asks moderators what to
 /// do.
 pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
-    let is_served = event.guild_id == listeners.env.guild.get();
+    let is_served = event.guild_id == listeners.bot.env.guild.get();
     if let (true, Ok(role)) = (is_served, event.role_id.try_into()) {
-        listeners.known_guild.role_is_gone(role);
+        listeners.bot.env.known_guild.role_is_gone(role);
     }
     role_changed(listeners, event.role_id);
 }
@@ -69,9 +73,9 @@ pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
 /// them as out of date, so that Discord is asked again. Does nothing if the event is certainly
 /// about another guild. `guild` is `None` if the guild is unknown.
 pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
-    if guild.is_none_or(|guild| guild == listeners.env.guild.get()) {
-        listeners.known_guild.is_in_doubt();
-        listeners.roles.book.forget();
+    if guild.is_none_or(|guild| guild == listeners.bot.env.guild.get()) {
+        listeners.bot.env.known_guild.is_in_doubt();
+        listeners.bot.roles.book.forget();
         recheck_levels(listeners);
     }
 }
@@ -80,8 +84,8 @@ pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
 /// assign may have changed. It tells moderators if the bot can no longer assign a level's role.
 /// Several requests in a short time lead to one comparison.
 pub(super) fn recheck_levels(listeners: &Listeners) {
-    listeners.roles.book.reach_may_have_changed();
-    listeners.roles.verifications.levels_soon();
+    listeners.bot.roles.book.reach_may_have_changed();
+    listeners.bot.roles.verifications.levels_soon();
 }
 
 /// Notes whether the guild has an onboarding. Returns whether this changes who may get level roles.
@@ -90,29 +94,30 @@ fn observe_onboarding(listeners: &Listeners, guild: &PartialGuild) -> bool {
         return false;
     };
     let has_onboarding = features.iter().any(|feature| feature == ONBOARDING);
-    let now = listeners.env.time.timestamp();
+    let now = listeners.bot.env.time.timestamp();
     listeners
+        .bot
         .env
         .members
         .guild_has_onboarding(has_onboarding, now)
 }
 
 fn role_changed(listeners: &Listeners, role: theirs::RoleId) {
-    listeners.roles.book.forget();
+    listeners.bot.roles.book.forget();
     if role
         .try_into()
-        .is_ok_and(|role| listeners.roles.book.is_about_reach(role))
+        .is_ok_and(|role| listeners.bot.roles.book.is_about_reach(role))
     {
         recheck_levels(listeners);
     }
 }
 
 fn observe_role(listeners: &Listeners, event: &RoleEvent) {
-    if event.guild_id != listeners.env.guild.get() {
+    if event.guild_id != listeners.bot.env.guild.get() {
         return;
     }
     match event.role.read() {
-        Some(role) => listeners.known_guild.role_is(role),
-        None => listeners.known_guild.is_in_doubt(),
+        Some(role) => listeners.bot.env.known_guild.role_is(role),
+        None => listeners.bot.env.known_guild.is_in_doubt(),
     }
 }

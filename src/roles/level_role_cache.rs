@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::refusals::Refusals;
 use crate::discord::RestError;
-use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::guild::{members, roles};
 use crate::environment::Environment;
 use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position};
@@ -17,7 +16,6 @@ use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position}
 #[derive(Clone, Debug)]
 pub struct LevelRoleCache {
     env: Environment,
-    rights: RightRoles,
     known: Arc<Mutex<CachedRoles>>,
 }
 
@@ -39,12 +37,10 @@ struct CachedRoles {
 }
 
 impl LevelRoleCache {
-    /// An empty cache. `rights` are the roles that give rights, which nobody may get by earning
-    /// XP.
-    pub fn new(env: &Environment, rights: RightRoles) -> Self {
+    /// An empty cache.
+    pub fn new(env: &Environment) -> Self {
         Self {
             env: env.clone(),
-            rights,
             known: Arc::default(),
         }
     }
@@ -59,7 +55,7 @@ impl LevelRoleCache {
             &self.env.xp.levels(),
             roles,
             bot_position,
-            &self.rights.protected(),
+            &self.env.right_roles.protected(),
         )
     }
 

@@ -19,9 +19,7 @@ pub use reconcile::{
 };
 pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
 pub(crate) use role_problems::{RoleProblem, no_permission, why_it_stays};
-pub use role_sync_queue::{
-    RoleSync, RoleSyncQueue, RoleSyncRegister, note_refusals, waiting_members,
-};
+pub use role_sync_queue::{RoleSync, RoleSyncRegister};
 
 use crate::discord::guild::member_roles::MemberRoles;
 use crate::xp::LevelNames;

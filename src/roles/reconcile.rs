@@ -19,7 +19,6 @@ use crate::discord::RestError;
 use crate::discord::channels::council::Notice;
 use crate::discord::guild::member_roles::MemberRoles;
 use crate::discord::guild::member_states::ShownBy;
-use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::guild::{self, members, roles};
 use crate::discord::rest::error_codes::TOO_MANY_ROLES;
 use crate::environment::Environment;
@@ -51,11 +50,9 @@ pub struct RoleReconciler {
     pub(super) book: LevelRoleCache,
     /// Gives roles to members and takes them.
     pub(super) calls: MemberRoles,
-    /// The roles that give rights, which no level may carry.
-    rights: RightRoles,
     /// Receives the name and avatar of every member read, which Discord sends with their roles.
     /// `None` at a terminal, where problems are not reported to the council either.
-    bot: Option<ProfileObserver>,
+    observer: Option<ProfileObserver>,
 }
 
 /// The progress of a verification.
@@ -155,14 +152,13 @@ struct MemberFindings {
 
 impl RoleReconciler {
     /// The running bot passes `observer`; the command line passes `None`.
-    pub fn new(env: &Environment, rights: RightRoles, observer: Option<ProfileObserver>) -> Self {
+    pub fn new(env: &Environment, observer: Option<ProfileObserver>) -> Self {
         Self {
             names: LevelNames::new(env.database.clone(), Arc::clone(&env.xp)),
-            book: LevelRoleCache::new(env, rights.clone()),
+            book: LevelRoleCache::new(env),
             calls: MemberRoles::new(env.rest.clone(), env.guild),
             env: env.clone(),
-            rights,
-            bot: observer,
+            observer,
         }
     }
 
@@ -174,7 +170,12 @@ impl RoleReconciler {
         // Use the levels as they will be after the steps: an imported level carries no role before
         // it is linked to one.
         let levels = after(&self.env.xp.levels(), &steps);
-        let level_roles = LevelRoles::new(&levels, &roles, bot_position, &self.rights.protected());
+        let level_roles = LevelRoles::new(
+            &levels,
+            &roles,
+            bot_position,
+            &self.env.right_roles.protected(),
+        );
         let beyond = out_of_reach(&levels, &roles, bot_position);
         let members = self.read_members(&level_roles, &beyond, |_| {}).await?;
         let losing = losing(&members.differences);
@@ -406,7 +407,7 @@ impl RoleReconciler {
             &unseen,
             roles,
             bot_position,
-            &self.rights.protected(),
+            &self.env.right_roles.protected(),
         ))
     }
 
@@ -420,7 +421,7 @@ impl RoleReconciler {
         mut seen: impl FnMut(VerificationProgress),
     ) -> anyhow::Result<MemberFindings> {
         let mut members = MemberFindings::default();
-        let started = self.bot.as_ref().map(ProfileObserver::list_starts);
+        let started = self.observer.as_ref().map(ProfileObserver::list_starts);
         members::each(&self.env.rest, self.env.guild, |member| {
             members.count += 1;
             let name = member
@@ -428,7 +429,7 @@ impl RoleReconciler {
                 .as_ref()
                 .map(|seen| seen.shown_name().to_owned());
             if let (Some(observer), Some(started), Some(seen), false) =
-                (&self.bot, started, member.seen, member.bot)
+                (&self.observer, started, member.seen, member.bot)
             {
                 observer.listed(member.user, seen, started);
             }
@@ -577,7 +578,7 @@ impl RoleReconciler {
     /// Reports all problems of a scope to the council. Earlier problems that are not among them are
     /// marked as solved. Returns whether the report succeeded.
     async fn tell(&self, scope: &'static str, notices: &[Notice]) -> bool {
-        match self.bot {
+        match self.observer {
             Some(_) => self.env.council.report_or_log(scope, notices).await,
             None => true,
         }
@@ -586,7 +587,7 @@ impl RoleReconciler {
     /// Reports problems of a scope to the council and marks none as solved. Returns whether the
     /// report succeeded.
     async fn add(&self, scope: &'static str, notices: &[Notice]) -> bool {
-        match self.bot {
+        match self.observer {
             Some(_) => self.env.council.add_or_log(scope, notices).await,
             None => true,
         }

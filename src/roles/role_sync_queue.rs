@@ -8,16 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::Roles;
-use super::level_role_cache::LevelRoleCache;
-use super::reconcile_schedule::ReconcileSchedule;
 use crate::backoff::{Backoff, RetryPolicy};
 use crate::discord::RestError;
-use crate::discord::guild::member_roles::{Applied, MemberRoles};
+use crate::discord::guild::member_roles::Applied;
 use crate::discord::guild::member_states::ShownBy;
 use crate::discord::guild::members;
 use crate::environment::Environment;
@@ -25,8 +22,6 @@ use crate::job::Job;
 use crate::leveling::UserId;
 use crate::store::{self, role_work};
 
-/// Maximum number of members who wait to be stored while the database is unavailable.
-const MAX_WAITING: usize = 10_000;
 /// Members read from the database at a time.
 const PAGE: u16 = 50;
 /// About an hour of retries for one member. After that the next verification corrects their roles.
@@ -35,38 +30,6 @@ const RETRIES: RetryPolicy = RetryPolicy {
     max_attempts: 20,
 };
 const REASON: &str = "level roles come back with the member";
-
-/// Both ends of the channel of members who wait to be stored in the queue.
-pub fn waiting_members() -> (mpsc::Sender<UserId>, mpsc::Receiver<UserId>) {
-    mpsc::channel(MAX_WAITING)
-}
-
-/// Requests that members' roles are checked. Cheap to clone, and never waits.
-#[derive(Clone, Debug)]
-pub struct RoleSyncQueue {
-    news: mpsc::Sender<UserId>,
-    verifications: ReconcileSchedule,
-}
-
-impl RoleSyncQueue {
-    /// Sends members to `news`. If `news` is full, a verification of everyone is requested from
-    /// `verifications` instead.
-    pub fn new(news: mpsc::Sender<UserId>, verifications: ReconcileSchedule) -> Self {
-        Self {
-            news,
-            verifications,
-        }
-    }
-
-    /// Requests that this member's roles are checked.
-    pub fn look_at(&self, user: UserId) {
-        // A closed channel means that the bot is shutting down. The next session verifies
-        // everyone.
-        if let Err(TrySendError::Full(_)) = self.news.try_send(user) {
-            self.verifications.soon();
-        }
-    }
-}
 
 /// Stores the members whose roles have to be checked in the database.
 #[derive(Debug)]
@@ -127,12 +90,7 @@ impl RoleSyncRegister {
 #[derive(Debug)]
 pub struct RoleSync {
     env: Environment,
-    /// The guild's level roles, cached.
-    book: LevelRoleCache,
-    /// Gives roles to members. This job takes none: a verification does.
-    calls: MemberRoles,
-    /// Requests a comparison of the levels when Discord refuses a role.
-    verifications: ReconcileSchedule,
+    roles: Roles,
     /// Notified when a member has been stored.
     filled: Arc<Notify>,
 }
@@ -155,9 +113,7 @@ impl RoleSync {
     pub fn new(env: &Environment, roles: &Roles, filled: Arc<Notify>) -> Self {
         Self {
             env: env.clone(),
-            book: roles.book.clone(),
-            calls: roles.calls.clone(),
-            verifications: roles.verifications.clone(),
+            roles: roles.clone(),
             filled,
         }
     }
@@ -218,14 +174,14 @@ impl RoleSync {
             return Ok(true);
         }
         let standing = self.env.xp.get(user).map(|user| user.standing);
-        let level_roles = self.book.level_roles().await?;
+        let level_roles = self.roles.book.level_roles().await?;
         let mut plan = level_roles.plan(&member.roles, standing.as_ref());
         // A member who came back or earned XP for the first time only lacks roles. Surplus roles
         // are left to the verification, which asks a moderator before it takes many.
         plan.remove.clear();
-        plan.add.retain(|role| !self.book.is_refused(*role));
-        let applied = self.calls.apply(user, &plan, REASON).await?;
-        note_refusals(&applied, &self.book, &self.verifications);
+        plan.add.retain(|role| !self.roles.book.is_refused(*role));
+        let applied = self.roles.calls.apply(user, &plan, REASON).await?;
+        self.roles.note_refusals(&applied);
         // Roles that are out of reach need no retry here: once the bot can give them, everyone is
         // verified.
         Ok(applied.refused == 0)
@@ -239,19 +195,21 @@ fn why(unfinished: &Result<bool, RestError>) -> String {
     }
 }
 
-/// Remembers the roles that Discord has refused, so that the bot does not try them again until
-/// something changes or the refusal expires. If a refusal is new, requests a comparison of the
-/// levels, which tells the council.
-pub fn note_refusals(applied: &Applied, book: &LevelRoleCache, verifications: &ReconcileSchedule) {
-    if applied.out_of_reach.is_empty() {
-        return;
-    }
-    book.forget();
-    let mut is_news = false;
-    for (role, code) in &applied.out_of_reach {
-        is_news |= book.refused(*role, *code);
-    }
-    if is_news {
-        verifications.levels_soon();
+impl Roles {
+    /// Remembers the roles that Discord has refused, so that the bot does not try them again until
+    /// something changes or the refusal expires. If a refusal is new, requests a comparison of the
+    /// levels, which tells the council.
+    pub fn note_refusals(&self, applied: &Applied) {
+        if applied.out_of_reach.is_empty() {
+            return;
+        }
+        self.book.forget();
+        let mut is_news = false;
+        for (role, code) in &applied.out_of_reach {
+            is_news |= self.book.refused(*role, *code);
+        }
+        if is_news {
+            self.verifications.levels_soon();
+        }
     }
 }

@@ -90,7 +90,7 @@ async fn council(sim: &Sim, database: &TestDatabase, name: &str) -> Council {
         database.store().await,
         GuildId::new(sim.guild_id()).unwrap(),
         name.to_owned(),
-        Some(right_roles(sim, database, "Minions,@everyone").await),
+        right_roles(sim, database, "Minions,@everyone").await,
     )
 }
 

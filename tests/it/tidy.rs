@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the inside out: each may use itself and those before it.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["leveling", "backoff", "job", "text_file", "output"],
     &["store"],
     &["error"],
@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 12] = [
     &["environment", "message_gate"],
     &["profiles"],
     &["roles"],
+    &["bot"],
     &["commands", "check"],
     &["listeners", "jobs"],
     &["app"],

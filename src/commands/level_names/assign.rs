@@ -44,7 +44,10 @@ impl Assigned {
     /// Reconciles the members' roles in the background, and adds to `answer` how many members got
     /// or lost this one.
     pub fn apply_to_members(self, data: &Data, answer: Option<MessageRef>) {
-        let (rest, verifications) = (data.env.rest.clone(), data.roles.verifications.clone());
+        let (rest, verifications) = (
+            data.bot.env.rest.clone(),
+            data.bot.roles.verifications.clone(),
+        );
         data.under_way.spawn(async move {
             let applied = match verifications.run_and_wait().await {
                 Ok(report) => match report.by_role.get(&self.role).unwrap_or(&0) {
@@ -72,9 +75,9 @@ pub(in crate::commands) async fn assign(
     let data = edit.data;
     // If two moderators change a level at the same time, the second change waits for the first one
     // and starts from its result.
-    let lock = data.roles.names.lock().await?;
+    let lock = data.bot.roles.names.lock().await?;
     let (roles, bot_position) = edit.roles_and_bot_position().await?;
-    let levels = data.env.xp.levels();
+    let levels = data.bot.env.xp.levels();
     let Some(row) = levels.find(level.value) else {
         return Err(say::no_level(&levels, &level.typed).into());
     };
@@ -100,7 +103,7 @@ pub(in crate::commands) async fn assign(
         }
     };
     tracing::info!(level = %row.number, by = %edit.caller, "a level's role was set");
-    data.roles.book.forget();
+    data.bot.roles.book.forget();
     Ok(Outcome::Assigned(assigned))
 }
 
@@ -109,7 +112,7 @@ pub(in crate::commands) async fn restore(
     edit: RoleEdit<'_>,
     level: LevelNumber,
 ) -> Result<Assigned, Error> {
-    let levels = edit.data.env.xp.levels();
+    let levels = edit.data.bot.env.xp.levels();
     let row = levels.find(level.0.into());
     let Some(name) = row.and_then(|row| row.role_name.clone()) else {
         return Err(UserError(format!("Level {level} no longer has a role.")).into());
@@ -149,7 +152,7 @@ async fn create(
     level: LevelNumber,
     name: &RoleName,
 ) -> Result<Assigned, Error> {
-    let Environment { rest, guild, .. } = &edit.data.env;
+    let Environment { rest, guild, .. } = &edit.data.bot.env;
     lock.save(level, None, Some(name.as_str())).await?;
     let reason = edit.reason(&format!("the role of level {level}"));
     let role = match roles::create(rest, *guild, name.as_str(), &reason).await {
@@ -179,7 +182,7 @@ async fn create(
 /// The only role of this name, if it has no permissions and no integration manages it, like the
 /// roles that the bot creates.
 async fn find_created(edit: RoleEdit<'_>, name: &RoleName) -> Option<GuildRole> {
-    let roles = roles::list(&edit.data.env.rest, edit.data.env.guild).await;
+    let roles = roles::list(&edit.data.bot.env.rest, edit.data.bot.env.guild).await;
     let named = |role: &GuildRole| role.name == name.as_str();
     let mut named = roles.ok()?.into_iter().filter(named);
     let only = named.next().filter(|_| named.next().is_none());
@@ -195,7 +198,7 @@ async fn rename(
     role: &GuildRole,
     name: &RoleName,
 ) -> Result<Assigned, Error> {
-    let Environment { rest, guild, .. } = &edit.data.env;
+    let Environment { rest, guild, .. } = &edit.data.bot.env;
     let reason = edit.reason(&format!("the role of level {level}"));
     let renamed = roles::rename(rest, *guild, role.id, name.as_str(), &reason).await;
     let renamed = renamed.map_err(|error| say::call_failed(error, "rename that role"))?;
@@ -253,9 +256,9 @@ async fn take_over_question(
 ) -> Result<Option<Reply>, Error> {
     let (data, level) = (edit.data, row.number);
     let (mut holders, mut gain, mut lose) = (0_u32, 0_u32, 0_u32);
-    let counted = members::each(&data.env.rest, data.env.guild, |member| {
+    let counted = members::each(&data.bot.env.rest, data.bot.env.guild, |member| {
         let holds = member.roles.contains(&role.id);
-        let standing = data.env.xp.get(member.user).map(|user| user.standing);
+        let standing = data.bot.env.xp.get(member.user).map(|user| user.standing);
         let reached = standing.is_some_and(|standing| {
             standing.is_tracked() && standing.points >= row.total_points_required
         });

@@ -38,10 +38,10 @@ pub(in crate::commands) async fn carry_out(
 ) -> Result<Reply, Error> {
     let data = edit.data;
     // While this lock is held, no level gets the role.
-    let _lock = data.roles.names.lock().await?;
+    let _lock = data.bot.roles.names.lock().await?;
     let role = deletable(edit, manager, role).await?;
     let reason = edit.reason("no longer a level role");
-    let deleted = roles::delete(&data.env.rest, data.env.guild, role.id, &reason).await;
+    let deleted = roles::delete(&data.bot.env.rest, data.bot.env.guild, role.id, &reason).await;
     deleted.map_err(|error| say::call_failed(error, "delete that role"))?;
     tracing::info!(role = %role.id, by = %edit.caller, "a role was deleted");
     let name = escape(&role.name);
@@ -58,7 +58,7 @@ async fn deletable(
     manager.may_manage(&roles).map_err(say::cannot_delete)?;
     let role = roles.iter().find(|role| role.id == id);
     let role = role.ok_or_else(say::role_is_gone)?;
-    let levels = edit.data.env.xp.levels();
+    let levels = edit.data.bot.env.xp.levels();
     let rights = edit.data.rights.protected();
     may_be_deleted(&levels, bot_position, &rights, role)
         .and_then(|()| {

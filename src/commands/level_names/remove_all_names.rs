@@ -64,7 +64,7 @@ pub(in crate::commands) async fn carry_out(
 ) -> Result<Reply, Error> {
     let data = edit.data;
     // While this lock is held, no level gets a name.
-    let mut lock = data.roles.names.lock().await?;
+    let mut lock = data.bot.roles.names.lock().await?;
     let (roles, bot_position) = if confirmed.delete {
         let (roles, bot_position) = edit.roles_and_bot_position().await?;
         manager.may_manage(&roles).map_err(nothing_changed)?;
@@ -90,11 +90,11 @@ pub(in crate::commands) async fn carry_out(
     };
     lock.clear_all(&delete).await?;
     drop(lock);
-    data.roles.book.forget();
+    data.bot.roles.book.forget();
     tracing::info!(by = %edit.caller, levels, delete = delete.len(), "the names of all levels were removed");
     // Comparing the levels with the guild's roles also removes the council's notices of missing
     // roles.
-    data.roles.verifications.levels_soon();
+    data.bot.roles.verifications.levels_soon();
     let taken_off = match levels {
         0 => String::new(),
         1 => "1 level no longer has a name. ".to_owned(),
@@ -121,11 +121,15 @@ pub(in crate::commands) async fn carry_out(
 /// and those that an interrupted removal has left.
 async fn removal(data: &Data, roles: &[GuildRole]) -> Result<NameRemoval, Error> {
     let left_over = store::within(DATABASE_TIMEOUT, async {
-        let mut session = data.env.database.acquire().await?;
+        let mut session = data.bot.env.database.acquire().await?;
         role_deletion::all(&mut session).await
     });
     let left_over = left_over.await?;
-    Ok(NameRemoval::new(&data.env.xp.levels(), roles, &left_over))
+    Ok(NameRemoval::new(
+        &data.bot.env.xp.levels(),
+        roles,
+        &left_over,
+    ))
 }
 
 fn nothing_to_do() -> Error {
@@ -261,7 +265,7 @@ impl Deletion {
             if pace.is_due() {
                 let so_far = format!("One moment … Deleted {done} of {} roles.", delete.len());
                 let told = answer
-                    .rewrite(&edit.data.env.rest, &Reply::text(so_far))
+                    .rewrite(&edit.data.bot.env.rest, &Reply::text(so_far))
                     .await;
                 if let Err(error) = told {
                     tracing::debug!(%error, "progress could not be shown");
@@ -333,9 +337,9 @@ async fn delete_role(
     let data = edit.data;
     loop {
         // Locked for each role separately, so that moderators can name levels in between.
-        let lock = data.roles.names.lock().await?;
+        let lock = data.bot.roles.names.lock().await?;
         let rights = data.rights.protected();
-        let may_be = may_be_deleted(&data.env.xp.levels(), guild.bot_position, &rights, role);
+        let may_be = may_be_deleted(&data.bot.env.xp.levels(), guild.bot_position, &rights, role);
         let is_theirs = || {
             let allowed = guild.manager.may_delete(guild.roles, role);
             allowed.map_err(RoleStays::NotTheirs)
@@ -344,7 +348,7 @@ async fn delete_role(
             return Ok(DeletionResult::staying(&stays));
         }
         let reason = edit.reason("no longer a level role");
-        let deleted = roles::delete(&data.env.rest, data.env.guild, role.id, &reason).await;
+        let deleted = roles::delete(&data.bot.env.rest, data.bot.env.guild, role.id, &reason).await;
         drop(lock);
         match deleted {
             Ok(()) => return Ok(DeletionResult::Gone),
@@ -379,7 +383,7 @@ impl DeletionResult {
 /// role if it is gone, and tries to delete it again if it is not.
 async fn forget(data: &Data, role: RoleId) {
     let forgotten = store::within(DATABASE_TIMEOUT, async {
-        let mut session = data.env.database.acquire().await?;
+        let mut session = data.bot.env.database.acquire().await?;
         role_deletion::forget(&mut session, role).await
     });
     if let Err(error) = forgotten.await {

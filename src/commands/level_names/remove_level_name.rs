@@ -50,7 +50,7 @@ pub(in crate::commands) async fn remove_missing(
     level: LevelNumber,
 ) -> Result<Reply, Error> {
     let (roles, _) = edit.roles_and_bot_position().await?;
-    let levels = edit.data.env.xp.levels();
+    let levels = edit.data.bot.env.xp.levels();
     let found = levels.find(level.0.into());
     if let Some(role) = found.and_then(|level| level.role_in(&roles)) {
         let sentence = format!(
@@ -69,8 +69,8 @@ async fn remove(
     roles: &[GuildRole],
 ) -> Result<Reply, Error> {
     let data = edit.data;
-    let mut lock = data.roles.names.lock().await?;
-    let levels = data.env.xp.levels();
+    let mut lock = data.bot.roles.names.lock().await?;
+    let levels = data.bot.env.xp.levels();
     let Some(row) = levels.find(level.value) else {
         return Err(say::no_level(&levels, &level.typed).into());
     };
@@ -82,13 +82,13 @@ async fn remove(
     let name = role.map(|role| role.name.as_str());
     let name = name.or(row.role_name.as_deref()).unwrap_or("its role");
     lock.save(level, None, None).await?;
-    data.roles.book.forget();
+    data.bot.roles.book.forget();
     tracing::info!(%level, by = %edit.caller, "a level's name was removed");
     let sentence = format!("Level {level} no longer carries {}.", escape(name));
     let Some(role) = role.map(|role| role.id) else {
         // Comparing the levels with the guild's roles also removes the council's notice of the
         // missing role.
-        data.roles.verifications.levels_soon();
+        data.bot.roles.verifications.levels_soon();
         return Ok(Reply::text(sentence));
     };
     let offer = (

@@ -63,7 +63,7 @@ async fn only_role_called(ctx: Context<'_>, typed: &str) -> Option<RoleId> {
     let name = trim_role_name(typed);
     let mut called = roles
         .iter()
-        .filter(|role| role.name == name && role.id.get() != data.env.guild.get());
+        .filter(|role| role.name == name && role.id.get() != data.bot.env.guild.get());
     let only = called.next()?;
     called.next().is_none().then_some(only.id)
 }

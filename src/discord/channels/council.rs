@@ -55,7 +55,7 @@ pub struct Council {
     database: Database,
     guild: GuildId,
     name: String,
-    seen_by: Option<RightRoles>,
+    seen_by: RightRoles,
     /// Held while a message is sent: two concurrent calls could post it twice, or create two
     /// channels.
     turn: tokio::sync::Mutex<()>,
@@ -165,7 +165,7 @@ impl Council {
         database: Database,
         guild: GuildId,
         name: String,
-        seen_by: Option<RightRoles>,
+        seen_by: RightRoles,
     ) -> Self {
         Self {
             rest,
@@ -527,7 +527,7 @@ impl Council {
                 purpose: "council",
                 setting: "WALLE_COUNCIL_CHANNEL",
                 name: &self.name,
-                seen_by: self.seen_by.as_ref(),
+                seen_by: Some(&self.seen_by),
                 topic: TOPIC,
             };
             let found = find_or_create(&self.rest, &self.database, self.guild, wanted);

@@ -12,6 +12,10 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::leveling::{Admission, Onboarding, Screening, Timestamp, UserId};
 
+/// Maximum number of members who wait to be stored in the queue of role checks while the database is
+/// unavailable.
+const MAX_TO_CHECK: usize = 10_000;
+
 /// What showed a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownBy {
@@ -27,8 +31,8 @@ pub struct MemberStates {
     waiting: Arc<DashSet<UserId>>,
     left: Arc<DashSet<UserId>>,
     /// Sends members whose roles must be checked.
-    changed: mpsc::Sender<UserId>,
-    /// Notified when `changed` was full.
+    to_check: mpsc::Sender<UserId>,
+    /// Notified when `to_check` was full.
     missed: Arc<Notify>,
     awaits_onboarding: bool,
     /// The state of the guild's onboarding, tracked even if the setting ignores it.
@@ -37,23 +41,24 @@ pub struct MemberStates {
 
 impl MemberStates {
     /// The initial state, in which nobody waits or has left. `awaits_onboarding` is the setting,
-    /// and `onboarding_since` the time stored by an earlier run. Members whose state changes are
-    /// sent to `changed`.
+    /// and `onboarding_since` the time stored by an earlier run. Also returns the receiver of the
+    /// members whose roles must be checked.
     pub fn new(
         awaits_onboarding: bool,
         onboarding_since: Option<Timestamp>,
-        changed: mpsc::Sender<UserId>,
-    ) -> Self {
+    ) -> (Self, mpsc::Receiver<UserId>) {
         // Assume an onboarding until the guild is shown: a role given too early stays.
         let onboarding = onboarding_since.map_or(Onboarding::Unknown, Onboarding::AwaitedSince);
-        Self {
+        let (to_check, receiver) = mpsc::channel(MAX_TO_CHECK);
+        let states = Self {
             waiting: Arc::default(),
             left: Arc::default(),
-            changed,
+            to_check,
             missed: Arc::default(),
             awaits_onboarding,
             onboarding: Arc::new(Mutex::new(onboarding)),
-        }
+        };
+        (states, receiver)
     }
 
     /// Updates a member's state from what Discord shows. Returns whether they must wait for
@@ -72,7 +77,7 @@ impl MemberStates {
         // An answer may be older than an event that arrived meanwhile. So the member's roles are
         // checked after a change in either direction.
         if has_changed || shown_by == ShownBy::Join {
-            self.send_changed(user);
+            self.roles_may_be_wrong(user);
         }
         waits
     }
@@ -103,7 +108,15 @@ impl MemberStates {
         self.left.contains(&user)
     }
 
-    /// Waits until `changed` was too full for a member. The caller must then check everyone.
+    /// Requests that this member's roles are checked. Never waits.
+    pub fn roles_may_be_wrong(&self, user: UserId) {
+        // A closed channel means that the bot is stopping; the next run checks everyone.
+        if let Err(TrySendError::Full(_)) = self.to_check.try_send(user) {
+            self.missed.notify_one();
+        }
+    }
+
+    /// Waits until the channel was too full for a member. The caller must then check everyone.
     pub async fn missed(&self) {
         self.missed.notified().await;
     }
@@ -149,13 +162,6 @@ impl MemberStates {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn send_changed(&self, user: UserId) {
-        // A closed channel means that the bot is stopping; the next run checks everyone.
-        if let Err(TrySendError::Full(_)) = self.changed.try_send(user) {
-            self.missed.notify_one();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -179,8 +185,7 @@ mod tests {
 
     #[test]
     fn any_sight_of_someone_who_passed_ends_the_waiting_and_has_them_looked_at() {
-        let (changed, mut told) = mpsc::channel(8);
-        let states = MemberStates::new(false, None, changed);
+        let (states, mut told) = MemberStates::new(false, None);
         assert!(!states.observe(user(), shows(false, 0), ShownBy::Other));
         told.try_recv().unwrap_err();
         assert!(states.observe(user(), shows(true, 0), ShownBy::Other));
@@ -205,8 +210,7 @@ mod tests {
 
     #[test]
     fn onboarding_holds_back_who_joins_or_has_begun_and_nobody_who_was_there_before() {
-        let (changed, _told) = mpsc::channel(8);
-        let states = MemberStates::new(true, None, changed);
+        let (states, _told) = MemberStates::new(true, None);
         assert!(!states.observe(user(), shows(false, 0), ShownBy::Other));
         assert!(states.observe(user(), shows(false, 0), ShownBy::Join));
         // Has not begun the onboarding yet.
@@ -224,14 +228,13 @@ mod tests {
 
     #[test]
     fn the_time_at_which_the_onboarding_was_first_seen_stays_until_it_is_switched_off() {
-        let (changed, _told) = mpsc::channel(8);
-        let states = MemberStates::new(true, None, changed.clone());
+        let (states, _told) = MemberStates::new(true, None);
         assert_eq!(states.onboarding_since(), None);
         assert!(states.guild_has_onboarding(true, at(5)));
         assert!(!states.guild_has_onboarding(true, at(6)));
         assert_eq!(states.onboarding_since(), Some(at(5)));
         // As after a restart: no event says that they have just joined.
-        let states = MemberStates::new(true, states.onboarding_since(), changed.clone());
+        let (states, _told) = MemberStates::new(true, states.onboarding_since());
         let joined = |millis| Screening {
             joined_at: Some(at(millis)),
             ..shows(false, 0)
@@ -242,7 +245,7 @@ mod tests {
         assert_eq!(states.onboarding_since(), None);
         assert!(states.guild_has_onboarding(true, at(9)));
         assert_eq!(states.onboarding_since(), Some(at(9)));
-        let without_setting = MemberStates::new(false, Some(at(5)), changed);
+        let (without_setting, _told) = MemberStates::new(false, Some(at(5)));
         assert_eq!(without_setting.onboarding_since(), None);
         assert!(!without_setting.guild_has_onboarding(false, at(6)));
         assert!(!without_setting.observe(user(), joined(7), ShownBy::Other));

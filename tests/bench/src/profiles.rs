@@ -10,13 +10,14 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser as _;
 use discord_sim::{Method, Sim, World};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use wall_e::config::{Cli, CliCommand};
+use wall_e::config::{Cli, CliCommand, RightsSettings};
 use wall_e::discord::Rest;
 use wall_e::discord::channels::avatar_channel::AvatarChannel;
 use wall_e::discord::channels::council::Council;
+use wall_e::discord::guild::known_guild::KnownGuild;
 use wall_e::discord::guild::member_states::MemberStates;
+use wall_e::discord::guild::right_roles::RightRoles;
 use wall_e::discord::rest::client;
 use wall_e::discord::time::DiscordTime;
 use wall_e::environment::Environment;
@@ -118,12 +119,15 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
     let guild = GuildId::new(sim.guild_id()).context("a guild has an id")?;
     let levels = level::load(&mut *store.acquire().await?).await?;
     let channel = AvatarChannel::new(rest.clone(), store.clone(), guild, CHANNEL.to_owned());
+    let known_guild = KnownGuild::new(rest.clone(), guild);
+    let rights = RightsSettings::default();
+    let right_roles = RightRoles::load(rights, known_guild.clone(), store.clone()).await?;
     let council = Council::new(
         rest.clone(),
         store.clone(),
         guild,
         "council".to_owned(),
-        None,
+        right_roles.clone(),
     );
     let env = Environment {
         guild,
@@ -132,7 +136,9 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
         rest,
         time: DiscordTime::default(),
         council: Arc::new(council),
-        members: MemberStates::new(false, None, mpsc::channel(1).0),
+        members: MemberStates::new(false, None).0,
+        known_guild,
+        right_roles,
     };
     let links = AvatarLinkRenewal::new(&env, Arc::new(channel));
     let lurkers = RotatingRefresh::new(&env, Unclear::default());

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use discord_sim::Sim;
-use tokio::sync::mpsc;
+use wall_e::config::RightsSettings;
 use wall_e::discord::channels::avatar_channel::AvatarChannel;
 use wall_e::discord::channels::council::Council;
+use wall_e::discord::guild::known_guild::KnownGuild;
 use wall_e::discord::guild::member_states::MemberStates;
+use wall_e::discord::guild::right_roles::RightRoles;
 use wall_e::discord::time::DiscordTime;
 use wall_e::environment::Environment;
 use wall_e::leveling::GuildId;
@@ -47,7 +49,10 @@ async fn environment(sim: &Sim, database: &Database) -> Environment {
     let guild = GuildId::new(sim.guild_id()).expect("an id");
     let (rest, name) = (rest(sim), "council".to_owned());
     let xp = XpCache::load(database, levels(database).await).await;
-    let (nobody_is_told, _) = mpsc::channel(1);
+    let known_guild = KnownGuild::new(rest.clone(), guild);
+    let (rights, store) = (RightsSettings::default(), database.clone());
+    let right_roles = RightRoles::load(rights, known_guild.clone(), store).await;
+    let right_roles = right_roles.expect("the pins can be read");
     Environment {
         guild,
         database: database.clone(),
@@ -57,11 +62,13 @@ async fn environment(sim: &Sim, database: &Database) -> Environment {
             database.clone(),
             guild,
             name,
-            None,
+            right_roles.clone(),
         )),
         rest,
         time: DiscordTime::default(),
-        members: MemberStates::new(false, None, nobody_is_told),
+        members: MemberStates::new(false, None).0,
+        known_guild,
+        right_roles,
     }
 }
 
