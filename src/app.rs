@@ -340,18 +340,18 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
     let (guild, token) = (settings.guild.id()?, settings.discord.token()?);
     let database = Database::connect(&settings.database.database_url).await?;
     let rest = client::rest(&settings.discord, &token, cancel.child_token())?;
-    let verifying = async {
+    let reconciling = async {
         // Only a running bot reports to the council, and follows changes of members.
         let (council, time) = (String::new(), DiscordTime::default());
         let access = (settings.rights, &settings.joining);
         let (env, _) = environment(&database, guild, rest, time, council, access).await?;
-        let verify = RoleReconciler::new(&env, None);
-        let done = roles::run_cli(&verify, settings.dry_run, settings.json).await;
+        let reconciler = RoleReconciler::new(&env, None);
+        let done = roles::run_cli(&reconciler, settings.dry_run, settings.json).await;
         done.map_err(Stop::Other)
     };
-    let verifying = Box::pin(cancel.run_until_cancelled(verifying));
+    let reconciling = Box::pin(cancel.run_until_cancelled(reconciling));
     let outcome = if settings.dry_run {
-        verifying.await
+        reconciling.await
     } else {
         // Not while a bot is running: it would do the same work, without noticing changes made here
         // to the levels' roles. The lease is taken first, because XP may change until the bot ends.
@@ -364,7 +364,7 @@ pub async fn verify_roles(settings: config::Verify, cancel: CancellationToken) -
         let done = CancellationToken::new();
         let mut keeping = tokio::spawn(lease.keep(done.clone()));
         tokio::select! {
-            outcome = verifying => {
+            outcome = reconciling => {
                 done.cancel();
                 let _ = keeping.await;
                 outcome

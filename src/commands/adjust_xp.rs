@@ -107,8 +107,8 @@ async fn carry_out(
     tracing::info!(user = %user.id, by = %caller, "a moderator has changed XP");
     let data = ctx.data();
     if changed.after.points < changed.before.points {
-        // Only a verification of all members takes roles away.
-        data.bot.roles.verifications.soon();
+        // Only a reconcile of all members takes roles away.
+        data.bot.roles.schedule.everyone_soon();
     } else if changed.after != changed.before {
         data.bot.env.members.roles_may_be_wrong(user.id);
     }

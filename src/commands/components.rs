@@ -107,7 +107,7 @@ impl Press<'_> {
                 self.begin_council_action().await?;
                 let removed = remove_level_name::remove_missing(edit, level).await;
                 if removed.is_ok() {
-                    self.data.bot.roles.verifications.soon();
+                    self.data.bot.roles.schedule.everyone_soon();
                 }
                 self.answer_council(removed).await?;
             }
@@ -237,7 +237,7 @@ impl Press<'_> {
         let mut session = self.data.bot.env.database.acquire().await?;
         let members = u32::try_from(losing).unwrap_or(u32::MAX);
         reconcile_state::allow(&mut session, members, until).await?;
-        self.data.bot.roles.verifications.soon();
+        self.data.bot.roles.schedule.everyone_soon();
         tracing::info!(by = %caller, losing, "members may lose level roles");
         Ok(Reply::text(
             "I am taking the roles away now. The log says when that is done.",

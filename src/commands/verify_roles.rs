@@ -5,7 +5,7 @@ use super::progress::ProgressPace;
 use super::respond::answer_at;
 use crate::discord::messages::reply::Reply;
 use crate::leveling::Grouped;
-use crate::roles::{Report, VerificationProgress};
+use crate::roles::{ReconcileProgress, Report};
 
 /// Longest explanation of unreachable roles in the answer, in characters; a message may have 2,000.
 const MAX_EXPLANATION: usize = 1_200;
@@ -18,13 +18,10 @@ const MAX_EXPLANATION: usize = 1_200;
 )]
 pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let answer = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
-    let (rest, verifications) = (
-        &ctx.data().bot.env.rest,
-        &ctx.data().bot.roles.verifications,
-    );
+    let (rest, verifications) = (&ctx.data().bot.env.rest, &ctx.data().bot.roles.schedule);
     let made = verifications.run_and_wait();
     tokio::pin!(made);
-    let (mut shown, mut pace) = (VerificationProgress::default(), ProgressPace::start());
+    let (mut shown, mut pace) = (ReconcileProgress::default(), ProgressPace::start());
     let outcome = loop {
         tokio::select! {
             outcome = &mut made => break outcome,
@@ -44,8 +41,8 @@ pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn say_progress(progress: VerificationProgress) -> String {
-    let VerificationProgress {
+fn say_progress(progress: ReconcileProgress) -> String {
+    let ReconcileProgress {
         members,
         wrong,
         done,

@@ -90,7 +90,7 @@ pub fn spawn_all(bot: &Bot, parts: Parts, runner: &Runner, registers: &Registers
         Box::pin(catch_up.run()).await;
     });
     let reconcile_task = Mutex::new(parts.reconcile_task);
-    runner.service("verifications", reconcile_task, |task| async move {
+    runner.service("reconcile", reconcile_task, |task| async move {
         task.lock().await.run().await;
     });
 

@@ -1,4 +1,4 @@
-//! The brake on removals: a verification that would take roles from many members needs a
+//! The brake on removals: a reconcile that would take roles from many members needs a
 //! moderator's confirmation. Otherwise a wrong database could take everyone's roles.
 
 /// So many members may lose roles without a confirmation.

@@ -3,7 +3,7 @@
 //!
 //! Discord does not send what happened while the guild was unavailable. So when the guild is
 //! available again, this module opens a gap, for which the catch-up service reads the messages from
-//! the history, and requests a verification of everyone's level roles.
+//! the history, and requests a reconcile of everyone's level roles.
 
 use std::sync::atomic::Ordering;
 
@@ -44,7 +44,7 @@ pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
 }
 
 /// Returns whether this is the served guild and it is available. If so, opens a gap and requests a
-/// verification of everyone's roles. The gap must be open before the next event is handled, because
+/// reconcile of everyone's roles. The gap must be open before the next event is handled, because
 /// messages that Discord sends after this event have to wait for the history.
 fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
     if !listeners.serves(guild.id) {
@@ -57,7 +57,7 @@ fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
     listeners.bot.inbox.open_gap();
     // Roles may have changed while Discord sent no events.
     listeners.bot.roles.book.forget();
-    listeners.bot.roles.verifications.soon();
+    listeners.bot.roles.schedule.everyone_soon();
     tracing::info!(guild = %listeners.bot.env.guild, "the guild is available");
     true
 }

@@ -20,7 +20,7 @@ use crate::leveling::escape;
 const REGISTER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Handles `READY`. If the bot is not in its guild, the process ends. Otherwise opens a gap,
-/// requests a verification of everyone's roles, and registers the slash commands.
+/// requests a reconcile of everyone's roles, and registers the slash commands.
 pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
     let guild = GuildId::from(listeners.bot.env.guild);
     if !ready.guilds.iter().any(|there| there.id == guild) {
@@ -34,7 +34,7 @@ pub(super) fn on_ready(listeners: &Listeners, ready: &Ready) {
     listeners.bot.env.known_guild.is_in_doubt();
     // Messages that Discord sends after this event must wait for the history.
     listeners.bot.inbox.open_gap();
-    listeners.bot.roles.verifications.soon();
+    listeners.bot.roles.schedule.everyone_soon();
     tracing::info!(guild = %listeners.bot.env.guild, "connected");
     register_commands_of(listeners, ready.application.id);
 }
@@ -52,7 +52,7 @@ pub(super) fn on_unreadable(listeners: &Listeners) {
     listeners.flags.takes_up.store(false, Ordering::Relaxed);
     listeners.bot.env.known_guild.is_in_doubt();
     listeners.bot.inbox.open_gap();
-    listeners.bot.roles.verifications.soon();
+    listeners.bot.roles.schedule.everyone_soon();
     tracing::error!("a session has started, but Discord's description of it was not understood");
 }
 

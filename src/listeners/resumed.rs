@@ -43,8 +43,8 @@ pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
 pub(super) fn on_resumed(listeners: &Listeners) {
     if listeners.flags.takes_up.swap(false, Ordering::Relaxed) {
         // The previous process may have ended before it made all role changes. Requests for
-        // verifications are not stored, so this requests one.
-        listeners.bot.roles.verifications.soon();
+        // reconciles are not stored, so this requests one.
+        listeners.bot.roles.schedule.everyone_soon();
         listeners.flags.said_ready.store(true, Ordering::Relaxed);
         tracing::info!(
             guild = %listeners.bot.env.guild,

@@ -12,7 +12,7 @@ use crate::discord::payload::{PartialGuild, RoleDeletion, RoleEvent};
 
 /// The whole guild was received: at the start of a session or after an outage.
 pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
-    // The result does not matter: this event leads to a verification of everyone's roles anyway.
+    // The result does not matter: this event leads to a reconcile of everyone's roles anyway.
     observe_onboarding(listeners, guild);
     let owner = guild.owner_id.and_then(|owner| owner.try_into().ok());
     match (owner, guild.roles()) {
@@ -36,7 +36,7 @@ pub(super) fn on_guild_update(listeners: &Listeners, guild: &PartialGuild) {
         _ => on_unreadable(listeners, Some(guild.id.get())),
     }
     if observe_onboarding(listeners, guild) {
-        listeners.bot.roles.verifications.soon();
+        listeners.bot.roles.schedule.everyone_soon();
     }
     if listeners.bot.roles.book.has_refusals() {
         recheck_levels(listeners);
@@ -85,7 +85,7 @@ pub(super) fn on_unreadable(listeners: &Listeners, guild: Option<u64>) {
 /// Several requests in a short time lead to one comparison.
 pub(super) fn recheck_levels(listeners: &Listeners) {
     listeners.bot.roles.book.reach_may_have_changed();
-    listeners.bot.roles.verifications.levels_soon();
+    listeners.bot.roles.schedule.levels_soon();
 }
 
 /// Notes whether the guild has an onboarding. Returns whether this changes who may get level roles.

@@ -1,4 +1,4 @@
-//! `wall_e verify-roles`: verifies everyone's roles, or with a dry run prints what would change.
+//! `wall_e verify-roles`: reconciles everyone's roles, or with a dry run prints what would change.
 //!
 //! Prints to the terminal only. Only the running bot reports problems to the council.
 
@@ -7,27 +7,31 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::reconcile::{Difference, Findings, Report, RoleReconciler, VerificationProgress};
+use super::reconcile::{Difference, Findings, ReconcileProgress, Report, RoleReconciler};
 use super::role_problems::clause;
 use crate::leveling::level_roles::{Renamed, Step};
 use crate::leveling::{Grouped, Quoted, RoleId};
 use crate::output::print_line;
 
-/// Verifies everyone's roles and prints the report. With `dry_run` it changes nothing and prints
-/// what a verification would change.
-pub async fn run_cli(verify: &RoleReconciler, dry_run: bool, as_json: bool) -> anyhow::Result<()> {
-    let time = &verify.env.time;
-    time.look(&verify.env.rest).await;
+/// Reconciles everyone's roles and prints the report. With `dry_run` it changes nothing and prints
+/// what a reconcile would change.
+pub async fn run_cli(
+    reconciler: &RoleReconciler,
+    dry_run: bool,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let time = &reconciler.env.time;
+    time.look(&reconciler.env.rest).await;
     let answer = if dry_run {
-        let found = verify.look(time.timestamp()).await?;
+        let found = reconciler.look(time.timestamp()).await?;
         if as_json {
             found_as_json(&found)
         } else {
             found_as_text(&found)
         }
     } else {
-        let (progress, _nobody_looks) = watch::channel(VerificationProgress::default());
-        let report = verify.run(time.now(), true, &progress).await?;
+        let (progress, _nobody_looks) = watch::channel(ReconcileProgress::default());
+        let report = reconciler.run(time.now(), true, &progress).await?;
         if as_json {
             report_as_json(&report)
         } else {

@@ -31,9 +31,9 @@ struct CachedRoles {
     /// the guild's roles.
     usable: BTreeSet<RoleId>,
     refusals: Refusals,
-    /// Whether everyone's roles have to be verified, for example because the bot can now give a
-    /// role that it could not give at the last verification.
-    unverified: bool,
+    /// Whether everyone's roles have to be reconciled, for example because the bot can now give a
+    /// role that it could not give at the last reconcile.
+    needs_reconcile: bool,
 }
 
 impl LevelRoleCache {
@@ -95,11 +95,11 @@ impl LevelRoleCache {
     }
 
     /// Drops the cache and all refusals, because the bot may be able to give and take other roles
-    /// now. If any role was refused, everyone has to be verified.
+    /// now. If any role was refused, everyone has to be reconciled.
     pub fn reach_may_have_changed(&self) {
         self.forget();
         let mut known = self.known();
-        known.unverified |= known.refusals.clear();
+        known.needs_reconcile |= known.refusals.clear();
     }
 
     /// Whether a change of this role can change which level roles the bot can give. True for level
@@ -135,33 +135,33 @@ impl LevelRoleCache {
         self.known().refusals.standing(Instant::now())
     }
 
-    /// Replaces the refusals with those that a verification of everyone has met.
+    /// Replaces the refusals with those that a reconcile of everyone has met.
     pub(super) fn set_refusals(&self, refused: &BTreeMap<RoleId, isize>) {
         self.known().refusals.replace(refused, Instant::now());
     }
 
     /// Stores which level roles the bot can give and take. If it could not give one of them
-    /// before, everyone has to be verified.
+    /// before, everyone has to be reconciled.
     pub(super) fn usable_are(&self, usable: BTreeSet<RoleId>) {
         let mut known = self.known();
-        known.unverified |= !usable.is_subset(&known.usable);
+        known.needs_reconcile |= !usable.is_subset(&known.usable);
         known.usable = usable;
     }
 
-    /// Records that everyone has to be verified.
-    pub(super) fn set_unverified(&self) {
-        self.known().unverified = true;
+    /// Records that everyone has to be reconciled.
+    pub(super) fn set_needs_reconcile(&self) {
+        self.known().needs_reconcile = true;
     }
 
-    /// Whether everyone has to be verified.
-    pub(super) fn is_unverified(&self) -> bool {
-        self.known().unverified
+    /// Whether everyone has to be reconciled.
+    pub(super) fn needs_reconcile(&self) -> bool {
+        self.known().needs_reconcile
     }
 
-    /// Records that a verification of everyone begins. A change after this call requires another
+    /// Records that a reconcile of everyone begins. A change after this call requires another
     /// one.
-    pub(super) fn is_being_verified(&self) {
-        self.known().unverified = false;
+    pub(super) fn reconcile_begins(&self) {
+        self.known().needs_reconcile = false;
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, CachedRoles> {

@@ -14,9 +14,7 @@ mod role_sync_queue;
 
 pub use cli::run_cli;
 pub use level_role_cache::LevelRoleCache;
-pub use reconcile::{
-    ALLOWED_FOR, Difference, Findings, Report, RoleReconciler, VerificationProgress,
-};
+pub use reconcile::{ALLOWED_FOR, Difference, Findings, ReconcileProgress, Report, RoleReconciler};
 pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
 pub(crate) use role_problems::{RoleProblem, no_permission, why_it_stays};
 pub use role_sync_queue::{RoleSync, RoleSyncRegister};
@@ -34,6 +32,6 @@ pub struct Roles {
     pub book: LevelRoleCache,
     /// The REST calls that give members roles and take them.
     pub calls: MemberRoles,
-    /// Requests verifications of everyone's roles.
-    pub verifications: ReconcileSchedule,
+    /// Requests reconciles of everyone's roles.
+    pub schedule: ReconcileSchedule,
 }

@@ -1,7 +1,7 @@
-//! The verification of everyone's level roles. After it, every named level has its role, and every
+//! The reconcile of everyone's level roles. After it, every named level has its role, and every
 //! member holds exactly the level roles that their points earn.
 //!
-//! A verification computes which level roles members should hold, and sends Discord only the
+//! A reconcile computes which level roles members should hold, and sends Discord only the
 //! differences. It changes no other roles. It reads the members in pages, and keeps only those
 //! with wrong roles in memory. It can be interrupted at any point: the next one finds the
 //! remaining differences.
@@ -31,7 +31,7 @@ use crate::profiles::ProfileObserver;
 use crate::store::{self, reconcile_state};
 use crate::xp::LevelNames;
 
-/// The verification fails when Discord has not answered for this many members in a row.
+/// The reconcile fails when Discord has not answered for this many members in a row.
 const AWAY_AFTER: u32 = 3;
 /// Maximum number of times that all members are read. Each read after the first one checks that
 /// the changes took effect.
@@ -40,7 +40,7 @@ const PASSES: u32 = 3;
 pub const ALLOWED_FOR: TimeDelta = TimeDelta::hours(1);
 const REASON: &str = "level roles follow XP";
 
-/// Verifies the levels and everyone's level roles. Cheap to clone.
+/// Reconciles the levels and everyone's level roles. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct RoleReconciler {
     pub(super) env: Environment,
@@ -55,9 +55,9 @@ pub struct RoleReconciler {
     observer: Option<ProfileObserver>,
 }
 
-/// The progress of a verification.
+/// The progress of a reconcile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VerificationProgress {
+pub struct ReconcileProgress {
     /// Members read.
     pub members: u64,
     /// Of these, members whose roles are wrong and can be corrected.
@@ -66,7 +66,7 @@ pub struct VerificationProgress {
     pub done: u64,
 }
 
-/// What a verification would change, and what it could not.
+/// What a reconcile would change, and what it could not.
 #[derive(Debug)]
 pub struct Findings {
     /// Steps that make the levels agree with the guild's roles.
@@ -98,7 +98,7 @@ pub struct Difference {
     pub plan: RolePlan,
 }
 
-/// The outcome of a verification.
+/// The outcome of a reconcile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Members read.
@@ -162,7 +162,7 @@ impl RoleReconciler {
         }
     }
 
-    /// Computes what a verification would do at `now`. Changes no role and no level.
+    /// Computes what a reconcile would do at `now`. Changes no role and no level.
     pub async fn look(&self, now: Timestamp) -> anyhow::Result<Findings> {
         self.see_onboarding(now).await?;
         let (roles, bot_position) = self.book.read().await?;
@@ -197,24 +197,26 @@ impl RoleReconciler {
         &self,
         now: DateTime<Utc>,
         caught_up: bool,
-        progress: &watch::Sender<VerificationProgress>,
+        progress: &watch::Sender<ReconcileProgress>,
     ) -> anyhow::Result<Report> {
-        progress.send_replace(VerificationProgress::default());
+        progress.send_replace(ReconcileProgress::default());
         let levels = self.put_levels_right(now).await?;
-        self.book.is_being_verified();
-        let verified = self.verify(now, caught_up, levels, progress).await;
-        if verified.is_err() || !caught_up {
-            self.book.set_unverified();
+        self.book.reconcile_begins();
+        let outcome = self
+            .reconcile_members(now, caught_up, levels, progress)
+            .await;
+        if outcome.is_err() || !caught_up {
+            self.book.set_needs_reconcile();
         }
-        verified
+        outcome
     }
 
-    async fn verify(
+    async fn reconcile_members(
         &self,
         now: DateTime<Utc>,
         caught_up: bool,
         levels: LevelsRight,
-        progress: &watch::Sender<VerificationProgress>,
+        progress: &watch::Sender<ReconcileProgress>,
     ) -> anyhow::Result<Report> {
         let LevelsRight {
             mut level_roles,
@@ -277,9 +279,9 @@ impl RoleReconciler {
         }
         self.book.set_refusals(&refused);
         let of_refused = self.notices_of_refused(None).await?;
-        // If something changed during this verification that requires another one, the next one
+        // If something changed during this reconcile that requires another one, the next one
         // reports which problems are solved.
-        let is_solved = caught_up && !self.book.is_unverified();
+        let is_solved = caught_up && !self.book.needs_reconcile();
         report.untold |= !self.tell_of_levels(is_solved, &notices, &of_refused).await;
         let mut session = self.env.database.acquire().await?;
         reconcile_state::finished(&mut session, now).await?;
@@ -290,7 +292,7 @@ impl RoleReconciler {
     }
 
     /// Links levels to roles, follows renamed roles and creates missing ones. Returns the resulting
-    /// level roles. Reports problems to the council. While everyone still has to be verified, it
+    /// level roles. Reports problems to the council. While everyone still has to be reconciled, it
     /// does not report problems as solved.
     pub(super) async fn put_levels_right(&self, now: DateTime<Utc>) -> anyhow::Result<LevelsRight> {
         self.remember_onboarding(now).await?;
@@ -361,7 +363,7 @@ impl RoleReconciler {
         let of_refused = self
             .notices_of_refused(Some((&roles, bot_position)))
             .await?;
-        let is_solved = !self.book.is_unverified();
+        let is_solved = !self.book.needs_reconcile();
         let is_told = self.tell_of_levels(is_solved, &notices, &of_refused).await;
         Ok(LevelsRight {
             level_roles,
@@ -388,7 +390,7 @@ impl RoleReconciler {
         let now =
             Timestamp::from_millis(now.timestamp_millis()).context("the current time is zero")?;
         if self.see_onboarding(now).await? {
-            self.book.set_unverified();
+            self.book.set_needs_reconcile();
         }
         let since = self.env.members.onboarding_since();
         reconcile_state::set_onboarding_since(&mut *self.env.database.acquire().await?, since)
@@ -418,7 +420,7 @@ impl RoleReconciler {
         &self,
         level_roles: &LevelRoles,
         beyond: &BTreeSet<RoleId>,
-        mut seen: impl FnMut(VerificationProgress),
+        mut seen: impl FnMut(ReconcileProgress),
     ) -> anyhow::Result<MemberFindings> {
         let mut members = MemberFindings::default();
         let started = self.observer.as_ref().map(ProfileObserver::list_starts);
@@ -476,7 +478,7 @@ impl RoleReconciler {
         differences: Vec<Difference>,
         withholds: bool,
         report: &mut Report,
-        progress: &watch::Sender<VerificationProgress>,
+        progress: &watch::Sender<ReconcileProgress>,
     ) -> anyhow::Result<()> {
         let (mut left, mut unanswered, mut in_a_row) = (0, None, 0);
         for difference in differences {
@@ -595,8 +597,8 @@ impl RoleReconciler {
 }
 
 impl MemberFindings {
-    fn progress(&self) -> VerificationProgress {
-        VerificationProgress {
+    fn progress(&self) -> ReconcileProgress {
+        ReconcileProgress {
             members: self.count,
             wrong: self.differences.len() as u64,
             done: 0,

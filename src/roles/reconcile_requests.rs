@@ -1,4 +1,4 @@
-//! The queue of requests for the task that verifies roles.
+//! The queue of requests for the task that reconciles roles.
 //!
 //! The queue stays short. Requests of the same kind whose outcome nobody waits for are merged into
 //! one, and the number of requests that wait for an outcome is limited.
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::reconcile::Report;
 
-/// Maximum number of queued requests that wait for the outcome of a verification.
+/// Maximum number of queued requests that wait for the outcome of a reconcile.
 const MAX_WAITING: usize = 100;
 /// The waiting requests, and one of each kind for which nobody waits.
 const CAPACITY: usize = MAX_WAITING + 2;
@@ -20,7 +20,7 @@ const CAPACITY: usize = MAX_WAITING + 2;
 pub(super) enum Request {
     /// Compare the levels with the guild's roles.
     Levels,
-    /// Verify everyone. The sender, if any, gets the report or the reason for the failure.
+    /// Reconcile everyone. The sender, if any, gets the report or the reason for the failure.
     Everyone(Option<oneshot::Sender<Result<Report, String>>>),
 }
 
@@ -69,7 +69,7 @@ impl RequestSender {
         self.soon(&self.pending.everyone, Request::Everyone(None));
     }
 
-    /// Requests a verification of everyone. Returns the receiver of its outcome, or `None` if too
+    /// Requests a reconcile of everyone. Returns the receiver of its outcome, or `None` if too
     /// many requests are waiting already. After the task has ended, the receiver only yields an
     /// error.
     pub fn everyone(&self) -> Option<oneshot::Receiver<Result<Report, String>>> {
@@ -86,8 +86,8 @@ impl RequestSender {
 
     fn soon(&self, is_pending: &AtomicBool, request: Request) {
         if !is_pending.swap(true, Ordering::AcqRel) && self.requests.try_send(request).is_err() {
-            // Losing this request is harmless. If the task has ended, the next start verifies
-            // everyone. If the queue is full, it holds a waiting request to verify everyone.
+            // Losing this request is harmless. If the task has ended, the next start reconciles
+            // everyone. If the queue is full, it holds a waiting request to reconcile everyone.
             is_pending.store(false, Ordering::Release);
         }
     }

@@ -1,10 +1,10 @@
-//! When everyone's level roles are verified: at the set hour, at every new gateway session, on
-//! request, and when the bot regains the ability to give a role. Only one verification runs at a
+//! When everyone's level roles are reconciled: at the set hour, at every new gateway session, on
+//! request, and when the bot regains the ability to give a role. Only one reconcile runs at a
 //! time; requests that arrive during it are answered by the next one. When a role changes, only
 //! the levels are compared with the guild's roles at first: that costs three calls.
 //!
 //! Roles follow XP, and nobody may lose a role because some of their messages have not been read
-//! yet. So a verification waits until the missed messages have been counted. If a moderator is
+//! yet. So a reconcile waits until the missed messages have been counted. If a moderator is
 //! waiting for it, it runs after 30 seconds anyway, and takes no roles.
 
 use std::pin::Pin;
@@ -16,60 +16,60 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::Roles;
-use super::reconcile::{Report, RoleReconciler, VerificationProgress};
+use super::reconcile::{ReconcileProgress, Report, RoleReconciler};
 use super::reconcile_requests::{Request, RequestReceiver, RequestSender, request_queue};
 use crate::backoff::Backoff;
 use crate::leveling::schedule::is_due;
 use crate::store::reconcile_state;
 use crate::xp::Inbox;
 
-/// Poll interval for the daily verification.
-const LOOK: Duration = Duration::from_secs(20);
+/// Poll interval for the daily reconcile.
+const POLL_INTERVAL: Duration = Duration::from_secs(20);
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_mins(10));
 /// Role changes come in bursts: moving a role sends an event for each role that it passes.
 const DEBOUNCE: Duration = Duration::from_secs(1);
 /// The longest that a moderator waits for missed messages to be counted. After that the
-/// verification runs without taking roles, and runs again once they are counted.
+/// reconcile runs without taking roles, and runs again once they are counted.
 const MODERATOR_WAIT_LIMIT: Duration = Duration::from_secs(30);
 /// A wait for missed messages is logged once it has lasted this long.
 const WAITING_LOG_DELAY: Duration = Duration::from_secs(5);
-/// How often a running verification logs its progress.
+/// How often a running reconcile logs its progress.
 const PROGRESS_LOG_INTERVAL: Duration = Duration::from_secs(30);
 /// Longer than any catch-up.
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
-/// Requests verifications. Cheap to clone.
+/// Requests reconciles. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ReconcileSchedule {
     sender: RequestSender,
-    progress: watch::Receiver<VerificationProgress>,
+    progress: watch::Receiver<ReconcileProgress>,
 }
 
-/// The task that runs the verifications. [`Self::run`] starts it.
+/// The task that runs the reconciles. [`Self::run`] starts it.
 #[derive(Debug)]
 pub struct ReconcileTask {
-    verify: RoleReconciler,
+    reconciler: RoleReconciler,
     inbox: Inbox,
     at: NaiveTime,
     zone: Tz,
     requests: RequestReceiver,
-    progress: watch::Sender<VerificationProgress>,
+    progress: watch::Sender<ReconcileProgress>,
 }
 
 impl RoleReconciler {
-    /// A task that verifies everyone every day at `at` in `zone`, by Discord's time, and on
+    /// A task that reconciles everyone every day at `at` in `zone`, by Discord's time, and on
     /// request. It first waits until everything in `inbox` has been counted.
     pub fn at_every(self, at: NaiveTime, zone: Tz, inbox: Inbox) -> (Roles, ReconcileTask) {
         let (sender, requests) = request_queue();
-        let (tells, progress) = watch::channel(VerificationProgress::default());
+        let (tells, progress) = watch::channel(ReconcileProgress::default());
         let roles = Roles {
             names: self.names.clone(),
             book: self.book.clone(),
             calls: self.calls.clone(),
-            verifications: ReconcileSchedule { sender, progress },
+            schedule: ReconcileSchedule { sender, progress },
         };
         let task = ReconcileTask {
-            verify: self,
+            reconciler: self,
             inbox,
             at,
             zone,
@@ -81,8 +81,8 @@ impl RoleReconciler {
 }
 
 impl ReconcileSchedule {
-    /// Requests a verification of everyone. Returns at once.
-    pub fn soon(&self) {
+    /// Requests a reconcile of everyone. Returns at once.
+    pub fn everyone_soon(&self) {
         self.sender.everyone_soon();
     }
 
@@ -91,7 +91,7 @@ impl ReconcileSchedule {
         self.sender.levels_soon();
     }
 
-    /// Requests a verification of everyone and waits for it. Returns what it did, or why it could
+    /// Requests a reconcile of everyone and waits for it. Returns what it did, or why it could
     /// not run.
     pub async fn run_and_wait(&self) -> Result<Report, String> {
         let Some(told) = self.sender.everyone() else {
@@ -101,8 +101,8 @@ impl ReconcileSchedule {
             .unwrap_or_else(|_| Err("the bot is shutting down".to_owned()))
     }
 
-    /// Progress of the verification that is running.
-    pub fn progress(&self) -> VerificationProgress {
+    /// Progress of the reconcile that is running.
+    pub fn progress(&self) -> ReconcileProgress {
         *self.progress.borrow()
     }
 }
@@ -110,21 +110,21 @@ impl ReconcileSchedule {
 /// What the task still has to do.
 #[derive(Default)]
 struct Agenda {
-    /// When everyone was last verified, as far as is known.
+    /// When everyone was last reconciled, as far as is known.
     last: Option<DateTime<Utc>>,
     /// Whether the gateway has connected at least once, which the first request shows. Before
     /// that, nobody knows which messages were missed.
     is_connected: bool,
     /// The next comparison of the levels with the guild's roles.
     levels: Task,
-    /// The next verification of everyone, which waits for missed messages to be counted.
+    /// The next reconcile of everyone, which waits for missed messages to be counted.
     everyone: Task,
     /// Completes when the missed messages have been counted, with `false` if the engine ended
     /// first. `None` if nothing is waiting for that.
     catching_up: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
-    /// When to log that the verification is waiting; `None` once logged.
+    /// When to log that the reconcile is waiting; `None` once logged.
     say_waiting: Option<Instant>,
-    /// Moderators who are waiting for a verification.
+    /// Moderators who are waiting for a reconcile.
     by_hand: Vec<oneshot::Sender<Result<Report, String>>>,
     /// When to stop waiting for missed messages on their behalf.
     by_hand_at: Option<Instant>,
@@ -157,7 +157,7 @@ impl ReconcileTask {
     /// Runs until the future is dropped.
     pub async fn run(&mut self) {
         let mut agenda = Agenda::default();
-        // Once the channel is closed nobody can request a verification, but the daily one still
+        // Once the channel is closed nobody can request a reconcile, but the daily one still
         // runs.
         let mut is_closed = false;
         loop {
@@ -169,25 +169,25 @@ impl ReconcileTask {
                     Some(request) => self.take(&mut agenda, request),
                     None => is_closed = true,
                 },
-                () = self.verify.env.members.missed() => self.take(&mut agenda, Request::Everyone(None)),
+                () = self.reconciler.env.members.missed() => self.take(&mut agenda, Request::Everyone(None)),
                 () = until(agenda.levels.at) => self.look_at_levels(&mut agenda).await,
                 () = until(agenda.everyone.at), if waits_for_everyone => {
                     self.wait_for_what_was_missed(&mut agenda);
                 }
                 is_counted = counted(&mut agenda.catching_up) => {
                     if is_counted {
-                        self.verify_everyone(&mut agenda, true).await;
+                        self.reconcile_everyone(&mut agenda, true).await;
                     }
                 }
-                () = until(agenda.by_hand_at) => self.verify_everyone(&mut agenda, false).await,
+                () = until(agenda.by_hand_at) => self.reconcile_everyone(&mut agenda, false).await,
                 () = until(agenda.say_waiting) => {
                     agenda.say_waiting = None;
                     tracing::info!("roles are verified once everything that was missed is counted");
                 }
-                () = tokio::time::sleep(LOOK) => {
-                    // A failed verification has its own retry time.
+                () = tokio::time::sleep(POLL_INTERVAL) => {
+                    // A failed reconcile has its own retry time.
                     let may_be_due = agenda.is_connected && agenda.everyone.at.is_none();
-                    if may_be_due && self.is_due(&mut agenda.last, self.verify.env.time.now()).await {
+                    if may_be_due && self.is_due(&mut agenda.last, self.reconciler.env.time.now()).await {
                         agenda.everyone.is_due_by(Instant::now());
                     }
                 }
@@ -205,14 +205,14 @@ impl ReconcileTask {
                 if let Some(waits) = waits {
                     agenda.by_hand.push(waits);
                     agenda.by_hand_at.get_or_insert(now + MODERATOR_WAIT_LIMIT);
-                    self.progress.send_replace(VerificationProgress::default());
+                    self.progress.send_replace(ReconcileProgress::default());
                 }
                 self.wait_for_what_was_missed(agenda);
             }
         }
     }
 
-    /// Delays the verification until everything now in the inbox, and everything missed so far,
+    /// Delays the reconcile until everything now in the inbox, and everything missed so far,
     /// has been counted.
     fn wait_for_what_was_missed(&self, agenda: &mut Agenda) {
         let inbox = self.inbox.clone();
@@ -223,12 +223,12 @@ impl ReconcileTask {
     }
 
     /// Compares the levels with the guild's roles. If a role can be given again, schedules a
-    /// verification of everyone.
+    /// reconcile of everyone.
     async fn look_at_levels(&self, agenda: &mut Agenda) {
         agenda.levels.at = None;
         match self
-            .verify
-            .put_levels_right(self.verify.env.time.now())
+            .reconciler
+            .put_levels_right(self.reconciler.env.time.now())
             .await
         {
             Ok(levels) if levels.is_told => agenda.levels.failures = 0,
@@ -248,25 +248,25 @@ impl ReconcileTask {
                 return;
             }
         }
-        if self.verify.book.is_unverified() {
+        if self.reconciler.book.needs_reconcile() {
             agenda.everyone.is_due_by(Instant::now());
         }
     }
 
-    /// Verifies everyone. If some missed messages are not counted yet (`caught_up` is false),
-    /// nobody loses a role, and another verification follows once they are counted.
-    async fn verify_everyone(&self, agenda: &mut Agenda, caught_up: bool) {
+    /// Reconciles everyone. If some missed messages are not counted yet (`caught_up` is false),
+    /// nobody loses a role, and another reconcile follows once they are counted.
+    async fn reconcile_everyone(&self, agenda: &mut Agenda, caught_up: bool) {
         let waiting = std::mem::take(&mut agenda.by_hand);
         agenda.by_hand_at = None;
-        // A verification compares the levels first, so a separate comparison is not needed.
+        // A reconcile compares the levels first, so a separate comparison is not needed.
         agenda.levels = Task::default();
         if caught_up {
             agenda.everyone.at = None;
             (agenda.catching_up, agenda.say_waiting) = (None, None);
         }
-        self.progress.send_replace(VerificationProgress::default());
-        let now = self.verify.env.time.now();
-        let outcome = self.verify(now, caught_up).await;
+        self.progress.send_replace(ReconcileProgress::default());
+        let now = self.reconciler.env.time.now();
+        let outcome = self.reconcile(now, caught_up).await;
         match &outcome {
             Ok(report) => {
                 (agenda.last, agenda.everyone.failures) = (Some(now), 0);
@@ -295,24 +295,24 @@ impl ReconcileTask {
     async fn is_due(&self, last: &mut Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
         if last.is_none() {
             let read = async {
-                reconcile_state::last(&mut *self.verify.env.database.acquire().await?).await
+                reconcile_state::last(&mut *self.reconciler.env.database.acquire().await?).await
             };
             match read.await {
                 Ok(read) => *last = read,
-                // Without the database a verification could not run either.
+                // Without the database a reconcile could not run either.
                 Err(_) => return false,
             }
         }
         is_due(*last, self.at, self.zone, now)
     }
 
-    async fn verify(&self, now: DateTime<Utc>, caught_up: bool) -> Result<Report, String> {
+    async fn reconcile(&self, now: DateTime<Utc>, caught_up: bool) -> Result<Report, String> {
         let started = Instant::now();
-        let verifying = self.verify.run(now, caught_up, &self.progress);
+        let reconciling = self.reconciler.run(now, caught_up, &self.progress);
         let told = async {
             loop {
                 tokio::time::sleep(PROGRESS_LOG_INTERVAL).await;
-                let VerificationProgress {
+                let ReconcileProgress {
                     members,
                     wrong,
                     done,
@@ -321,7 +321,7 @@ impl ReconcileTask {
             }
         };
         let outcome = tokio::select! {
-            outcome = verifying => outcome,
+            outcome = reconciling => outcome,
             () = told => unreachable!("it is told for ever"),
         };
         let report = outcome.map_err(|error| format!("{error:#}"))?;

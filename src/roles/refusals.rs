@@ -50,7 +50,7 @@ impl Refusals {
             .collect()
     }
 
-    /// Replaces all refusals with those that a verification of everyone has met.
+    /// Replaces all refusals with those that a reconcile of everyone has met.
     pub fn replace(&mut self, refused: &BTreeMap<RoleId, isize>, now: Instant) {
         let since = now;
         let refusal = |(role, code): (&RoleId, &isize)| (*role, RoleRefusal { code: *code, since });

@@ -24,7 +24,7 @@ use crate::store::{self, role_work};
 
 /// Members read from the database at a time.
 const PAGE: u16 = 50;
-/// About an hour of retries for one member. After that the next verification corrects their roles.
+/// About an hour of retries for one member. After that the next reconcile corrects their roles.
 const RETRIES: RetryPolicy = RetryPolicy {
     backoff: Backoff::new(Duration::from_secs(2), Duration::from_mins(5)),
     max_attempts: 20,
@@ -177,13 +177,13 @@ impl RoleSync {
         let level_roles = self.roles.book.level_roles().await?;
         let mut plan = level_roles.plan(&member.roles, standing.as_ref());
         // A member who came back or earned XP for the first time only lacks roles. Surplus roles
-        // are left to the verification, which asks a moderator before it takes many.
+        // are left to the reconcile, which asks a moderator before it takes many.
         plan.remove.clear();
         plan.add.retain(|role| !self.roles.book.is_refused(*role));
         let applied = self.roles.calls.apply(user, &plan, REASON).await?;
         self.roles.note_refusals(&applied);
         // Roles that are out of reach need no retry here: once the bot can give them, everyone is
-        // verified.
+        // reconciled.
         Ok(applied.refused == 0)
     }
 }
@@ -209,7 +209,7 @@ impl Roles {
             is_news |= self.book.refused(*role, *code);
         }
         if is_news {
-            self.verifications.levels_soon();
+            self.schedule.levels_soon();
         }
     }
 }

@@ -44,12 +44,9 @@ impl Assigned {
     /// Reconciles the members' roles in the background, and adds to `answer` how many members got
     /// or lost this one.
     pub fn apply_to_members(self, data: &Data, answer: Option<MessageRef>) {
-        let (rest, verifications) = (
-            data.bot.env.rest.clone(),
-            data.bot.roles.verifications.clone(),
-        );
+        let (rest, schedule) = (data.bot.env.rest.clone(), data.bot.roles.schedule.clone());
         data.under_way.spawn(async move {
-            let applied = match verifications.run_and_wait().await {
+            let applied = match schedule.run_and_wait().await {
                 Ok(report) => match report.by_role.get(&self.role).unwrap_or(&0) {
                     0 => "No members were affected.".to_owned(),
                     1 => "Applied to 1 member.".to_owned(),

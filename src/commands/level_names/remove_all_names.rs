@@ -94,7 +94,7 @@ pub(in crate::commands) async fn carry_out(
     tracing::info!(by = %edit.caller, levels, delete = delete.len(), "the names of all levels were removed");
     // Comparing the levels with the guild's roles also removes the council's notices of missing
     // roles.
-    data.bot.roles.verifications.levels_soon();
+    data.bot.roles.schedule.levels_soon();
     let taken_off = match levels {
         0 => String::new(),
         1 => "1 level no longer has a name. ".to_owned(),

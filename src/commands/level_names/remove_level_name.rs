@@ -88,7 +88,7 @@ async fn remove(
     let Some(role) = role.map(|role| role.id) else {
         // Comparing the levels with the guild's roles also removes the council's notice of the
         // missing role.
-        data.bot.roles.verifications.levels_soon();
+        data.bot.roles.schedule.levels_soon();
         return Ok(Reply::text(sentence));
     };
     let offer = (

@@ -18,8 +18,8 @@ use crate::cpu;
 use crate::database::Scratch;
 
 /// A million users are read in seconds; this is for machines that are busy.
-const PATIENCE: Duration = Duration::from_mins(2);
-const LOOK: Duration = Duration::from_millis(4);
+const CLIENT_TIMEOUT: Duration = Duration::from_mins(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(4);
 
 /// A running client; killed when it goes out of scope.
 pub struct Client {
@@ -109,17 +109,17 @@ impl Client {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the client ended with {status}:\n{}", self.log());
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > CLIENT_TIMEOUT {
                 bail!("the client counts nothing:\n{}", self.log());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }
 
     /// Waits for the next line of its output.
     pub async fn says_something(&mut self) -> anyhow::Result<()> {
-        let line = tokio::time::timeout(PATIENCE, self.said.next_line()).await;
+        let line = tokio::time::timeout(CLIENT_TIMEOUT, self.said.next_line()).await;
         match line.context("the client says nothing")?? {
             Some(_) => Ok(()),
             None => bail!("the client has ended:\n{}", self.log()),
@@ -156,7 +156,7 @@ impl Client {
 
     /// Waits until it has ended.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
-        tokio::time::timeout(PATIENCE, self.child.wait())
+        tokio::time::timeout(CLIENT_TIMEOUT, self.child.wait())
             .await
             .context("the client does not end")??;
         Ok(())
@@ -177,10 +177,10 @@ impl Client {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the client ended with {status}:\n{}", self.log());
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > CLIENT_TIMEOUT {
                 bail!("the client took too long {what}:\n{}", self.log());
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Ok(())
     }

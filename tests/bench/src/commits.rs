@@ -25,7 +25,7 @@ use crate::table::{Row, Unit, progress};
 
 /// What the engine saves at once when more is waiting.
 const BATCH: usize = 2_000;
-const PATIENCE: Duration = Duration::from_mins(2);
+const ENGINE_TIMEOUT: Duration = Duration::from_mins(2);
 const FIRST_AT: i64 = 1_700_000_000_000;
 /// Longer than the cooldown.
 const ROUND: i64 = 61_000;
@@ -114,8 +114,8 @@ async fn play(inbox: &Inbox, users: &[UserId], round: i64) -> anyhow::Result<Dur
             profile: None,
         });
     }
-    if !inbox.settled(PATIENCE).await {
-        bail!("the engine took more than {PATIENCE:?}");
+    if !inbox.settled(ENGINE_TIMEOUT).await {
+        bail!("the engine took more than {ENGINE_TIMEOUT:?}");
     }
     Ok(started.elapsed())
 }

@@ -17,7 +17,7 @@ use crate::measure::{Pair, median, rate};
 use crate::table::{Row, Unit, progress};
 
 /// A commit is seen this late at most. More often would cost Postgres too much.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// When the frontier stands still for this long, what is missing was lost.
 const STUCK: Duration = Duration::from_secs(10);
 
@@ -194,7 +194,7 @@ async fn committed(database: &mut Scratch, last: i64) -> anyhow::Result<Instant>
         if now > frontier {
             (frontier, moved) = (now, Instant::now());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(moved)
 }

@@ -15,9 +15,9 @@ use crate::database::Scratch;
 use crate::measure::{Pair, float};
 use crate::table::{Row, Unit, progress, thousands};
 
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// A list of a million members is a thousand calls.
-const PATIENCE: Duration = Duration::from_mins(5);
+const RECONCILE_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Measures a guild of the usual size, and one that is as large as Discord's largest.
 pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
@@ -55,10 +55,10 @@ async fn of_bot(database: &mut Scratch, members: u32, writers: u32) -> anyhow::R
     client.settled(&sim).await?;
     let started = Instant::now();
     while !client.log().contains("roles are verified") {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > RECONCILE_TIMEOUT {
             bail!("the roles are not verified:\n{}", client.log());
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     write(&sim, writers).await?;
     client.counts(&sim, database).await?;

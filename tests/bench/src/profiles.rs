@@ -33,8 +33,8 @@ use crate::database::Scratch;
 use crate::measure::{Pair, float};
 use crate::table::{Row, Unit, progress, thousands};
 
-const PATIENCE: Duration = Duration::from_mins(30);
-const LOOK: Duration = Duration::from_millis(20);
+const QUEUE_TIMEOUT: Duration = Duration::from_mins(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How far the clock of the quiet day goes on at a time.
 const STEP: TimeDelta = TimeDelta::seconds(20);
 /// Where the bot keeps copies of avatars, unless something else is set.
@@ -93,7 +93,7 @@ async fn work_off(sim: &Sim, database: &mut Scratch) -> anyhow::Result<Drained> 
     // queued a moment later, and the queue is empty when all of it is done.
     let mut quiet = 0;
     while quiet < 25 {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > QUEUE_TIMEOUT {
             bail!("the queue of profiles is not worked off:\n{}", bot.log());
         }
         let verified = bot.log().contains("roles are verified");
@@ -104,9 +104,9 @@ async fn work_off(sim: &Sim, database: &mut Scratch) -> anyhow::Result<Drained> 
             0
         };
         bytes = bytes.max(bot.resident_bytes()?);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
-    let time = started.elapsed().saturating_sub(LOOK * quiet);
+    let time = started.elapsed().saturating_sub(POLL_INTERVAL * quiet);
     bot.end().await?;
     Ok(Drained { time, bytes })
 }

@@ -21,8 +21,8 @@ use crate::table::{Row, Unit, progress};
 const PAGE: u32 = 100;
 const CHANNELS: [&str; 3] = ["general", "random", "bot-commands"];
 const PEOPLE: u32 = 500;
-const LOOK: Duration = Duration::from_millis(5);
-const PATIENCE: Duration = Duration::from_mins(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+const RECOVERY_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Measures all of it.
 pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
@@ -342,10 +342,10 @@ async fn frontier_at(database: &mut Scratch, message: u64) -> anyhow::Result<()>
     let message = i64::try_from(message)?;
     let started = Instant::now();
     while database.number("select message_id from watermark").await? < message {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > RECOVERY_TIMEOUT {
             bail!("the frontier does not get there");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
@@ -353,10 +353,10 @@ async fn frontier_at(database: &mut Scratch, message: u64) -> anyhow::Result<()>
 async fn until(what: &str, mut look: impl FnMut() -> bool) -> anyhow::Result<()> {
     let started = Instant::now();
     while !look() {
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > RECOVERY_TIMEOUT {
             bail!("waited too long for {what}");
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::table::{Row, Unit, progress, thousands};
 
 /// Discord's most for one call.
 const PAGE: u32 = 1_000;
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What one verification took.
 struct Cost {
@@ -140,7 +140,7 @@ async fn run(sim: &Sim, database: &Scratch) -> anyhow::Result<Cost> {
             break status;
         }
         bytes = most_bytes(process).unwrap_or(bytes);
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     };
     let time = started.elapsed();
     if !status.success() {
