@@ -15,13 +15,13 @@ use chrono_tz::Tz;
 use crate::discord::payload::PartialMessage;
 use crate::import;
 use crate::leveling::discord_time::newest_believed;
-use crate::leveling::{Grouped, Levels, MessageId, Points, Standing, Timestamp, UserId};
+use crate::leveling::{Grouped, MessageId, Points, Standing, Timestamp, UserId};
 use crate::output::print_line;
 use crate::store::xp_change;
 use crate::store::xp_day::{self, DayTotal};
 use crate::store::{self, Connection, Database};
 use crate::text_file::{self, TextFile};
-use crate::xp::{EligibleMessage, recompute_from};
+use crate::xp::{AwardRules, EligibleMessage, recompute_from};
 
 /// Maximum number of rows printed; the others are only counted.
 const MAX_PRINTED: usize = 50;
@@ -40,6 +40,7 @@ pub async fn run(
     // All reads see the same snapshot, because a running bot may commit meanwhile.
     let mut snapshot = database.begin_snapshot().await?;
     let levels = store::level::load(&mut snapshot).await?;
+    let xp_rules = store::xp_record::load(&mut snapshot).await?;
     let stored = Rows::load(&mut snapshot).await?;
     let by_moderators = xp_change::deltas(&mut snapshot).await?;
     let frontier = store::watermark::read(&mut snapshot).await?.frontier;
@@ -47,7 +48,12 @@ pub async fn run(
     let differences = match replay {
         Some(path) => {
             let log = messages(path, frontier)?;
-            let expected = Rows::replayed(log, imported, &by_moderators, &levels, zone);
+            let rules = AwardRules {
+                levels: &levels,
+                xp_rules: &xp_rules,
+                zone,
+            };
+            let expected = Rows::replayed(log, imported, &by_moderators, rules);
             stored.differences_from(&expected)
         }
         None => stored.contradictions(&by_moderators),
@@ -80,11 +86,10 @@ impl Rows {
         log: Vec<EligibleMessage>,
         mut users: BTreeMap<UserId, Standing>,
         by_moderators: &BTreeMap<UserId, i64>,
-        levels: &Levels,
-        zone: Tz,
+        rules: AwardRules<'_>,
     ) -> Self {
         let before = |user| users.get(&user).copied();
-        let (earned, days) = recompute_from(before, log, levels, zone);
+        let (earned, days) = recompute_from(before, log, rules);
         users.extend(earned.into_iter().map(|row| (row.user, row.standing)));
         for (user, delta) in by_moderators {
             let standing = users.entry(*user).or_default();
@@ -111,7 +116,13 @@ impl Rows {
         };
         let show = |row: Option<&DayTotal>| {
             row.map_or("nothing".to_owned(), |row| {
-                format!("{} points, {} messages", row.points, row.messages)
+                let DayTotal {
+                    points,
+                    messages,
+                    by_rules,
+                    ..
+                } = row;
+                format!("{points} points ({by_rules} by multipliers), {messages} messages")
             })
         };
         let named = |(user, day): &(UserId, chrono::NaiveDate)| format!("user {user} on {day}");

@@ -15,7 +15,7 @@ use crate::bot::Bot;
 use crate::discord::RestError;
 use crate::discord::channels::history::{HistoryReader, Missed, ReadingMemory, Unread};
 use crate::leveling::{HistorySource, MessageId, Timestamp, look_back};
-use crate::xp::{EligibleMessage, Gap, History, MissingHistory};
+use crate::xp::{ChannelList, EligibleMessage, Gap, History, MissingHistory};
 
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 /// How long to wait for Discord's answer about its current time.
@@ -33,8 +33,6 @@ pub struct CatchUp {
     gaps: watch::Receiver<Option<Gap>>,
     /// Remembers which sources fail, from one reading to the next.
     memory: Arc<ReadingMemory>,
-    /// Notified when a source could not be read.
-    set_aside: Arc<Notify>,
     reported: Mutex<Reported>,
 }
 
@@ -58,21 +56,18 @@ struct CouncilMessage {
 }
 
 impl CatchUp {
-    /// Reads messages of the last `hours` hours. Notifies `set_aside` when a source could not be
-    /// read.
+    /// Reads messages of the last `hours` hours.
     pub fn new(
         bot: &Bot,
         hours: u32,
         gaps: watch::Receiver<Option<Gap>>,
         memory: Arc<ReadingMemory>,
-        set_aside: Arc<Notify>,
     ) -> Self {
         Self {
             bot: bot.clone(),
             hours,
             gaps,
             memory,
-            set_aside,
             reported: Mutex::default(),
         }
     }
@@ -148,6 +143,10 @@ impl CatchUp {
                                 floor: missed.floor,
                                 lists_until: missed.lists_until,
                             },
+                            channels: ChannelList {
+                                places: std::mem::take(&mut missed.places),
+                                has_all_channels: missed.has_all_channels,
+                            },
                         })
                         .await;
                     // No await from here on: a newer gap could cancel it there.
@@ -212,7 +211,7 @@ impl CatchUp {
             );
         }
         if !missed.unread.is_empty() {
-            self.set_aside.notify_one();
+            self.bot.inbox.history_missing().notify_one();
         }
     }
 

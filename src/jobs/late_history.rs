@@ -21,9 +21,9 @@ use crate::discord::channels::history::{
     HistoryReader, IntervalRead, Layout, NotRead, ReadingMemory,
 };
 use crate::job::Job;
-use crate::leveling::{HistorySource, escape};
+use crate::leveling::{ChannelPlace, HistorySource, escape};
 use crate::store::history_interval::{self, HistoryInterval, UnreadSource};
-use crate::xp::{EligibleMessage, LateHistory, NotCounted};
+use crate::xp::{ChannelList, EligibleMessage, LateHistory, NotCounted};
 
 /// Scope of the council's notices about missing history.
 const SCOPE: &str = "history";
@@ -41,8 +41,6 @@ pub struct CountLateHistory {
     bot: Bot,
     /// Remembers which sources fail, shared with the catch-up.
     memory: Arc<ReadingMemory>,
-    /// Notified when the catch-up could not read a source.
-    set_aside: Arc<Notify>,
     state: HistoryState,
 }
 
@@ -86,7 +84,7 @@ impl Job for CountLateHistory {
     const CADENCE: Duration = Duration::from_secs(2);
 
     fn wakes(&self) -> Option<Arc<Notify>> {
-        Some(Arc::clone(&self.set_aside))
+        Some(Arc::clone(self.bot.inbox.history_missing()))
     }
 
     async fn run_once(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
@@ -95,12 +93,11 @@ impl Job for CountLateHistory {
 }
 
 impl CountLateHistory {
-    /// `set_aside` wakes the job when the catch-up could not read a source.
-    pub fn new(bot: &Bot, memory: Arc<ReadingMemory>, set_aside: Arc<Notify>) -> Self {
+    /// `memory` is that of the catch-up.
+    pub fn new(bot: &Bot, memory: Arc<ReadingMemory>) -> Self {
         Self {
             bot: bot.clone(),
             memory,
-            set_aside,
             state: HistoryState::default(),
         }
     }
@@ -204,14 +201,7 @@ impl CountLateHistory {
                     self.postpone(interval, &error, now).await?;
                     return Ok(false);
                 }
-                Err(why) => {
-                    let nothing = IntervalRead {
-                        messages: Vec::new(),
-                        up_to: until,
-                        unread: Vec::new(),
-                    };
-                    (nothing, Some(why))
-                }
+                Err(why) => self.kept(interval, why),
             };
             let up_to = read.up_to;
             if !self.count(interval.id, read).await? {
@@ -223,8 +213,37 @@ impl CountLateHistory {
             }
             after = up_to;
         }
+        if let HistorySource::Messages(thread) = *source {
+            self.bot.inbox.unplaced().take(thread, until);
+        }
         tracing::info!(%source, %name, "this part of the history was read and counted");
         Ok(true)
+    }
+
+    /// What there is of an interval that can never be read: the messages that came live, in a
+    /// thread of which nothing was known. No channel's rule applies to them. Without any, the
+    /// interval is lost.
+    fn kept(
+        &self,
+        interval: &HistoryInterval,
+        why: NotRead,
+    ) -> (IntervalRead<EligibleMessage>, Option<NotRead>) {
+        let mut read = IntervalRead {
+            messages: Vec::new(),
+            up_to: interval.until,
+            unread: Vec::new(),
+            threads: Vec::new(),
+        };
+        if let HistorySource::Messages(thread) = interval.source.source {
+            read.messages = self.bot.inbox.unplaced().take(thread, interval.until);
+            read.threads.push(ChannelPlace {
+                channel: thread,
+                parent: None,
+                is_thread: true,
+            });
+        }
+        let lost = read.messages.is_empty().then_some(why);
+        (read, lost)
     }
 
     /// Sends the messages to the engine in batches. Returns whether all of them were counted.
@@ -237,6 +256,7 @@ impl CountLateHistory {
             mut messages,
             up_to,
             mut unread,
+            threads,
         } = read;
         messages.sort_unstable_by_key(|seen| seen.message);
         loop {
@@ -250,6 +270,10 @@ impl CountLateHistory {
                 messages: messages.clone(),
                 // Sent with the first batch, because the bot may end before the last one.
                 unread: unread.clone(),
+                channels: ChannelList {
+                    places: threads.clone(),
+                    has_all_channels: false,
+                },
             };
             match self.bot.inbox.count_late(late).await {
                 Ok(()) if is_last => return Ok(true),
@@ -395,11 +419,23 @@ fn notice(oldest: &HistoryInterval) -> Notice {
 fn described(UnreadSource { source, name }: &UnreadSource) -> String {
     match source {
         HistorySource::Messages(channel) => {
-            format!("the messages of <#{channel}> ({})", escape(name))
+            format!("the messages of <#{channel}>{}", in_parentheses(name))
         }
         HistorySource::ArchivedThreads(channel) => {
-            format!("the archived threads of <#{channel}> ({})", escape(name))
+            format!(
+                "the archived threads of <#{channel}>{}",
+                in_parentheses(name)
+            )
         }
         HistorySource::ActiveThreads => "the list of active threads".to_owned(),
+    }
+}
+
+/// The name, escaped; nothing if it is not known.
+fn in_parentheses(name: &str) -> String {
+    if name.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", escape(name))
     }
 }

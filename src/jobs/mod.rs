@@ -62,8 +62,7 @@ pub struct Parts {
 pub fn spawn_all(bot: &Bot, parts: Parts, runner: &Runner, registers: &Registers) {
     let env = &bot.env;
     let memory = Arc::<ReadingMemory>::default();
-    let (members_waiting, profiles_waiting, set_aside) =
-        <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
+    let (members_waiting, profiles_waiting) = <(Arc<Notify>, Arc<Notify>)>::default();
 
     runner.job(LevelUps::new(bot, parts.outbox_filled));
     runner.job(CloseButtons::new(env));
@@ -74,18 +73,14 @@ pub fn spawn_all(bot: &Bot, parts: Parts, runner: &Runner, registers: &Registers
     runner.job(ProfileSync::new(env, copies, Arc::clone(&profiles_waiting)));
     runner.job(AvatarLinkRenewal::new(env, parts.avatars));
     runner.job(RotatingRefresh::new(env, parts.unclear));
-    runner.job(CountLateHistory::new(
-        bot,
-        Arc::clone(&memory),
-        Arc::clone(&set_aside),
-    ));
+    runner.job(CountLateHistory::new(bot, Arc::clone(&memory)));
 
     let time = TimeKeeper::new(env.time.clone(), env.rest.clone());
     runner.service("discord-time", time, |time| async move { time.run().await });
     runner.service("message-gate", bot.gate.clone(), |gate| async move {
         gate.run().await;
     });
-    let catch_up = CatchUp::new(bot, parts.catch_up_hours, parts.gaps, memory, set_aside);
+    let catch_up = CatchUp::new(bot, parts.catch_up_hours, parts.gaps, memory);
     runner.service("catch-up", catch_up, |catch_up| async move {
         Box::pin(catch_up.run()).await;
     });

@@ -1,10 +1,10 @@
 //! How much XP one message earns.
 //!
-//! An award depends only on the message's id and on what its author earned before. It uses no
-//! random numbers at run time and no wall clock. So a message that is processed twice counts
+//! An award depends only on the message's id, on what its author earned before, and on the rate that
+//! the guild's rules give the message. It uses no random numbers at run time and no wall clock. So a message that is processed twice counts
 //! once, and a message that was missed live earns the same when it is read later.
 
-use super::{MessageId, Points, Timestamp, cooldown};
+use super::{MessageId, Points, Rate, Timestamp, cooldown};
 
 /// The smallest amount and the number of possible amounts: 15..=25, as in MEE6.
 const MIN_AMOUNT: u64 = 15;
@@ -41,21 +41,29 @@ impl Standing {
 /// The XP that one message earns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Award {
-    /// 15 to 25 points.
+    /// 15 to 25 points, at the message's rate: at least 1, at most 250.
     pub amount: u64,
+    /// What the message would earn at the usual rate: 15 to 25 points.
+    pub usual: u64,
     /// When the message was sent. The cooldown starts at this time.
     pub at: Timestamp,
 }
 
-/// The award for `message` to a user with this standing. `None` within the cooldown, and for any
-/// message older than the latest award, so that processing a message again has no effect.
-pub fn award(standing: &Standing, message: MessageId) -> Option<Award> {
+/// The award for `message`, which earns at `rate`, to a user with this standing. `None` if it earns
+/// nothing by a rule, within the cooldown, and for any message older than the latest award, so that
+/// processing a message again has no effect.
+pub fn award(standing: &Standing, message: MessageId, rate: Option<Rate>) -> Option<Award> {
+    let rate = rate?;
     let at = message.sent_at();
     let last_award = standing.last_awarded_at;
     let may_earn = last_award.is_none_or(|last| cooldown::is_over(last, at));
-    may_earn.then(|| Award {
-        amount: amount(message),
-        at,
+    may_earn.then(|| {
+        let usual = amount(message);
+        Award {
+            amount: rate.of(usual),
+            usual,
+            at,
+        }
     })
 }
 
@@ -91,12 +99,13 @@ mod tests {
     }
 
     const T: i64 = 1_700_000_000_000;
+    const USUAL: Option<Rate> = Some(Rate::USUAL);
 
     #[test]
     fn a_first_message_earns_and_another_only_after_the_cooldown() {
-        assert!(award(&Standing::default(), message_at(T)).is_some());
+        assert!(award(&Standing::default(), message_at(T), USUAL).is_some());
         for (after, earns) in [(-1, false), (0, false), (59_999, false), (60_000, true)] {
-            let award = award(&after_award_at(T), message_at(T + after));
+            let award = award(&after_award_at(T), message_at(T + after), USUAL);
             assert_eq!(award.is_some(), earns, "{after} ms after");
         }
     }
@@ -137,7 +146,7 @@ mod tests {
             message_count: most,
             last_awarded_at: None,
         };
-        let award = award(&rich, message_at(T)).unwrap();
+        let award = award(&rich, message_at(T), USUAL).unwrap();
         let richer = rich.with(award);
         assert_eq!((richer.points.get(), richer.message_count), (most, most));
     }
@@ -151,7 +160,7 @@ mod tests {
                 let mut standing = Standing::default();
                 for _ in 0..rounds {
                     for offset in &sent {
-                        if let Some(award) = award(&standing, message_at(T + offset)) {
+                        if let Some(award) = award(&standing, message_at(T + offset), USUAL) {
                             standing = standing.with(award);
                         }
                     }

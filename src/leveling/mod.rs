@@ -23,6 +23,7 @@ pub mod permission_bits;
 pub mod picture_size;
 mod profile;
 mod ranking;
+mod rate;
 pub mod removal_brake;
 mod right_roles;
 mod role_manager;
@@ -30,6 +31,8 @@ mod role_plan;
 mod role_position;
 pub mod schedule;
 mod screening;
+mod timeline;
+pub mod xp_rules;
 
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, Standing, award};
@@ -47,6 +50,7 @@ pub use naming::{
 };
 pub use profile::{Account, Field, Fingerprint, Membership, ObservedProfile, Profile};
 pub use ranking::{Board, Place};
+pub use rate::{Percent, Rate};
 pub use right_roles::{
     ProtectedRoles, RightRoleProblem, RoleEntry, RoleMatches, RolePins, match_roles,
 };
@@ -54,3 +58,6 @@ pub use role_manager::{CannotDelete, RoleManager};
 pub use role_plan::{LevelRoles, RolePlan};
 pub use role_position::{BELOW_ALL_ROLES, bot_position, out_of_reach};
 pub use screening::{Admission, Onboarding, Screening};
+pub use xp_rules::{
+    ChannelPlace, RuleChange, RuleKind, RuleSubject, RuleTerm, XpRecord, XpRule, XpRules,
+};

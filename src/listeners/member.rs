@@ -8,7 +8,8 @@ use serenity::all::UserId as TheirUserId;
 use super::{Listeners, role};
 use crate::discord::guild::member_states::ShownBy;
 use crate::discord::payload::{MemberEvent, MemberRemoval};
-use crate::leveling::UserId;
+use crate::leveling::{RoleId, UserId};
+use crate::xp::Observation;
 
 /// A member joined. Discord also sends this for a member who was in the guild already.
 pub(super) fn on_join(listeners: &Listeners, event: MemberEvent) {
@@ -32,6 +33,7 @@ pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
     if listeners.serves(event.guild_id)
         && let Ok(user) = UserId::try_from(event.user.id)
     {
+        holds(listeners, user, &[]);
         // A level-up message must not mention a member who left. Users without XP get no such
         // message, so for them only the waiting for roles ends.
         if listeners.bot.env.xp.get(user).is_some() {
@@ -46,10 +48,20 @@ fn observe(listeners: &Listeners, event: MemberEvent, how: ShownBy) {
     if listeners.serves(event.guild_id)
         && let Some(user) = event.user()
     {
+        if let Some(roles) = event.roles() {
+            holds(listeners, user, roles);
+        }
         let screening = event.screening();
         if let Some(seen) = event.seen() {
             listeners.profiles.heard(user, seen);
         }
         listeners.bot.env.members.observe(user, screening, how);
+    }
+}
+
+/// Passes on a member's roles to the engine if a rule on XP is about a role.
+fn holds(listeners: &Listeners, user: UserId, roles: &[RoleId]) {
+    if listeners.bot.env.xp.xp_rules().names_roles() {
+        listeners.observed(Observation::Member(user, roles.into()));
     }
 }

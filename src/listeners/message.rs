@@ -4,7 +4,7 @@
 //! module decides whether a message may run one: a bot's message, for example, may not.
 
 use super::Listeners;
-use crate::discord::payload::{PartialMessage, command};
+use crate::discord::payload::{PartialMessage, author_roles, command};
 use crate::leveling::{ObservedMessage, may_command};
 use crate::xp::EligibleMessage;
 
@@ -15,19 +15,22 @@ pub(super) fn on_message(listeners: &Listeners, message: PartialMessage<'_>, tex
     if message.guild_id == Some(listeners.bot.env.guild.into())
         && let Some(message) = message.read()
     {
-        offer(listeners, message);
+        offer(listeners, message, text);
     }
     if runs_command {
         run_command(listeners, text);
     }
 }
 
-/// Offers a message to the engine if it may earn XP. Before that, adds the author's profile to the
-/// unsaved profiles, where the engine finds it.
-fn offer(listeners: &Listeners, message: ObservedMessage) {
-    let Some(eligible) = EligibleMessage::of(&message) else {
+/// Offers a message to the engine if it may earn XP, with its author's roles if a rule is about
+/// one. Before that, adds the author's profile to the unsaved profiles, where the engine finds it.
+fn offer(listeners: &Listeners, message: ObservedMessage, text: &str) {
+    let Some(mut eligible) = EligibleMessage::of(&message) else {
         return;
     };
+    if listeners.bot.env.xp.xp_rules().names_roles() {
+        eligible.roles = author_roles(text);
+    }
     if let Some(profile) = message.profile {
         listeners.profiles.wrote(eligible.user, profile);
     }

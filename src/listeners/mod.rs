@@ -4,6 +4,7 @@
 //! is read only after the handler has returned. So no handler may wait: work that takes time runs
 //! in tasks.
 
+mod channel;
 mod deleted;
 mod guild;
 mod member;
@@ -31,6 +32,7 @@ use crate::discord::payload::{Event, command};
 use crate::error::Stop;
 use crate::leveling::MessageId;
 use crate::profiles::ProfileObserver;
+use crate::xp::Observation;
 
 /// The event handlers and all that they use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -108,7 +110,12 @@ impl Listeners {
             Event::GuildChanged(event) => role::on_guild_update(self, &event),
             Event::GuildGone(event) => guild::on_delete(self, &event),
             Event::MessagesDeleted(event) => deleted::on_messages(self, &event),
-            Event::ChannelDeleted(event) => deleted::on_channel(self, &event),
+            Event::ChannelChanged(event) => channel::on_change(self, &event),
+            Event::ChannelDeleted(event) => {
+                channel::on_delete(self, &event);
+                deleted::on_channel(self, &event);
+            }
+            Event::ThreadsListed(event) => channel::on_threads(self, &event),
             Event::Other => {}
             Event::Unknown => self.unparsed.note(kind, None),
         }
@@ -136,6 +143,14 @@ impl Listeners {
     /// Whether `guild` is the one that the bot serves.
     fn serves(&self, guild: theirs::GuildId) -> bool {
         guild == theirs::GuildId::from(self.bot.env.guild)
+    }
+
+    /// Tells the engine what an event shows that may decide what messages earn.
+    fn observed(&self, observation: Observation) {
+        if !self.bot.inbox.observe(observation) {
+            // The engine has not heard of it, so everyone is to be listed again.
+            self.bot.roles.verifications.soon();
+        }
     }
 
     /// Counts an event that was rebuilt because serenity could not parse its field `odd`. Does

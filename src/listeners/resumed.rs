@@ -12,14 +12,16 @@ use serenity::http::{Request, Route};
 
 use super::{Listeners, deleted, ready, role};
 use crate::discord::guild;
+use crate::discord::payload::PartialChannel;
 use crate::discord::payload::event::ApplicationRef;
 use crate::discord::{Repeat, RestError};
+use crate::xp::{ChannelList, Observation};
 
 /// Time limit for asking for the application, retries included.
 const APPLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks for the guild, its channels and the application, before the session's events are handled.
-/// Threads are not asked for, because nothing keeps a list of them.
+/// Threads are not asked for: one of which nothing is recorded is looked up with its first message.
 pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
     let (rest, id) = (&listeners.bot.env.rest, listeners.bot.env.guild);
     let (guild, channels, application) = tokio::try_join!(
@@ -28,7 +30,16 @@ pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
         own_application(listeners)
     )?;
     role::on_guild(listeners, &guild);
-    deleted::on_guild(listeners, channels);
+    // Without a list that was understood, no channel may be treated as deleted.
+    if channels.is_complete {
+        let ids = channels.channels.iter().map(|channel| channel.id);
+        deleted::on_guild(listeners, ids.filter_map(|id| id.try_into().ok()).collect());
+    }
+    let places = channels.channels.iter();
+    listeners.observed(Observation::Channels(ChannelList {
+        places: places.filter_map(PartialChannel::place).collect(),
+        has_all_channels: channels.is_complete,
+    }));
     if !listeners.bot.env.known_guild.is_kept_by_events() {
         let what = "the guild was not understood".to_owned();
         return Err(RestError::NotUnderstood(what));

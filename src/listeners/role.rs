@@ -9,12 +9,17 @@ use super::Listeners;
 use crate::discord::guild::ONBOARDING;
 use crate::discord::guild::known_guild::GuildFacts;
 use crate::discord::payload::{PartialGuild, RoleDeletion, RoleEvent};
+use crate::xp::Observation;
 
 /// The whole guild was received: at the start of a session or after an outage.
 pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
     // The result does not matter: this event leads to a reconcile of everyone's roles anyway.
     observe_onboarding(listeners, guild);
     let owner = guild.owner_id.and_then(|owner| owner.try_into().ok());
+    if let Some(roles) = guild.roles() {
+        let roles = roles.iter().map(|role| role.id);
+        listeners.observed(Observation::Roles(roles.collect()));
+    }
     match (owner, guild.roles()) {
         (Some(owner), Some(roles)) => listeners
             .bot
@@ -65,6 +70,7 @@ pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
     let is_served = event.guild_id == listeners.bot.env.guild.get();
     if let (true, Ok(role)) = (is_served, event.role_id.try_into()) {
         listeners.bot.env.known_guild.role_is_gone(role);
+        listeners.observed(Observation::RoleGone(role));
     }
     role_changed(listeners, event.role_id);
 }

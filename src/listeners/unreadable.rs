@@ -63,6 +63,11 @@ pub(super) fn on_unreadable(listeners: &Listeners, kind: &str, text: &str, field
         "GUILD_UPDATE" | "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" | "GUILD_ROLE_DELETE" => {
             role::on_unreadable(listeners, guild_of(kind, text));
         }
+        "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "CHANNEL_DELETE" | "THREAD_CREATE"
+        | "THREAD_UPDATE" | "THREAD_DELETE" | "THREAD_LIST_SYNC" => {
+            // The catch-up lists the channels again.
+            listeners.bot.inbox.open_gap();
+        }
         _ => {}
     }
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::text::without_nul;
 use super::{Connection, Error, Result, bigint, channel_id, message_id, user_id};
-use crate::leveling::{ChannelId, HistorySource, MessageId, UserId};
+use crate::leveling::{ChannelId, HistorySource, MessageId, Rate, UserId};
 
 const TABLE: &str = "history_interval";
 const COUNTED: &str = "history_counted";
@@ -49,6 +49,8 @@ pub struct CountedMessage {
     pub message: MessageId,
     /// Whether only the time of an award is known, and not its message.
     pub is_award: bool,
+    /// The rate at which the message earns XP; [`Rate::USUAL`] for an award.
+    pub rate: Rate,
 }
 
 /// The changes to missing history in one transaction.
@@ -262,16 +264,20 @@ async fn fill(connection: &mut Connection, id: i64, up_to: MessageId) -> Result<
 async fn remember(connection: &mut Connection, rows: &[CountedMessage]) -> Result<()> {
     let (users, messages) = columns(rows);
     let awards: Vec<bool> = rows.iter().map(|row| row.is_award).collect();
+    let rates = rows.iter().map(|row| row.rate.millionths());
+    let rates: Vec<i32> = rates.map(u32::cast_signed).collect();
     sqlx::query!(
-        "insert into history_counted as stored (user_id, message_id, is_award)
-         select distinct on (user_id, message_id) user_id, message_id, is_award
-         from unnest($1::bigint[], $2::bigint[], $3::boolean[]) as new (user_id, message_id, is_award)
+        "insert into history_counted as stored (user_id, message_id, is_award, rate)
+         select distinct on (user_id, message_id) user_id, message_id, is_award, rate
+         from unnest($1::bigint[], $2::bigint[], $3::boolean[], $4::integer[])
+            as new (user_id, message_id, is_award, rate)
          order by user_id, message_id, is_award
-         on conflict (user_id, message_id) do update set is_award = false
+         on conflict (user_id, message_id) do update set is_award = false, rate = excluded.rate
          where stored.is_award and not excluded.is_award",
         &users,
         &messages,
         &awards,
+        &rates,
     )
     .execute(connection)
     .await?;
@@ -305,7 +311,7 @@ pub async fn counted(
     let users: Option<Vec<i64>> =
         users.map(|users| users.iter().map(|user| bigint(user.get())).collect());
     let rows = sqlx::query!(
-        "select user_id, message_id, is_award from history_counted
+        "select user_id, message_id, is_award, rate from history_counted
          where $1::bigint[] is null or user_id = any($1) order by user_id, message_id",
         users.as_deref(),
     )
@@ -317,6 +323,7 @@ pub async fn counted(
                 user: user_id(COUNTED, row.user_id)?,
                 message: message_id(COUNTED, row.message_id)?,
                 is_award: row.is_award,
+                rate: super::read(COUNTED, "rate", row.rate.into(), Rate::from_millionths)?,
             })
         })
         .collect()

@@ -13,6 +13,7 @@
 //! store. This module makes no decision about XP.
 
 pub mod channel;
+pub mod channel_parent;
 pub mod council_notice;
 mod durable_queue;
 pub mod gateway_session;
@@ -25,6 +26,7 @@ pub mod outbox;
 pub mod profile_bucket;
 pub mod reconcile_state;
 pub mod role_deletion;
+pub mod role_holder;
 pub mod role_pin;
 pub mod role_work;
 pub mod text;
@@ -33,6 +35,8 @@ pub mod user_point;
 pub mod watermark;
 pub mod xp_change;
 pub mod xp_day;
+pub mod xp_record;
+pub mod xp_rule;
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -305,6 +309,13 @@ fn user_id(table: &'static str, value: i64) -> Result<UserId> {
 
 fn message_id(table: &'static str, value: i64) -> Result<MessageId> {
     read(table, "message_id", value, MessageId::new)
+}
+
+/// The message after which a row holds; `None` if it holds for all messages.
+fn after_id(table: &'static str, value: i64) -> Result<Option<MessageId>> {
+    (value != 0)
+        .then(|| read(table, "after_id", value, MessageId::new))
+        .transpose()
 }
 
 fn channel_id(table: &'static str, value: i64) -> Result<ChannelId> {

@@ -20,14 +20,18 @@ pub struct DayTotal {
     pub points: i64,
     /// Messages that earned them. May be negative for the same reason.
     pub messages: i64,
+    /// How many of the points were earned by multipliers: the difference to the usual rate,
+    /// negative below 100 %.
+    pub by_rules: i64,
 }
 
 /// All rows, sorted by user and day.
 pub async fn all(connection: &mut Connection) -> Result<Vec<DayTotal>> {
-    let rows =
-        sqlx::query!("select user_id, day, points, messages from xp_day order by user_id, day")
-            .fetch_all(connection)
-            .await?;
+    let rows = sqlx::query!(
+        "select user_id, day, points, messages, by_rules from xp_day order by user_id, day"
+    )
+    .fetch_all(connection)
+    .await?;
     rows.into_iter()
         .map(|row| {
             Ok(DayTotal {
@@ -35,6 +39,7 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<DayTotal>> {
                 day: row.day,
                 points: row.points,
                 messages: row.messages,
+                by_rules: row.by_rules,
             })
         })
         .collect()
@@ -67,16 +72,20 @@ pub async fn add(connection: &mut Connection, totals: &[DayTotal]) -> Result<()>
     let days: Vec<NaiveDate> = totals.iter().map(|row| row.day).collect();
     let points: Vec<i64> = totals.iter().map(|row| row.points).collect();
     let messages: Vec<i64> = totals.iter().map(|row| row.messages).collect();
+    let by_rules: Vec<i64> = totals.iter().map(|row| row.by_rules).collect();
     sqlx::query!(
-        "insert into xp_day as stored (user_id, day, points, messages)
-         select * from unnest($1::bigint[], $2::date[], $3::bigint[], $4::bigint[]) order by 1, 2
+        "insert into xp_day as stored (user_id, day, points, messages, by_rules)
+         select * from unnest($1::bigint[], $2::date[], $3::bigint[], $4::bigint[], $5::bigint[])
+         order by 1, 2
          on conflict (user_id, day) do update set
             points = stored.points + excluded.points,
-            messages = stored.messages + excluded.messages",
+            messages = stored.messages + excluded.messages,
+            by_rules = stored.by_rules + excluded.by_rules",
         &users,
         &days,
         &points,
         &messages,
+        &by_rules,
     )
     .execute(&mut *connection)
     .await?;

@@ -1,28 +1,20 @@
 //! Adjustments: changes that people ask for, to a user's points or privacy.
 //!
-//! `plan_adjustment` is pure: it takes the user's state and returns what is to be saved. The
-//! engine's `Adjuster` saves it, in a transaction of its own, after the messages that came
-//! before. So that the caller can be told truthfully whether it was saved, an adjustment is put
-//! into a transaction only while the caller waits (see `commit_permit`), and is tried again only
-//! once the previous attempt is known to have saved nothing.
+//! `plan_adjustment` is pure: it takes the user's state and returns what is to be saved. It is
+//! saved in a transaction of its own, after the messages that came before (see `request`).
 //!
 //! Never changes what only messages decide: how many earned XP, and when the latest did.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
-
-use super::cache::XpCache;
 use super::commit_permit::CommitPermit;
-use super::committer::{CommitError, Committer, retry_delay};
-use crate::leveling::{
-    ChannelId, LevelNumber, Levels, MessageId, Points, RequestId, Standing, UserId,
-};
+use super::committer::CommitError;
+use super::request::{Attempt, Carrier, Request, write_permitted};
+use crate::leveling::{ChannelId, LevelNumber, Levels, Points, RequestId, Standing, UserId};
 use crate::store::outbox::LevelUp;
 use crate::store::text::without_nul;
 use crate::store::user_point::{CachedUser, SavedUser};
-use crate::store::watermark::{HeldLines, Lost};
+use crate::store::watermark::HeldLines;
 use crate::store::xp_change::XpChange;
 use crate::store::{self, Connection};
 
@@ -114,17 +106,6 @@ pub enum AdjustmentError {
     Repeated,
 }
 
-/// An adjustment in the engine's inbox, with the channel for its answer.
-#[derive(Debug)]
-pub(super) struct PendingAdjustment {
-    pub request: AdjustmentRequest,
-    pub permit: Arc<CommitPermit>,
-    /// Closed once nobody waits. Dropped without an answer if the engine ends.
-    pub answer: oneshot::Sender<Result<Adjusted, AdjustmentError>>,
-    /// One of the inbox's places for those who wait.
-    pub place: OwnedSemaphorePermit,
-}
-
 /// What one transaction saves of an adjustment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AdjustmentPlan {
@@ -148,118 +129,38 @@ impl AdjustmentPlan {
     }
 }
 
-/// The parts of the engine that carry out adjustments.
-pub(super) struct Adjuster<'a> {
-    pub committer: &'a mut Committer,
-    pub cache: &'a XpCache,
-    /// The frontier, which adjustments do not move; `None` if no message has ever come.
-    pub frontier: Option<MessageId>,
-    pub outbox_filled: &'a Notify,
-}
+impl Request for AdjustmentRequest {
+    type Answer = Adjusted;
 
-/// What became of an attempt whose outcome is known.
-enum Attempt {
-    Saved(Adjusted),
-    /// There was nothing to save.
-    Unchanged(Adjusted),
-    Refused(AdjustmentError),
-}
-
-impl Adjuster<'_> {
-    /// Retries while the caller waits, then until the outcome is known. Returns whether anything
-    /// was saved.
-    pub(super) async fn carry_out(mut self, pending: PendingAdjustment) -> Result<bool, Lost> {
-        let PendingAdjustment {
-            request,
-            permit,
-            mut answer,
-            place: _place,
-        } = pending;
-        for attempt in 0.. {
-            // An attempt that is dropped before its COMMIT is sent saves nothing.
-            let attempted = tokio::select! {
-                biased;
-                () = withdrawn(&mut answer, &permit) => return Ok(false),
-                attempted = self.attempt(&request, &permit) => attempted,
-            };
-            let error = match attempted {
-                Ok(attempt) => {
-                    let is_saved = matches!(attempt, Attempt::Saved(_));
-                    let _ = answer.send(match attempt {
-                        Attempt::Saved(adjusted) | Attempt::Unchanged(adjusted) => Ok(adjusted),
-                        Attempt::Refused(error) => Err(error),
-                    });
-                    return Ok(is_saved);
-                }
-                Err(CommitError::Lost(lost)) => return Err(lost),
-                Err(CommitError::Store(error) | CommitError::TooSlow(error)) => error,
-            };
-            if attempt == 0 {
-                tracing::error!(%error, "an adjustment could not be saved; trying again while its caller waits");
-            }
-            if error.is_about_the_values() && !permit.is_held() {
-                let _ = answer.send(Err(AdjustmentError::NotSaved));
-                return Ok(false);
-            }
-            tokio::select! {
-                biased;
-                () = withdrawn(&mut answer, &permit) => return Ok(false),
-                () = tokio::time::sleep(retry_delay(attempt)) => {}
-            }
-        }
-        unreachable!("the attempts never run out")
-    }
-
-    /// One attempt. The cache is updated only once it is known to be saved.
     async fn attempt(
-        &mut self,
-        request: &AdjustmentRequest,
+        &self,
+        with: &mut Carrier<'_>,
         permit: &CommitPermit,
-    ) -> Result<Attempt, CommitError> {
-        self.committer.resolve_doubt().await?;
-        let known = self.cache.get(request.user);
-        let plan = plan_adjustment(known, request, &self.cache.levels());
+    ) -> Result<Attempt<Adjusted>, CommitError> {
+        let known = with.cache.get(self.user);
+        let plan = plan_adjustment(known, self, &with.cache.levels());
         if plan.is_empty() {
             return Ok(Attempt::Unchanged(plan.adjusted));
         }
         let committed =
-            self.committer
-                .commit(self.frontier, HeldLines::Keep, async |transaction| {
-                    write_permitted(transaction, &plan, permit).await
+            with.committer
+                .commit(with.frontier, HeldLines::Keep, async |transaction| {
+                    write_permitted(permit, write(transaction, &plan)).await
                 });
         if let Some(refusal) = committed.await? {
             return Ok(Attempt::Refused(refusal));
         }
         if let Some(row) = &plan.user {
-            self.cache.apply(std::slice::from_ref(row));
+            with.cache.apply(std::slice::from_ref(row));
         }
         if let Some((user, hidden)) = plan.hidden {
-            self.cache.hide(user, hidden);
+            with.cache.hide(user, hidden);
         }
         if plan.level_up.is_some() {
-            self.outbox_filled.notify_one();
+            with.outbox_filled.notify_one();
         }
         Ok(Attempt::Saved(plan.adjusted))
     }
-}
-
-/// Writes the plan if the caller still waits. Returns a reason if the transaction must be rolled
-/// back.
-async fn write_permitted(
-    transaction: &mut Connection,
-    plan: &AdjustmentPlan,
-    permit: &CommitPermit,
-) -> store::Result<Option<AdjustmentError>> {
-    // The transaction holds the watermark row, which stands where the engine left it: no
-    // earlier attempt is saved or ever will be.
-    if !permit.acquire() {
-        return Ok(Some(AdjustmentError::NotSaved));
-    }
-    let written = write(transaction, plan).await;
-    if !matches!(written, Ok(true)) {
-        permit.release();
-    }
-    Ok((!written?).then_some(AdjustmentError::Repeated))
 }
 
 /// `false` if the request has adjusted points before.
@@ -280,15 +181,6 @@ async fn write(transaction: &mut Connection, plan: &AdjustmentPlan) -> store::Re
         store::outbox::add(transaction, &[level_up]).await?;
     }
     Ok(true)
-}
-
-/// Returns when the caller has left and the adjustment is withdrawn. Never returns if it was in a
-/// transaction when the caller left: its outcome must become known.
-async fn withdrawn<T>(answer: &mut oneshot::Sender<T>, permit: &CommitPermit) {
-    answer.closed().await;
-    if permit.is_held() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// What is to be saved for a user in this state; `None` for a user without a row.

@@ -10,8 +10,8 @@ use chrono_tz::Tz;
 use super::inbox::EligibleMessage;
 use super::unsaved_profiles::Observed;
 use crate::leveling::{
-    CopyPlan, Levels, MessageId, ObservedProfile, Profile, Standing, Timestamp, UserId, award,
-    copy_plan,
+    Award, CopyPlan, Levels, MessageId, ObservedProfile, Profile, Standing, Timestamp, UserId,
+    XpRecord, XpRules, award, copy_plan,
 };
 use crate::store::history_interval::HistoryChange;
 use crate::store::outbox::LevelUp;
@@ -41,6 +41,19 @@ pub(super) struct Batch {
     pub earned: Vec<MessageId>,
     /// Changes to the record of missing history.
     pub history: HistoryChange,
+    /// What was observed of channels and members and decides what messages earn.
+    pub records: Vec<XpRecord>,
+}
+
+/// What decides what messages earn, and how it is saved.
+#[derive(Clone, Copy, Debug)]
+pub struct AwardRules<'a> {
+    /// The points that each level needs.
+    pub levels: &'a Levels,
+    /// The guild's own rules.
+    pub xp_rules: &'a XpRules,
+    /// The time zone of the guild's days.
+    pub zone: Tz,
 }
 
 /// The observed profile of a user who earned.
@@ -66,7 +79,7 @@ pub(super) struct ProfilePlan {
 impl Batch {
     /// Whether there is nothing to save but the frontier.
     pub(super) fn saves_nothing(&self) -> bool {
-        self.users.is_empty() && self.history.is_empty()
+        self.users.is_empty() && self.history.is_empty() && self.records.is_empty()
     }
 
     /// Removes the profiles, and returns their users and versions.
@@ -112,10 +125,9 @@ impl Batch {
 /// Every user's row and days after these messages, if all users start with nothing.
 pub fn recompute(
     messages: Vec<EligibleMessage>,
-    levels: &Levels,
-    zone: Tz,
+    rules: AwardRules<'_>,
 ) -> (Vec<SavedUser>, Vec<DayTotal>) {
-    recompute_from(|_| None, messages, levels, zone)
+    recompute_from(|_| None, messages, rules)
 }
 
 /// The rows of users who earned, and the days, after these messages. `before` is each user's
@@ -123,8 +135,7 @@ pub fn recompute(
 pub fn recompute_from(
     before: impl Fn(UserId) -> Option<Standing>,
     mut messages: Vec<EligibleMessage>,
-    levels: &Levels,
-    zone: Tz,
+    rules: AwardRules<'_>,
 ) -> (Vec<SavedUser>, Vec<DayTotal>) {
     let known = |user| {
         before(user).map(|standing| CachedUser {
@@ -137,14 +148,7 @@ pub fn recompute_from(
     };
     messages.sort_unstable_by_key(|seen| seen.message);
     let nothing = |_| None;
-    let Batch { users, days, .. } = plan(
-        &messages,
-        levels,
-        zone,
-        Announce::OnePerUser,
-        known,
-        nothing,
-    );
+    let Batch { users, days, .. } = plan(&messages, rules, Announce::OnePerUser, known, nothing);
     (users, days)
 }
 
@@ -179,15 +183,19 @@ pub(super) fn batch_end(
 /// returns a user's row before, `observed` the profile that the engine is to save.
 pub(super) fn plan(
     messages: &[EligibleMessage],
-    levels: &Levels,
-    zone: Tz,
+    rules: AwardRules<'_>,
     announce: Announce,
     known: impl Fn(UserId) -> Option<CachedUser>,
     observed: impl Fn(UserId) -> Option<Observed>,
 ) -> Batch {
     debug_assert!(messages.is_sorted_by_key(|seen| seen.message));
     let mut users: BTreeMap<UserId, BatchAuthor> = BTreeMap::new();
-    let mut days: BTreeMap<(UserId, NaiveDate), (i64, i64)> = BTreeMap::new();
+    let AwardRules {
+        levels,
+        xp_rules,
+        zone,
+    } = rules;
+    let mut days: BTreeMap<(UserId, NaiveDate), DayChange> = BTreeMap::new();
     let mut batch = Batch {
         last: messages.last().map(|seen| seen.message),
         ..Batch::default()
@@ -199,11 +207,13 @@ pub(super) fn plan(
             channel,
             user,
             ref profile,
+            ..
         } = seen;
         let author = users
             .entry(user)
             .or_insert_with(|| BatchAuthor::new(known(user), observed(user)));
-        let Some(award) = award(&author.standing, message) else {
+        let rate = xp_rules.rate(message, channel, user);
+        let Some(award) = award(&author.standing, message, rate) else {
             continue;
         };
         let before = levels.level_at(author.standing.points);
@@ -230,8 +240,7 @@ pub(super) fn plan(
             });
         }
         let day = days.entry((user, day_of(award.at, zone))).or_default();
-        day.0 += signed(award.amount);
-        day.1 += 1;
+        day.add(award, 1);
     }
     if announce == Announce::OnePerUser {
         batch.level_ups = merged(&batch.level_ups);
@@ -259,16 +268,43 @@ pub(super) fn plan(
                 version,
             }));
     }
+    let days = days.into_iter();
     batch.days = days
-        .into_iter()
-        .map(|((user, day), (points, messages))| DayTotal {
+        .map(|((user, day), change)| change.of(user, day))
+        .collect();
+    batch
+}
+
+/// What awards add to one day of one user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DayChange {
+    points: i64,
+    messages: i64,
+    by_rules: i64,
+}
+
+impl DayChange {
+    /// Adds an award (`sign` 1), or takes it back (-1).
+    pub(super) fn add(&mut self, award: Award, sign: i64) {
+        self.points += sign * signed(award.amount);
+        self.messages += sign;
+        self.by_rules += sign * (signed(award.amount) - signed(award.usual));
+    }
+
+    pub(super) fn of(self, user: UserId, day: NaiveDate) -> DayTotal {
+        let Self {
+            points,
+            messages,
+            by_rules,
+        } = self;
+        DayTotal {
             user,
             day,
             points,
             messages,
-        })
-        .collect();
-    batch
+            by_rules,
+        }
+    }
 }
 
 /// One level-up for each user: the last one, rising from where the first one did.
@@ -318,12 +354,24 @@ pub(super) fn day_of(at: Timestamp, zone: Tz) -> NaiveDate {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::leveling::{Account, ChannelId, Field, LevelNumber, Membership, Points};
 
     const T: i64 = 1_700_000_000_000;
+
+    fn rules_without_any(zone: Tz) -> AwardRules<'static> {
+        static LEVELS: LazyLock<Levels> = LazyLock::new(Levels::mee6);
+        static NONE: LazyLock<XpRules> = LazyLock::new(XpRules::default);
+        AwardRules {
+            levels: &LEVELS,
+            xp_rules: &NONE,
+            zone,
+        }
+    }
 
     fn seen(user: u64, after_ms: i64) -> EligibleMessage {
         let first = MessageId::first_at(Timestamp::from_millis(T + after_ms).unwrap()).unwrap();
@@ -335,6 +383,7 @@ mod tests {
                 username: format!("user{user}"),
                 ..ObservedProfile::default()
             })),
+            roles: None,
         }
     }
 
@@ -343,8 +392,7 @@ mod tests {
         let zone = Tz::Canada__Pacific;
         plan(
             &messages,
-            &Levels::mee6(),
-            zone,
+            rules_without_any(zone),
             Announce::EachLevelUp,
             |_| None,
             |_| None,
@@ -386,8 +434,7 @@ mod tests {
         let message = [seen(1, 10)];
         let batch = plan(
             &message,
-            &Levels::mee6(),
-            Tz::UTC,
+            rules_without_any(Tz::UTC),
             Announce::EachLevelUp,
             known,
             |_| None,
@@ -402,8 +449,7 @@ mod tests {
         let observed = |_| Some(observed("al", Some(3)));
         let batch = plan(
             &message,
-            &Levels::mee6(),
-            Tz::UTC,
+            rules_without_any(Tz::UTC),
             Announce::EachLevelUp,
             known,
             observed,
@@ -427,11 +473,9 @@ mod tests {
     fn a_live_profile_takes_precedence_over_one_from_the_history() {
         let heard = |user: UserId| (user.get() == 1).then(|| observed("al", Some(3)));
         let messages = vec![seen(1, 0), seen(2, 0)];
-        let levels = Levels::mee6();
         let batch = plan(
             &messages,
-            &levels,
-            Tz::UTC,
+            rules_without_any(Tz::UTC),
             Announce::EachLevelUp,
             |_| None,
             heard,
@@ -532,8 +576,7 @@ mod tests {
         };
         let batch = plan(
             &[seen(1, 0), seen(1, 60_000)],
-            &Levels::mee6(),
-            Tz::UTC,
+            rules_without_any(Tz::UTC),
             Announce::EachLevelUp,
             |_| Some(almost),
             |_| None,
@@ -568,8 +611,12 @@ mod tests {
                 seen: None,
             })
         };
-        let play =
-            |lines| plan(&messages, &Levels::mee6(), Tz::UTC, lines, known, |_| None).level_ups;
+        let play = |lines| {
+            plan(&messages, rules_without_any(Tz::UTC), lines, known, |_| {
+                None
+            })
+            .level_ups
+        };
         let (all, one) = (play(Announce::EachLevelUp), play(Announce::OnePerUser));
         assert!(all.len() > 4 && all.is_sorted_by_key(|level_up| level_up.message));
         assert_eq!(one.len(), 2);
@@ -673,7 +720,7 @@ mod tests {
                 let mut users: BTreeMap<UserId, CachedUser> = BTreeMap::new();
                 let mut points_by_day = BTreeMap::new();
                 for part in messages.chunks(size) {
-                    let batch = plan(part, &Levels::mee6(), Tz::UTC, Announce::EachLevelUp, |user| users.get(&user).copied(), |_| None);
+                    let batch = plan(part, rules_without_any(Tz::UTC), Announce::EachLevelUp, |user| users.get(&user).copied(), |_| None);
                     for SavedUser { user, standing, .. } in batch.users {
                         users.insert(user, CachedUser { user, standing, hidden: false, named: true, seen: None });
                     }

@@ -4,15 +4,15 @@
 //! commit, so no reader sees XP that a crash could undo. Names and avatar links stay in Postgres.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use dashmap::DashMap;
 use dashmap::mapref::multiple::RefMulti;
 
 use super::unsaved_profiles::{Compared, Saver, UnsavedProfiles};
 use crate::leveling::{
-    Board, Fingerprint, LevelNumber, Levels, ObservedProfile, Place, Points, Progress, Standing,
-    Timestamp, UserId,
+    Board, Fingerprint, LevelNumber, Levels, ObservedProfile, Place, Points, Progress, RoleId,
+    Standing, Timestamp, UserId, XpRules,
 };
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::{self, Database};
@@ -27,6 +27,8 @@ pub struct XpCache {
     /// How many lists of members have been requested.
     lists: AtomicU32,
     unsaved: UnsavedProfiles,
+    /// The guild's own rules. Only the engine changes them.
+    xp_rules: RwLock<XpRules>,
 }
 
 /// When a member list was requested. Orders lists and events without a clock.
@@ -93,7 +95,7 @@ impl Entry {
 }
 
 impl XpCache {
-    /// Reads all users from the database.
+    /// Reads all users and the guild's rules from the database.
     pub async fn load(database: &Database, levels: Levels) -> store::Result<Self> {
         let mut connection = database.acquire().await?;
         let users = DashMap::new();
@@ -112,13 +114,33 @@ impl XpCache {
             users.insert(row.user, entry);
         })
         .await?;
+        let xp_rules = store::xp_record::load(&mut connection).await?;
         Ok(Self {
             levels: RwLock::new(Arc::new(levels)),
             users,
             board: RwLock::new(Board::from_places(places)),
             lists: AtomicU32::new(0),
             unsaved: UnsavedProfiles::default(),
+            xp_rules: RwLock::new(xp_rules),
         })
+    }
+
+    /// The guild's rules on XP, and what is recorded to apply them.
+    pub fn xp_rules(&self) -> RwLockReadGuard<'_, XpRules> {
+        self.xp_rules.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the engine, which decides when a change takes effect.
+    pub(super) fn xp_rules_mut(&self) -> RwLockWriteGuard<'_, XpRules> {
+        self.xp_rules
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, who holds this role is recorded, since a rule is about to name it. Returns
+    /// whether it was not recorded before.
+    pub fn watch_role(&self, role: RoleId) -> bool {
+        self.xp_rules_mut().watch_role(role)
     }
 
     /// The guild's levels, as they are now.
@@ -404,6 +426,7 @@ mod tests {
             board: RwLock::default(),
             lists: AtomicU32::new(0),
             unsaved: UnsavedProfiles::default(),
+            xp_rules: RwLock::default(),
         }
     }
 

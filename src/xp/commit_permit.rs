@@ -1,16 +1,16 @@
-//! The permit to commit an adjustment, shared by the engine and the caller that waits for it.
+//! The permit to commit a request, shared by the engine and the caller that waits for it.
 //!
 //! An atomic integer that changes by compare-and-swap, so that only one of the two holds the
-//! permit. The engine puts an adjustment into a transaction only while it holds the permit; the
+//! permit. The engine puts a request into a transaction only while it holds the permit; the
 //! caller is told "not saved" only once the permit is withdrawn. Does not access the database.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Nobody has it: no transaction with the adjustment can be committed.
+/// Nobody has it: no transaction with the request can be committed.
 const FREE: u8 = 0;
-/// The engine has it: the adjustment is in a transaction, whose COMMIT may be answered or not.
+/// The engine has it: the request is in a transaction, whose COMMIT may be answered or not.
 const HELD: u8 = 1;
-/// The caller has left, and the adjustment must not be saved any more.
+/// The caller has left, and the request must not be saved any more.
 const WITHDRAWN: u8 = 2;
 /// The caller left while the engine had it. If that transaction saved nothing, there is no other
 /// attempt.
@@ -34,12 +34,12 @@ impl CommitPermit {
         }
     }
 
-    /// Whether the adjustment is in a transaction whose outcome is unknown.
+    /// Whether the request is in a transaction whose outcome is unknown.
     pub(super) fn is_held(&self) -> bool {
         [HELD, ABANDONED].contains(&self.0.load(Ordering::Acquire))
     }
 
-    /// Called by the caller: `true` if the adjustment is not saved and never will be.
+    /// Called by the caller: `true` if the request is not saved and never will be.
     pub(super) fn withdraw(&self) -> bool {
         self.swap(FREE, WITHDRAWN)
     }

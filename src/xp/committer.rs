@@ -224,19 +224,17 @@ impl Committer {
         unreachable!("the attempts never run out")
     }
 
-    /// Saves the frontier alone, in one attempt. Returns whether it is saved; if not, nothing is
-    /// lost, since the next start reads the messages after it again.
+    /// Saves the frontier with a batch without messages, in one attempt. Returns whether it is
+    /// saved; if not, nothing is lost, since the next start reads the messages after it again.
     pub(super) async fn save_frontier(
         &mut self,
         frontier: Option<MessageId>,
+        batch: &Batch,
     ) -> Result<bool, Lost> {
         let attempted = async {
             self.resolve_doubt().await?;
             match frontier {
-                Some(frontier) => {
-                    let nobody = Batch::default();
-                    self.try_batch(&nobody, frontier, BatchKind::Frontier).await
-                }
+                Some(frontier) => self.try_batch(batch, frontier, BatchKind::Frontier).await,
                 None => Ok(()),
             }
         };
@@ -345,6 +343,9 @@ async fn write_batch(
     }
     if !batch.history.is_empty() {
         history_interval::save(transaction, &batch.history).await?;
+    }
+    if !batch.records.is_empty() {
+        store::xp_record::add(transaction, &batch.records).await?;
     }
     if let BatchKind::CatchUp { is_last: true, .. } = kind {
         store::watermark::release_lines(transaction).await?;

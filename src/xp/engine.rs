@@ -14,8 +14,10 @@
 //! If Postgres takes too long for a batch, the engine saves half as many users at a time until
 //! a batch succeeds.
 //!
-//! The committer runs the transactions; `adjustment` holds the changes that people ask for.
+//! The committer runs the transactions; `request` carries out what people ask for, and
+//! `observations` holds what the guild's rules need to know of channels and members.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,18 +26,22 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::adjustment::{Adjuster, AdjustmentError, PendingAdjustment};
+use super::adjustment::{AdjustmentError, AdjustmentRequest};
 use super::backlog::Backlog;
-use super::batch::{Announce, AuthorProfile, Batch, batch_end, plan};
+use super::batch::{Announce, AuthorProfile, AwardRules, Batch, batch_end, plan};
 use super::cache::XpCache;
 use super::committer::{BatchKind, BatchOutcome, CommitError, Committer, retry_delay};
 use super::inbox::{
     Delivery, EligibleMessage, GapFlag, History, Inbox, LateHistory, NotCounted, Settle,
 };
 use super::late_messages::{Recorder, plan_interval};
+use super::observations::Observations;
+use super::request::{Carrier, Pending, Request};
+use super::rule_request::RuleRequest;
+use super::unplaced::UnplacedMessages;
 use super::unsaved_profiles::Saver;
-use crate::leveling::{MessageId, UserId};
-use crate::store::history_interval;
+use crate::leveling::{ChannelId, HistorySource, MessageId, UserId};
+use crate::store::history_interval::{self, UnreadSource};
 use crate::store::watermark::{Lost, Watermark};
 use crate::store::{self, Database};
 
@@ -103,13 +109,20 @@ pub struct Engine {
     max_users: usize,
     deliveries: mpsc::Receiver<Delivery>,
     gap_flag: Arc<GapFlag>,
+    unplaced: Arc<UnplacedMessages>,
+    /// Notified when a batch records missing history.
+    history_missing: Arc<Notify>,
     gaps: watch::Sender<Option<Gap>>,
     /// Set from the discovery of a gap until it is filled.
     catch_up: Option<OpenGap>,
     /// Commands that wait until every message before them is committed.
     settling: Vec<Settle>,
     /// Adjustments to carry out once the messages before them are applied.
-    adjustments: Vec<PendingAdjustment>,
+    adjustments: Vec<Pending<AdjustmentRequest>>,
+    /// Changes of rules to carry out once the messages before them are applied.
+    rules: Vec<Pending<RuleRequest>>,
+    /// What was observed in the guild, until it is saved.
+    observations: Observations,
     /// History that was read late, each with the channel that takes the answer.
     late: Vec<(LateHistory, oneshot::Sender<Result<(), NotCounted>>)>,
     /// Remembers counted messages while some history is missing.
@@ -157,7 +170,7 @@ impl Engine {
         watermark: Watermark,
         outbox_filled: Arc<Notify>,
     ) -> (Self, EngineHandles) {
-        let (inbox, deliveries, gap_flag) = Inbox::new();
+        let (inbox, deliveries) = Inbox::new();
         let (gaps, wanted) = watch::channel(None);
         let limits = CommitLimits::default();
         let engine = Self {
@@ -169,11 +182,15 @@ impl Engine {
             limits,
             max_users: limits.users,
             deliveries,
-            gap_flag,
+            gap_flag: inbox.gap_flag(),
+            unplaced: inbox.unplaced_messages(),
+            history_missing: Arc::clone(inbox.history_missing()),
             gaps,
             catch_up: None,
             settling: Vec::new(),
             adjustments: Vec::new(),
+            rules: Vec::new(),
+            observations: Observations::default(),
             late: Vec::new(),
             recorder: Recorder::default(),
             is_recorder_resumed: false,
@@ -212,11 +229,19 @@ impl Engine {
             }
             if self.catch_up.is_some() {
                 self.continue_catch_up(messages).await?;
-            } else if !messages.is_empty() {
-                self.apply(messages).await?;
+            } else {
+                self.observations
+                    .no_gap_is_open(&mut self.cache.xp_rules_mut(), self.applied);
+                if !messages.is_empty() {
+                    self.apply(messages).await?;
+                }
             }
             self.carry_out_adjustments().await?;
+            self.change_rules().await?;
             self.count_late_history().await?;
+            if !self.observations.is_empty() {
+                self.save_frontier_soon();
+            }
             if self.save_frontier_at.is_some_and(|at| at <= Instant::now()) {
                 self.save_frontier().await?;
             }
@@ -235,12 +260,14 @@ impl Engine {
         }
         // Otherwise the next start would treat the time since the stored frontier as a gap, and
         // read messages again that earned nothing.
-        if self.applied > self.committer.watermark().frontier {
+        if self.applied > self.committer.watermark().frontier || !self.observations.is_empty() {
             self.save_frontier().await?;
         }
         Ok(EngineEnd {
             watermark: self.committer.watermark(),
-            is_complete: self.committer.is_stored(self.applied) && !has_gap,
+            is_complete: self.committer.is_stored(self.applied)
+                && !has_gap
+                && self.observations.is_empty(),
         })
     }
 
@@ -272,9 +299,12 @@ impl Engine {
         let deadline = Instant::now() + BATCH_WINDOW;
         // A waiting command ends the window early: the messages that it waits for came before it.
         let has_waiting_command = |received: &[Delivery]| {
-            received
-                .iter()
-                .any(|one| matches!(one, Delivery::Settle(_) | Delivery::Adjust(_)))
+            received.iter().any(|one| {
+                matches!(
+                    one,
+                    Delivery::Settle(_) | Delivery::Adjust(_) | Delivery::Rule(_)
+                )
+            })
         };
         while received.len() < BATCH_SIZE && !has_waiting_command(&received) {
             let room = BATCH_SIZE - received.len();
@@ -289,15 +319,28 @@ impl Engine {
         Some(self.sort_deliveries(received))
     }
 
-    /// Stores each delivery in the field for its kind, and returns the messages.
+    /// Stores each delivery in the field for its kind, and returns the messages. What was observed
+    /// is recorded in the order in which it came.
     fn sort_deliveries(&mut self, received: Vec<Delivery>) -> Vec<EligibleMessage> {
         let mut messages = Vec::with_capacity(received.len());
         for delivery in received {
             match delivery {
-                Delivery::Message(seen) => messages.push(seen),
+                Delivery::Message(seen) => {
+                    self.observations.delivered(seen.message);
+                    if let Some(roles) = &seen.roles {
+                        let rules = &mut self.cache.xp_rules_mut();
+                        self.observations.author(&seen, roles, rules, self.applied);
+                    }
+                    messages.push(seen);
+                }
+                Delivery::Observed(observation) => {
+                    let rules = &mut self.cache.xp_rules_mut();
+                    self.observations.observe(observation, rules, self.applied);
+                }
                 Delivery::History(history) => self.take_history(history),
                 Delivery::Settle(settle) => self.settling.push(settle),
                 Delivery::Adjust(pending) => self.adjustments.push(pending),
+                Delivery::Rule(pending) => self.rules.push(pending),
                 Delivery::Late(late, answer) => self.late.push((late, answer)),
             }
         }
@@ -344,6 +387,7 @@ impl Engine {
                 Vec::new(),
             ),
         };
+        self.observations.gap_begins();
         let gap = Gap {
             number,
             after: self.applied,
@@ -362,6 +406,10 @@ impl Engine {
             && catch_up.gap.number == history.gap
             && catch_up.backlog.is_none()
         {
+            let rules = &mut self.cache.xp_rules_mut();
+            let reached = Some(history.reached);
+            self.observations
+                .channels(&history.channels, rules, reached);
             let waiting = std::mem::take(&mut catch_up.waiting);
             catch_up.backlog = Some(Backlog::new(history, waiting));
         }
@@ -424,8 +472,12 @@ impl Engine {
                 self.recorder
                     .note_missing(&mut batch, missing, awarded_after);
             }
-            self.recorder
-                .remember(&mut batch, &messages[..end], self.applied);
+            self.recorder.remember(
+                &mut batch,
+                &messages[..end],
+                &self.cache.xp_rules(),
+                self.applied,
+            );
             if batch.saves_nothing() && !is_last {
                 self.applied = reached;
             } else if self.commit_and_publish(&mut batch, reached, kind).await?
@@ -459,21 +511,28 @@ impl Engine {
     async fn apply(&mut self, mut messages: Vec<EligibleMessage>) -> Result<(), Lost> {
         self.resume_recorder().await;
         messages.sort_unstable_by_key(|seen| seen.message);
+        let unplaced = self.take_unplaced(&mut messages);
+        if !unplaced.is_empty() {
+            self.record_as_missing(&unplaced).await?;
+        }
         let mut rest = messages.as_slice();
         while !rest.is_empty() {
             let end = batch_end(rest, self.limits.messages, self.max_users);
             let mut batch = self.plan(&rest[..end], Announce::EachLevelUp);
             let reached = batch.last.max(self.applied);
             let recorder = self.recorder.clone();
-            self.recorder
-                .remember(&mut batch, &rest[..end], self.applied);
+            self.recorder.remember(
+                &mut batch,
+                &rest[..end],
+                &self.cache.xp_rules(),
+                self.applied,
+            );
             if batch.saves_nothing() {
                 // Only the frontier is to be saved. The next batch that saves something moves it;
                 // if none comes soon, the timer does.
                 self.applied = reached;
                 if self.applied > self.committer.watermark().frontier {
-                    self.save_frontier_at
-                        .get_or_insert_with(|| Instant::now() + FRONTIER_SAVE_DELAY);
+                    self.save_frontier_soon();
                 }
             } else if self
                 .commit_and_publish(&mut batch, reached, BatchKind::Live)
@@ -485,6 +544,48 @@ impl Engine {
             }
             rest = &rest[end..];
         }
+        Ok(())
+    }
+
+    /// Removes the messages that cannot be judged before it is known where their threads stand.
+    fn take_unplaced(&self, messages: &mut Vec<EligibleMessage>) -> Vec<EligibleMessage> {
+        if self.applied.is_none() {
+            // Without a frontier nothing can be recorded as missing before it.
+            return Vec::new();
+        }
+        let rules = self.cache.xp_rules();
+        let unplaced =
+            messages.extract_if(.., |seen| rules.needs_place(seen.message, seen.channel));
+        unplaced.collect()
+    }
+
+    /// Records messages as missing history, which is counted late. Nothing newer has to wait.
+    async fn record_as_missing(&mut self, messages: &[EligibleMessage]) -> Result<(), Lost> {
+        let Some(after) = self.applied else {
+            return Ok(());
+        };
+        let mut by_thread: BTreeMap<ChannelId, MessageId> = BTreeMap::new();
+        for seen in messages {
+            let newest = by_thread.entry(seen.channel).or_insert(seen.message);
+            *newest = seen.message.max(*newest);
+        }
+        // The shortest interval stands for a message that came after newer ones were counted.
+        let shortest = MessageId::new(after.get() + 1).unwrap_or(after);
+        let missing = by_thread.into_iter().map(|(thread, newest)| {
+            let source = UnreadSource {
+                source: HistorySource::Messages(thread),
+                name: String::new(),
+            };
+            (source, after, newest.max(shortest))
+        });
+        let mut batch = self.plan(&[], Announce::EachLevelUp);
+        let awarded_after = |at| self.cache.awarded_after(at);
+        self.recorder
+            .note_missing(&mut batch, missing.collect(), awarded_after);
+        self.commit_and_publish(&mut batch, Some(after), BatchKind::Live)
+            .await?;
+        self.unplaced.keep(messages);
+        self.history_missing.notify_one();
         Ok(())
     }
 
@@ -527,15 +628,28 @@ impl Engine {
                 let _ = pending.answer.send(Err(AdjustmentError::CatchingUp));
                 continue;
             }
-            let adjuster = Adjuster {
-                committer: &mut self.committer,
-                cache: &self.cache,
-                frontier: self.applied,
-                outbox_filled: &self.outbox_filled,
-            };
-            if adjuster.carry_out(pending).await? {
-                self.save_frontier_at = Some(Instant::now() + FRONTIER_SAVE_DELAY);
-            }
+            self.carry_out(pending).await?;
+        }
+        Ok(())
+    }
+
+    /// Rules are changed during a catch-up too: they do not affect messages from before.
+    async fn change_rules(&mut self) -> Result<(), Lost> {
+        for pending in std::mem::take(&mut self.rules) {
+            self.carry_out(pending).await?;
+        }
+        Ok(())
+    }
+
+    async fn carry_out<R: Request>(&mut self, pending: Pending<R>) -> Result<(), Lost> {
+        let carrier = Carrier {
+            committer: &mut self.committer,
+            cache: &self.cache,
+            frontier: self.applied,
+            outbox_filled: &self.outbox_filled,
+        };
+        if carrier.carry_out(pending).await? {
+            self.save_frontier_at = Some(Instant::now() + FRONTIER_SAVE_DELAY);
         }
         Ok(())
     }
@@ -556,6 +670,9 @@ impl Engine {
 
     async fn count_interval(&mut self, late: LateHistory) -> Result<Result<(), NotCounted>, Lost> {
         self.resume_recorder().await;
+        let reached = Some(late.up_to).max(self.applied);
+        self.observations
+            .channels(&late.channels, &mut self.cache.xp_rules_mut(), reached);
         let planned = match self.plan_interval(&late).await {
             Ok(planned) => planned,
             Err(CommitError::Lost(lost)) => return Err(lost),
@@ -613,10 +730,16 @@ impl Engine {
         });
         let (intervals, counted) = loaded.await?;
         let known = |user| self.cache.get(user);
-        let levels = self.cache.levels();
-        Ok(plan_interval(
-            late, intervals, counted, &levels, self.zone, known,
-        ))
+        let rules = AwardRules {
+            levels: &self.cache.levels(),
+            xp_rules: &self.cache.xp_rules(),
+            zone: self.zone,
+        };
+        let mut planned = plan_interval(late, intervals, counted, rules, known);
+        if let Some((batch, _)) = &mut planned {
+            self.observations.add_to(batch);
+        }
+        Ok(planned)
     }
 
     /// Plans a batch. Profiles of authors who do not earn are left to the register.
@@ -624,8 +747,13 @@ impl Engine {
         let (cache, unsaved) = (&self.cache, self.cache.unsaved());
         let known = |user| cache.get(user);
         let observed = |user| unsaved.left_to(Saver::Engine, user);
-        let levels = cache.levels();
-        let batch = plan(messages, &levels, self.zone, announce, known, observed);
+        let rules = AwardRules {
+            levels: &cache.levels(),
+            xp_rules: &cache.xp_rules(),
+            zone: self.zone,
+        };
+        let mut batch = plan(messages, rules, announce, known, observed);
+        self.observations.add_to(&mut batch);
         for user in &batch.observed_only {
             unsaved.leave_to_register(*user);
         }
@@ -658,6 +786,7 @@ impl Engine {
         self.save_frontier_at =
             (!batch.users.is_empty()).then(|| Instant::now() + FRONTIER_SAVE_DELAY);
         self.cache.apply(&batch.users);
+        self.observations.saved(batch.records.len());
         for AuthorProfile { user, version, .. } in &batch.observed {
             if let Some(version) = version {
                 self.cache.observed_is_saved(*user, *version);
@@ -669,12 +798,22 @@ impl Engine {
         Ok(BatchOutcome::Saved)
     }
 
-    /// Saves the frontier without a batch, in one attempt. If that fails, it is tried again
-    /// later, so that no message waits for it.
+    /// Saves the frontier without messages, and what was observed, in one attempt. If that fails,
+    /// it is tried again later, so that no message waits for it.
     async fn save_frontier(&mut self) -> Result<(), Lost> {
-        let is_saved = self.committer.save_frontier(self.applied).await?;
+        let mut batch = Batch::default();
+        self.observations.add_to(&mut batch);
+        let is_saved = self.committer.save_frontier(self.applied, &batch).await?;
+        if is_saved && self.applied.is_some() {
+            self.observations.saved(batch.records.len());
+        }
         self.save_frontier_at = (!is_saved).then(|| Instant::now() + FRONTIER_SAVE_DELAY);
         Ok(())
+    }
+
+    fn save_frontier_soon(&mut self) {
+        self.save_frontier_at
+            .get_or_insert_with(|| Instant::now() + FRONTIER_SAVE_DELAY);
     }
 }
 

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use crate::leveling::discord_time::{Clocks, TOLERANCE_MS, newest_believed};
 use crate::leveling::{MessageId, Timestamp, UserId, look_back};
 use crate::store::watermark::{self, HeldLines, Lost, Watermark};
-use crate::store::{self, Database, history_interval, user_point, xp_day};
+use crate::store::{self, Database, history_interval, user_point, xp_day, xp_record};
 
 /// If a list of threads could not be read, the end of its missing interval is set some minutes
 /// after the attempt. An end further ahead than this came from an impossible id.
@@ -39,7 +39,8 @@ pub async fn repair_future_ids(
     let limit = newest_believed(ahead(later, LISTS_AHEAD_MS));
     let were_intervals_poisoned =
         history_interval::put_back(&mut transaction, limit, newest_believed(later)).await?;
-    if poisoned.is_none() && users.is_empty() && !were_intervals_poisoned {
+    let were_rules_poisoned = xp_record::put_back(&mut transaction, newest_believed(later)).await?;
+    if poisoned.is_none() && users.is_empty() && !were_intervals_poisoned && !were_rules_poisoned {
         return Ok(Ok(watermark));
     }
 

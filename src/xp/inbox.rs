@@ -5,15 +5,21 @@
 //! read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest, PendingAdjustment};
+use super::adjustment::{Adjusted, AdjustmentError, AdjustmentRequest};
 use super::commit_permit::CommitPermit;
-use crate::leveling::{ChannelId, MessageId, ObservedMessage, ObservedProfile, UserId, may_earn};
+use super::observations::{ChannelList, ListedMembers, Observation};
+use super::request::{Pending, Request};
+use super::rule_request::{RuleAnswer, RuleRequest};
+use super::unplaced::UnplacedMessages;
+use crate::leveling::{
+    ChannelId, MessageId, ObservedMessage, ObservedProfile, RoleId, UserId, may_earn,
+};
 use crate::store::history_interval::UnreadSource;
 
 /// Maximum number of waiting messages: some minutes of a very busy guild.
@@ -38,6 +44,9 @@ pub struct EligibleMessage {
     /// Profiles from live messages are in the cache's unsaved profiles instead. Boxed, since a
     /// queue of 100,000 messages is moved and sorted, and hardly any of them has one.
     pub profile: Option<Box<ObservedProfile>>,
+    /// All roles of the author, as a live message shows them. `None` if it does not, or if no rule
+    /// is about a role.
+    pub roles: Option<Box<[RoleId]>>,
 }
 
 impl EligibleMessage {
@@ -48,6 +57,7 @@ impl EligibleMessage {
             channel: message.channel,
             user: message.author,
             profile: None,
+            roles: None,
         })
     }
 
@@ -78,6 +88,8 @@ pub struct History {
     pub reached: MessageId,
     /// What could not be read.
     pub missing: MissingHistory,
+    /// The channels and threads of the guild.
+    pub channels: ChannelList,
 }
 
 /// The part of a gap that could not be read. It is counted later.
@@ -102,6 +114,8 @@ pub struct LateHistory {
     pub up_to: MessageId,
     /// Further sources in which the interval turned out to be missing.
     pub unread: Vec<UnreadSource>,
+    /// Where the threads stand that were read.
+    pub channels: ChannelList,
 }
 
 /// Why late messages were not counted. The caller may try again.
@@ -127,7 +141,9 @@ pub(super) enum Delivery {
     History(History),
     /// Answered when everything before it has been committed.
     Settle(Settle),
-    Adjust(PendingAdjustment),
+    Adjust(Pending<AdjustmentRequest>),
+    Rule(Pending<RuleRequest>),
+    Observed(Observation),
     Late(LateHistory, oneshot::Sender<Result<(), NotCounted>>),
 }
 
@@ -140,13 +156,13 @@ pub(super) struct Settle {
     pub place: OwnedSemaphorePermit,
 }
 
-/// A caller that waits for an adjustment. Dropping it withdraws the adjustment.
-struct WaitingCaller {
+/// A caller that waits for what they requested. Dropping it withdraws the request.
+struct WaitingCaller<A> {
     permit: Arc<CommitPermit>,
-    answered: oneshot::Receiver<Result<Adjusted, AdjustmentError>>,
+    answered: oneshot::Receiver<Result<A, AdjustmentError>>,
 }
 
-impl Drop for WaitingCaller {
+impl<A> Drop for WaitingCaller<A> {
     fn drop(&mut self) {
         // Before the channel closes, because the engine checks the permit when it does.
         self.permit.abandon();
@@ -162,6 +178,40 @@ pub struct Inbox {
     /// command, even if the command has timed out, so requests cannot pile up during a catch-up or
     /// an outage of Postgres.
     places: Arc<Semaphore>,
+    /// Numbers the lists of members.
+    lists: Arc<AtomicU64>,
+    unplaced: Arc<UnplacedMessages>,
+    history_missing: Arc<Notify>,
+}
+
+/// A list of members that is being read. The engine is told when it is dropped.
+#[derive(Debug)]
+pub struct MemberList {
+    inbox: Inbox,
+    number: u64,
+    after: Option<MessageId>,
+}
+
+impl MemberList {
+    /// Hands in members of the list, each with all their roles.
+    pub async fn add(&self, members: Vec<(UserId, Box<[RoleId]>)>) {
+        let listed = ListedMembers {
+            list: self.number,
+            after: self.after,
+            members,
+        };
+        self.inbox
+            .observe_list(Observation::ListedMembers(listed))
+            .await;
+    }
+}
+
+impl Drop for MemberList {
+    fn drop(&mut self) {
+        // If the inbox is full, the engine remembers for longer of whom it has heard.
+        let ends = Delivery::Observed(Observation::ListEnds);
+        let _ = self.inbox.sender.try_send(ends);
+    }
 }
 
 /// Set when messages may have been missed, until the engine has reacted.
@@ -191,18 +241,21 @@ impl GapFlag {
 }
 
 impl Inbox {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Delivery>, Arc<GapFlag>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Delivery>) {
         let (sender, receiver) = mpsc::channel(CAPACITY);
-        let gap = Arc::new(GapFlag::default());
-        (
-            Self {
-                sender,
-                gap: Arc::clone(&gap),
-                places: Arc::new(Semaphore::new(MAX_WAITING_COMMANDS)),
-            },
-            receiver,
-            gap,
-        )
+        let inbox = Self {
+            sender,
+            gap: Arc::default(),
+            places: Arc::new(Semaphore::new(MAX_WAITING_COMMANDS)),
+            lists: Arc::default(),
+            unplaced: Arc::default(),
+            history_missing: Arc::default(),
+        };
+        (inbox, receiver)
+    }
+
+    pub(super) fn gap_flag(&self) -> Arc<GapFlag> {
+        Arc::clone(&self.gap)
     }
 
     /// Offers a message. Never waits.
@@ -219,6 +272,50 @@ impl Inbox {
                 "the inbox is full; messages that do not fit will be read from the history"
             );
         }
+    }
+
+    /// Tells the engine what an event shows. Never waits. `false` if the inbox is full: a gap is
+    /// then open, after which the channels are listed again, and the caller must see to it that the
+    /// members are.
+    pub fn observe(&self, observation: Observation) -> bool {
+        let sent = self.sender.try_send(Delivery::Observed(observation));
+        let is_full = matches!(sent, Err(mpsc::error::TrySendError::Full(_)));
+        if is_full {
+            self.gap.open();
+        }
+        !is_full
+    }
+
+    /// Tells the engine what a list shows.
+    pub async fn observe_list(&self, list: Observation) {
+        // An engine that has ended needs no list.
+        let _ = self.sender.send(Delivery::Observed(list)).await;
+    }
+
+    /// Call this just before requesting a list of members. What it shows holds for the messages
+    /// after `after`, or after the end of the gap that is open.
+    pub async fn list_members(&self, after: Option<MessageId>) -> MemberList {
+        let number = self.lists.fetch_add(1, Ordering::Relaxed) + 1;
+        self.observe_list(Observation::ListBegins(number)).await;
+        MemberList {
+            inbox: self.clone(),
+            number,
+            after,
+        }
+    }
+
+    /// Messages in threads of which nothing is recorded.
+    pub fn unplaced(&self) -> &UnplacedMessages {
+        &self.unplaced
+    }
+
+    pub(super) fn unplaced_messages(&self) -> Arc<UnplacedMessages> {
+        Arc::clone(&self.unplaced)
+    }
+
+    /// Notified when a part of the history is missing.
+    pub fn history_missing(&self) -> &Arc<Notify> {
+        &self.history_missing
     }
 
     /// Tells the engine that messages may have been missed until now: a gateway session has
@@ -264,6 +361,24 @@ impl Inbox {
         request: AdjustmentRequest,
         limit: Duration,
     ) -> Result<Adjusted, AdjustmentError> {
+        self.ask(request, limit, Delivery::Adjust).await
+    }
+
+    /// Sets or ends a rule after everything offered before, as [`Self::adjust`] does.
+    pub async fn change_rule(
+        &self,
+        request: RuleRequest,
+        limit: Duration,
+    ) -> Result<RuleAnswer, AdjustmentError> {
+        self.ask(request, limit, Delivery::Rule).await
+    }
+
+    async fn ask<R: Request>(
+        &self,
+        request: R,
+        limit: Duration,
+        deliver: fn(Pending<R>) -> Delivery,
+    ) -> Result<R::Answer, AdjustmentError> {
         let (answer, answered) = oneshot::channel();
         let permit = Arc::<CommitPermit>::default();
         let mut caller = WaitingCaller {
@@ -271,13 +386,13 @@ impl Inbox {
             answered,
         };
         let carried_out = async {
-            let pending = PendingAdjustment {
+            let pending = Pending {
                 request,
                 permit,
                 answer,
                 place: self.place().await?,
             };
-            let sent = self.sender.send(Delivery::Adjust(pending)).await;
+            let sent = self.sender.send(deliver(pending)).await;
             sent.ok()?;
             (&mut caller.answered).await.ok()
         };

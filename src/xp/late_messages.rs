@@ -11,21 +11,22 @@
 //!   author paused for one cooldown. The first message after such a pause earns XP no matter what
 //!   came before it, so both replays agree from there on.
 //! - The time of the author's last award, if it was less than one cooldown before the interval.
+//!
+//! A message that earns nothing by a rule starts no cooldown, so it is left out everywhere.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 
-use super::batch::{AuthorProfile, Batch, day_of, signed};
+use super::batch::{AuthorProfile, AwardRules, Batch, DayChange, day_of, signed};
 use super::inbox::{EligibleMessage, LateHistory};
 use crate::leveling::{
-    Award, Levels, MessageId, Profile, Standing, Timestamp, UserId, award, cooldown,
+    Award, MessageId, Profile, Rate, Standing, Timestamp, UserId, XpRules, award, cooldown,
 };
 use crate::store::history_interval::{CountedMessage, Forgotten, HistoryInterval, UnreadSource};
 use crate::store::outbox::LevelUp;
 use crate::store::user_point::{CachedUser, SavedUser};
-use crate::store::xp_day::DayTotal;
 
 /// What late messages change for one author.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +35,7 @@ struct Recount {
     pub standing: Standing,
     /// Points and messages to add for each day; negative where the cooldown of a late message
     /// takes away the award of a counted one.
-    pub days: BTreeMap<NaiveDate, (i64, i64)>,
+    pub days: BTreeMap<NaiveDate, DayChange>,
     /// The messages that were not counted before, in order.
     pub newly_counted: Vec<MessageId>,
     /// The newest of the late messages that earns XP.
@@ -45,18 +46,24 @@ struct Recount {
 enum TimelineEntry {
     /// Only the time of an award is known, not its message.
     Award,
-    Counted,
-    Late,
+    Counted(Rate),
+    Late(Rate),
 }
 
-/// Adds the `late` messages of one author, from an interval that begins after `after`, to their
-/// `standing`. `counted` are the author's remembered messages. Late messages up to `after`
+impl TimelineEntry {
+    fn is_late(self) -> bool {
+        matches!(self, Self::Late(_))
+    }
+}
+
+/// Adds the `late` messages of one author, each with its rate, from an interval that begins after
+/// `after`, to their `standing`. `counted` are the author's remembered messages. Late messages up to `after`
 /// belong to the overlap that is read again before each gap. As in a catch-up, such a message
 /// counts only if it earns XP with the author's standing as it is now.
 fn recount(
     standing: Standing,
     counted: &[CountedMessage],
-    late: &BTreeSet<MessageId>,
+    late: &BTreeMap<MessageId, Rate>,
     after: MessageId,
     zone: Tz,
 ) -> Recount {
@@ -76,35 +83,37 @@ fn recount(
         .map(|row| (row.message, TimelineEntry::Award))
         .collect();
     let messages = counted.iter().filter(known);
-    timeline.extend(messages.map(|row| (row.message, TimelineEntry::Counted)));
-    for &message in late {
-        if timeline.get(&message) == Some(&TimelineEntry::Counted) {
+    timeline.extend(messages.map(|row| (row.message, TimelineEntry::Counted(row.rate))));
+    for (&message, &rate) in late {
+        if matches!(timeline.get(&message), Some(TimelineEntry::Counted(_))) {
             continue;
         }
         if message > after {
-            timeline.insert(message, TimelineEntry::Late);
-        } else if let Some(award) = award(&result.standing, message) {
+            timeline.insert(message, TimelineEntry::Late(rate));
+        } else if let Some(award) = award(&result.standing, message, Some(rate)) {
             result.standing = result.standing.with(award);
             result.add_to_day(award, 1, zone);
             result.last_award = Some(message);
-            timeline.insert(message, TimelineEntry::Counted);
+            timeline.insert(message, TimelineEntry::Counted(rate));
         } else {
             continue;
         }
         result.newly_counted.push(message);
     }
     for part in between_pauses(timeline) {
-        if part.iter().any(|(_, kind)| *kind == TimelineEntry::Late) {
+        if part.iter().any(|(_, entry)| entry.is_late()) {
             result.apply(&part, zone);
         }
     }
-    result.days.retain(|_, change| *change != (0, 0));
+    result
+        .days
+        .retain(|_, change| *change != DayChange::default());
     result
 }
 
 impl Recount {
     fn apply(&mut self, part: &[(MessageId, TimelineEntry)], zone: Tz) {
-        let counted = part.iter().filter(|(_, kind)| *kind != TimelineEntry::Late);
+        let counted = part.iter().filter(|(_, entry)| !entry.is_late());
         let (awards_before, last_before) = replay(counted.copied());
         let (awards_after, last_after) = replay(part.iter().copied());
         let mut points = 0;
@@ -131,15 +140,19 @@ impl Recount {
                 last.max(last_after)
             },
         };
-        let is_late = |message: &MessageId| part.contains(&(*message, TimelineEntry::Late));
+        let late: BTreeSet<MessageId> = part
+            .iter()
+            .filter(|(_, entry)| entry.is_late())
+            .map(|(message, _)| *message)
+            .collect();
         let awarded = awards_after.iter().map(|(message, _)| *message);
-        self.last_award = self.last_award.max(awarded.filter(is_late).max());
+        let newest_late = awarded.filter(|message| late.contains(message)).max();
+        self.last_award = self.last_award.max(newest_late);
     }
 
     fn add_to_day(&mut self, award: Award, sign: i64, zone: Tz) {
         let day = self.days.entry(day_of(award.at, zone)).or_default();
-        day.0 += sign * signed(award.amount);
-        day.1 += sign;
+        day.add(award, sign);
     }
 }
 
@@ -148,12 +161,14 @@ fn replay(
     timeline: impl Iterator<Item = (MessageId, TimelineEntry)>,
 ) -> (Vec<(MessageId, Award)>, Option<Timestamp>) {
     let (mut standing, mut awards) = (Standing::default(), Vec::new());
-    for (at, (message, kind)) in timeline.enumerate() {
-        if kind == TimelineEntry::Award {
+    for (at, (message, entry)) in timeline.enumerate() {
+        let (TimelineEntry::Counted(rate) | TimelineEntry::Late(rate)) = entry else {
             if at == 0 {
                 standing.last_awarded_at = Some(message.sent_at());
             }
-        } else if let Some(award) = award(&standing, message) {
+            continue;
+        };
+        if let Some(award) = award(&standing, message, Some(rate)) {
             standing = standing.with(award);
             awards.push((message, award));
         }
@@ -195,8 +210,7 @@ pub(super) fn plan_interval(
     late: &LateHistory,
     intervals: Vec<HistoryInterval>,
     mut counted: Vec<CountedMessage>,
-    levels: &Levels,
-    zone: Tz,
+    rules: AwardRules<'_>,
     known: impl Fn(UserId) -> Option<CachedUser>,
 ) -> Option<(Batch, Option<Recorder>)> {
     let (mut this, others): (Vec<_>, Vec<_>) = intervals
@@ -205,7 +219,7 @@ pub(super) fn plan_interval(
     let HistoryInterval {
         id, after, until, ..
     } = this.pop()?;
-    let mut batch = plan_late(&late.messages, &counted, after, levels, zone, known);
+    let mut batch = plan_late(&late.messages, &counted, after, rules, known);
     let history = &mut batch.history;
     let unread = late.unread.iter().cloned();
     history.missing = unread.map(|source| (source, after, until)).collect();
@@ -239,10 +253,14 @@ fn plan_late(
     messages: &[EligibleMessage],
     counted: &[CountedMessage],
     after: MessageId,
-    levels: &Levels,
-    zone: Tz,
+    rules: AwardRules<'_>,
     known: impl Fn(UserId) -> Option<CachedUser>,
 ) -> Batch {
+    let AwardRules {
+        levels,
+        xp_rules,
+        zone,
+    } = rules;
     let mut by_author: BTreeMap<UserId, BTreeMap<MessageId, &EligibleMessage>> = BTreeMap::new();
     for eligible in messages {
         let of_author = by_author.entry(eligible.user).or_default();
@@ -258,8 +276,16 @@ fn plan_late(
         let author = known(user);
         let before = author.map(|author| author.standing).unwrap_or_default();
         let counted = remembered.get(&user).map_or(&[][..], Vec::as_slice);
-        let ids = late.keys().copied().collect();
-        let recount = recount(before, counted, &ids, after, zone);
+        let rated: BTreeMap<MessageId, Rate> = late
+            .values()
+            .filter_map(|seen| {
+                Some((
+                    seen.message,
+                    xp_rules.rate(seen.message, seen.channel, user)?,
+                ))
+            })
+            .collect();
+        let recount = recount(before, counted, &rated, after, zone);
         let newly = recount.newly_counted.iter();
         batch
             .history
@@ -268,16 +294,12 @@ fn plan_late(
                 user,
                 message: *message,
                 is_award: false,
+                rate: rated[message],
             }));
         let days = recount.days.iter();
         batch
             .days
-            .extend(days.map(|(&day, &(points, messages))| DayTotal {
-                user,
-                day,
-                points,
-                messages,
-            }));
+            .extend(days.map(|(&day, change)| change.of(user, day)));
         let standing = recount.standing;
         if standing == before && recount.days.is_empty() {
             continue;
@@ -389,6 +411,7 @@ impl Recorder {
                     user,
                     message: MessageId::first_at(at)?,
                     is_award: true,
+                    rate: Rate::USUAL,
                 })
             };
             let awards = awarded_after(after.sent_at().millis() - cooldown::COOLDOWN_MS);
@@ -406,12 +429,22 @@ impl Recorder {
         &mut self,
         batch: &mut Batch,
         messages: &[EligibleMessage],
+        xp_rules: &XpRules,
         applied: Option<MessageId>,
     ) {
         if self.until.is_none() {
             return;
         }
-        for &EligibleMessage { user, message, .. } in messages {
+        for &EligibleMessage {
+            user,
+            message,
+            channel,
+            ..
+        } in messages
+        {
+            let Some(rate) = xp_rules.rate(message, channel, user) else {
+                continue;
+            };
             let is_new = Some(message) > applied;
             // A message up to `applied` was counted before and is only read again. It matters if it
             // earns XP in this batch.
@@ -421,6 +454,7 @@ impl Recorder {
                     user,
                     message,
                     is_award: false,
+                    rate,
                 });
             }
         }
@@ -464,12 +498,19 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use std::ops::Range;
+    use std::sync::LazyLock;
 
+    use chrono_tz::Tz;
     use proptest::prelude::*;
 
     use super::super::batch::{Announce, plan, recompute};
+    use super::super::observations::ChannelList;
     use super::*;
-    use crate::leveling::{ChannelId, HistorySource};
+    use crate::leveling::{
+        ChannelId, HistorySource, Levels, Percent, RoleId, RuleChange, RuleSubject, RuleTerm,
+        XpRecord, XpRule,
+    };
+    use crate::store::xp_day::DayTotal;
 
     const T: i64 = 1_700_000_000_000;
     const ZONE: Tz = Tz::UTC;
@@ -493,6 +534,7 @@ mod tests {
             channel: channel(channel_id),
             user: user(user_id),
             profile: None,
+            roles: None,
         }
     }
 
@@ -500,7 +542,8 @@ mod tests {
     #[derive(Default)]
     struct Model {
         users: BTreeMap<UserId, Standing>,
-        days: BTreeMap<(UserId, NaiveDate), (i64, i64)>,
+        days: BTreeMap<(UserId, NaiveDate), (i64, i64, i64)>,
+        rules: XpRules,
         intervals: Vec<HistoryInterval>,
         counted: BTreeSet<CountedMessage>,
         recorder: Recorder,
@@ -509,6 +552,15 @@ mod tests {
     }
 
     impl Model {
+        fn award_rules(&self) -> AwardRules<'_> {
+            static LEVELS: LazyLock<Levels> = LazyLock::new(Levels::mee6);
+            AwardRules {
+                levels: &LEVELS,
+                xp_rules: &self.rules,
+                zone: ZONE,
+            }
+        }
+
         fn save(&mut self, batch: Batch) {
             for row in batch.users {
                 self.users.insert(row.user, row.standing);
@@ -517,8 +569,9 @@ mod tests {
                 let day = self.days.entry((row.user, row.day)).or_default();
                 day.0 += row.points;
                 day.1 += row.messages;
+                day.2 += row.by_rules;
             }
-            self.days.retain(|_, total| *total != (0, 0));
+            self.days.retain(|_, total| *total != (0, 0, 0));
             for (source, after, until) in batch.history.missing {
                 let ends_there =
                     |one: &&mut HistoryInterval| one.source == source && one.until == after;
@@ -575,8 +628,7 @@ mod tests {
             };
             let mut batch = plan(
                 &messages,
-                &Levels::mee6(),
-                ZONE,
+                self.award_rules(),
                 Announce::EachLevelUp,
                 known,
                 |_| None,
@@ -602,7 +654,8 @@ mod tests {
                 };
                 self.recorder.note_missing(&mut batch, missing, awarded);
             }
-            self.recorder.remember(&mut batch, &messages, self.applied);
+            self.recorder
+                .remember(&mut batch, &messages, &self.rules, self.applied);
             self.save(batch);
             self.applied = Some(until);
         }
@@ -624,6 +677,7 @@ mod tests {
                 messages: all.iter().filter(is_read).cloned().collect(),
                 up_to: part,
                 unread: Vec::new(),
+                channels: ChannelList::default(),
             };
             let known = |id: UserId| {
                 self.users.get(&id).map(|standing| CachedUser {
@@ -636,7 +690,7 @@ mod tests {
             };
             let counted = self.counted.iter().copied().collect();
             let intervals = self.intervals.clone();
-            let batch = plan_interval(&late, intervals, counted, &Levels::mee6(), ZONE, known);
+            let batch = plan_interval(&late, intervals, counted, self.award_rules(), known);
             let (batch, recorder) = batch.expect("it is missing");
             self.save(batch);
             self.recorder = recorder.unwrap_or(self.recorder.clone());
@@ -650,12 +704,17 @@ mod tests {
         }
 
         fn check_against_recompute(&self, all: &[EligibleMessage]) -> Result<(), TestCaseError> {
-            let (users, days) = recompute(all.to_vec(), &Levels::mee6(), ZONE);
+            let (users, days) = recompute(all.to_vec(), self.award_rules());
             let users: BTreeMap<_, _> = users
                 .into_iter()
                 .map(|row| (row.user, row.standing))
                 .collect();
-            let day = |row: DayTotal| ((row.user, row.day), (row.points, row.messages));
+            let day = |row: DayTotal| {
+                (
+                    (row.user, row.day),
+                    (row.points, row.messages, row.by_rules),
+                )
+            };
             let days: BTreeMap<_, _> = days.into_iter().map(day).collect();
             prop_assert_eq!(&self.users, &users);
             prop_assert_eq!(&self.days, &days);
@@ -766,14 +825,65 @@ mod tests {
         (all, proptest::collection::vec(step(), 1..24))
     }
 
+    /// A rule on one of the channels, users or a role, a change of who holds the role, or a move of
+    /// a channel.
+    fn record() -> impl Strategy<Value = XpRecord> {
+        let named_role = RoleId::new(5).unwrap();
+        let subject = prop_oneof![
+            Just(RuleSubject::Everyone),
+            (1_u64..6).prop_map(|id| RuleSubject::Channel(channel(id))),
+            (1_u64..4).prop_map(|id| RuleSubject::User(user(id))),
+            Just(RuleSubject::Role(named_role)),
+        ];
+        let rule = prop_oneof![
+            Just(XpRule::NoXp),
+            (1_u16..=1_000).prop_map(|percent| XpRule::Multiplier(Percent::new(percent).unwrap())),
+        ];
+        let after = || (0_i64..10_000_000).prop_map(|millis| Some(at(millis)));
+        let until = proptest::option::of(0_i64..10_000_000);
+        prop_oneof![
+            (subject, rule, any::<bool>(), until, after()).prop_map(
+                |(subject, rule, is_set, until, after)| {
+                    let until = until.and_then(|millis| Timestamp::from_millis(T + millis));
+                    XpRecord::Rule(RuleChange {
+                        subject,
+                        kind: rule.kind(),
+                        term: is_set.then_some(RuleTerm { rule, until }),
+                        after,
+                    })
+                }
+            ),
+            (1_u64..4, any::<bool>(), after()).prop_map(move |(id, holds, after)| {
+                let user = user(id);
+                XpRecord::Holds {
+                    role: named_role,
+                    user,
+                    holds,
+                    after,
+                }
+            }),
+            (1_u64..4, proptest::option::of(4_u64..6), after()).prop_map(|(id, parent, after)| {
+                XpRecord::Parent {
+                    channel: channel(id),
+                    parent: parent.map(channel),
+                    after,
+                }
+            }),
+        ]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
         fn late_messages_give_the_same_result_as_counting_everything_in_order(
             (all, steps) in prop_oneof![run(1..20_000), run(1..90_000), run(1..2_000)],
+            records in prop_oneof![Just(Vec::new()), proptest::collection::vec(record(), 0..20)],
         ) {
             let mut model = Model::default();
+            for record in &records {
+                model.rules.record(record);
+            }
             let mut now = 0;
             model.count(&all, at(now), &[]);
             for step in steps {

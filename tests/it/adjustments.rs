@@ -17,11 +17,13 @@ use wall_e::store::watermark::Lost;
 use wall_e::store::xp_change::{self, XpChange};
 use wall_e::store::{Database, open_buttons, user_point};
 use wall_e::xp::{
-    Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, EligibleMessage, EngineEnd,
-    EngineHandles, Gap, History, Inbox, MissingHistory, XpCache, recompute,
+    Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, ChannelList, EligibleMessage,
+    EngineEnd, EngineHandles, Gap, History, Inbox, MissingHistory, XpCache,
 };
 
-use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
+use crate::support::{
+    PATIENCE, TestDatabase, engine, levels, recompute_without_rules, standings, wait,
+};
 
 const FIRST_AT: i64 = 1_750_000_000_000;
 /// Too short for a retry to succeed.
@@ -127,6 +129,7 @@ fn message(number: u64, people: u64) -> EligibleMessage {
         channel: ChannelId::new(7).unwrap(),
         user: user(1 + number % people),
         profile: None,
+        roles: None,
     }
 }
 
@@ -471,6 +474,7 @@ async fn points_wait_for_what_was_missed_and_privacy_does_not() {
             reached: missed.message,
             missing: MissingHistory::default(),
             messages: vec![missed],
+            channels: ChannelList::default(),
         })
         .await;
     let changed = lab.adjust(set(5, 1, 5)).await.unwrap();
@@ -594,11 +598,11 @@ async fn messages_and_adjustments_come_to_the_sum_of_both_while_everything_fails
         "{saved} saved, {refused} refused"
     );
 
-    let mut expected: BTreeMap<UserId, Standing> = recompute(sent, &levels(&lab.store).await, ZONE)
-        .0
-        .into_iter()
-        .map(|row| (row.user, row.standing))
-        .collect();
+    let mut expected: BTreeMap<UserId, Standing> =
+        recompute_without_rules(sent, &levels(&lab.store).await)
+            .into_iter()
+            .map(|row| (row.user, row.standing))
+            .collect();
     let mut session = lab.store.acquire().await.unwrap();
     for (user, delta) in xp_change::deltas(&mut session).await.unwrap() {
         let standing = expected.entry(user).or_default();

@@ -12,11 +12,13 @@ use wall_e::store::outbox::{self, Age, LevelUp};
 use wall_e::store::watermark::Lost;
 use wall_e::store::{Database, watermark};
 use wall_e::xp::{
-    Adjustment, AdjustmentError, AdjustmentRequest, CommitLimits, EligibleMessage, EngineHandles,
-    Gap, History, Inbox, MissingHistory, recompute,
+    Adjustment, AdjustmentError, AdjustmentRequest, ChannelList, CommitLimits, EligibleMessage,
+    EngineHandles, Gap, History, Inbox, MissingHistory,
 };
 
-use crate::support::{PATIENCE, TestDatabase, ZONE, engine, levels, standings, wait};
+use crate::support::{
+    PATIENCE, TestDatabase, engine, levels, recompute_without_rules, standings, wait,
+};
 
 /// More than fits into the inbox.
 const TOO_MANY: u64 = 100_500;
@@ -30,6 +32,7 @@ fn message(number: u64) -> EligibleMessage {
         channel: ChannelId::new(7).unwrap(),
         user: UserId::new(1 + number % 50).unwrap(),
         profile: None,
+        roles: None,
     }
 }
 
@@ -61,6 +64,7 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
             messages: Vec::new(),
             reached,
             missing: MissingHistory::default(),
+            channels: ChannelList::default(),
         })
         .await;
     inbox
@@ -69,10 +73,11 @@ async fn what_does_not_fit_into_the_inbox_is_read_from_the_history() {
             messages: everything.clone(),
             reached,
             missing: MissingHistory::default(),
+            channels: ChannelList::default(),
         })
         .await;
     assert!(inbox.settled(PATIENCE).await, "the history is applied");
-    let expected = recompute(everything, &levels, ZONE).0;
+    let expected = recompute_without_rules(everything, &levels);
     let expected: BTreeMap<_, _> = expected
         .into_iter()
         .map(|row| (row.user, row.standing))
@@ -152,12 +157,13 @@ async fn more_than_can_wait_for_the_history_is_forgotten_and_read_again() {
                 messages,
                 reached,
                 missing: MissingHistory::default(),
+                channels: ChannelList::default(),
             })
             .await;
     }
     assert!(inbox.settled(PATIENCE).await, "the history is applied");
     let levels = levels(&store).await;
-    let expected = recompute((0..=offered).map(message).collect(), &levels, ZONE).0;
+    let expected = recompute_without_rules((0..=offered).map(message).collect(), &levels);
     let expected: BTreeMap<_, _> = expected
         .into_iter()
         .map(|row| (row.user, row.standing))
@@ -229,13 +235,14 @@ async fn fill(
             messages: messages.cloned().collect(),
             reached: read.last().unwrap().message,
             missing: MissingHistory::default(),
+            channels: ChannelList::default(),
         })
         .await;
 }
 
 /// Everyone has what these messages come to.
 async fn assert_counted(store: &Database, messages: Vec<EligibleMessage>) {
-    let expected = recompute(messages, &levels(store).await, ZONE).0;
+    let expected = recompute_without_rules(messages, &levels(store).await);
     let expected: BTreeMap<_, _> = expected
         .into_iter()
         .map(|row| (row.user, row.standing))
@@ -352,6 +359,7 @@ async fn a_session_that_is_lost_during_a_catch_up_is_a_gap_after_it() {
             messages: unread.to_vec(),
             reached: messages.last().unwrap().message,
             missing: MissingHistory::default(),
+            channels: ChannelList::default(),
         })
         .await;
     assert!(inbox.settled(PATIENCE).await, "all of it is applied");
@@ -466,6 +474,7 @@ async fn those_who_wait_for_a_catch_up_are_bounded_and_told_so_in_time() {
             messages: Vec::new(),
             reached: message(3).message,
             missing: MissingHistory::default(),
+            channels: ChannelList::default(),
         })
         .await;
     assert!(!waiting.join_all().await.contains(&false));

@@ -228,6 +228,7 @@ async fn whoever_writes_rows_of_the_same_users_never_waits_in_a_circle() {
                 channel: ChannelId::new(7).unwrap(),
                 user: user(number),
                 profile: None,
+                roles: None,
             });
         }
         assert!(inbox.settled(PATIENCE).await, "it is saved");

@@ -70,6 +70,7 @@ impl Running {
             channel: ChannelId::new(7).unwrap(),
             user: id(user),
             profile: None,
+            roles: None,
         });
     }
 

@@ -22,10 +22,10 @@ use serde::Deserialize;
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use crate::discord::payload::{ChannelRef, PartialGuild, PartialRole};
+use crate::discord::payload::{ChannelList, PartialGuild, PartialRole};
 use crate::discord::rest::timeouts::CALL_TIMEOUT;
 use crate::discord::rest::{Repeat, Rest, RestError};
-use crate::leveling::{ChannelId, GuildId, GuildRole, UserId};
+use crate::leveling::{GuildId, GuildRole, UserId};
 
 /// The guild feature that is set while the guild shows new members Discord's onboarding.
 pub const ONBOARDING: &str = "GUILD_ONBOARDING";
@@ -42,18 +42,17 @@ pub async fn fetch(rest: &Rest, guild: GuildId) -> Result<PartialGuild, RestErro
 }
 
 /// Lists the guild's channels without threads, in no particular order.
-pub async fn channels(rest: &Rest, guild: GuildId) -> Result<Vec<ChannelId>, RestError> {
+pub async fn channels(rest: &Rest, guild: GuildId) -> Result<ChannelList, RestError> {
     let listed = rest.call("listing the channels", Repeat::Safe, CALL_TIMEOUT, |http| {
         let route = Route::GuildChannels {
             guild_id: guild.into(),
         };
         async move {
-            http.fire::<Vec<ChannelRef>>(Request::new(route, LightMethod::Get))
+            http.fire::<ChannelList>(Request::new(route, LightMethod::Get))
                 .await
         }
     });
-    let listed = listed.await?.into_iter();
-    Ok(listed.filter_map(|one| one.id.try_into().ok()).collect())
+    listed.await
 }
 
 /// Fetches the guild's owner and all its roles, in no particular order. Fails if any role cannot

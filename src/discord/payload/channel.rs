@@ -4,8 +4,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serenity::model::id::{ChannelId, GuildId, MessageId};
 
+use super::channel_types::is_thread;
 use super::id_of;
 use crate::discord::guild::channel_permissions::{Overwrite, lenient_overwrites};
+use crate::leveling::{self, ChannelPlace};
 
 /// A channel's id; other fields are ignored.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -14,7 +16,64 @@ pub struct ChannelRef {
     pub id: ChannelId,
 }
 
-/// A `CHANNEL_DELETE` event.
+/// A `CHANNEL_CREATE`, `CHANNEL_UPDATE`, `THREAD_CREATE` or `THREAD_UPDATE` event.
+#[derive(Debug, Deserialize)]
+pub struct ChannelEvent {
+    /// The channel's guild; `None` for direct messages.
+    pub guild_id: Option<GuildId>,
+    id: ChannelId,
+    #[serde(rename = "type")]
+    kind: u8,
+    #[serde(default)]
+    parent_id: Parent,
+}
+
+/// A category, or a thread's channel.
+#[derive(Clone, Copy, Debug, Default)]
+enum Parent {
+    /// The event does not tell.
+    #[default]
+    NotShown,
+    /// `None` for a channel outside all categories.
+    Shown(Option<ChannelId>),
+}
+
+impl<'de> Deserialize<'de> for Parent {
+    fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
+        Option::deserialize(field).map(Self::Shown)
+    }
+}
+
+impl ChannelEvent {
+    /// Where the channel stands; `None` if the event does not tell.
+    pub fn place(&self) -> Option<ChannelPlace> {
+        match self.parent_id {
+            Parent::NotShown => None,
+            Parent::Shown(parent) => place(self.id, parent, self.kind),
+        }
+    }
+}
+
+fn place(id: ChannelId, parent: Option<ChannelId>, kind: u8) -> Option<ChannelPlace> {
+    let parent = parent.map(leveling::ChannelId::try_from);
+    Some(ChannelPlace {
+        channel: id.try_into().ok()?,
+        parent: parent.transpose().ok()?,
+        is_thread: is_thread(kind),
+    })
+}
+
+/// A `THREAD_LIST_SYNC` event.
+#[derive(Debug, Deserialize)]
+pub struct ThreadsEvent {
+    /// The threads' guild.
+    pub guild_id: GuildId,
+    /// The threads that could be parsed. Each of the others is logged.
+    #[serde(deserialize_with = "parse_or_skip")]
+    pub threads: Vec<PartialChannel>,
+}
+
+/// A `CHANNEL_DELETE` or `THREAD_DELETE` event.
 #[derive(Debug, Deserialize)]
 pub struct ChannelDeletion {
     /// The deleted channel.
@@ -62,6 +121,13 @@ pub struct PartialChannel {
     pub thread_metadata: Option<ThreadMetadata>,
 }
 
+impl PartialChannel {
+    /// Where the channel stands; `None` if an id cannot be stored.
+    pub fn place(&self) -> Option<ChannelPlace> {
+        place(self.id, self.parent_id, self.kind)
+    }
+}
+
 /// The fields that only threads have.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ThreadMetadata {
@@ -70,12 +136,24 @@ pub struct ThreadMetadata {
 }
 
 /// A response that is a list of channels.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug)]
 pub struct ChannelList {
     /// The channels that could be parsed. Each of the others is logged.
-    #[serde(deserialize_with = "parse_or_skip")]
     pub channels: Vec<PartialChannel>,
+    /// Whether all channels could be parsed.
+    pub is_complete: bool,
+}
+
+impl<'de> Deserialize<'de> for ChannelList {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        let list: Vec<Value> = Vec::deserialize(list)?;
+        let listed = list.len();
+        let channels = parsed(list);
+        Ok(Self {
+            is_complete: channels.len() == listed,
+            channels,
+        })
+    }
 }
 
 /// A response that is a list of threads, or one page of it.
@@ -92,7 +170,10 @@ pub struct ThreadList {
 /// Parses a list of channels. Logs and skips a channel that cannot be parsed, so that it does not
 /// make the others unavailable.
 fn parse_or_skip<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<PartialChannel>, D::Error> {
-    let list: Vec<Value> = Vec::deserialize(list)?;
+    Ok(parsed(Vec::deserialize(list)?))
+}
+
+fn parsed(list: Vec<Value>) -> Vec<PartialChannel> {
     let parse = |channel: Value| {
         let id = id_of(&channel);
         let parsed = PartialChannel::deserialize(channel);
@@ -105,5 +186,5 @@ fn parse_or_skip<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<PartialChanne
         }
         parsed.ok()
     };
-    Ok(list.into_iter().filter_map(parse).collect())
+    list.into_iter().filter_map(parse).collect()
 }

@@ -13,10 +13,15 @@ const STAGE: u8 = 13;
 const FORUM: u8 = 15;
 const MEDIA: u8 = 16;
 
+/// Whether a channel of this type is a thread.
+pub(super) fn is_thread(kind: u8) -> bool {
+    matches!(kind, ANNOUNCEMENT_THREAD..=PRIVATE_THREAD)
+}
+
 impl PartialChannel {
     /// Whether it is an announcement, public or private thread.
     pub fn is_thread(&self) -> bool {
-        matches!(self.kind, ANNOUNCEMENT_THREAD..=PRIVATE_THREAD)
+        is_thread(self.kind)
     }
 
     /// Whether its messages can only be read with the Connect permission.

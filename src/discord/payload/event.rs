@@ -6,8 +6,8 @@ use twilight_gateway::EventType;
 
 use super::unreadable::{Unreadable, parse};
 use super::{
-    ChannelDeletion, MemberEvent, MemberRemoval, MessageDeletion, PartialGuild, PartialMessage,
-    RoleDeletion, RoleEvent,
+    ChannelDeletion, ChannelEvent, MemberEvent, MemberRemoval, MessageDeletion, PartialGuild,
+    PartialMessage, RoleDeletion, RoleEvent, ThreadsEvent,
 };
 
 /// A gateway event, with only the data that the bot needs.
@@ -43,8 +43,12 @@ pub enum Event<'a> {
     RoleChanged(RoleEvent),
     /// A role was deleted.
     RoleDeleted(RoleDeletion),
-    /// A channel was deleted.
+    /// A channel or thread was created or changed.
+    ChannelChanged(ChannelEvent),
+    /// A channel or thread was deleted.
     ChannelDeleted(ChannelDeletion),
+    /// The bot can see a channel now: its active threads.
+    ThreadsListed(ThreadsEvent),
     /// A known type of event that the bot does not need.
     Other,
     /// A type of event that twilight does not know.
@@ -94,7 +98,11 @@ impl<'a> Event<'a> {
             "GUILD_ROLE_CREATE" => Self::RoleMade(from_json(data)?),
             "GUILD_ROLE_UPDATE" => Self::RoleChanged(from_json(data)?),
             "GUILD_ROLE_DELETE" => Self::RoleDeleted(from_json(data)?),
-            "CHANNEL_DELETE" => Self::ChannelDeleted(from_json(data)?),
+            "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "THREAD_CREATE" | "THREAD_UPDATE" => {
+                Self::ChannelChanged(from_json(data)?)
+            }
+            "CHANNEL_DELETE" | "THREAD_DELETE" => Self::ChannelDeleted(from_json(data)?),
+            "THREAD_LIST_SYNC" => Self::ThreadsListed(from_json(data)?),
             _ if EventType::try_from(kind).is_ok() => Self::Other,
             _ => Self::Unknown,
         })
@@ -114,7 +122,7 @@ mod tests {
     use super::super::tests::anything;
     use super::*;
 
-    const KINDS: [&str; 15] = [
+    const KINDS: [&str; 21] = [
         "READY",
         "MESSAGE_CREATE",
         "MESSAGE_DELETE",
@@ -129,7 +137,13 @@ mod tests {
         "GUILD_ROLE_CREATE",
         "GUILD_ROLE_UPDATE",
         "GUILD_ROLE_DELETE",
+        "CHANNEL_CREATE",
+        "CHANNEL_UPDATE",
         "CHANNEL_DELETE",
+        "THREAD_CREATE",
+        "THREAD_UPDATE",
+        "THREAD_DELETE",
+        "THREAD_LIST_SYNC",
     ];
 
     #[test]

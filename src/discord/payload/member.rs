@@ -1,11 +1,12 @@
 //! Users and members: their profile, and their state in rules screening and onboarding.
 
 use chrono::{DateTime, FixedOffset};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serenity::model::id::{GuildId, UserId};
 
 use super::lenient::lenient;
-use crate::leveling::{self, Field, ObservedProfile, Screening, Timestamp};
+use crate::leveling::{self, Field, ObservedProfile, RoleId, Screening, Timestamp};
 
 /// A user. Only the id is required: other fields may be missing or of any type.
 #[derive(Debug, Deserialize)]
@@ -83,6 +84,17 @@ pub struct MemberEvent {
     member: PartialMember,
     #[serde(flatten)]
     screening: PartialScreening,
+    #[serde(default, deserialize_with = "role_ids")]
+    roles: Option<Box<[RoleId]>>,
+}
+
+/// All ids; `None` if the field is not a list of ids.
+fn role_ids<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<[RoleId]>>, D::Error> {
+    let list = Value::deserialize(field)?;
+    let id = |id: &Value| id.as_str()?.parse().ok().and_then(RoleId::new);
+    Ok(list
+        .as_array()
+        .and_then(|list| list.iter().map(id).collect()))
 }
 
 /// A `GUILD_MEMBER_REMOVE` or `GUILD_BAN_ADD` event.
@@ -140,6 +152,11 @@ impl MemberEvent {
     /// The member's state in rules screening and onboarding.
     pub fn screening(&self) -> Screening {
         self.screening.read()
+    }
+
+    /// All roles that the member holds; `None` if the event does not show them.
+    pub fn roles(&self) -> Option<&[RoleId]> {
+        self.roles.as_deref()
     }
 
     /// The member's profile as far as the event shows it; `None` without a username.

@@ -9,7 +9,7 @@ use serenity::model::id::{ChannelId, GuildId, MessageId};
 
 use super::lenient::{lenient, lenient_object};
 use super::member::{PartialMember, PartialUser};
-use crate::leveling::{MessageFacts, ObservedMessage};
+use crate::leveling::{MessageFacts, ObservedMessage, RoleId};
 
 /// A message. Only its ids and its author are required: other fields may be missing or of any
 /// type.
@@ -35,6 +35,22 @@ pub struct PartialMessage<'a> {
 struct Reference {
     #[serde(rename = "type", default, deserialize_with = "lenient")]
     kind: Option<u64>,
+}
+
+/// All roles of a message's author, from the JSON of the message's event. `None` if it does not
+/// show them, or not as expected. Parsed apart, since they matter only if a rule is about a role.
+pub fn author_roles(text: &str) -> Option<Box<[RoleId]>> {
+    #[derive(Deserialize)]
+    struct Message {
+        member: Member,
+    }
+    #[derive(Deserialize)]
+    struct Member {
+        roles: Vec<serenity::model::id::RoleId>,
+    }
+    let message: Message = serde_json::from_str(text).ok()?;
+    let roles = message.member.roles.into_iter();
+    roles.map(|role| RoleId::try_from(role).ok()).collect()
 }
 
 impl PartialMessage<'_> {

@@ -17,15 +17,15 @@ pub mod unreadable;
 use serde_json::Value;
 
 pub use channel::{
-    ChannelDeletion, ChannelList, ChannelRef, MessageDeletion, PartialChannel, ThreadList,
-    ThreadMetadata,
+    ChannelDeletion, ChannelEvent, ChannelList, ChannelRef, MessageDeletion, PartialChannel,
+    ThreadList, ThreadMetadata, ThreadsEvent,
 };
 pub use event::Event;
 pub use guild::{PartialGuild, PartialRole, RoleDeletion, RoleEvent};
 pub use member::{
     MemberEvent, MemberRemoval, PartialMember, PartialScreening, PartialUser, UserRef,
 };
-pub use message::PartialMessage;
+pub use message::{PartialMessage, author_roles};
 
 /// The `id` of any JSON object; `None` if it is not a decimal string.
 pub fn id_of(object: &Value) -> Option<u64> {

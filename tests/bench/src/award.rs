@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use wall_e::leveling::{MessageId, Standing, Timestamp, award};
+use wall_e::leveling::{MessageId, Rate, Standing, Timestamp, award};
 
 use crate::Effort;
 use crate::measure::ns_per_call;
@@ -33,7 +33,8 @@ pub fn measure(effort: Effort) -> Vec<Row> {
         effort.pick(20_000_000, 2_000_000),
         |n| {
             let n = n % MESSAGES;
-            black_box(award(black_box(&standings[n]), black_box(messages[n])));
+            let (standing, message) = (black_box(&standings[n]), black_box(messages[n]));
+            black_box(award(standing, message, black_box(Some(Rate::USUAL))));
         },
         |n| {
             let n = n % MESSAGES;

@@ -112,6 +112,7 @@ async fn play(inbox: &Inbox, users: &[UserId], round: i64) -> anyhow::Result<Dur
             channel,
             user: *user,
             profile: None,
+            roles: None,
         });
     }
     if !inbox.settled(ENGINE_TIMEOUT).await {

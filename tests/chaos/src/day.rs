@@ -14,7 +14,7 @@ use discord_sim::members::{generated, id_of};
 use discord_sim::{ChannelKind, Id, Message, Sim, World};
 use fastrand::Rng;
 use wall_e::leveling::{
-    MessageId, Points, Standing, Timestamp, award, mee6_points_to_next, mee6_total,
+    MessageId, Points, Rate, Standing, Timestamp, award, mee6_points_to_next, mee6_total,
 };
 
 /// How many messages are written.
@@ -184,7 +184,7 @@ impl Result {
             return;
         }
         let standing = self.standings.entry(line.author).or_default();
-        let Some(award) = award(standing, message) else {
+        let Some(award) = award(standing, message, Some(Rate::USUAL)) else {
             return;
         };
         let before = level_of(standing.points);

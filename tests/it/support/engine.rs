@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 use tokio::sync::Notify;
-use wall_e::leveling::{Levels, Standing, UserId};
+use wall_e::leveling::{Levels, Standing, UserId, XpRules};
+use wall_e::store::user_point::SavedUser;
 use wall_e::store::{self, Database, lease, user_point};
-use wall_e::xp::{Engine, EngineHandles, XpCache};
+use wall_e::xp::{AwardRules, EligibleMessage, Engine, EngineHandles, XpCache, recompute};
 
 /// The days of the engines here.
 pub const ZONE: Tz = Tz::UTC;
@@ -46,4 +47,14 @@ pub async fn standings(store: &Database) -> BTreeMap<UserId, Standing> {
     .await;
     taken.expect("user_point can be read");
     found
+}
+
+/// The rows of users after these messages, if the guild has no rules on XP.
+pub fn recompute_without_rules(messages: Vec<EligibleMessage>, levels: &Levels) -> Vec<SavedUser> {
+    let rules = AwardRules {
+        levels,
+        xp_rules: &XpRules::default(),
+        zone: ZONE,
+    };
+    recompute(messages, rules).0
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use discord_sim::Message;
-use wall_e::leveling::{MessageId, Standing, award};
+use wall_e::leveling::{MessageId, Rate, Standing, award};
 
 use super::Stage;
 
@@ -46,7 +46,11 @@ impl Ledger {
         let mut standings: BTreeMap<u64, Standing> = BTreeMap::new();
         for (user, message) in written {
             let standing = standings.entry(user).or_default();
-            if let Some(award) = award(standing, MessageId::new(message).unwrap()) {
+            if let Some(award) = award(
+                standing,
+                MessageId::new(message).unwrap(),
+                Some(Rate::USUAL),
+            ) {
                 *standing = standing.with(award);
             }
         }

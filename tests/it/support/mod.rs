@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use bot::{Bot, command};
 pub use database::TestDatabase;
-pub use engine::{ZONE, engine, levels, standings};
+pub use engine::{engine, levels, recompute_without_rules, standings};
 pub use ledger::Ledger;
 pub use overhear::overhear;
 pub use parts::{Parts, now};

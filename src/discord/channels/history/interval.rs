@@ -14,7 +14,7 @@ use super::threads::by_id;
 use super::{CONCURRENCY, HistoryReader, NotRead, sources_of};
 use crate::discord::payload::PartialChannel;
 use crate::discord::rest::RestError;
-use crate::leveling::{ChannelId, HistorySource, MessageId};
+use crate::leveling::{ChannelId, ChannelPlace, HistorySource, MessageId};
 use crate::store::history_interval::UnreadSource;
 
 /// Maximum number of message pages that one call of [`HistoryReader::read_interval`] reads from a
@@ -39,13 +39,15 @@ pub struct IntervalRead<M> {
     /// Threads and lists that failed during this read. The whole interval must be read again for
     /// them.
     pub unread: Vec<UnreadSource>,
+    /// Where the threads stand that were read.
+    pub threads: Vec<ChannelPlace>,
 }
 
 impl<M> HistoryReader<'_, M> {
     /// Takes the snapshot that [`Self::read_interval`] needs. Keeps retrying while Discord is
     /// unavailable.
     pub async fn layout(&self) -> Result<Layout, RestError> {
-        let channels = self.channels().await?;
+        let (channels, _) = self.channels().await?;
         let mut access = self.access().await?;
         access.list(&channels);
         Ok(Layout { channels, access })
@@ -121,6 +123,11 @@ impl<M> HistoryReader<'_, M> {
             messages,
             up_to,
             unread: Vec::new(),
+            threads: channel
+                .place()
+                .filter(|place| place.is_thread)
+                .into_iter()
+                .collect(),
         })
     }
 
@@ -165,6 +172,7 @@ impl<M> HistoryReader<'_, M> {
             threads.extend(archived.await?.0);
             threads
         };
+        let places = threads.values().filter_map(PartialChannel::place).collect();
         let mut messages = Vec::new();
         let open = |thread: &PartialChannel| {
             newer(thread, start) && !self.is_closed(HistorySource::Messages, thread, access)
@@ -185,6 +193,7 @@ impl<M> HistoryReader<'_, M> {
             messages,
             up_to: until,
             unread: sources_of(&unread),
+            threads: places,
         })
     }
 }

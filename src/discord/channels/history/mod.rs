@@ -45,7 +45,9 @@ use threads::Threads;
 use crate::discord::payload::{self, ChannelList, PartialChannel, PartialMessage};
 use crate::discord::rest::{Rest, RestError};
 use crate::discord::time::DiscordTime;
-use crate::leveling::{GuildId, HistorySource, MessageId, ObservedMessage, look_back};
+use crate::leveling::{
+    ChannelPlace, GuildId, HistorySource, MessageId, ObservedMessage, look_back,
+};
 use crate::store::history_interval::UnreadSource;
 
 /// Messages or threads in one page: Discord's maximum.
@@ -76,6 +78,10 @@ pub struct Missed<M> {
     pub hidden: BTreeMap<serenity_ids::ChannelId, String>,
     /// Sources that were set aside, to be read later.
     pub unread: BTreeMap<HistorySource, Unread>,
+    /// Where the guild's channels stand, and the threads that were found.
+    pub places: Vec<ChannelPlace>,
+    /// Whether all channels are in `places`: `false` if one was not understood.
+    pub has_all_channels: bool,
 }
 
 /// A source that was set aside.
@@ -146,6 +152,8 @@ impl<M> Missed<M> {
             cut_off: false,
             hidden: BTreeMap::new(),
             unread: BTreeMap::new(),
+            places: Vec::new(),
+            has_all_channels: false,
         }
     }
 }
@@ -179,10 +187,15 @@ impl<'a, M> HistoryReader<'a, M> {
     /// Keeps retrying while Discord is unavailable.
     pub async fn read(&self, after: Option<MessageId>) -> Result<Missed<M>, RestError> {
         let mut unread = BTreeMap::new();
-        let channels = self.channels().await?;
+        let (channels, has_all_channels) = self.channels().await?;
         let mut threads = self.active_threads(&mut unread).await?;
         let Some(after) = after else {
-            return Ok(Missed::nothing(self.newest(None, &channels, &threads)));
+            let places = channels.iter().chain(threads.values());
+            return Ok(Missed {
+                places: places.filter_map(PartialChannel::place).collect(),
+                has_all_channels,
+                ..Missed::nothing(self.newest(None, &channels, &threads))
+            });
         };
 
         let mut access = self.access().await?;
@@ -207,8 +220,11 @@ impl<'a, M> HistoryReader<'a, M> {
         // channel that got an older message between the two calls would then be skipped. So the
         // channels are listed again, while `reached` stays: the new list shows every channel
         // with messages up to it.
-        let channels = self.channels().await?;
+        let (channels, has_all_channels) = self.channels().await?;
         access.list(&channels);
+        let places = channels.iter().chain(threads.values());
+        missed.places = places.filter_map(PartialChannel::place).collect();
+        missed.has_all_channels = has_all_channels;
 
         let cut = before(reached, look_back::millis(self.hours));
         let start = margin.max(cut);
@@ -257,14 +273,16 @@ impl<'a, M> HistoryReader<'a, M> {
         Ok(missed)
     }
 
-    async fn channels(&self) -> Result<Vec<PartialChannel>, RestError> {
+    /// The guild's channels, without threads, and whether all of them were understood.
+    async fn channels(&self) -> Result<(Vec<PartialChannel>, bool), RestError> {
         let route = Route::GuildChannels {
             guild_id: self.guild.into(),
         };
         let list: ChannelList = self
             .get(None, "reading the channels", route, Vec::new())
             .await?;
-        Ok(self.without_future_ids(list.channels))
+        let is_complete = list.is_complete;
+        Ok((self.without_future_ids(list.channels), is_complete))
     }
 
     /// Replaces last-message ids from the future with the newest possible id: it is unknown

@@ -1,0 +1,76 @@
+//! Moderators set and end the guild's rules on XP.
+//!
+//! A rule holds for the messages after the request. What was counted before the rule is saved stays
+//! as it was: then the rule holds after that.
+
+use super::commit_permit::CommitPermit;
+use super::committer::CommitError;
+use super::request::{Attempt, Carrier, Request, write_permitted};
+use crate::leveling::{RequestId, RuleChange, RuleKind, RuleSubject, RuleTerm, UserId};
+use crate::store::watermark::HeldLines;
+use crate::store::xp_rule::{self, XpRuleRow};
+
+/// A request to set a rule, or to end one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleRequest {
+    /// The interaction or message that asked for it. One id changes a rule at most once.
+    pub request: RequestId,
+    /// Who asks.
+    pub moderator: UserId,
+    /// What the rule is about.
+    pub subject: RuleSubject,
+    /// Which of the subject's rules changes.
+    pub kind: RuleKind,
+    /// The rule to set; `None` to end it.
+    pub term: Option<RuleTerm>,
+}
+
+/// What has become of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleAnswer {
+    /// The rule is set, or has ended.
+    Changed,
+    /// Nothing had to be changed: this very rule was in force, or none was.
+    Unchanged,
+}
+
+impl Request for RuleRequest {
+    type Answer = RuleAnswer;
+
+    async fn attempt(
+        &self,
+        with: &mut Carrier<'_>,
+        permit: &CommitPermit,
+    ) -> Result<Attempt<RuleAnswer>, CommitError> {
+        let asked_in = self.request.as_message();
+        let in_force = with
+            .cache
+            .xp_rules()
+            .in_force(self.subject, self.kind, asked_in);
+        // A rule for a time begins anew when it is asked for again.
+        let expires = self.term.is_some_and(|term| term.until.is_some());
+        if in_force == self.term && !expires {
+            return Ok(Attempt::Unchanged(RuleAnswer::Unchanged));
+        }
+        let change = with.cache.xp_rules().next_change(RuleChange {
+            subject: self.subject,
+            kind: self.kind,
+            term: self.term,
+            after: with.frontier.max(Some(asked_in)),
+        });
+        let row = XpRuleRow {
+            request: Some((self.request, self.moderator)),
+            change,
+        };
+        let committed =
+            with.committer
+                .commit(with.frontier, HeldLines::Keep, async |transaction| {
+                    write_permitted(permit, xp_rule::add(transaction, &row)).await
+                });
+        if let Some(refusal) = committed.await? {
+            return Ok(Attempt::Refused(refusal));
+        }
+        with.cache.xp_rules_mut().change_rule(change);
+        Ok(Attempt::Saved(RuleAnswer::Changed))
+    }
+}
