@@ -149,7 +149,7 @@ impl Listeners {
     fn observed(&self, observation: Observation) {
         if !self.bot.inbox.observe(observation) {
             // The engine has not heard of it, so everyone is to be listed again.
-            self.bot.roles.verifications.soon();
+            self.bot.roles.schedule.everyone_soon();
         }
     }
 
