@@ -63,7 +63,7 @@ Exit codes, besides 128 + n after signal n:
   11  Postgres is missing or too old            18  another wall_e took over the database
   12  no token                                  19  Discord does not know the intents asked for
   13  no guild id                               20  Discord's gateway refuses the bot's shard
-                                                21  the bot is in too many guilds for one connection
+ 130  a second signal ended it at once          21  the bot is in too many guilds for one connection
                                                 22  a newer wall_e is needed to speak with Discord
 EOF
 }

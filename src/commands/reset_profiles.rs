@@ -20,7 +20,7 @@ const CHUNK: u16 = 2_000;
 /// How often the answer shows progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
 
-/// Drop every stored avatar, and have all of them copied anew
+/// Drop every stored avatar and copy all of them again
 #[poise::command(
     prefix_command,
     slash_command,

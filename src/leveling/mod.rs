@@ -32,6 +32,7 @@ mod role_position;
 pub mod schedule;
 mod screening;
 mod timeline;
+mod without_nul;
 pub mod xp_rules;
 
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
@@ -58,6 +59,7 @@ pub use role_manager::{CannotDelete, RoleManager};
 pub use role_plan::{LevelRoles, RolePlan};
 pub use role_position::{BELOW_ALL_ROLES, bot_position, out_of_reach};
 pub use screening::{Admission, Onboarding, Screening};
+pub use without_nul::without_nul;
 pub use xp_rules::{
     ChannelPlace, RuleChange, RuleKind, RuleSubject, RuleTerm, XpRecord, XpRule, XpRules,
 };

@@ -6,6 +6,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use super::without_nul;
+
 /// The known names and avatars of a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
@@ -250,12 +252,8 @@ impl Fingerprint {
 /// A 32-bit hash, never [`UNKNOWN`] or [`EMPTY`]. It is the same in every process of this version.
 fn short(text: &str) -> u32 {
     let mut hasher = DefaultHasher::new();
-    if text.contains('\0') {
-        // The database stores the text without it, and both must compare equal.
-        text.replace('\0', "").hash(&mut hasher);
-    } else {
-        text.hash(&mut hasher);
-    }
+    // The database stores the text without NUL, and both must compare equal.
+    without_nul(text).hash(&mut hasher);
     let [upper @ .., _, _, _, _] = hasher.finish().to_be_bytes();
     u32::from_be_bytes(upper).max(EMPTY + 1)
 }

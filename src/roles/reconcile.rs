@@ -165,29 +165,32 @@ impl RoleReconciler {
     /// Computes what a reconcile would do at `now`. Changes no role and no level.
     pub async fn look(&self, now: Timestamp) -> anyhow::Result<Findings> {
         self.see_onboarding(now).await?;
-        let (roles, bot_position) = self.book.read().await?;
-        let (steps, troubles) = self.compare_levels(&roles, bot_position).await?;
+        let (guild_roles, bot_position) = self.book.read().await?;
+        let (steps, troubles) = self.compare_levels(&guild_roles, bot_position).await?;
         // Use the levels as they will be after the steps: an imported level carries no role before
         // it is linked to one.
         let levels = after(&self.env.xp.levels(), &steps);
         let level_roles = LevelRoles::new(
             &levels,
-            &roles,
+            &guild_roles,
             bot_position,
             &self.env.right_roles.protected(),
         );
-        let beyond = out_of_reach(&levels, &roles, bot_position);
-        let members = self.read_members(&level_roles, &beyond, |_| {}).await?;
-        let losing = losing(&members.differences);
-        let is_withheld = removal_brake::needs_confirmation(losing, members.count);
+        let beyond = out_of_reach(&levels, &guild_roles, bot_position);
+        let found = self.read_members(&level_roles, &beyond, |_| {}).await?;
+        let losing = losing(&found.differences);
+        let is_withheld = removal_brake::needs_confirmation(losing, found.count);
         Ok(Findings {
             steps,
             troubles,
-            members: members.count,
+            members: found.count,
             withheld: if is_withheld { losing } else { 0 },
-            out_of_reach: members.out_of_reach,
-            differences: members.differences,
-            role_names: roles.into_iter().map(|role| (role.id, role.name)).collect(),
+            out_of_reach: found.out_of_reach,
+            differences: found.differences,
+            role_names: guild_roles
+                .into_iter()
+                .map(|role| (role.id, role.name))
+                .collect(),
         })
     }
 
@@ -297,8 +300,8 @@ impl RoleReconciler {
     pub(super) async fn put_levels_right(&self, now: DateTime<Utc>) -> anyhow::Result<LevelsRight> {
         self.remember_onboarding(now).await?;
         let mut alone = self.names.lock().await?;
-        let (mut roles, mut bot_position) = self.book.read().await?;
-        let (steps, mut troubles) = self.compare_levels(&roles, bot_position).await?;
+        let (mut guild_roles, mut bot_position) = self.book.read().await?;
+        let (steps, mut troubles) = self.compare_levels(&guild_roles, bot_position).await?;
         // Without the permission to manage roles, the bot does not try to create any: the council
         // would get a second notice with the same cause.
         let (mut may_make, mut lacks_some) = (bot_position != BELOW_ALL_ROLES, false);
@@ -342,8 +345,8 @@ impl RoleReconciler {
             }
         }
         if changes {
-            (roles, bot_position) = self.book.read().await?;
-            troubles = self.compare_levels(&roles, bot_position).await?.1;
+            (guild_roles, bot_position) = self.book.read().await?;
+            troubles = self.compare_levels(&guild_roles, bot_position).await?.1;
         }
         self.book.forget();
         drop(alone);
@@ -358,16 +361,16 @@ impl RoleReconciler {
         if lacks_some {
             notices.push(role_problems::cannot_create_roles());
         }
-        let level_roles = self.book.level_roles_of(&roles, bot_position);
+        let level_roles = self.book.level_roles_of(&guild_roles, bot_position);
         self.book.usable_are(level_roles.usable());
         let of_refused = self
-            .notices_of_refused(Some((&roles, bot_position)))
+            .notices_of_refused(Some((&guild_roles, bot_position)))
             .await?;
         let is_solved = !self.book.needs_reconcile();
         let is_told = self.tell_of_levels(is_solved, &notices, &of_refused).await;
         Ok(LevelsRight {
             level_roles,
-            out_of_reach: out_of_reach(&self.env.xp.levels(), &roles, bot_position),
+            out_of_reach: out_of_reach(&self.env.xp.levels(), &guild_roles, bot_position),
             why_out_of_reach,
             notices,
             is_told,
@@ -400,14 +403,14 @@ impl RoleReconciler {
 
     async fn compare_levels(
         &self,
-        roles: &[GuildRole],
+        guild_roles: &[GuildRole],
         bot_position: RolePosition,
     ) -> anyhow::Result<(Vec<Step>, Vec<Trouble>)> {
         let unseen = store::level::unseen(&mut *self.env.database.acquire().await?).await?;
         Ok(reconcile(
             &self.env.xp.levels(),
             &unseen,
-            roles,
+            guild_roles,
             bot_position,
             &self.env.right_roles.protected(),
         ))
@@ -422,10 +425,10 @@ impl RoleReconciler {
         beyond: &BTreeSet<RoleId>,
         mut seen: impl FnMut(ReconcileProgress),
     ) -> anyhow::Result<MemberFindings> {
-        let mut members = MemberFindings::default();
+        let mut found = MemberFindings::default();
         let started = self.observer.as_ref().map(ProfileObserver::list_starts);
         members::each(&self.env.rest, self.env.guild, |member| {
-            members.count += 1;
+            found.count += 1;
             let name = member
                 .seen
                 .as_ref()
@@ -448,10 +451,10 @@ impl RoleReconciler {
                 let standing = self.standing(member.user);
                 let plan = level_roles.plan(&member.roles, standing.as_ref());
                 let is_beyond = plan.blocked.iter().any(|role| beyond.contains(role));
-                members.out_of_reach += u64::from(is_beyond);
-                members.wrong += u64::from(is_beyond || !plan.is_empty());
+                found.out_of_reach += u64::from(is_beyond);
+                found.wrong += u64::from(is_beyond || !plan.is_empty());
                 if !plan.is_empty() {
-                    members.differences.push(Difference {
+                    found.differences.push(Difference {
                         user: member.user,
                         name,
                         held: member.roles,
@@ -459,13 +462,13 @@ impl RoleReconciler {
                     });
                 }
             }
-            if members.count.is_multiple_of(1_000) {
-                seen(members.progress());
+            if found.count.is_multiple_of(1_000) {
+                seen(found.progress());
             }
         })
         .await?;
-        seen(members.progress());
-        Ok(members)
+        seen(found.progress());
+        Ok(found)
     }
 
     /// Corrects the members' roles. Roles that turn out to be gone or out of reach are added to
@@ -541,14 +544,14 @@ impl RoleReconciler {
             return Ok(Vec::new());
         }
         let read;
-        let (roles, bot_position) = if let Some(known) = known {
+        let (guild_roles, bot_position) = if let Some(known) = known {
             known
         } else {
             read = self.book.read().await?;
             (&*read.0, read.1)
         };
         let levels = self.env.xp.levels();
-        let unexplained = roles.iter().filter_map(|role| {
+        let unexplained = guild_roles.iter().filter_map(|role| {
             let code = *refused.get(&role.id)?;
             let level = levels.carrying(role.id)?;
             may_be_changed(role, bot_position).ok()?;

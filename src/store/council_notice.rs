@@ -2,9 +2,8 @@
 //!
 //! Stores what was posted where. It does not know the problems themselves or how they are solved.
 
-use super::text::without_nul;
 use super::{Connection, Result, bigint, channel_id, message_id};
-use crate::leveling::{ChannelId, MessageId};
+use crate::leveling::{ChannelId, MessageId, without_nul};
 
 const TABLE: &str = "council_notice";
 

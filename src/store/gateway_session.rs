@@ -3,10 +3,9 @@
 //!
 //! Only checks whether a session is recent enough; the gateway module resumes it.
 
-use super::text::without_nul;
 use super::watermark::Watermark;
 use super::{Connection, Result, bigint, read};
-use crate::leveling::{GuildId, UserId};
+use crate::leveling::{GuildId, UserId, without_nul};
 
 const TABLE: &str = "gateway_session";
 

@@ -7,9 +7,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::text::without_nul;
 use super::{Connection, Error, Result, bigint, channel_id, message_id, user_id};
-use crate::leveling::{ChannelId, HistorySource, MessageId, Rate, UserId};
+use crate::leveling::{ChannelId, HistorySource, MessageId, Rate, UserId, without_nul};
 
 const TABLE: &str = "history_interval";
 const COUNTED: &str = "history_counted";

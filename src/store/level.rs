@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use anyhow::Context;
 
-use super::text::without_nul;
 use super::{Connection, Result, begin, bigint, level_number, points, role_id};
-use crate::leveling::{Level, LevelNumber, Levels, RoleId};
+use crate::leveling::{Level, LevelNumber, Levels, RoleId, without_nul};
 
 const TABLE: &str = "level";
 

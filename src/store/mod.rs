@@ -9,8 +9,8 @@
 //! query plan, so it locks them first with `for no key update`, which still lets a row of
 //! `updated_user` refer to its user. `tests/it/tidy.rs` checks this.
 //!
-//! Ids and counts are converted to `bigint` only here, and [`text`] removes what Postgres cannot
-//! store. This module makes no decision about XP.
+//! Ids and counts are converted to `bigint` only here. Texts from Discord and from people lose their
+//! NUL characters here, which Postgres cannot store. This module makes no decision about XP.
 
 pub mod channel;
 pub mod channel_parent;
@@ -29,7 +29,6 @@ pub mod role_deletion;
 pub mod role_holder;
 pub mod role_pin;
 pub mod role_work;
-pub mod text;
 pub mod updated_user;
 pub mod user_point;
 pub mod watermark;

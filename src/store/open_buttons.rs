@@ -6,9 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::durable_queue::impossibly_late;
-use super::text::without_nul;
 use super::{Connection, Result, bigint, channel_id, message_id, read, timestamptz};
-use crate::leveling::{ChannelId, MessageId, Timestamp};
+use crate::leveling::{ChannelId, MessageId, Timestamp, without_nul};
 
 const TABLE: &str = "open_buttons";
 

@@ -2,9 +2,8 @@
 //!
 //! A role may have been deleted in Discord.
 
-use super::text::without_nul;
 use super::{Connection, Result, bigint, role_id};
-use crate::leveling::RolePins;
+use crate::leveling::{RolePins, without_nul};
 
 const TABLE: &str = "role_pin";
 

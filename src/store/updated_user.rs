@@ -9,11 +9,10 @@ use std::borrow::Cow;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::durable_queue::impossibly_late;
-use super::text::without_nul;
 use super::user_point::profile_of;
 use super::user_point::profiles::attempts;
 use super::{Connection, Result, bigint, message_id, read, user_id};
-use crate::leveling::{Field, MessageId, ObservedProfile, Profile, UserId};
+use crate::leveling::{Field, MessageId, ObservedProfile, Profile, UserId, without_nul};
 
 const TABLE: &str = "updated_user";
 

@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 use futures_util::TryStreamExt;
 
 pub use self::batch::save;
-use super::text::without_nul;
 use super::{Connection, Result, bigint, points, timestamp, timestamptz, user_id};
-use crate::leveling::{Fingerprint, MessageId, Profile, Standing, Timestamp, UserId};
+use crate::leveling::{Fingerprint, MessageId, Profile, Standing, Timestamp, UserId, without_nul};
 
 const TABLE: &str = "user_point";
 

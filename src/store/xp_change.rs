@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::text::without_nul;
 use super::{Connection, Result, bigint, points, read, timestamptz, user_id};
-use crate::leveling::{Points, RequestId, UserId};
+use crate::leveling::{Points, RequestId, UserId, without_nul};
 
 const TABLE: &str = "xp_change";
 

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use super::commit_permit::CommitPermit;
 use super::committer::CommitError;
 use super::request::{Attempt, Carrier, Request, write_permitted};
-use crate::leveling::{ChannelId, LevelNumber, Levels, Points, RequestId, Standing, UserId};
+use crate::leveling::{
+    ChannelId, LevelNumber, Levels, Points, RequestId, Standing, UserId, without_nul,
+};
 use crate::store::outbox::LevelUp;
-use crate::store::text::without_nul;
 use crate::store::user_point::{CachedUser, SavedUser};
 use crate::store::watermark::HeldLines;
 use crate::store::xp_change::XpChange;

@@ -11,8 +11,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::cache::XpCache;
 use crate::leveling::level_roles::Renamed;
-use crate::leveling::{LevelNumber, Levels, RoleId};
-use crate::store::text::without_nul;
+use crate::leveling::{LevelNumber, Levels, RoleId, without_nul};
 use crate::store::{self, Database};
 
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,9 +22,8 @@ use crate::discord::rest::error_codes::{
     MISSING_ACCESS, MISSING_PERMISSIONS, UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MESSAGE,
 };
 use crate::discord::rest::{Author, Priority, Repeat, Rest, RestError, with_reason};
-use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at};
+use crate::leveling::{ChannelId, GuildId, MessageId, UserId, expires_at, without_nul};
 use crate::store::Database;
-use crate::store::text::without_nul;
 use crate::store::user_point::profiles::Link;
 
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);

@@ -19,9 +19,8 @@ use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::messages::nonce;
 use crate::discord::messages::post::{Outgoing, SUPPRESS_EMBEDS, edit, id_of, plain};
 use crate::discord::rest::{Author, Priority, Rest, RestError};
-use crate::leveling::{ChannelId, GuildId, MessageId};
+use crate::leveling::{ChannelId, GuildId, MessageId, without_nul};
 use crate::store::council_notice::CouncilNotice;
-use crate::store::text::without_nul;
 use crate::store::{self, Database, council_notice};
 
 const POST_TIMEOUT: Duration = Duration::from_secs(30);

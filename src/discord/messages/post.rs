@@ -11,6 +11,7 @@ use serenity::http::{Multipart, MultipartUpload, Request, Route};
 
 use super::nonce;
 use crate::discord::payload;
+use crate::discord::rest::timeouts::MESSAGE_CALL_TIMEOUT;
 use crate::discord::rest::{Author, Priority, Repeat, Rest, RestError};
 use crate::leveling::UserId;
 
@@ -18,9 +19,6 @@ use crate::leveling::UserId;
 pub(in crate::discord) const EPHEMERAL: u64 = 1 << 6;
 /// Message flag: links in the message are not unfurled. It hides the message's own embeds too.
 pub(in crate::discord) const SUPPRESS_EMBEDS: u64 = 1 << 2;
-
-/// Timeout of a call that sends or edits a text message.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A message to be posted in a channel, where it first waits for its turn.
 #[derive(Clone, Debug)]
@@ -63,7 +61,7 @@ impl Outgoing {
 pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<(), RestError> {
     let what = "a direct message";
     let body = json!({ "recipient_id": user.to_string() }).to_string();
-    let opened = rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
+    let opened = rest.call(what, Repeat::Safe, MESSAGE_CALL_TIMEOUT, |http| {
         let request = Request::new(Route::UserMeDmChannels, LightMethod::Post);
         let request = request.body(Some(body.clone().into_bytes()));
         async move { http.fire::<Value>(request).await }
@@ -82,7 +80,7 @@ pub async fn say_privately(rest: &Rest, user: UserId, sentence: &str) -> Result<
         nonce: nonce::direct_message(channel, sentence),
         priority: Priority::Usual,
         author: Author::Bot,
-        timeout: CALL_TIMEOUT,
+        timeout: MESSAGE_CALL_TIMEOUT,
     };
     direct.send(rest).await.map(|_| ())
 }
@@ -96,7 +94,7 @@ pub(in crate::discord) async fn edit(
     body: &Value,
 ) -> Result<(), RestError> {
     let body = body.to_string().into_bytes();
-    rest.call(what, Repeat::Safe, CALL_TIMEOUT, |http| {
+    rest.call(what, Repeat::Safe, MESSAGE_CALL_TIMEOUT, |http| {
         let route = Route::ChannelMessage {
             channel_id: channel,
             message_id: message,

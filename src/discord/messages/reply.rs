@@ -12,8 +12,9 @@ use serenity::all::{
 };
 
 use super::nonce;
-use super::post::{CALL_TIMEOUT, EPHEMERAL, SUPPRESS_EMBEDS, edit, id_of, plain, post_now};
+use super::post::{EPHEMERAL, SUPPRESS_EMBEDS, edit, id_of, plain, post_now};
 use crate::discord::rest::error_codes::{MISSING_PERMISSIONS, NO_REPLY_WITHOUT_HISTORY};
+use crate::discord::rest::timeouts::MESSAGE_CALL_TIMEOUT;
 use crate::discord::rest::{Author, Priority, Rest, RestError};
 use crate::leveling::UserId;
 
@@ -116,7 +117,15 @@ impl Reply {
                 create = create.reference_message(to.fail_if_not_exists(false));
             }
             let nonce = nonce.clone();
-            let sent = post_now(rest, what, channel, create, None, nonce, CALL_TIMEOUT);
+            let sent = post_now(
+                rest,
+                what,
+                channel,
+                create,
+                None,
+                nonce,
+                MESSAGE_CALL_TIMEOUT,
+            );
             match sent.await {
                 Err(RestError::Refused { code, .. })
                     if code == NO_REPLY_WITHOUT_HISTORY && refers =>

@@ -11,5 +11,7 @@ pub(in crate::discord) const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(in crate::discord) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The usual call, with all its attempts.
 pub(in crate::discord) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// A call that sends or edits a text message.
+pub(in crate::discord) const MESSAGE_CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The call that checks whether the token is really refused.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);

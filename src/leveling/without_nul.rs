@@ -1,4 +1,4 @@
-//! Texts as Postgres can store them.
+//! Texts as the database can store them.
 
 use std::borrow::Cow;
 
