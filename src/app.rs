@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backoff::Backoff;
+use crate::bans::BanObserver;
 use crate::bot::Bot;
 use crate::check;
 use crate::commands::rights::Rights;
@@ -217,6 +218,7 @@ async fn build(
         Arc::clone(&outbox_filled),
     );
     let (profiles, changed_users) = ProfileObserver::new(Arc::clone(&env.xp));
+    let (bans, ban_news) = BanObserver::new();
     let reconciler = RoleReconciler::new(&env, Some(profiles.clone()));
     let (roles, reconcile_task) =
         reconciler.at_every(settings.verify_at, settings.zone, inbox.clone());
@@ -228,6 +230,8 @@ async fn build(
         outbox_filled,
         catch_up_hours: settings.catch_up_hours,
         members_to_check,
+        bans: bans.clone(),
+        ban_news,
         changed_users,
         unclear: profiles.unclear(),
         cdn: Cdn::new(&settings.cdn, &settings.discord)?,
@@ -251,6 +255,7 @@ async fn build(
     let listeners = Listeners {
         bot: bot.clone(),
         profiles,
+        bans,
         commands: commands.await?,
         flags: Arc::default(),
         stop,

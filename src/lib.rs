@@ -31,7 +31,8 @@
 //!   their names, another bot's dump.
 //! - [`message_gate`] keeps messages from the future away from the engine. [`environment`] holds
 //!   what nearly everything needs, as one value.
-//! - [`profiles`] keeps everyone's name and avatar current.
+//! - [`bans`] keeps those who are banned off the board. [`profiles`] keeps everyone's name and
+//!   avatar current.
 //! - [`roles`] gives and takes level roles.
 //! - [`bot`] holds the environment and what only the running bot has, as one value.
 //! - [`commands`] answers people; [`check`] compares a database with the messages that it counted.
@@ -86,7 +87,7 @@
 //!   saved.
 //! - **People are told the truth.** An adjustment is committed only while its author waits for it.
 //!   "Not saved" means that it never will be; where nobody can know, the answer says so.
-//! - **One definition of rank**: [`leveling::Board`]. Hidden users are not on it.
+//! - **One definition of rank**: [`leveling::Board`]. Hidden and banned users are not on it.
 //!
 //! Members:
 //!
@@ -120,6 +121,7 @@
 
 pub mod app;
 pub mod backoff;
+pub mod bans;
 pub mod bot;
 pub mod check;
 pub mod commands;

@@ -65,7 +65,13 @@ async fn rank_of(ctx: Context<'_>, user: UserArgument) -> Result<Result<usize, S
     if xp.get(user.id).is_some_and(|known| known.hidden) {
         return Ok(Err(user.hidden_xp_answer()));
     }
-    Ok(xp.rank_of(user.id).ok_or_else(|| user.no_xp_answer()))
+    Ok(xp.rank_of(user.id).ok_or_else(|| {
+        if xp.is_banned(user.id) {
+            user.banned_answer()
+        } else {
+            user.no_xp_answer()
+        }
+    }))
 }
 
 fn line(row: &BoardRow, names: &StoredNames, caller: UserId) -> String {

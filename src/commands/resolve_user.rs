@@ -79,6 +79,12 @@ impl ResolvedUser {
         format!("{} keeps their XP hidden.", escape(&self.name))
     }
 
+    /// The answer about the place of a user who is banned.
+    pub fn banned_answer(&self) -> String {
+        let name = escape(&self.name);
+        format!("{name} is banned from this server, and on no board as long as the ban lasts.")
+    }
+
     /// The answer if the user has never earned XP.
     pub fn no_xp_answer(&self) -> String {
         let why = if self.is_bot() {

@@ -320,10 +320,11 @@ impl LevelUps {
         }
     }
 
-    /// Whether no message must be posted: it is posted already, or the user is hidden.
+    /// Whether no message must be posted: it is posted already, or the user is hidden or banned.
     fn needs_no_message(&self, message: MessageId, user: UserId) -> bool {
         self.posted().contains(&(message, user))
             || self.bot.env.xp.get(user).is_some_and(|user| user.hidden)
+            || self.bot.env.xp.is_banned(user)
     }
 
     async fn remove_all(&self, rows: &[PendingLevelUp]) -> anyhow::Result<()> {
@@ -447,11 +448,8 @@ impl LevelUps {
             level,
             ..
         } = pending.level_up;
-        if self.posted().contains(&(message, user)) {
-            return DeliveryOutcome::Done;
-        }
-        if self.bot.env.xp.get(user).is_some_and(|user| user.hidden) {
-            tracing::debug!(%user, %level, "no level-up message for a hidden user");
+        if self.needs_no_message(message, user) {
+            tracing::debug!(%user, %level, "no level-up message is needed");
             return DeliveryOutcome::Done;
         }
         match level_up_message::level_up(&self.bot.env.rest, channel, message, user, level, role)

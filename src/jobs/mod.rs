@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 
+use crate::bans::{BanNews, BanObserver, BanRegister, ReadBanList};
 use crate::bot::Bot;
 use crate::discord::cdn::Cdn;
 use crate::discord::channels::avatar_channel::AvatarChannel;
@@ -48,6 +49,10 @@ pub struct Parts {
     pub catch_up_hours: u32,
     /// Members whose roles must be checked.
     pub members_to_check: mpsc::Receiver<UserId>,
+    /// Requests and receives the guild's list of bans.
+    pub bans: BanObserver,
+    /// Bans that must be saved.
+    pub ban_news: mpsc::Receiver<BanNews>,
     /// Users whose changed profiles must be queued.
     pub changed_users: mpsc::UnboundedReceiver<UserId>,
     /// Users whose profile an event showed incompletely.
@@ -68,6 +73,7 @@ pub fn spawn_all(bot: &Bot, parts: Parts, runner: &Runner, registers: &Registers
     runner.job(CloseButtons::new(env));
     runner.job(WatchRightRoles::new(env));
     runner.job(TellCouncil::new(env));
+    runner.job(ReadBanList::new(env, parts.bans));
     runner.job(RoleSync::new(env, &bot.roles, Arc::clone(&members_waiting)));
     let copies = AvatarMirror::new(env, parts.cdn, Arc::clone(&parts.avatars));
     runner.job(ProfileSync::new(env, copies, Arc::clone(&profiles_waiting)));
@@ -92,6 +98,11 @@ pub fn spawn_all(bot: &Bot, parts: Parts, runner: &Runner, registers: &Registers
     let register = roles::RoleSyncRegister::new(env, members_waiting);
     let members = (register, Mutex::new(parts.members_to_check));
     registers.spawn("register", members, |it, close| async move {
+        it.0.run(&mut *it.1.lock().await, &close).await;
+    });
+    let bans = BanRegister::new(env.database.clone(), Arc::clone(&env.xp));
+    let bans = (bans, Mutex::new(parts.ban_news));
+    registers.spawn("ban-register", bans, |it, close| async move {
         it.0.run(&mut *it.1.lock().await, &close).await;
     });
     let register =

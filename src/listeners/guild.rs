@@ -44,8 +44,8 @@ pub(super) fn on_delete(listeners: &Listeners, guild: &PartialGuild) {
 }
 
 /// Returns whether this is the served guild and it is available. If so, opens a gap and requests a
-/// reconcile of everyone's roles. The gap must be open before the next event is handled, because
-/// messages that Discord sends after this event have to wait for the history.
+/// reconcile of everyone's roles and the list of bans. The gap must be open before the next event is
+/// handled, because messages that Discord sends after this event have to wait for the history.
 fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
     if !listeners.serves(guild.id) {
         return false;
@@ -58,6 +58,7 @@ fn became_available(listeners: &Listeners, guild: &PartialGuild) -> bool {
     // Roles may have changed while Discord sent no events.
     listeners.bot.roles.book.forget();
     listeners.bot.roles.schedule.everyone_soon();
+    listeners.bans.list_soon();
     tracing::info!(guild = %listeners.bot.env.guild, "the guild is available");
     true
 }

@@ -1,6 +1,7 @@
-//! Members join, pass the screening, change their names and avatars, and leave.
+//! Members join, pass the screening, change their names and avatars, leave, and are banned.
 //!
-//! Passes on which members' roles may have to change, and the profiles that the events show.
+//! Passes on which members' roles may have to change, and the profiles and bans that the events
+//! show.
 //! Assigns no role itself.
 
 use serenity::all::UserId as TheirUserId;
@@ -28,7 +29,7 @@ pub(super) fn on_update(listeners: &Listeners, event: MemberEvent) {
     observe(listeners, event, ShownBy::Other);
 }
 
-/// A member left, or was kicked or banned.
+/// A member left, was kicked or banned.
 pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
     if listeners.serves(event.guild_id)
         && let Ok(user) = UserId::try_from(event.user.id)
@@ -41,6 +42,25 @@ pub(super) fn on_leave(listeners: &Listeners, event: &MemberRemoval) {
         } else {
             listeners.bot.env.members.waits_no_more(user);
         }
+    }
+}
+
+/// A user was banned. If they were a member, Discord sends their removal afterwards.
+pub(super) fn on_ban(listeners: &Listeners, event: &MemberRemoval) {
+    on_leave(listeners, event);
+    hear_of_ban(listeners, event, true);
+}
+
+/// A ban was lifted.
+pub(super) fn on_ban_lifted(listeners: &Listeners, event: &MemberRemoval) {
+    hear_of_ban(listeners, event, false);
+}
+
+fn hear_of_ban(listeners: &Listeners, event: &MemberRemoval, banned: bool) {
+    if listeners.serves(event.guild_id)
+        && let Ok(user) = UserId::try_from(event.user.id)
+    {
+        listeners.bans.heard(user, banned);
     }
 }
 

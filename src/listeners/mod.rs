@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bans::BanObserver;
 use crate::bot::Bot;
 use crate::commands::Commands;
 use crate::discord::RestError;
@@ -41,6 +42,8 @@ pub struct Listeners {
     pub bot: Bot,
     /// Receives the profiles that events show.
     pub profiles: ProfileObserver,
+    /// Receives the bans that events tell of.
+    pub bans: BanObserver,
     /// Runs commands and button presses in tasks.
     pub commands: Arc<Commands>,
     /// What the handlers remember while the process runs.
@@ -103,6 +106,8 @@ impl Listeners {
             Event::MemberJoined(event) => member::on_join(self, event),
             Event::MemberChanged(event) => member::on_update(self, event),
             Event::MemberLeft(event) => member::on_leave(self, &event),
+            Event::Banned(event) => member::on_ban(self, &event),
+            Event::BanLifted(event) => member::on_ban_lifted(self, &event),
             Event::RoleMade(event) => role::on_create(self, &event),
             Event::RoleChanged(event) => role::on_update(self, &event),
             Event::RoleDeleted(event) => role::on_delete(self, &event),

@@ -56,6 +56,8 @@ pub(super) fn on_resumed(listeners: &Listeners) {
         // The previous process may have ended before it made all role changes. Requests for
         // reconciles are not stored, so this requests one.
         listeners.bot.roles.schedule.everyone_soon();
+        // Nor did it necessarily finish reading the list of bans.
+        listeners.bans.list_soon();
         listeners.flags.said_ready.store(true, Ordering::Relaxed);
         tracing::info!(
             guild = %listeners.bot.env.guild,

@@ -1,6 +1,6 @@
 //! Events that could not be parsed. They never crash the bot. Each is counted by its type, and some
-//! are logged with the field that was not understood. After an event about a new session, the guild
-//! or a role, the bot asks Discord for the current state.
+//! are logged with the field that was not understood. After an event about a new session, the guild,
+//! a role or a ban, the bot asks Discord for the current state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,10 +56,11 @@ pub(super) fn on_unreadable(listeners: &Listeners, kind: &str, text: &str, field
             %field,
             "an update of a member was not understood; the next role check covers everyone"
         ),
-        "GUILD_MEMBER_REMOVE" | "GUILD_BAN_ADD" => tracing::error!(
+        "GUILD_MEMBER_REMOVE" => tracing::error!(
             %field,
             "the id of a member who left was not understood; a level-up message may still mention them"
         ),
+        "GUILD_BAN_ADD" | "GUILD_BAN_REMOVE" => listeners.bans.list_soon(),
         "GUILD_UPDATE" | "GUILD_ROLE_CREATE" | "GUILD_ROLE_UPDATE" | "GUILD_ROLE_DELETE" => {
             role::on_unreadable(listeners, guild_of(kind, text));
         }

@@ -12,6 +12,7 @@
 //! Ids and counts are converted to `bigint` only here. Texts from Discord and from people lose their
 //! NUL characters here, which Postgres cannot store. This module makes no decision about XP.
 
+pub mod banned_user;
 pub mod channel;
 pub mod channel_parent;
 pub mod council_notice;

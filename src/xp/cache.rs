@@ -3,6 +3,7 @@
 //! The map of users and the board change together, under the board's lock, and only after a
 //! commit, so no reader sees XP that a crash could undo. Names and avatar links stay in Postgres.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -24,6 +25,8 @@ pub struct XpCache {
     levels: RwLock<Arc<Levels>>,
     users: DashMap<UserId, Entry>,
     board: RwLock<Board>,
+    /// Everyone who is banned from the guild, also users without a row.
+    banned: RwLock<BTreeSet<UserId>>,
     /// How many lists of members have been requested.
     lists: AtomicU32,
     unsaved: UnsavedProfiles,
@@ -57,7 +60,7 @@ pub struct Card {
     pub standing: Standing,
     /// Their level, and how far they are into it.
     pub progress: Progress,
-    /// The position on the board; for hidden users, the one they would have.
+    /// The position on the board; for hidden and banned users, the one they would have.
     pub rank: usize,
     /// Whether only the user may see the card.
     pub hidden: bool,
@@ -80,6 +83,8 @@ pub struct BoardRow {
 struct Entry {
     standing: Standing,
     hidden: bool,
+    /// Whether the user is banned from the guild.
+    banned: bool,
     named: bool,
     /// The fingerprint of the profile last seen, which is stored or about to be.
     seen: Option<Fingerprint>,
@@ -90,7 +95,7 @@ struct Entry {
 
 impl Entry {
     fn on_board(&self) -> bool {
-        self.standing.is_tracked() && !self.hidden
+        self.standing.is_tracked() && !self.hidden && !self.banned
     }
 }
 
@@ -98,12 +103,15 @@ impl XpCache {
     /// Reads all users and the guild's rules from the database.
     pub async fn load(database: &Database, levels: Levels) -> store::Result<Self> {
         let mut connection = database.acquire().await?;
+        let banned = store::banned_user::all(&mut connection).await?;
+        let banned = BTreeSet::from_iter(banned);
         let users = DashMap::new();
         let mut places = Vec::new();
         store::user_point::load_all(&mut connection, |row| {
             let entry = Entry {
                 standing: row.standing,
                 hidden: row.hidden,
+                banned: banned.contains(&row.user),
                 named: row.named,
                 seen: row.seen,
                 heard_at_list: 0,
@@ -119,6 +127,7 @@ impl XpCache {
             levels: RwLock::new(Arc::new(levels)),
             users,
             board: RwLock::new(Board::from_places(places)),
+            banned: RwLock::new(banned),
             lists: AtomicU32::new(0),
             unsaved: UnsavedProfiles::default(),
             xp_rules: RwLock::new(xp_rules),
@@ -390,8 +399,42 @@ impl XpCache {
         self.edit(&mut board, user, |entry| entry.hidden = hidden);
     }
 
+    /// Takes users off the board because they are banned, or puts them back to their place. The
+    /// change must be committed already. Their XP stays as it is.
+    pub fn set_banned(&self, users: &[UserId], banned: bool) {
+        let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
+        for user in users {
+            {
+                let mut all = self.banned.write().unwrap_or_else(PoisonError::into_inner);
+                if banned {
+                    all.insert(*user);
+                } else {
+                    all.remove(user);
+                }
+            }
+            if self.users.contains_key(user) {
+                self.edit(&mut board, *user, |entry| entry.banned = banned);
+            }
+        }
+    }
+
+    /// Whether the user is banned from the guild, as far as the bot knows.
+    pub fn is_banned(&self, user: UserId) -> bool {
+        let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
+        banned.contains(&user)
+    }
+
+    /// Everyone who is banned from the guild, as far as the bot knows.
+    pub fn banned_users(&self) -> BTreeSet<UserId> {
+        let banned = self.banned.read().unwrap_or_else(PoisonError::into_inner);
+        banned.clone()
+    }
+
     fn edit(&self, board: &mut Board, user: UserId, edit: impl FnOnce(&mut Entry)) {
-        let mut entry = self.users.entry(user).or_default();
+        let mut entry = self.users.entry(user).or_insert_with(|| Entry {
+            banned: self.is_banned(user),
+            ..Entry::default()
+        });
         if entry.on_board() {
             board.remove(&Place::new(user, &entry.standing));
         }
@@ -424,6 +467,7 @@ mod tests {
             levels: RwLock::new(Arc::new(levels("Novice"))),
             users: DashMap::new(),
             board: RwLock::default(),
+            banned: RwLock::default(),
             lists: AtomicU32::new(0),
             unsaved: UnsavedProfiles::default(),
             xp_rules: RwLock::default(),
@@ -465,6 +509,37 @@ mod tests {
         assert_eq!(users(&cache.page(2, 1)), [(2, 1, 2)]);
         assert_eq!(users(&cache.page(4, 10)), []);
         assert_eq!(cache.page(0, 9), cache.page(1, 9));
+    }
+
+    #[test]
+    fn banned_users_leave_no_gap_keep_their_xp_and_return_to_their_place() {
+        let cache = empty();
+        cache.apply(&[saved(1, 300), saved(2, 200), saved(3, 90)]);
+        let [second, third, stranger] = [2, 3, 4].map(|user| UserId::new(user).unwrap());
+        cache.set_banned(&[second, stranger], true);
+        assert_eq!(users(&cache.page(1, 10)), [(1, 1, 2), (2, 3, 0)]);
+        assert_eq!((cache.rank_of(second), cache.board_len()), (None, 2));
+        assert_eq!(cache.reached(Points::new(200).unwrap()), 1);
+        let card = cache.card(second).unwrap();
+        assert_eq!(
+            (card.rank, card.hidden),
+            (2, false),
+            "as if they were on it"
+        );
+        assert_eq!(card.standing.points, Points::new(200).unwrap());
+        assert_eq!(cache.len(), 3, "a stranger gets no row by a ban");
+        // A batch, and an import of someone who was banned before they had a row.
+        cache.apply(&[saved(2, 400), saved(4, 500)]);
+        assert_eq!(cache.board_len(), 2);
+        assert!(cache.is_banned(stranger));
+        // Hidden as well: both must end.
+        cache.hide(second, true);
+        cache.set_banned(&[second, stranger], false);
+        assert_eq!(users(&cache.page(1, 10)), [(1, 4, 2), (2, 1, 2), (3, 3, 0)]);
+        cache.hide(second, false);
+        assert_eq!(cache.rank_of(second), Some(2));
+        assert_eq!(cache.rank_of(third), Some(4));
+        assert!(cache.banned_users().is_empty());
     }
 
     #[test]
@@ -623,16 +698,28 @@ mod tests {
     proptest! {
         #[test]
         fn the_board_is_always_the_visible_tracked_users(
-            steps in proptest::collection::vec((1_u64..20, 0_u64..50, any::<Option<bool>>()), 0..200),
+            steps in proptest::collection::vec(
+                (1_u64..20, 0_u64..50, any::<Option<bool>>(), any::<bool>()),
+                0..200,
+            ),
         ) {
             let cache = empty();
-            for (user, points, hidden) in steps {
-                match hidden {
-                    Some(hidden) => cache.hide(UserId::new(user).unwrap(), hidden),
+            let mut banned = BTreeSet::new();
+            for (user, points, change, is_ban) in steps {
+                let id = UserId::new(user).unwrap();
+                match change {
+                    Some(set) if is_ban => {
+                        cache.set_banned(&[id], set);
+                        if set { banned.insert(id); } else { banned.remove(&id); }
+                    }
+                    Some(hidden) => cache.hide(id, hidden),
                     None => cache.apply(&[saved(user, points)]),
                 }
             }
-            let visible = cache.users.iter().filter(|entry| entry.on_board());
+            prop_assert_eq!(&cache.banned_users(), &banned);
+            let visible = cache.users.iter().filter(|entry| {
+                entry.standing.is_tracked() && !entry.hidden && !banned.contains(entry.key())
+            });
             let expected = Board::from_places(
                 visible.map(|entry| Place::new(*entry.key(), &entry.standing)).collect(),
             );

@@ -6,6 +6,7 @@
 mod adjustments;
 mod answers;
 mod avatars;
+mod bans;
 mod catch_up;
 mod check;
 mod chosen_names;

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::support::TestDatabase;
 
 /// Queries that may read everything, by words that no other has, and when they run.
-const WHOLE_TABLES: [(&str, &str); 12] = [
+const WHOLE_TABLES: [(&str, &str); 13] = [
     (r#"as "doubtful!" from user_point"#, "once, at the start"),
     (
         "select user_id from user_point where last_awarded_at >",
@@ -48,6 +48,7 @@ const WHOLE_TABLES: [(&str, &str); 12] = [
         "wall_e check",
     ),
     ("from xp_day order by user_id, day", "wall_e check"),
+    ("select user_id from banned_user", "once, at the start"),
 ];
 
 /// Rows that one statement may read or sort: a bucket has 3,000 users at a million.
@@ -113,6 +114,7 @@ async fn fill(session: &mut PgConnection) {
          select user_id, date '2026-01-01' + (points % 100)::integer, 20, 1 from user_point;
          insert into xp_change (request_id, user_id, moderator_id, changed_at, points_before, points_after)
          select user_id, user_id, 7, 'epoch', 0, 1 from user_point;
+         insert into banned_user (user_id) select user_id from user_point;
          insert into open_buttons (message_id, channel_id, closes_at)
          select user_id, 7, timestamptz 'epoch' + points * interval '1 second' from user_point;
          analyze;

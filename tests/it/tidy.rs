@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 13] = [
     &["config"],
     &["discord", "import", "xp"],
     &["environment", "message_gate"],
-    &["profiles"],
+    &["bans", "profiles"],
     &["roles"],
     &["bot"],
     &["commands", "check"],

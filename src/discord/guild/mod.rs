@@ -1,13 +1,14 @@
 //! The guild: its roles, its members, and what the bot and others may do in it.
 //!
 //! - this file: REST calls on the guild itself
-//! - `roles` and `members`: REST calls on those
+//! - `roles`, `members` and `bans`: REST calls on those
 //! - `known_guild`: a cache of the guild's owner and roles
 //! - `channel_permissions`: what a member may do in a channel
 //! - `right_roles`: the roles to which the settings give rights
 //! - `member_roles`: gives roles to members and takes them
 //! - `member_states`: who must wait before they get roles, and who has left
 
+pub mod bans;
 pub mod channel_permissions;
 pub mod known_guild;
 pub mod member_roles;

@@ -30,6 +30,10 @@ pub enum Event<'a> {
     MemberChanged(MemberEvent),
     /// A member left or was banned.
     MemberLeft(MemberRemoval),
+    /// A user, member or not, was banned. Discord sends this before a member's removal.
+    Banned(MemberRemoval),
+    /// A ban was lifted.
+    BanLifted(MemberRemoval),
     /// A guild is available: after a session started, after an outage, or because the bot was
     /// invited.
     GuildThere(PartialGuild),
@@ -90,8 +94,9 @@ impl<'a> Event<'a> {
             "RESUMED" => Self::Resumed,
             "GUILD_MEMBER_ADD" => Self::MemberJoined(from_json(data)?),
             "GUILD_MEMBER_UPDATE" => Self::MemberChanged(from_json(data)?),
-            // Discord sends the ban before the removal of the member.
-            "GUILD_MEMBER_REMOVE" | "GUILD_BAN_ADD" => Self::MemberLeft(from_json(data)?),
+            "GUILD_MEMBER_REMOVE" => Self::MemberLeft(from_json(data)?),
+            "GUILD_BAN_ADD" => Self::Banned(from_json(data)?),
+            "GUILD_BAN_REMOVE" => Self::BanLifted(from_json(data)?),
             "GUILD_CREATE" => Self::GuildThere(from_json(data)?),
             "GUILD_UPDATE" => Self::GuildChanged(from_json(data)?),
             "GUILD_DELETE" => Self::GuildGone(from_json(data)?),
@@ -122,7 +127,7 @@ mod tests {
     use super::super::tests::anything;
     use super::*;
 
-    const KINDS: [&str; 21] = [
+    const KINDS: [&str; 22] = [
         "READY",
         "MESSAGE_CREATE",
         "MESSAGE_DELETE",
@@ -131,6 +136,7 @@ mod tests {
         "GUILD_MEMBER_UPDATE",
         "GUILD_MEMBER_REMOVE",
         "GUILD_BAN_ADD",
+        "GUILD_BAN_REMOVE",
         "GUILD_CREATE",
         "GUILD_UPDATE",
         "GUILD_DELETE",

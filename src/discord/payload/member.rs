@@ -97,12 +97,12 @@ fn role_ids<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Box<[RoleId]>>
         .and_then(|list| list.iter().map(id).collect()))
 }
 
-/// A `GUILD_MEMBER_REMOVE` or `GUILD_BAN_ADD` event.
+/// A `GUILD_MEMBER_REMOVE`, `GUILD_BAN_ADD` or `GUILD_BAN_REMOVE` event.
 #[derive(Debug, Deserialize)]
 pub struct MemberRemoval {
-    /// The guild that the member left.
+    /// The guild that the member left, or that banned the user.
     pub guild_id: GuildId,
-    /// The user who left or was banned.
+    /// The user who left, was banned, or is no longer banned.
     pub user: UserRef,
 }
 

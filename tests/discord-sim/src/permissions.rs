@@ -6,6 +6,8 @@ use crate::world::ChannelKind;
 
 /// See a channel at all.
 pub const VIEW_CHANNEL: u64 = 1 << 10;
+/// Ban people, and see who is banned.
+pub const BAN_MEMBERS: u64 = 1 << 2;
 /// Make, change and delete channels.
 pub const MANAGE_CHANNELS: u64 = 1 << 4;
 /// Write in a channel.

@@ -152,6 +152,42 @@ async fn a_million_members_can_be_paged_through() {
 }
 
 #[tokio::test]
+async fn those_who_may_ban_can_page_through_the_bans() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let path = format!("/guilds/{}/bans", sim.guild_id());
+    let mut banned: Vec<u64> = (0..1_500).map(members::id_of).collect();
+    for user in &banned {
+        sim.ban(*user);
+    }
+    assert_eq!(rest.get(&path).await.0, 403, "the bot may not");
+    let allowed = permissions::BOT | permissions::BAN_MEMBERS;
+    sim.role_permissions(sim.role("wall_e"), allowed);
+    banned.sort_unstable();
+    let ids = async |query: &str| -> Vec<u64> {
+        let (status, page) = rest.get(&format!("{path}{query}")).await;
+        assert_eq!(status, 200, "{query}");
+        let page = page.as_array().expect("a list").iter();
+        let id = |ban: &Value| ban["user"]["id"].as_str()?.parse().ok();
+        page.map(|ban| id(ban).expect("an id")).collect()
+    };
+    assert_eq!(ids("").await, banned[..1_000]);
+    let after = banned[999];
+    assert_eq!(ids(&format!("?after={after}")).await, banned[1_000..]);
+    assert_eq!(
+        ids(&format!("?after={after}&limit=2")).await,
+        banned[1_000..1_002]
+    );
+    assert_eq!(
+        ids(&format!("?before={after}&limit=2")).await,
+        banned[997..999]
+    );
+    sim.unban(banned[0]);
+    assert_eq!(ids("?limit=1").await, banned[1..2]);
+    assert_eq!(rest.get(&format!("{path}?limit=1001")).await.0, 400);
+}
+
+#[tokio::test]
 async fn rates_are_limited_per_channel() {
     let sim = Sim::start(World::new()).await.expect("it starts");
     let rest = Rest::new(&sim);

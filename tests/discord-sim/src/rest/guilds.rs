@@ -7,8 +7,8 @@ use crate::clock::Id;
 use crate::objects::{self, id_in, text};
 use crate::permissions;
 use crate::rest::{
-    Call, MISSING_ACCESS, Outcome, Refusal, UNKNOWN_CHANNEL, UNKNOWN_GUILD, UNKNOWN_MEMBER,
-    UNKNOWN_USER, validate::Form,
+    Call, MISSING_ACCESS, MISSING_PERMISSIONS, Outcome, Refusal, UNKNOWN_CHANNEL, UNKNOWN_GUILD,
+    UNKNOWN_MEMBER, UNKNOWN_USER, validate::Form,
 };
 use crate::state::{Channel, Guild, State};
 use crate::world::ChannelKind;
@@ -157,6 +157,34 @@ impl State {
             .filter_map(|id| self.member_object(guild, id))
             .collect();
         Ok((200, members.into()))
+    }
+
+    /// Who is banned, by ascending id; with `before`, the last of those who come before it.
+    pub(super) fn list_bans(&self, id: Id, call: &Call) -> Outcome {
+        let guild = self.own_guild(id)?;
+        let allowed = permissions::BAN_MEMBERS | permissions::ADMINISTRATOR;
+        if guild.permissions(self.bot) & allowed == 0 {
+            return Err(MISSING_PERMISSIONS);
+        }
+        let limit = limit(call, 1_000, 1_000)?;
+        let after = snowflake(call, "after")?;
+        let before = snowflake(call, "before")?.filter(|_| after.is_none());
+        let banned = guild.banned.iter().copied();
+        let within = banned
+            .filter(|user| after.is_none_or(|after| *user > after))
+            .filter(|user| before.is_none_or(|before| *user < before));
+        let within: Vec<Id> = within.collect();
+        let page = if before.is_some() {
+            &within[within.len().saturating_sub(limit)..]
+        } else {
+            &within[..limit.min(within.len())]
+        };
+        let bans: Vec<Value> = page
+            .iter()
+            .filter_map(|user| self.user(*user))
+            .map(|user| json!({ "reason": null, "user": objects::user(&user) }))
+            .collect();
+        Ok((200, bans.into()))
     }
 
     pub(super) fn get_member(&self, guild: Id, user: Id) -> Outcome {

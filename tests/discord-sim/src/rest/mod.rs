@@ -361,6 +361,7 @@ impl State {
             ("GET", ["guilds", guild, "members", user]) => {
                 self.get_member(id("guild_id", guild)?, id("user_id", user)?)
             }
+            ("GET", ["guilds", guild, "bans"]) => self.list_bans(id("guild_id", guild)?, call),
             ("GET", ["channels", channel]) => self.get_channel(id("channel_id", channel)?),
             ("DELETE", ["channels", channel]) => self.remove_channel(id("channel_id", channel)?),
             ("POST", ["channels", channel, "typing"]) => self.type_in(id("channel_id", channel)?),
