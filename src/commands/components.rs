@@ -9,7 +9,7 @@ use poise::serenity_prelude::{self as serenity, ComponentInteraction};
 
 use super::context::{Data, Error};
 use super::interactions::{InvokedIn, invoked_in};
-use super::level_names::assign::{self, Outcome};
+use super::level_names::assign::{self, Assigned, Outcome};
 use super::level_names::remove_all_names::{self, Confirmed};
 use super::level_names::{RoleEdit, delete_role, remove_level_name};
 use super::levels::LevelList;
@@ -23,7 +23,7 @@ use crate::discord::messages::buttons::{Button, ButtonAction, Direction, PagedLi
 use crate::discord::messages::interaction::Conversation;
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
-use crate::leveling::{LevelNumber, MessageId, RoleId, RoleManager, UserId};
+use crate::leveling::{MessageId, RoleManager, UserId};
 use crate::roles::ALLOWED_FOR;
 use crate::store::reconcile_state;
 
@@ -98,35 +98,79 @@ impl Press<'_> {
                 let page = self.page(caller, list, from, direction).await?;
                 conversation.replace(rest, &page).await?;
             }
-            ButtonAction::RestoreRole { level } => {
-                self.begin_council_action().await?;
-                let restored = self.restore_role(edit, level).await;
-                self.answer_council(restored).await?;
-            }
-            ButtonAction::RemoveLevelName { level } => {
-                self.begin_council_action().await?;
-                let removed = remove_level_name::remove_missing(edit, level).await;
-                if removed.is_ok() {
-                    self.data.bot.roles.schedule.everyone_soon();
-                }
-                self.answer_council(removed).await?;
-            }
-            ButtonAction::AllowRemovals { losing } => {
-                self.begin_council_action().await?;
-                let allowed = self.allow_removals(caller, losing).await;
-                self.answer_council(allowed).await?;
-            }
             ButtonAction::ResetProfiles => {
                 self.begin(Right::Operator).await?;
                 let dropped = reset_profiles::carry_out(self.data, caller, conversation).await;
                 conversation.replace(rest, &or_sentence(dropped)).await?;
+            }
+            ButtonAction::RestoreRole { .. }
+            | ButtonAction::RemoveLevelName { .. }
+            | ButtonAction::AllowRemovals { .. }
+            | ButtonAction::LinkRole { .. } => {
+                self.begin_council_action().await?;
+                let done = self.act_in_council(edit, action).await;
+                self.answer_council(done).await?;
+            }
+            ButtonAction::RemoveAllNames { .. }
+            | ButtonAction::TakeOverRole { .. }
+            | ButtonAction::OfferRoleDeletion { .. }
+            | ButtonAction::DeleteRole { .. } => {
+                self.begin(Right::Moderator).await?;
+                self.act_on_roles(edit, action).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out an action of a button in the council.
+    async fn act_in_council(
+        &self,
+        edit: RoleEdit<'_>,
+        action: ButtonAction,
+    ) -> Result<Reply, Error> {
+        match action {
+            ButtonAction::RestoreRole { level } => {
+                let restored = assign::restore(edit, level).await?;
+                Ok(self.apply(restored))
+            }
+            ButtonAction::LinkRole {
+                level,
+                role,
+                channels,
+            } => {
+                let linked = assign::link_anyway(edit, level, role, channels).await?;
+                Ok(self.apply(linked))
+            }
+            ButtonAction::RemoveLevelName { level } => {
+                let removed = remove_level_name::remove_missing(edit, level).await?;
+                self.data.bot.roles.schedule.everyone_soon();
+                Ok(removed)
+            }
+            ButtonAction::AllowRemovals { losing } => {
+                self.allow_removals(edit.caller, losing).await
+            }
+            _ => Err(UserError(NO_BUTTON.to_owned()).into()),
+        }
+    }
+
+    /// Carries out an action that changes levels' roles and was confirmed by the moderator, or asks
+    /// again. Replaces the message.
+    async fn act_on_roles(&self, edit: RoleEdit<'_>, action: ButtonAction) -> Result<(), Error> {
+        let (rest, conversation) = (&self.data.bot.env.rest, &self.conversation);
+        let done = match action {
+            ButtonAction::TakeOverRole {
+                level,
+                role,
+                channels,
+            } => {
+                let taken = assign::take_over_confirmed(edit, level, role, channels).await;
+                return self.answer_assignment(taken).await;
             }
             ButtonAction::RemoveAllNames {
                 levels,
                 roles,
                 delete,
             } => {
-                self.begin(Right::Moderator).await?;
                 let confirmed = Confirmed {
                     levels,
                     roles,
@@ -137,32 +181,27 @@ impl Press<'_> {
                     let manager = self.role_manager().await?;
                     remove_all_names::carry_out(edit, &manager, confirmed, &answer).await
                 };
-                let removed = removed.await;
-                answer.complete(rest, &or_sentence(removed)).await;
-            }
-            ButtonAction::TakeOverRole { level, role } => {
-                self.begin(Right::Moderator).await?;
-                self.take_over(edit, level, role).await?;
+                let removed = or_sentence(removed.await);
+                answer.complete(rest, &removed).await;
+                return Ok(());
             }
             ButtonAction::OfferRoleDeletion { role } => {
-                self.begin(Right::Moderator).await?;
-                let asked = async {
+                let asking = async {
                     let manager = self.role_manager().await?;
                     delete_role::ask(edit, &manager, role).await
                 };
-                let asked = or_sentence(asked.await);
-                conversation.replace(rest, &asked).await?;
+                asking.await
             }
             ButtonAction::DeleteRole { role } => {
-                self.begin(Right::Moderator).await?;
-                let deleted = async {
+                let deleting = async {
                     let manager = self.role_manager().await?;
                     delete_role::carry_out(edit, &manager, role).await
                 };
-                let deleted = or_sentence(deleted.await);
-                conversation.replace(rest, &deleted).await?;
+                deleting.await
             }
-        }
+            _ => Err(UserError(NO_BUTTON.to_owned()).into()),
+        };
+        conversation.replace(rest, &or_sentence(done)).await?;
         Ok(())
     }
 
@@ -225,11 +264,11 @@ impl Press<'_> {
         Ok(())
     }
 
-    async fn restore_role(&self, edit: RoleEdit<'_>, level: LevelNumber) -> Result<Reply, Error> {
-        let assigned = assign::restore(edit, level).await?;
+    /// Gives the members the level's role in the background. Returns the answer.
+    fn apply(&self, assigned: Assigned) -> Reply {
         let reply = assigned.reply();
         assigned.apply_to_members(self.data, None);
-        Ok(reply)
+        reply
     }
 
     async fn allow_removals(&self, caller: UserId, losing: u64) -> Result<Reply, Error> {
@@ -244,13 +283,8 @@ impl Press<'_> {
         ))
     }
 
-    async fn take_over(
-        &self,
-        edit: RoleEdit<'_>,
-        level: LevelNumber,
-        role: RoleId,
-    ) -> Result<(), Error> {
-        let (reply, assigned) = match assign::take_over_confirmed(edit, level, role).await {
+    async fn answer_assignment(&self, done: Result<Outcome, Error>) -> Result<(), Error> {
+        let (reply, assigned) = match done {
             Ok(Outcome::Question(question)) => (*question, None),
             Ok(Outcome::Assigned(assigned)) => (assigned.reply(), Some(assigned)),
             Err(error) => (or_sentence(Err(error)), None),

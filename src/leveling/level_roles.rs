@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{
-    GuildRole, LevelNumber, Levels, ProtectedRoles, Quoted, RoleId, RolePosition, may_be_changed,
-    trim_role_name,
+    GuildRole, LevelNumber, Levels, NamedChannel, ProtectedRoles, Quoted, RoleId, RoleInChannels,
+    RolePosition, may_be_changed, trim_role_name,
 };
 
 /// One step that makes the levels agree with the guild. Steps are carried out in the order in
@@ -119,6 +119,20 @@ pub enum Trouble {
         role: RoleId,
         /// The role's name in the guild.
         name: String,
+        /// The channels in which it does; empty if it does in the whole guild.
+        channels: Vec<NamedChannel>,
+    },
+    /// The role opens channels, or may open some, and no moderator has agreed that a level carries
+    /// it.
+    OpensChannels {
+        /// The level concerned.
+        level: LevelNumber,
+        /// The role that it would be linked to.
+        role: RoleId,
+        /// The role's name in the guild.
+        name: String,
+        /// The channels.
+        channels: RoleInChannels,
     },
     /// The settings give rights to the holders of this role or of a role with this name.
     GivesRights {
@@ -191,13 +205,14 @@ pub fn reconcile(
             level: level.number,
             name: level.role_name.as_deref(),
             role: level.role_in(roles),
+            is_unseen: unseen.contains(&level.number),
         })
         .collect();
     let mut steps = Vec::new();
     let mut troubles = Vec::new();
 
-    for row in rows.iter().filter(|row| row.role.is_some()) {
-        if unseen.contains(&row.level) {
+    for row in rows.iter().filter(|row| row.is_unseen) {
+        if row.role.is_some() && !row.awaits_consent() {
             steps.push(Step::Seen { level: row.level });
         }
     }
@@ -249,9 +264,18 @@ struct LevelRow<'a> {
     name: Option<&'a str>,
     /// The role that it carries, if it exists in the guild.
     role: Option<&'a GuildRole>,
+    /// Whether the role's id was imported and has never been accepted as one of this guild.
+    is_unseen: bool,
 }
 
 impl LevelRow<'_> {
+    /// Whether the level's imported role opens channels. A moderator must agree before the level
+    /// carries it.
+    fn awaits_consent(&self) -> bool {
+        let role = self.role.filter(|_| self.is_unseen);
+        role.is_some_and(|role| role.in_channels.needs_consent().is_some())
+    }
+
     /// Whether this level or its role has the name, so that no other level may take it.
     fn claims(&self, name: &str) -> bool {
         self.name.map(trim_role_name) == Some(name)
@@ -309,6 +333,7 @@ fn followers_from<'a>(
 fn renamed<'a>(row: &LevelRow<'a>, rights: &ProtectedRoles) -> Option<&'a GuildRole> {
     row.role
         .filter(|role| row.name != Some(&role.name) && !rights.covers(role))
+        .filter(|_| !row.awaits_consent())
 }
 
 /// The problems of the role that a level carries. The level keeps the role in any case.
@@ -332,7 +357,8 @@ fn troubles_of(
             other,
         })
     };
-    let role_trouble = role_trouble(level, role, bot_position);
+    let role_trouble = role_trouble(level, role, bot_position)
+        .or_else(|| consent_trouble(level, role).filter(|_| row.is_unseen));
     name_trouble.into_iter().chain(role_trouble).collect()
 }
 
@@ -369,7 +395,8 @@ fn find_role(
             other,
         });
     }
-    match role_trouble(level, role, bot_position) {
+    let trouble = role_trouble(level, role, bot_position);
+    match trouble.or_else(|| consent_trouble(level, role)) {
         Some(trouble) => Err(trouble),
         None => Ok(Step::Link {
             level,
@@ -392,6 +419,7 @@ fn role_trouble(
     bot_position: RolePosition,
 ) -> Option<Trouble> {
     let moderates = role.moderates();
+    let channels = role.moderated_channels().to_vec();
     let is_out_of_reach = may_be_changed(role, bot_position).is_err();
     let (is_managed, name, role) = (role.managed, role.name.clone(), role.id);
     if is_managed {
@@ -399,10 +427,26 @@ fn role_trouble(
     } else if is_out_of_reach {
         Some(Trouble::OutOfReach { level, role, name })
     } else if moderates {
-        Some(Trouble::Moderates { level, role, name })
+        Some(Trouble::Moderates {
+            level,
+            role,
+            name,
+            channels,
+        })
     } else {
         None
     }
+}
+
+/// Asks for a moderator's consent if the role opens channels that others cannot see.
+fn consent_trouble(level: LevelNumber, role: &GuildRole) -> Option<Trouble> {
+    role.in_channels.needs_consent()?;
+    Some(Trouble::OpensChannels {
+        level,
+        role: role.id,
+        name: role.name.clone(),
+        channels: role.in_channels.clone(),
+    })
 }
 
 #[cfg(test)]
@@ -413,7 +457,7 @@ mod tests {
     use proptest::sample::subsequence;
 
     use super::*;
-    use crate::leveling::RoleEntry;
+    use crate::leveling::{ChannelId, RoleEntry};
 
     const BOT_POSITION: RolePosition = (10, Reverse(RoleId::new(1_000).unwrap()));
 
@@ -438,6 +482,17 @@ mod tests {
         each.join(" with ")
     }
 
+    /// What a channel gives the holders of a role that opens it.
+    fn opens() -> RoleInChannels {
+        RoleInChannels {
+            opens: vec![NamedChannel {
+                id: ChannelId::new(7).unwrap(),
+                name: "lounge".to_owned(),
+            }],
+            ..RoleInChannels::default()
+        }
+    }
+
     /// The steps and troubles in short form.
     fn told(levels: &Levels, unseen: &[u16], roles: &[GuildRole]) -> (Vec<String>, Vec<String>) {
         let unseen = unseen.iter().copied().map(LevelNumber).collect();
@@ -452,7 +507,12 @@ mod tests {
             Trouble::Missing { level, name } => format!("{level} misses {name}"),
             Trouble::OutOfReach { level, role, name } => format!("{level} high {role} {name}"),
             Trouble::Managed { level, role, name } => format!("{level} managed {role} {name}"),
-            Trouble::Moderates { level, role, name } => format!("{level} moderates {role} {name}"),
+            Trouble::Moderates {
+                level, role, name, ..
+            } => format!("{level} moderates {role} {name}"),
+            Trouble::OpensChannels {
+                level, role, name, ..
+            } => format!("{level} opens by {role} {name}"),
             Trouble::GivesRights { level, name } => format!("{level} rights {name}"),
             Trouble::Several { level, name, count } => format!("{level} has {count} {name}"),
             Trouble::BelongsTo {
@@ -551,6 +611,45 @@ mod tests {
             ((Some(99), Some("Old")), false, "", "0 misses Old"),
             ((Some(99), Some("Plain")), false, "", "0 misses Plain"),
             ((Some(99), None), false, "", "0 misses 99"),
+        ] {
+            let unseen: &[u16] = if unseen { &[0] } else { &[] };
+            let (steps, troubles) = told(&Levels::with_roles([carried]), unseen, &roles);
+            let found = (steps.join(", "), troubles.join(", "));
+            assert_eq!(found, (step.to_owned(), trouble.to_owned()), "{carried:?}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_opens_channels_is_linked_only_with_consent() {
+        let roles = [
+            GuildRole {
+                in_channels: opens(),
+                ..role(19, "Lounge")
+            },
+            GuildRole {
+                in_channels: RoleInChannels {
+                    moderates: opens().opens,
+                    ..opens()
+                },
+                ..role(20, "Helpers")
+            },
+        ];
+        for (carried, unseen, step, trouble) in [
+            ((None, Some("Lounge")), false, "", "0 opens by 19 Lounge"),
+            ((Some(19), Some("Lounge")), true, "", "0 opens by 19 Lounge"),
+            ((Some(19), Some("Old")), true, "", "0 opens by 19 Lounge"),
+            ((Some(99), Some("Lounge")), true, "", "0 opens by 19 Lounge"),
+            // It was agreed to, or it opened none when it became the level's.
+            ((Some(19), Some("Lounge")), false, "", ""),
+            ((Some(19), Some("Old")), false, "0 follows 19 Lounge", ""),
+            // To moderate in a channel is to moderate, agreed to or not.
+            ((None, Some("Helpers")), false, "", "0 moderates 20 Helpers"),
+            (
+                (Some(20), Some("Helpers")),
+                false,
+                "",
+                "0 moderates 20 Helpers",
+            ),
         ] {
             let unseen: &[u16] = if unseen { &[0] } else { &[] };
             let (steps, troubles) = told(&Levels::with_roles([carried]), unseen, &roles);
@@ -791,12 +890,22 @@ mod tests {
 
     fn any_role(id: u64) -> impl Strategy<Value = GuildRole> {
         let odds = (0..10, 0..10, 0..10);
-        (0..NAMES.len(), odds).prop_map(move |(name, (high, managed, moderates))| GuildRole {
-            permissions: if moderates == 0 { 1 << 13 } else { 1 << 11 },
-            position: if high == 0 { 20 } else { 3 },
-            managed: managed == 0,
-            ..role(id, NAMES[name])
-        })
+        (0..NAMES.len(), odds, 0..8_u8).prop_map(
+            move |(name, (high, managed, moderates), channels)| GuildRole {
+                in_channels: match channels {
+                    0 => opens(),
+                    1 => RoleInChannels {
+                        moderates: opens().opens,
+                        ..RoleInChannels::default()
+                    },
+                    _ => RoleInChannels::default(),
+                },
+                permissions: if moderates == 0 { 1 << 13 } else { 1 << 11 },
+                position: if high == 0 { 20 } else { 3 },
+                managed: managed == 0,
+                ..role(id, NAMES[name])
+            },
+        )
     }
 
     fn any_world() -> impl Strategy<Value = World> {

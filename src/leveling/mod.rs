@@ -6,6 +6,7 @@
 mod avatar;
 mod award;
 pub mod buckets;
+mod channel_access;
 pub mod cooldown;
 mod curve;
 pub mod discord_time;
@@ -37,6 +38,10 @@ pub mod xp_rules;
 
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
 pub use award::{Award, Standing, award};
+pub use channel_access::{
+    ChannelOverwrites, NamedChannel, Overwrite, OverwriteTarget, RoleInChannels, ShownChannels,
+    add_channels,
+};
 pub use curve::{COMPUTING_NAMES, TOP_LEVEL, mee6_points_to_next, mee6_total};
 pub use earning::{MessageFacts, ObservedMessage, may_command, may_earn};
 pub use escape::{Quoted, escape, escape_text, spell_out};

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::escape::{is_blank, is_invisible};
 use super::permission_bits::MODERATION;
-use super::{Level, LevelNumber, Levels, ProtectedRoles, RoleId};
+use super::{Level, LevelNumber, Levels, NamedChannel, ProtectedRoles, RoleId, RoleInChannels};
 
 /// The fields of a guild's role that the rules about levels need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub struct GuildRole {
     pub position: i64,
     /// Whether an integration manages it, so that nobody can assign it.
     pub managed: bool,
+    /// What the guild's channels give its holders besides. Empty where the channels were not read:
+    /// what decides about level roles reads them, with `roles::list_with_channels`.
+    pub in_channels: RoleInChannels,
 }
 
 /// A role's place in Discord's role hierarchy: greater is higher. Of two roles with the same
@@ -38,6 +41,7 @@ impl GuildRole {
             permissions: 0,
             position,
             managed: false,
+            in_channels: RoleInChannels::default(),
         }
     }
 
@@ -46,9 +50,19 @@ impl GuildRole {
         (self.position, Reverse(self.id))
     }
 
-    /// Whether it grants any of the permissions in `MODERATION`.
+    /// Whether it grants any of the permissions in `MODERATION`, in the guild or in a channel.
     pub fn moderates(&self) -> bool {
-        self.permissions & MODERATION != 0
+        self.permissions & MODERATION != 0 || !self.in_channels.moderates.is_empty()
+    }
+
+    /// The channels in which it grants moderation permissions; empty if it grants any in the whole
+    /// guild.
+    pub fn moderated_channels(&self) -> &[NamedChannel] {
+        if self.permissions & MODERATION == 0 {
+            &self.in_channels.moderates
+        } else {
+            &[]
+        }
     }
 }
 

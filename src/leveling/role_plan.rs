@@ -49,12 +49,15 @@ impl LevelRoles {
     /// The roles that levels carry and that exist in the guild. `bot_position` is the position of
     /// the bot's highest role. A role is blocked, that is only reported and never changed, if it
     /// is not below that position or an integration manages it. It is also blocked if it grants
-    /// moderation permissions or rights in the settings, since nobody may earn those with XP.
+    /// moderation permissions or rights in the settings, since nobody may earn those with XP; and if
+    /// it opens channels and its level is one of `unseen`: its id was imported, and no moderator has
+    /// agreed to it yet.
     pub fn new(
         levels: &Levels,
         roles: &[GuildRole],
         bot_position: RolePosition,
         rights: &ProtectedRoles,
+        unseen: &BTreeSet<LevelNumber>,
     ) -> Self {
         let carried = levels.rows().iter().filter_map(|level| {
             let role = level.role_in(roles)?;
@@ -64,6 +67,7 @@ impl LevelRoles {
                 role: role.id,
                 blocked: may_be_changed(role, bot_position).is_err()
                     || role.moderates()
+                    || role.in_channels.needs_consent().is_some() && unseen.contains(&level.number)
                     || rights.covers(role),
             })
         });
@@ -135,7 +139,7 @@ mod tests {
     use proptest::sample::subsequence;
 
     use super::*;
-    use crate::leveling::{Timestamp, mee6_total};
+    use crate::leveling::{ChannelId, NamedChannel, RoleInChannels, Timestamp, mee6_total};
 
     const BOT_POSITION: RolePosition = (10, Reverse(RoleId::new(1_000).unwrap()));
     /// Levels that carry a role. Its id is 100 plus the level's number.
@@ -177,6 +181,7 @@ mod tests {
             &roles(),
             BOT_POSITION,
             &ProtectedRoles::default(),
+            &BTreeSet::new(),
         )
     }
 
@@ -280,8 +285,52 @@ mod tests {
         }
         assert!(roles.is_empty());
         assert!(
-            LevelRoles::new(&levels(), &[], BOT_POSITION, &ProtectedRoles::default()).is_empty()
+            LevelRoles::new(
+                &levels(),
+                &[],
+                BOT_POSITION,
+                &ProtectedRoles::default(),
+                &BTreeSet::new()
+            )
+            .is_empty()
         );
+    }
+
+    #[test]
+    fn a_role_that_channels_make_powerful_is_given_to_nobody() {
+        let channel = NamedChannel {
+            id: ChannelId::new(7).unwrap(),
+            name: "staff".to_owned(),
+        };
+        let moderates = RoleInChannels {
+            moderates: vec![channel.clone()],
+            ..RoleInChannels::default()
+        };
+        let opens = RoleInChannels {
+            opens: vec![channel],
+            ..RoleInChannels::default()
+        };
+        // What the role of level 1 is given by channels; whether its id was imported and nobody has
+        // agreed to it; whether it is given.
+        for (in_channels, is_unseen, is_given) in [
+            (RoleInChannels::default(), true, true),
+            (moderates.clone(), false, false),
+            (opens.clone(), false, true),
+            (opens, true, false),
+        ] {
+            let mut roles = roles();
+            let role = roles.iter_mut().find(|role| role.id == id(101)).unwrap();
+            role.in_channels = in_channels.clone();
+            let unseen = is_unseen.then_some(LevelNumber(1)).into_iter().collect();
+            let rights = ProtectedRoles::default();
+            let level_roles = LevelRoles::new(&levels(), &roles, BOT_POSITION, &rights, &unseen);
+            let gained = ids(&level_roles.gained(None, LevelNumber(1)));
+            assert_eq!(gained.contains(&101), is_given, "{in_channels:?}");
+            assert_eq!(level_roles.usable().contains(&id(101)), is_given);
+            // Nor is it taken from those who hold it.
+            let plan = level_roles.plan(&[id(101)], None);
+            assert_eq!(plan.remove.is_empty(), !is_given);
+        }
     }
 
     fn any_held() -> impl Strategy<Value = Vec<RoleId>> {

@@ -115,10 +115,14 @@ impl Listeners {
             Event::GuildChanged(event) => role::on_guild_update(self, &event),
             Event::GuildGone(event) => guild::on_delete(self, &event),
             Event::MessagesDeleted(event) => deleted::on_messages(self, &event),
-            Event::ChannelChanged(event) => channel::on_change(self, &event),
+            Event::ChannelChanged(event) => {
+                channel::on_change(self, &event);
+                role::on_channel(self, &event);
+            }
             Event::ChannelDeleted(event) => {
                 channel::on_delete(self, &event);
                 deleted::on_channel(self, &event);
+                role::on_channel_deleted(self, &event);
             }
             Event::ThreadsListed(event) => channel::on_threads(self, &event),
             Event::Other => {}

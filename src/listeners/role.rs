@@ -1,4 +1,5 @@
-//! A role was created, changed or deleted, or the guild itself changed: by a human or by the bot.
+//! A role was created, changed or deleted, or the guild itself or a channel's permissions changed: by
+//! a human or by the bot.
 //!
 //! Updates the known roles of the guild, drops the cached level roles, and requests a comparison of
 //! the levels with the guild's roles. An event alone never changes which role a level has.
@@ -8,7 +9,10 @@ use serenity::all as theirs;
 use super::Listeners;
 use crate::discord::guild::ONBOARDING;
 use crate::discord::guild::known_guild::GuildFacts;
-use crate::discord::payload::{PartialGuild, RoleDeletion, RoleEvent};
+use crate::discord::payload::{
+    ChannelDeletion, ChannelEvent, PartialGuild, RoleDeletion, RoleEvent,
+};
+use crate::leveling::{ChannelId, Overwrite};
 use crate::xp::Observation;
 
 /// The whole guild was received: at the start of a session or after an outage.
@@ -73,6 +77,32 @@ pub(super) fn on_delete(listeners: &Listeners, event: &RoleDeletion) {
         listeners.observed(Observation::RoleGone(role));
     }
     role_changed(listeners, event.role_id);
+}
+
+/// A channel was created or changed. If its overwrites make a level's role one that moderates, or no
+/// longer do, the requested comparison finds it.
+pub(super) fn on_channel(listeners: &Listeners, event: &ChannelEvent) {
+    if event.guild_id.is_some_and(|guild| listeners.serves(guild))
+        && let Some((channel, overwrites)) = event.overwrites()
+    {
+        channel_changed(listeners, channel, overwrites);
+    }
+}
+
+/// A channel was deleted, and its overwrites with it.
+pub(super) fn on_channel_deleted(listeners: &Listeners, event: &ChannelDeletion) {
+    if event.guild_id.is_some_and(|guild| listeners.serves(guild))
+        && let Ok(channel) = event.id.try_into()
+    {
+        channel_changed(listeners, channel, Some(Vec::new()));
+    }
+}
+
+fn channel_changed(listeners: &Listeners, channel: ChannelId, overwrites: Option<Vec<Overwrite>>) {
+    if listeners.bot.roles.book.channel_is(channel, overwrites) {
+        listeners.bot.roles.book.forget();
+        listeners.bot.roles.schedule.levels_soon();
+    }
 }
 
 /// An event about a guild or its roles was not understood. Marks everything that is known about

@@ -1,6 +1,6 @@
 //! Events that could not be parsed. They never crash the bot. Each is counted by its type, and some
 //! are logged with the field that was not understood. After an event about a new session, the guild,
-//! a role or a ban, the bot asks Discord for the current state.
+//! a channel, a role or a ban, the bot asks Discord for the current state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,8 +66,10 @@ pub(super) fn on_unreadable(listeners: &Listeners, kind: &str, text: &str, field
         }
         "CHANNEL_CREATE" | "CHANNEL_UPDATE" | "CHANNEL_DELETE" | "THREAD_CREATE"
         | "THREAD_UPDATE" | "THREAD_DELETE" | "THREAD_LIST_SYNC" => {
-            // The catch-up lists the channels again.
+            // The catch-up lists the channels again, and the reconcile reads their overwrites.
             listeners.bot.inbox.open_gap();
+            listeners.bot.roles.book.forget();
+            listeners.bot.roles.schedule.levels_soon();
         }
         _ => {}
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,7 +11,14 @@ use super::refusals::Refusals;
 use crate::discord::RestError;
 use crate::discord::guild::{members, roles};
 use crate::environment::Environment;
-use crate::leveling::{GuildRole, LevelRoles, RoleId, RolePosition, bot_position};
+use crate::leveling::{
+    ChannelId, GuildRole, LevelNumber, LevelRoles, Overwrite, OverwriteTarget, RoleId,
+    RolePosition, bot_position,
+};
+use crate::store;
+
+/// Timeout of the query for imported roles, which a level-up waits for.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The cached level roles. Cheap to clone; all clones share the cache.
 #[derive(Clone, Debug)]
@@ -31,6 +39,13 @@ struct CachedRoles {
     /// the guild's roles.
     usable: BTreeSet<RoleId>,
     refusals: Refusals,
+    /// The overwrites of the guild's channels, from the last list and the events since; `None` for
+    /// those that were not understood.
+    channels: BTreeMap<ChannelId, Option<Vec<Overwrite>>>,
+    /// Incremented by every event about a channel.
+    channels_edition: u64,
+    /// Roles that open channels or moderate some, and that the council has been told of.
+    asked_about: BTreeSet<RoleId>,
     /// Whether everyone's roles have to be reconciled, for example because the bot can now give a
     /// role that it could not give at the last reconcile.
     needs_reconcile: bool,
@@ -46,17 +61,27 @@ impl LevelRoleCache {
     }
 
     /// The level roles among the guild's `roles`.
-    pub(super) fn level_roles_of(
+    pub(super) async fn level_roles_of(
         &self,
         roles: &[GuildRole],
         bot_position: RolePosition,
     ) -> LevelRoles {
-        LevelRoles::new(
-            &self.env.xp.levels(),
-            roles,
-            bot_position,
-            &self.env.right_roles.protected(),
-        )
+        let levels = self.env.xp.levels();
+        let unseen = self.unseen().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "level roles that open channels are not given before the database answers");
+            levels.rows().iter().map(|level| level.number).collect()
+        });
+        let rights = self.env.right_roles.protected();
+        LevelRoles::new(&levels, roles, bot_position, &rights, &unseen)
+    }
+
+    /// Levels whose role id was imported and has not been accepted as one of this guild.
+    pub(super) async fn unseen(&self) -> store::Result<BTreeSet<LevelNumber>> {
+        store::within(DATABASE_TIMEOUT, async {
+            let mut session = self.env.database.acquire().await?;
+            store::level::unseen(&mut session).await
+        })
+        .await
     }
 
     /// The level roles, read from Discord if they are not cached.
@@ -69,7 +94,7 @@ impl LevelRoleCache {
             known.edition
         };
         let (roles, bot_position) = self.read().await?;
-        let level_roles = Arc::new(self.level_roles_of(&roles, bot_position));
+        let level_roles = Arc::new(self.level_roles_of(&roles, bot_position).await);
         let mut known = self.known();
         if known.edition == edition {
             known.roles = Some(Arc::clone(&level_roles));
@@ -77,13 +102,24 @@ impl LevelRoleCache {
         Ok(level_roles)
     }
 
-    /// Reads the guild's roles and the bot's position among them from Discord.
+    /// Reads the guild's roles, what channels give their holders, and the bot's position among them
+    /// from Discord.
     pub async fn read(&self) -> Result<(Vec<GuildRole>, RolePosition), RestError> {
         let bot = members::own_id(&self.env.rest).await?;
-        let roles = roles::list(&self.env.rest, self.env.guild).await?;
+        let edition = self.known().channels_edition;
+        let listed = roles::list_with_channels(&self.env.rest, self.env.guild).await?;
+        let (roles, channels) = listed;
         let own = roles::of_bot(&self.env.rest, self.env.guild, bot).await?;
         let bot_position = bot_position(&own, roles::everyone(self.env.guild), &roles);
-        self.known().own = Some(own.into_iter().collect());
+        let mut known = self.known();
+        known.own = Some(own.into_iter().collect());
+        // A list that is older than an event would hide the next change of that channel.
+        if known.channels_edition == edition {
+            let read = channels.into_iter();
+            known.channels = read
+                .map(|channel| (channel.channel.id, channel.overwrites))
+                .collect();
+        }
         Ok((roles, bot_position))
     }
 
@@ -92,6 +128,42 @@ impl LevelRoleCache {
         let mut known = self.known();
         known.roles = None;
         known.edition += 1;
+    }
+
+    /// Handles an event that shows a channel's overwrites, `None` if they were not understood. A
+    /// deleted channel has none. Returns whether they may change which roles the bot may give:
+    /// whether they differ from the known ones for a level's role or for a role that a moderator has
+    /// been asked about (then also for @everyone).
+    pub fn channel_is(&self, channel: ChannelId, overwrites: Option<Vec<Overwrite>>) -> bool {
+        let levels = self.env.xp.levels();
+        let everyone = roles::everyone(self.env.guild);
+        let mut known = self.known();
+        known.channels_edition += 1;
+        // A channel without overwrites need not be remembered.
+        let before = if overwrites.as_ref().is_some_and(Vec::is_empty) {
+            known.channels.remove(&channel)
+        } else {
+            known.channels.insert(channel, overwrites.clone())
+        };
+        let asked_about = &known.asked_about;
+        let is_relevant = |overwrite: &Overwrite| match overwrite.target {
+            OverwriteTarget::Role(role) => {
+                levels.carrying(role).is_some()
+                    || asked_about.contains(&role)
+                    || !asked_about.is_empty() && Some(role) == everyone
+            }
+            OverwriteTarget::Member(_) => false,
+        };
+        let relevant = |overwrites: Vec<Overwrite>| -> Vec<Overwrite> {
+            overwrites.into_iter().filter(is_relevant).collect()
+        };
+        let before = before.unwrap_or(Some(Vec::new()));
+        before.map(relevant) != overwrites.map(relevant)
+    }
+
+    /// Stores the roles that a moderator has been asked about because of channels.
+    pub(super) fn asked_about(&self, roles: BTreeSet<RoleId>) {
+        self.known().asked_about = roles;
     }
 
     /// Drops the cache and all refusals, because the bot may be able to give and take other roles

@@ -16,7 +16,7 @@ pub use cli::run_cli;
 pub use level_role_cache::LevelRoleCache;
 pub use reconcile::{ALLOWED_FOR, Difference, Findings, ReconcileProgress, Report, RoleReconciler};
 pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
-pub(crate) use role_problems::{RoleProblem, no_permission, why_it_stays};
+pub(crate) use role_problems::{RoleProblem, no_permission, opens, why_it_stays};
 pub use role_sync_queue::{RoleSync, RoleSyncRegister};
 
 use crate::discord::guild::member_roles::MemberRoles;

@@ -170,12 +170,8 @@ impl RoleReconciler {
         // Use the levels as they will be after the steps: an imported level carries no role before
         // it is linked to one.
         let levels = after(&self.env.xp.levels(), &steps);
-        let level_roles = LevelRoles::new(
-            &levels,
-            &guild_roles,
-            bot_position,
-            &self.env.right_roles.protected(),
-        );
+        let (rights, unseen) = (self.env.right_roles.protected(), self.book.unseen().await?);
+        let level_roles = LevelRoles::new(&levels, &guild_roles, bot_position, &rights, &unseen);
         let beyond = out_of_reach(&levels, &guild_roles, bot_position);
         let found = self.read_members(&level_roles, &beyond, |_| {}).await?;
         let losing = losing(&found.differences);
@@ -356,12 +352,13 @@ impl RoleReconciler {
             // These follow from the missing permission.
             troubles.retain(|trouble| !matches!(trouble, Trouble::OutOfReach { .. }));
         }
+        self.book.asked_about(asked_about(&troubles));
         notices.extend(role_problems::notices(&troubles));
         let why_out_of_reach = role_problems::why_out_of_reach(&notices);
         if lacks_some {
             notices.push(role_problems::cannot_create_roles());
         }
-        let level_roles = self.book.level_roles_of(&guild_roles, bot_position);
+        let level_roles = self.book.level_roles_of(&guild_roles, bot_position).await;
         self.book.usable_are(level_roles.usable());
         let of_refused = self
             .notices_of_refused(Some((&guild_roles, bot_position)))
@@ -406,7 +403,7 @@ impl RoleReconciler {
         guild_roles: &[GuildRole],
         bot_position: RolePosition,
     ) -> anyhow::Result<(Vec<Step>, Vec<Trouble>)> {
-        let unseen = store::level::unseen(&mut *self.env.database.acquire().await?).await?;
+        let unseen = self.book.unseen().await?;
         Ok(reconcile(
             &self.env.xp.levels(),
             &unseen,
@@ -607,6 +604,16 @@ impl MemberFindings {
             done: 0,
         }
     }
+}
+
+/// The roles that are problems because of what channels give their holders.
+fn asked_about(troubles: &[Trouble]) -> BTreeSet<RoleId> {
+    let roles = troubles.iter().filter_map(|trouble| match trouble {
+        Trouble::OpensChannels { role, .. } => Some(*role),
+        Trouble::Moderates { role, channels, .. } if !channels.is_empty() => Some(*role),
+        _ => None,
+    });
+    roles.collect()
 }
 
 /// The number of members who would lose a role.

@@ -9,16 +9,20 @@ use crate::discord::messages::buttons::{ButtonAction, ButtonStyle, row_for_moder
 use crate::discord::rest::error_codes::TWO_FACTOR_REQUIRED;
 use crate::leveling::level_roles::Trouble;
 use crate::leveling::{
-    CannotDelete, Grouped, LevelNumber, NamingRefusal, Quoted, RoleStays, escape,
+    CannotDelete, Grouped, LevelNumber, NamedChannel, NamingRefusal, Quoted, RoleInChannels,
+    RoleStays, escape,
 };
 
 /// Why a level cannot carry a role, or why the bot cannot change the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RoleProblem {
+pub(crate) enum RoleProblem<'a> {
     Missing,
     OutOfReach,
     Managed,
-    Moderates,
+    /// In these channels; in the whole guild if there are none.
+    Moderates(&'a [NamedChannel]),
+    /// A moderator has to agree first.
+    OpensChannels(&'a RoleInChannels),
     GivesRights,
     /// Several roles have the name; with their number.
     Several(usize),
@@ -41,7 +45,7 @@ const MANAGED: &str = "managed:";
 /// Maximum number of roles that one notice names. It only counts the others.
 const MAX_NAMED: usize = 10;
 
-impl RoleProblem {
+impl RoleProblem<'_> {
     /// What is wrong and what to do, for a moderator who wants a level to carry the role.
     pub fn sentences(self, role: &str) -> String {
         match self {
@@ -60,7 +64,10 @@ impl RoleProblem {
             Self::OutOfReach => DRAG_MY_ROLE,
             Self::Managed | Self::GivesRights => "Choose another role with `set_level_name`.",
             Self::BelongsTo(_) => "Choose another role with `set_level_name`, or rename it.",
-            Self::Moderates => {
+            Self::OpensChannels(_) => {
+                "Press the button to use it anyway, or choose another role with `set_level_name`."
+            }
+            Self::Moderates(_) => {
                 "Remove those permissions, or choose another role with `set_level_name`."
             }
             Self::Several(_) => "Rename or delete all but one of them.",
@@ -69,22 +76,31 @@ impl RoleProblem {
     }
 
     fn fact(self, role: &str) -> String {
-        let what = self.predicate();
+        let what = self.predicate(escape);
         let consequence = match self {
             Self::OutOfReach | Self::Managed => ", so I can't manage it",
-            Self::Moderates | Self::GivesRights => ", so it can't be earned by talking",
+            Self::Moderates(_) | Self::GivesRights => ", so it can't be earned by talking",
+            Self::OpensChannels(_) => ", so I don't use it before a moderator agrees",
             Self::Missing | Self::Several(_) | Self::BelongsTo(_) => "",
         };
         format!("{role} {what}{consequence}.")
     }
 
-    /// What is wrong, as a predicate that follows the role's name.
-    fn predicate(self) -> String {
+    /// What is wrong, as a predicate that follows the role's name. `quote` makes a channel's name
+    /// harmless where the text is shown.
+    fn predicate(self, quote: impl Fn(&str) -> String) -> String {
         match self {
             Self::Missing => "is missing from the guild".to_owned(),
             Self::OutOfReach => "is not below my own role".to_owned(),
             Self::Managed => "belongs to an integration".to_owned(),
-            Self::Moderates => "has moderation permissions".to_owned(),
+            Self::Moderates([]) => "has moderation permissions".to_owned(),
+            Self::Moderates(channels) => {
+                format!(
+                    "has moderation permissions in {}",
+                    channel_list(channels, quote)
+                )
+            }
+            Self::OpensChannels(channels) => opens(channels, quote),
             Self::GivesRights => "gives its members rights over the bot".to_owned(),
             Self::Several(count) => format!("is one of {count} roles with that name"),
             Self::BelongsTo(other) => format!("already belongs to level {other}"),
@@ -94,26 +110,37 @@ impl RoleProblem {
 
 const DRAG_MY_ROLE: &str = "Drag my role above it in Server Settings, Roles.";
 
-impl From<&NamingRefusal<'_>> for RoleProblem {
-    fn from(refusal: &NamingRefusal<'_>) -> Self {
+impl<'a> From<&NamingRefusal<'a>> for RoleProblem<'a> {
+    fn from(refusal: &NamingRefusal<'a>) -> Self {
         match *refusal {
             NamingRefusal::BelongsTo(other) => Self::BelongsTo(other),
             NamingRefusal::GivesRights => Self::GivesRights,
             NamingRefusal::Several(count) => Self::Several(count),
             NamingRefusal::Managed(_) => Self::Managed,
             NamingRefusal::OutOfReach(_) => Self::OutOfReach,
-            NamingRefusal::Moderates(_) => Self::Moderates,
+            NamingRefusal::Moderates(role) => Self::Moderates(role.moderated_channels()),
         }
     }
 }
 
 /// The level, the role's name and the problem.
-fn parts(trouble: &Trouble) -> (LevelNumber, &str, RoleProblem) {
+fn parts(trouble: &Trouble) -> (LevelNumber, &str, RoleProblem<'_>) {
     let (level, name, problem) = match trouble {
         Trouble::Missing { level, name } => (level, name, RoleProblem::Missing),
         Trouble::OutOfReach { level, name, .. } => (level, name, RoleProblem::OutOfReach),
         Trouble::Managed { level, name, .. } => (level, name, RoleProblem::Managed),
-        Trouble::Moderates { level, name, .. } => (level, name, RoleProblem::Moderates),
+        Trouble::Moderates {
+            level,
+            name,
+            channels,
+            ..
+        } => (level, name, RoleProblem::Moderates(channels)),
+        Trouble::OpensChannels {
+            level,
+            name,
+            channels,
+            ..
+        } => (level, name, RoleProblem::OpensChannels(channels)),
         Trouble::GivesRights { level, name } => (level, name, RoleProblem::GivesRights),
         Trouble::Several { level, name, count } => (level, name, RoleProblem::Several(*count)),
         Trouble::BelongsTo {
@@ -126,7 +153,10 @@ fn parts(trouble: &Trouble) -> (LevelNumber, &str, RoleProblem) {
 /// The problem as a clause for the terminal, without the remedy.
 pub(super) fn clause(trouble: &Trouble) -> String {
     let (level, name, problem) = parts(trouble);
-    let (name, what) = (Quoted(name), problem.predicate());
+    let (name, what) = (
+        Quoted(name),
+        problem.predicate(|name| Quoted(name).to_string()),
+    );
     format!("the role {name} of level {level} {what}")
 }
 
@@ -136,7 +166,7 @@ pub(crate) fn why_it_stays(stays: &RoleStays<'_>) -> String {
         RoleStays::CarriedBy(level) => format!("level {level} carries it again"),
         RoleStays::GivesRights => format!(
             "it {}; delete it in Discord if you want it gone",
-            RoleProblem::GivesRights.predicate()
+            RoleProblem::GivesRights.predicate(escape)
         ),
         RoleStays::NotTheirs(CannotDelete::NotBelowTheirs) => {
             "it is not below your own highest role".to_owned()
@@ -144,7 +174,9 @@ pub(crate) fn why_it_stays(stays: &RoleStays<'_>) -> String {
         RoleStays::NotTheirs(CannotDelete::LacksManageRoles) => {
             "you need the permission Manage Roles to delete it".to_owned()
         }
-        RoleStays::OutOfHand(refusal) => format!("it {}", RoleProblem::from(refusal).predicate()),
+        RoleStays::OutOfHand(refusal) => {
+            format!("it {}", RoleProblem::from(refusal).predicate(escape))
+        }
     }
 }
 
@@ -152,40 +184,99 @@ pub(crate) fn why_it_stays(stays: &RoleStays<'_>) -> String {
 pub(super) fn notices(troubles: &[Trouble]) -> Vec<Notice> {
     let (beyond, others): (Vec<_>, Vec<_>) = troubles
         .iter()
-        .map(parts)
-        .partition(|(.., problem)| *problem == RoleProblem::OutOfReach);
+        .partition(|trouble| matches!(trouble, Trouble::OutOfReach { .. }));
     let beyond: Vec<_> = beyond
-        .iter()
-        .map(|(level, name, _)| (*level, *name))
+        .into_iter()
+        .map(parts)
+        .map(|(level, name, _)| (level, name))
         .collect();
-    let others = others.into_iter().map(|(level, name, problem)| {
+    let others = others.into_iter().map(|trouble| {
+        let (level, name, problem) = parts(trouble);
         let role = format!("The role {} of level {level}", escape(name));
-        let (create, remove) = (
-            ButtonAction::RestoreRole { level },
-            ButtonAction::RemoveLevelName { level },
-        );
-        let buttons = [
-            (create, button_labels::CREATE_AGAIN, ButtonStyle::Primary),
-            (remove, button_labels::REMOVE_NAME, ButtonStyle::Danger),
-        ];
-        let is_missing = problem == RoleProblem::Missing;
         Notice {
             key: key(level, problem),
             text: problem.fact_and_remedy(&role),
-            buttons: is_missing.then(|| row_for_moderators(&buttons)),
+            buttons: buttons(trouble).map(|buttons| row_for_moderators(&buttons)),
         }
     });
     others.chain(out_of_reach(&beyond)).collect()
 }
 
+/// The buttons that solve a problem.
+fn buttons(trouble: &Trouble) -> Option<Vec<(ButtonAction, &'static str, ButtonStyle)>> {
+    match *trouble {
+        Trouble::Missing { level, .. } => {
+            let create = ButtonAction::RestoreRole { level };
+            let remove = ButtonAction::RemoveLevelName { level };
+            Some(vec![
+                (create, button_labels::CREATE_AGAIN, ButtonStyle::Primary),
+                (remove, button_labels::REMOVE_NAME, ButtonStyle::Danger),
+            ])
+        }
+        Trouble::OpensChannels {
+            level,
+            role,
+            ref channels,
+            ..
+        } => {
+            let channels = channels.needs_consent()?;
+            let link = ButtonAction::LinkRole {
+                level,
+                role,
+                channels,
+            };
+            Some(vec![(link, button_labels::USE_ANYWAY, ButtonStyle::Danger)])
+        }
+        _ => None,
+    }
+}
+
+/// That a role opens channels, as a predicate that follows the role's name.
+pub(crate) fn opens(channels: &RoleInChannels, quote: impl Fn(&str) -> String) -> String {
+    let RoleInChannels { opens, unread, .. } = channels;
+    let open = || {
+        format!(
+            "opens {}, which other members can't see",
+            channel_list(opens, &quote)
+        )
+    };
+    let may_open = || {
+        let list = channel_list(unread, &quote);
+        format!("may open {list}, whose permissions I can't read")
+    };
+    match (&opens[..], &unread[..]) {
+        (_, []) => open(),
+        ([], _) => may_open(),
+        _ => format!("{}, and {}", open(), may_open()),
+    }
+}
+
+/// "#general", or "#general, #random and 2 more".
+fn channel_list(channels: &[NamedChannel], quote: impl Fn(&str) -> String) -> String {
+    let shown = channels.iter().take(MAX_NAMED);
+    let mut names: Vec<String> = shown
+        .map(|channel| format!("#{}", quote(&channel.name)))
+        .collect();
+    if channels.len() > MAX_NAMED {
+        names.push(format!("{} more", channels.len() - MAX_NAMED));
+    }
+    let last = names.pop().unwrap_or_default();
+    if names.is_empty() {
+        last
+    } else {
+        format!("{} and {last}", names.join(", "))
+    }
+}
+
 /// The key of a problem. The council's channel identifies problems by their keys, so a key must
 /// never change.
-fn key(level: LevelNumber, problem: RoleProblem) -> String {
+fn key(level: LevelNumber, problem: RoleProblem<'_>) -> String {
     match problem {
         RoleProblem::Missing => format!("missing-role:{level}"),
         RoleProblem::OutOfReach => OUT_OF_REACH.to_owned(),
         RoleProblem::Managed => format!("{MANAGED}{level}"),
-        RoleProblem::Moderates => format!("moderates:{level}"),
+        RoleProblem::Moderates(_) => format!("moderates:{level}"),
+        RoleProblem::OpensChannels(_) => format!("opens-channels:{level}"),
         RoleProblem::GivesRights => format!("gives-rights:{level}"),
         RoleProblem::Several(_) => format!("several:{level}"),
         RoleProblem::BelongsTo(_) => format!("belongs-to-another:{level}"),
@@ -322,7 +413,7 @@ fn plain(key: String, text: String) -> Notice {
 mod tests {
     use super::*;
     use crate::discord::rest::error_codes::MISSING_PERMISSIONS;
-    use crate::leveling::RoleId;
+    use crate::leveling::{ChannelId, RoleId};
 
     fn beyond(level: u16) -> Trouble {
         Trouble::OutOfReach {
@@ -348,6 +439,65 @@ mod tests {
             assert!(notices[0].text.contains(words), "{}", notices[0].text);
         }
         assert!(super::notices(&[]).is_empty());
+    }
+
+    #[test]
+    fn channels_are_named_up_to_a_limit_and_their_names_are_harmless() {
+        let channels = |count: u64| -> Vec<NamedChannel> {
+            let named = |id| NamedChannel {
+                id: ChannelId::new(id).unwrap(),
+                name: format!("*{id}*"),
+            };
+            (1..=count).map(named).collect()
+        };
+        for (opens, unread, words) in [
+            (
+                1,
+                0,
+                "opens #\\*1\\*, which other members can't see, so I don't use it",
+            ),
+            (2, 0, "opens #\\*1\\* and #\\*2\\*, which"),
+            (12, 0, "#\\*10\\* and 2 more, which"),
+            (
+                0,
+                1,
+                "may open #\\*1\\*, whose permissions I can't read, so",
+            ),
+            (
+                1,
+                1,
+                "opens #\\*1\\*, which other members can't see, and may open #\\*1\\*, whose",
+            ),
+        ] {
+            let trouble = Trouble::OpensChannels {
+                level: LevelNumber(5),
+                role: RoleId::new(7).unwrap(),
+                name: "*Five*".to_owned(),
+                channels: RoleInChannels {
+                    opens: channels(opens),
+                    unread: channels(unread),
+                    ..RoleInChannels::default()
+                },
+            };
+            let notice = &super::notices(std::slice::from_ref(&trouble))[0];
+            assert!(notice.text.starts_with("The role \\*Five\\* of level 5 "));
+            assert!(notice.text.contains(words), "{}", notice.text);
+            assert!(notice.buttons.is_some());
+            assert!(
+                clause(&trouble).contains("#\"*1*\""),
+                "{}",
+                clause(&trouble)
+            );
+        }
+        let trouble = Trouble::Moderates {
+            level: LevelNumber(5),
+            role: RoleId::new(7).unwrap(),
+            name: "Five".to_owned(),
+            channels: channels(2),
+        };
+        let notice = &super::notices(&[trouble])[0];
+        let words = "has moderation permissions in #\\*1\\* and #\\*2\\*, so it can't be earned";
+        assert!(notice.text.contains(words), "{}", notice.text);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod answers;
 mod avatars;
 mod bans;
 mod catch_up;
+mod channel_access;
 mod check;
 mod chosen_names;
 mod connection;

@@ -1,6 +1,8 @@
 //! Gives a level its role: saves the name, creates, renames or takes over the role, and requests an
 //! update of the members' roles.
 
+use std::time::Duration;
+
 use super::decide::{WantedRole, decide};
 use super::{RoleEdit, say};
 use crate::commands::args::LevelArgument;
@@ -13,8 +15,14 @@ use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::environment::Environment;
 use crate::error::UserError;
-use crate::leveling::{Grouped, GuildRole, Level, LevelNumber, Naming, RoleId, RoleName, escape};
+use crate::leveling::{
+    Grouped, GuildRole, Level, LevelNumber, Naming, RoleId, RoleName, ShownChannels, escape,
+};
+use crate::roles::opens;
+use crate::store;
 use crate::xp::LevelNamesLock;
+
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The result of giving a level a role.
 pub(in crate::commands) enum Outcome {
@@ -62,8 +70,8 @@ impl Assigned {
     }
 }
 
-/// Gives a level a role. A role that members already hold is taken over only after the moderator
-/// has confirmed it.
+/// Gives a level a role. A role that members already hold, or that opens channels which others
+/// cannot see, is taken over only after the moderator has confirmed it.
 pub(in crate::commands) async fn assign(
     edit: RoleEdit<'_>,
     level: &LevelArgument,
@@ -82,26 +90,101 @@ pub(in crate::commands) async fn assign(
     let (naming, name) = decide(&levels, &roles, bot_position, &rights, row, wanted)?;
     let assigned = match naming {
         Naming::Create => create(edit, lock, row.number, &name).await?,
-        Naming::Rename(role) => rename(edit, lock, row.number, role, &name).await?,
-        Naming::Take(role) => {
-            let is_confirmed = matches!(wanted, WantedRole::Confirmed(_));
-            if is_confirmed || row.role_id == Some(role.id) {
-                take_over(lock, row, row.role_in(&roles), role).await?
-            } else {
-                // Counting the holders takes long, so others may change levels meanwhile. Nothing
-                // is changed yet.
-                drop(lock);
-                if let Some(question) = take_over_question(edit, row, role).await? {
-                    return Ok(Outcome::Question(Box::new(question)));
-                }
-                let nobody_holds_it = WantedRole::Confirmed(role.id);
-                return Box::pin(assign(edit, level, &nobody_holds_it)).await;
+        Naming::Rename(role) | Naming::Take(role)
+            if !is_confirmed(edit, row, role, wanted).await? =>
+        {
+            // Counting the holders takes long, so others may change levels meanwhile. Nothing is
+            // changed yet.
+            drop(lock);
+            if let Some(question) = take_over_question(edit, row, role).await? {
+                return Ok(Outcome::Question(Box::new(question)));
             }
+            let nobody_holds_it = WantedRole::Confirmed {
+                role: role.id,
+                channels: None,
+            };
+            return Box::pin(assign(edit, level, &nobody_holds_it)).await;
         }
+        Naming::Rename(role) => rename(edit, lock, row.number, role, &name).await?,
+        Naming::Take(role) => take_over(lock, row, row.role_in(&roles), role).await?,
     };
     tracing::info!(level = %row.number, by = %edit.caller, "a level's role was set");
     data.bot.roles.book.forget();
     Ok(Outcome::Assigned(assigned))
+}
+
+/// Whether nothing has to be asked before the level carries the role: the level carries it already,
+/// or the moderator has agreed to all that has to be asked about now.
+async fn is_confirmed(
+    edit: RoleEdit<'_>,
+    row: &Level,
+    role: &GuildRole,
+    wanted: &WantedRole,
+) -> Result<bool, Error> {
+    let needed = role.in_channels.needs_consent();
+    if row.role_id == Some(role.id) {
+        // An imported role is not the level's own before a moderator has agreed to it.
+        let is_unseen = needed.is_some() && is_unseen(edit, row.number).await?;
+        if !is_unseen {
+            return Ok(true);
+        }
+    }
+    Ok(match wanted {
+        WantedRole::Confirmed { channels, .. } => needed.is_none() || *channels == needed,
+        WantedRole::Mentioned(_) | WantedRole::Named { .. } => false,
+    })
+}
+
+/// Whether the level's role id was imported and has not been accepted as one of this guild.
+async fn is_unseen(edit: RoleEdit<'_>, level: LevelNumber) -> Result<bool, Error> {
+    let unseen = store::within(DATABASE_TIMEOUT, async {
+        let mut session = edit.data.bot.env.database.acquire().await?;
+        store::level::unseen(&mut session).await
+    });
+    Ok(unseen.await?.contains(&level))
+}
+
+/// For the council's button: links a level to the role with its name, or to its imported role,
+/// although the role opens channels that others cannot see.
+pub(in crate::commands) async fn link_anyway(
+    edit: RoleEdit<'_>,
+    level: LevelNumber,
+    role: RoleId,
+    channels: ShownChannels,
+) -> Result<Assigned, Error> {
+    let (roles, _) = edit.roles_and_bot_position().await?;
+    let found = roles.iter().find(|known| known.id == role);
+    let name = &found.ok_or_else(say::role_is_gone)?.name;
+    let levels = edit.data.bot.env.xp.levels();
+    let row = levels.find(level.0.into());
+    let is_waiting = row.is_some_and(|row| {
+        let waits_for_its_name =
+            || row.role_in(&roles).is_none() && row.stored_name() == Some(name);
+        row.role_id == Some(role) || waits_for_its_name()
+    });
+    if !is_waiting {
+        let sentence = format!(
+            "Level {level} no longer waits for the role {}.",
+            escape(name)
+        );
+        return Err(UserError(sentence).into());
+    }
+    let wanted = WantedRole::Confirmed {
+        role,
+        channels: Some(channels),
+    };
+    match assign(edit, &LevelArgument::from(level), &wanted).await? {
+        Outcome::Assigned(assigned) => Ok(assigned),
+        Outcome::Question(_) => {
+            // Rewrites the message in the council.
+            edit.data.bot.roles.schedule.levels_soon();
+            Err(UserError(format!(
+                "{} opens other channels by now. The message above will name them; press its button again.",
+                escape(name)
+            ))
+            .into())
+        }
+    }
 }
 
 /// For the council's button: creates a level's deleted role again.
@@ -133,13 +216,10 @@ pub(in crate::commands) async fn take_over_confirmed(
     edit: RoleEdit<'_>,
     level: LevelNumber,
     role: RoleId,
+    channels: Option<ShownChannels>,
 ) -> Result<Outcome, Error> {
-    assign(
-        edit,
-        &LevelArgument::from(level),
-        &WantedRole::Confirmed(role),
-    )
-    .await
+    let wanted = WantedRole::Confirmed { role, channels };
+    assign(edit, &LevelArgument::from(level), &wanted).await
 }
 
 /// Saves the name first: if the bot dies before it saves the role's id, the role is found by name.
@@ -219,7 +299,8 @@ async fn take_over(
 ) -> Result<Assigned, Error> {
     let level = row.number;
     lock.save(level, Some(role.id), Some(&role.name)).await?;
-    let sentence = if row.role_id == Some(role.id) {
+    let is_renamed = row.role_name.as_ref() != Some(&role.name);
+    let sentence = if row.role_id == Some(role.id) && is_renamed {
         let old = row.role_name.as_deref().unwrap_or_default();
         renamed_sentence(old, &role.name, level)
     } else {
@@ -245,13 +326,15 @@ fn renamed_sentence(old: &str, new: &str, level: LevelNumber) -> String {
     format!("Renamed {old} to {new} for level {level}.")
 }
 
-/// Says what taking over the role means for the members; `None` if nobody holds it.
+/// Says what taking over the role means for the members, and which channels it opens for them;
+/// `None` if nobody holds it and it opens none.
 async fn take_over_question(
     edit: RoleEdit<'_>,
     row: &Level,
     role: &GuildRole,
 ) -> Result<Option<Reply>, Error> {
     let (data, level) = (edit.data, row.number);
+    let consent = role.in_channels.needs_consent();
     let (mut holders, mut gain, mut lose) = (0_u32, 0_u32, 0_u32);
     let counted = members::each(&data.bot.env.rest, data.bot.env.guild, |member| {
         let holds = member.roles.contains(&role.id);
@@ -264,9 +347,10 @@ async fn take_over_question(
         lose += u32::from(holds && !reached);
     });
     let meaning = match counted.await {
-        Ok(()) if holders == 0 => return Ok(None),
+        Ok(()) if holders == 0 && consent.is_none() => return Ok(None),
         Ok(()) => {
             let hold = match holders {
+                0 => "Nobody holds it".to_owned(),
                 1 => "1 member holds it".to_owned(),
                 holders => format!("{} members hold it", Grouped(holders)),
             };
@@ -285,17 +369,22 @@ async fn take_over_question(
     let take_over = ButtonAction::TakeOverRole {
         level,
         role: role.id,
+        channels: consent,
+    };
+    let name = escape(&role.name);
+    let (opens, yes, no) = if consent.is_some() {
+        let opens = opens(&role.in_channels, escape);
+        let opens = format!(" It {opens}. Whoever reaches level {level} gets in.");
+        (opens, button_labels::USE_ANYWAY, button_labels::CANCEL)
+    } else {
+        let (yes, no) = (button_labels::TAKE_OVER, button_labels::LEAVE_ROLE);
+        (String::new(), yes, no)
     };
     let choice = [
-        (take_over, button_labels::TAKE_OVER, ButtonStyle::Danger),
-        (
-            ButtonAction::KeepAsIs,
-            button_labels::LEAVE_ROLE,
-            ButtonStyle::Secondary,
-        ),
+        (take_over, yes, ButtonStyle::Danger),
+        (ButtonAction::KeepAsIs, no, ButtonStyle::Secondary),
     ];
-    let name = escape(&role.name);
-    let sentence = format!("The role {name} is already in the guild. {meaning}");
+    let sentence = format!("The role {name} is already in the guild.{opens} {meaning}");
     let buttons = buttons::row(edit.caller, &choice);
     Ok(Some(Reply::text(sentence).with_buttons(buttons)))
 }

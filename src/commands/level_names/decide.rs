@@ -5,8 +5,8 @@
 use super::say;
 use crate::error::UserError;
 use crate::leveling::{
-    GuildRole, Level, Levels, Naming, ProtectedRoles, RoleId, RoleName, RolePosition, name_level,
-    take_role, take_role_if_changed,
+    GuildRole, Level, Levels, Naming, ProtectedRoles, RoleId, RoleName, RolePosition,
+    ShownChannels, name_level, take_role, take_role_if_changed,
 };
 
 /// The role that a level is to carry.
@@ -22,7 +22,11 @@ pub(in crate::commands) enum WantedRole {
         name: RoleName,
     },
     /// This role: nobody holds it, or the moderator has confirmed what happens to its holders.
-    Confirmed(RoleId),
+    Confirmed {
+        role: RoleId,
+        /// The channels opened by the role that the moderator has agreed to.
+        channels: Option<ShownChannels>,
+    },
 }
 
 /// Returns what to do and the name that the level's role will have.
@@ -47,8 +51,8 @@ pub(super) fn decide<'a>(
             let decided = take_role_if_changed(levels, bot_position, rights, level, role);
             (decided, RoleName::of(role))
         }
-        WantedRole::Confirmed(id) => {
-            let role = find(*id).ok_or_else(say::role_is_gone)?;
+        WantedRole::Confirmed { role, .. } => {
+            let role = find(*role).ok_or_else(say::role_is_gone)?;
             let decided = take_role(levels, bot_position, rights, level, role);
             (decided, RoleName::of(role))
         }

@@ -39,11 +39,11 @@ impl<'a> RoleEdit<'a> {
         format!("{what}, as {} asked", self.caller)
     }
 
-    /// The guild's present roles, and the position below which the bot can manage them. An error
-    /// for the caller if the bot may not manage roles at all.
+    /// The guild's present roles, with what channels give their holders, and the position below which
+    /// the bot can manage them. An error for the caller if the bot may not manage roles at all.
     async fn roles_and_bot_position(&self) -> Result<(Vec<GuildRole>, RolePosition), Error> {
         let (rest, guild) = (&self.data.bot.env.rest, self.data.bot.env.guild);
-        let roles = roles::list(rest, guild).await?;
+        let (roles, _) = roles::list_with_channels(rest, guild).await?;
         let bot_position = roles::bot_position(rest, guild, self.data.bot.id, &roles).await?;
         if bot_position == BELOW_ALL_ROLES {
             return Err(UserError(no_permission()).into());

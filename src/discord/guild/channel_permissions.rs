@@ -7,29 +7,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::leveling::permission_bits::{ADMINISTRATOR, VIEW_CHANNEL};
-use crate::leveling::{GuildId, GuildRole, RoleId, UserId};
+use crate::leveling::{GuildId, GuildRole, Overwrite, OverwriteTarget, RoleId, UserId};
 
 const ALL: u64 = u64::MAX;
-
-/// A channel's permission overwrite for one role or member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Overwrite {
-    /// The role or member that it applies to.
-    pub target: OverwriteTarget,
-    /// The permission bits that it grants.
-    pub allow: u64,
-    /// The permission bits that it removes.
-    pub deny: u64,
-}
-
-/// The role or member that an overwrite applies to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OverwriteTarget {
-    /// The holders of a role; for the role with the guild's id (`@everyone`), all members.
-    Role(RoleId),
-    /// One member, by user id.
-    Member(UserId),
-}
 
 /// The inputs that determine a member's permissions in any channel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

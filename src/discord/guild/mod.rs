@@ -23,10 +23,10 @@ use serde::Deserialize;
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use crate::discord::payload::{ChannelList, PartialGuild, PartialRole};
+use crate::discord::payload::{ChannelList, OverwrittenChannel, PartialGuild, PartialRole};
 use crate::discord::rest::timeouts::CALL_TIMEOUT;
 use crate::discord::rest::{Repeat, Rest, RestError};
-use crate::leveling::{GuildId, GuildRole, UserId};
+use crate::leveling::{ChannelOverwrites, GuildId, GuildRole, UserId};
 
 /// The guild feature that is set while the guild shows new members Discord's onboarding.
 pub const ONBOARDING: &str = "GUILD_ONBOARDING";
@@ -54,6 +54,26 @@ pub async fn channels(rest: &Rest, guild: GuildId) -> Result<ChannelList, RestEr
         }
     });
     listed.await
+}
+
+/// Lists the guild's channels with their overwrites, without threads, in no particular order. Fails
+/// if the id of any of them cannot be read.
+pub async fn channel_overwrites(
+    rest: &Rest,
+    guild: GuildId,
+) -> Result<Vec<ChannelOverwrites>, RestError> {
+    let listed = rest.call("listing the channels", Repeat::Safe, CALL_TIMEOUT, |http| {
+        let route = Route::GuildChannels {
+            guild_id: guild.into(),
+        };
+        async move {
+            http.fire::<Vec<OverwrittenChannel>>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    let listed = listed.await?.into_iter().map(OverwrittenChannel::read);
+    let read: Option<Vec<_>> = listed.collect();
+    read.ok_or_else(|| RestError::NotUnderstood("a channel was not understood".to_owned()))
 }
 
 /// Fetches the guild's owner and all its roles, in no particular order. Fails if any role cannot

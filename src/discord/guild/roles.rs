@@ -8,7 +8,9 @@ use super::members::MemberResponse;
 use crate::discord::payload::PartialRole;
 use crate::discord::rest::timeouts::CALL_TIMEOUT;
 use crate::discord::rest::{Repeat, Rest, RestError, with_reason};
-use crate::leveling::{self, GuildId, GuildRole, RoleId, RolePosition, UserId};
+use crate::leveling::{
+    self, ChannelOverwrites, GuildId, GuildRole, RoleId, RolePosition, UserId, add_channels,
+};
 
 /// Lists the guild's roles, in no particular order. Leaves out roles that cannot be read.
 pub async fn list(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestError> {
@@ -26,6 +28,21 @@ pub async fn list(rest: &Rest, guild: GuildId) -> Result<Vec<GuildRole>, RestErr
         .into_iter()
         .filter_map(|role: PartialRole| role.read())
         .collect())
+}
+
+/// Lists the guild's roles with what its channels give their holders, and the channels. Fails if
+/// either cannot be read: without the channels, a role that opens or moderates one would pass for
+/// a harmless one.
+pub async fn list_with_channels(
+    rest: &Rest,
+    guild: GuildId,
+) -> Result<(Vec<GuildRole>, Vec<ChannelOverwrites>), RestError> {
+    let channels = super::channel_overwrites(rest, guild);
+    let (mut roles, channels) = tokio::try_join!(list(rest, guild), channels)?;
+    if let Some(everyone) = everyone(guild) {
+        add_channels(&mut roles, everyone, &channels);
+    }
+    Ok((roles, channels))
 }
 
 /// Creates a role without permissions, below all others. `reason` is shown in the guild's audit

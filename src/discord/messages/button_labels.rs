@@ -17,6 +17,8 @@ pub const ALLOW_REMOVALS: &str = "Let them lose the roles";
 
 /// Makes a role that members hold already a level's role.
 pub const TAKE_OVER: &str = "Take it over";
+/// Makes a role that opens channels a level's role.
+pub const USE_ANYWAY: &str = "Use it anyway";
 /// Does not take a role over.
 pub const LEAVE_ROLE: &str = "Leave it";
 /// Asks about deleting the role of a level that has just lost its name.
@@ -25,7 +27,7 @@ pub const DELETE_ROLE_TOO: &str = "Delete the role too";
 pub const DELETE_ROLE: &str = "Delete it";
 /// Does not delete a role.
 pub const KEEP_ROLE: &str = "Keep it";
-/// Does not remove any names.
+/// Does not remove any names, or does not use a role that opens channels.
 pub const CANCEL: &str = "Cancel";
 
 /// Drops all avatars, to copy them again.

@@ -6,7 +6,7 @@
 use serenity::all::{self, CreateActionRow, CreateButton};
 
 use super::button_labels;
-use crate::leveling::{LevelNumber, RoleId, UserId};
+use crate::leveling::{LevelNumber, RoleId, ShownChannels, UserId};
 
 /// Replaces the caller's id in the ids of buttons that every moderator may press.
 const ANY_MODERATOR: &str = "any";
@@ -34,12 +34,23 @@ pub enum ButtonAction {
     },
     /// Deletes the message.
     Close,
-    /// Makes a role that members already hold the role of a level.
+    /// Makes an existing role the role of a level, after the moderator was shown what that means.
     TakeOverRole {
         /// The level that gets the role.
         level: LevelNumber,
         /// The existing role.
         role: RoleId,
+        /// The channels that the role opens, if the moderator was shown any.
+        channels: Option<ShownChannels>,
+    },
+    /// Links a level to an existing role that opens channels. In the council.
+    LinkRole {
+        /// The level that gets the role.
+        level: LevelNumber,
+        /// The existing role.
+        role: RoleId,
+        /// The channels that the moderators were shown.
+        channels: ShownChannels,
     },
     /// Asks whether to delete a role.
     OfferRoleDeletion {
@@ -130,7 +141,19 @@ impl Button {
                 format!("turn:{list}:{from}:{direction}")
             }
             ButtonAction::Close => "close".to_owned(),
-            ButtonAction::TakeOverRole { level, role } => format!("take:{level}:{role}"),
+            ButtonAction::TakeOverRole {
+                level,
+                role,
+                channels,
+            } => match channels {
+                None => format!("take:{level}:{role}"),
+                Some(ShownChannels(channels)) => format!("take:{level}:{role}:{channels}"),
+            },
+            ButtonAction::LinkRole {
+                level,
+                role,
+                channels: ShownChannels(channels),
+            } => format!("link:{level}:{role}:{channels}"),
             ButtonAction::OfferRoleDeletion { role } => format!("offer-delete:{role}"),
             ButtonAction::DeleteRole { role } => format!("delete:{role}"),
             ButtonAction::KeepAsIs => "leave".to_owned(),
@@ -176,6 +199,17 @@ impl Button {
             ["take", level, of] => ButtonAction::TakeOverRole {
                 level: LevelNumber(number(level)?.try_into().ok()?),
                 role: role(of)?,
+                channels: None,
+            },
+            ["take", level, of, channels] => ButtonAction::TakeOverRole {
+                level: LevelNumber(number(level)?.try_into().ok()?),
+                role: role(of)?,
+                channels: Some(ShownChannels(number(channels)?)),
+            },
+            ["link", level, of, channels] => ButtonAction::LinkRole {
+                level: LevelNumber(number(level)?.try_into().ok()?),
+                role: role(of)?,
+                channels: ShownChannels(number(channels)?),
             },
             ["offer-delete", of] => ButtonAction::OfferRoleDeletion { role: role(of)? },
             ["delete", of] => ButtonAction::DeleteRole { role: role(of)? },
@@ -327,6 +361,8 @@ mod tests {
             "turn:ranks:-1:on:5",
             "take:99999:1:5",
             "take:5:0:5",
+            "take:5:1:x:5",
+            "link:5:1:5",
             "delete:5:18446744073709551615",
             "names:5:5:5",
             "names:5:-5:keep:5",
@@ -356,9 +392,19 @@ mod tests {
             }),
             Just(ButtonAction::Close),
             Just(ButtonAction::KeepAsIs),
-            (any::<u16>(), role()).prop_map(|(level, role)| ButtonAction::TakeOverRole {
-                level: LevelNumber(level),
-                role,
+            (any::<u16>(), role(), any::<Option<u64>>()).prop_map(|(level, role, channels)| {
+                ButtonAction::TakeOverRole {
+                    level: LevelNumber(level),
+                    role,
+                    channels: channels.map(ShownChannels),
+                }
+            }),
+            (any::<u16>(), role(), any::<u64>()).prop_map(|(level, role, channels)| {
+                ButtonAction::LinkRole {
+                    level: LevelNumber(level),
+                    role,
+                    channels: ShownChannels(channels),
+                }
             }),
             role().prop_map(|role| ButtonAction::OfferRoleDeletion { role }),
             role().prop_map(|role| ButtonAction::DeleteRole { role }),

@@ -6,14 +6,42 @@ use serenity::model::id::{ChannelId, GuildId, MessageId};
 
 use super::channel_types::is_thread;
 use super::id_of;
-use crate::discord::guild::channel_permissions::{Overwrite, lenient_overwrites};
-use crate::leveling::{self, ChannelPlace};
+use super::lenient::lenient;
+use crate::discord::guild::channel_permissions::lenient_overwrites;
+use crate::leveling::{self, ChannelOverwrites, ChannelPlace, NamedChannel, Overwrite};
 
 /// A channel's id; other fields are ignored.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct ChannelRef {
     /// Required: parsing fails without it.
     pub id: ChannelId,
+}
+
+/// A channel with its overwrites, in the list of the guild's channels.
+#[derive(Debug, Deserialize)]
+pub struct OverwrittenChannel {
+    /// Required: parsing fails without it.
+    pub id: ChannelId,
+    #[serde(default, deserialize_with = "lenient")]
+    name: Option<String>,
+    #[serde(default)]
+    parent_id: Option<ChannelId>,
+    #[serde(default, deserialize_with = "lenient_overwrites")]
+    permission_overwrites: Option<Vec<Overwrite>>,
+}
+
+impl OverwrittenChannel {
+    /// Converts it to our own type; `None` if its id is not valid.
+    pub fn read(self) -> Option<ChannelOverwrites> {
+        Some(ChannelOverwrites {
+            channel: NamedChannel {
+                id: self.id.try_into().ok()?,
+                name: self.name.unwrap_or_else(|| self.id.to_string()),
+            },
+            parent: self.parent_id.and_then(|parent| parent.try_into().ok()),
+            overwrites: self.permission_overwrites,
+        })
+    }
 }
 
 /// A `CHANNEL_CREATE`, `CHANNEL_UPDATE`, `THREAD_CREATE` or `THREAD_UPDATE` event.
@@ -26,6 +54,8 @@ pub struct ChannelEvent {
     kind: u8,
     #[serde(default)]
     parent_id: Parent,
+    #[serde(default, deserialize_with = "lenient_overwrites")]
+    permission_overwrites: Option<Vec<Overwrite>>,
 }
 
 /// A category, or a thread's channel.
@@ -45,6 +75,13 @@ impl<'de> Deserialize<'de> for Parent {
 }
 
 impl ChannelEvent {
+    /// The channel, and its overwrites as far as they were understood; `None` for a thread, which
+    /// has none of its own.
+    pub fn overwrites(&self) -> Option<(leveling::ChannelId, Option<Vec<Overwrite>>)> {
+        let channel = self.id.try_into().ok().filter(|_| !is_thread(self.kind))?;
+        Some((channel, self.permission_overwrites.clone()))
+    }
+
     /// Where the channel stands; `None` if the event does not tell.
     pub fn place(&self) -> Option<ChannelPlace> {
         match self.parent_id {

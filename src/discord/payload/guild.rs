@@ -5,7 +5,7 @@ use serenity::model::id::{GuildId, RoleId, UserId};
 
 use super::channel::ChannelRef;
 use super::lenient::{lenient, lenient_text};
-use crate::leveling::GuildRole;
+use crate::leveling::{GuildRole, RoleInChannels};
 
 /// A guild, from an event or a REST response. Only its id is required: any other field is `None` if
 /// it is missing or was not understood.
@@ -65,6 +65,7 @@ impl PartialRole {
             permissions: self.permissions.parse().ok()?,
             position: self.position,
             managed: self.managed,
+            in_channels: RoleInChannels::default(),
         })
     }
 }

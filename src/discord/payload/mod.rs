@@ -17,8 +17,8 @@ pub mod unreadable;
 use serde_json::Value;
 
 pub use channel::{
-    ChannelDeletion, ChannelEvent, ChannelList, ChannelRef, MessageDeletion, PartialChannel,
-    ThreadList, ThreadMetadata, ThreadsEvent,
+    ChannelDeletion, ChannelEvent, ChannelList, ChannelRef, MessageDeletion, OverwrittenChannel,
+    PartialChannel, ThreadList, ThreadMetadata, ThreadsEvent,
 };
 pub use event::Event;
 pub use guild::{PartialGuild, PartialRole, RoleDeletion, RoleEvent};

@@ -8,12 +8,12 @@ use std::time::Duration;
 use serenity::model::id as serenity_ids;
 
 use super::HistoryReader;
-use crate::discord::guild::channel_permissions::{Overwrite, PermissionHolder};
+use crate::discord::guild::channel_permissions::PermissionHolder;
 use crate::discord::guild::{self, members, roles};
 use crate::discord::payload::PartialChannel;
 use crate::discord::rest::RestError;
 use crate::leveling::permission_bits::{CONNECT, READ_MESSAGE_HISTORY, VIEW_CHANNEL};
-use crate::leveling::{ChannelId, HistorySource};
+use crate::leveling::{ChannelId, HistorySource, Overwrite};
 
 /// Timeout of the call for the owner and roles that decide what the bot may read.
 const ACCESS_TIMEOUT: Duration = Duration::from_secs(10);
