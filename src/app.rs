@@ -45,7 +45,7 @@ use crate::listeners::onlooker::Onlooker;
 use crate::listeners::unreadable::Unparsed;
 use crate::message_gate::MessageGate;
 use crate::profiles::{self, ProfileObserver};
-use crate::roles::{self, RoleReconciler};
+use crate::roles::{self, MemberObservers, RoleReconciler};
 use crate::store::gateway_session::LeftSession;
 use crate::store::lease::{self, Claimed, Lease, Standby};
 use crate::store::watermark::{Lost, Watermark};
@@ -219,7 +219,11 @@ async fn build(
     );
     let (profiles, changed_users) = ProfileObserver::new(Arc::clone(&env.xp));
     let (bans, ban_news) = BanObserver::new();
-    let reconciler = RoleReconciler::new(&env, Some(profiles.clone()));
+    let observers = MemberObservers {
+        profiles: profiles.clone(),
+        inbox: inbox.clone(),
+    };
+    let reconciler = RoleReconciler::new(&env, Some(observers));
     let (roles, reconcile_task) =
         reconciler.at_every(settings.verify_at, settings.zone, inbox.clone());
     let (rest, database) = (env.rest.clone(), env.database.clone());

@@ -14,7 +14,9 @@ mod role_sync_queue;
 
 pub use cli::run_cli;
 pub use level_role_cache::LevelRoleCache;
-pub use reconcile::{ALLOWED_FOR, Difference, Findings, ReconcileProgress, Report, RoleReconciler};
+pub use reconcile::{
+    ALLOWED_FOR, Difference, Findings, MemberObservers, ReconcileProgress, Report, RoleReconciler,
+};
 pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
 pub(crate) use role_problems::{RoleProblem, no_permission, opens, why_it_stays};
 pub use role_sync_queue::{RoleSync, RoleSyncRegister};

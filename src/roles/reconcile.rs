@@ -29,7 +29,7 @@ use crate::leveling::{
 };
 use crate::profiles::ProfileObserver;
 use crate::store::{self, reconcile_state};
-use crate::xp::LevelNames;
+use crate::xp::{Inbox, LevelNames};
 
 /// The reconcile fails when Discord has not answered for this many members in a row.
 const AWAY_AFTER: u32 = 3;
@@ -50,9 +50,18 @@ pub struct RoleReconciler {
     pub(super) book: LevelRoleCache,
     /// Gives roles to members and takes them.
     pub(super) calls: MemberRoles,
-    /// Receives the name and avatar of every member read, which Discord sends with their roles.
-    /// `None` at a terminal, where problems are not reported to the council either.
-    observer: Option<ProfileObserver>,
+    /// What else is done with the members that are read. `None` at a terminal, where problems are
+    /// not reported to the council either.
+    observers: Option<MemberObservers>,
+}
+
+/// Who else wants to see the members that are read.
+#[derive(Clone, Debug)]
+pub struct MemberObservers {
+    /// Receives the name and avatar of every member, which Discord sends with their roles.
+    pub profiles: ProfileObserver,
+    /// Receives the members whose roles decide what their messages earn.
+    pub inbox: Inbox,
 }
 
 /// The progress of a reconcile.
@@ -151,14 +160,14 @@ struct MemberFindings {
 }
 
 impl RoleReconciler {
-    /// The running bot passes `observer`; the command line passes `None`.
-    pub fn new(env: &Environment, observer: Option<ProfileObserver>) -> Self {
+    /// The running bot passes `observers`; the command line passes `None`.
+    pub fn new(env: &Environment, observers: Option<MemberObservers>) -> Self {
         Self {
             names: LevelNames::new(env.database.clone(), Arc::clone(&env.xp)),
             book: LevelRoleCache::new(env),
             calls: MemberRoles::new(env.rest.clone(), env.guild),
             env: env.clone(),
-            observer,
+            observers,
         }
     }
 
@@ -423,20 +432,31 @@ impl RoleReconciler {
         mut seen: impl FnMut(ReconcileProgress),
     ) -> anyhow::Result<MemberFindings> {
         let mut found = MemberFindings::default();
-        let started = self.observer.as_ref().map(ProfileObserver::list_starts);
+        let observers = self.observers.as_ref();
+        let started = observers.map(|to| to.profiles.list_starts());
+        let list = match observers {
+            Some(to) if self.env.xp.xp_rules().names_roles() => {
+                Some(to.inbox.list_members(None).await)
+            }
+            _ => None,
+        };
+        let mut role_changes = Vec::new();
         members::each(&self.env.rest, self.env.guild, |member| {
             found.count += 1;
             let name = member
                 .seen
                 .as_ref()
                 .map(|seen| seen.shown_name().to_owned());
-            if let (Some(observer), Some(started), Some(seen), false) =
-                (&self.observer, started, member.seen, member.bot)
+            if let (Some(to), Some(started), Some(seen), false) =
+                (observers, started, member.seen, member.bot)
             {
-                observer.listed(member.user, seen, started);
+                to.profiles.listed(member.user, seen, started);
             }
             if member.bot {
                 return;
+            }
+            if list.is_some() && self.env.xp.xp_rules().differs(member.user, &member.roles) {
+                role_changes.push((member.user, member.roles.as_slice().into()));
             }
             // Discord treats a member who gets a role as having passed the screening. So members
             // who have not passed it are skipped.
@@ -464,6 +484,9 @@ impl RoleReconciler {
             }
         })
         .await?;
+        if let Some(list) = list {
+            list.add(role_changes).await;
+        }
         seen(found.progress());
         Ok(found)
     }
@@ -580,7 +603,7 @@ impl RoleReconciler {
     /// Reports all problems of a scope to the council. Earlier problems that are not among them are
     /// marked as solved. Returns whether the report succeeded.
     async fn tell(&self, scope: &'static str, notices: &[Notice]) -> bool {
-        match self.observer {
+        match self.observers {
             Some(_) => self.env.council.report_or_log(scope, notices).await,
             None => true,
         }
@@ -589,7 +612,7 @@ impl RoleReconciler {
     /// Reports problems of a scope to the council and marks none as solved. Returns whether the
     /// report succeeded.
     async fn add(&self, scope: &'static str, notices: &[Notice]) -> bool {
-        match self.observer {
+        match self.observers {
             Some(_) => self.env.council.add_or_log(scope, notices).await,
             None => true,
         }

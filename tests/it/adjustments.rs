@@ -4,68 +4,29 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use fault_lab::{Gate, Position};
+use fault_lab::Position;
 use secrecy::ExposeSecret;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 use wall_e::leveling::{
     ChannelId, LevelNumber, MessageId, Points, RequestId, Standing, Timestamp, UserId,
 };
 use wall_e::store::open_buttons::{AnsweredInteraction, WithButtons};
 use wall_e::store::watermark::Lost;
 use wall_e::store::xp_change::{self, XpChange};
-use wall_e::store::{Database, open_buttons, user_point};
+use wall_e::store::{open_buttons, user_point};
 use wall_e::xp::{
     Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, ChannelList, EligibleMessage,
-    EngineEnd, EngineHandles, Gap, History, Inbox, MissingHistory, XpCache,
+    EngineHandles, History, MissingHistory,
 };
 
 use crate::support::{
-    PATIENCE, TestDatabase, engine, levels, recompute_without_rules, standings, wait,
+    Lab, PATIENCE, TestDatabase, engine, levels, recompute_without_rules, standings, wait,
 };
 
 const FIRST_AT: i64 = 1_750_000_000_000;
 /// Too short for a retry to succeed.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A running engine that reaches Postgres through a gate, and a connection beside the gate.
-struct Lab {
-    inbox: Inbox,
-    gaps: watch::Receiver<Option<Gap>>,
-    cache: std::sync::Arc<XpCache>,
-    end: CancellationToken,
-    running: JoinHandle<Result<EngineEnd, Lost>>,
-    gate: Gate,
-    /// Reaches Postgres directly, not through the gate.
-    store: Database,
-    database: TestDatabase,
-}
-
 impl Lab {
-    async fn open() -> Self {
-        Self::open_on(TestDatabase::migrated().await).await
-    }
-
-    async fn open_on(database: TestDatabase) -> Self {
-        let gate = Gate::open_before(database.server_address()).await;
-        let gate = gate.expect("a gate");
-        let through = Database::connect(&database.url_through(&gate).into()).await;
-        let (engine, EngineHandles { inbox, gaps }, cache) =
-            engine(&through.expect("the gate is open")).await;
-        let end = CancellationToken::new();
-        Self {
-            inbox,
-            gaps,
-            cache,
-            running: tokio::spawn(engine.run(end.clone())),
-            end,
-            gate,
-            store: database.store().await,
-            database,
-        }
-    }
-
     async fn adjust(&self, request: AdjustmentRequest) -> Result<Adjusted, AdjustmentError> {
         self.inbox.adjust(request, PATIENCE).await
     }
@@ -74,11 +35,6 @@ impl Lab {
         let mut session = self.store.acquire().await.unwrap();
         let log = xp_change::of_user(&mut session, user, 50).await;
         log.expect("xp_change can be read")
-    }
-
-    async fn points(&self, user: UserId) -> Option<u64> {
-        let standing = standings(&self.store).await.remove(&user)?;
-        Some(standing.points.get())
     }
 
     /// Makes every COMMIT of adjusted points take the seconds that this statement inserts.
@@ -105,11 +61,6 @@ impl Lab {
             (self.database.number(sleeping).await > 0).then_some(())
         })
         .await;
-    }
-
-    async fn ends_well(self) {
-        self.end.cancel();
-        self.running.await.unwrap().expect("the engine ends well");
     }
 }
 

@@ -50,3 +50,4 @@ mod tidy;
 mod time;
 mod verification;
 mod xp;
+mod xp_records;

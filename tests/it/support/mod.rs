@@ -3,6 +3,7 @@
 mod bot;
 mod database;
 mod engine;
+mod lab;
 mod ledger;
 mod overhear;
 mod parts;
@@ -17,6 +18,7 @@ use serde_json::Value;
 pub use bot::{Bot, command};
 pub use database::TestDatabase;
 pub use engine::{engine, levels, recompute_without_rules, standings};
+pub use lab::Lab;
 pub use ledger::Ledger;
 pub use overhear::overhear;
 pub use parts::{Parts, now};
