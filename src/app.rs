@@ -36,6 +36,7 @@ use crate::discord::rest::client;
 use crate::discord::time::DiscordTime;
 use crate::environment::Environment;
 use crate::error::Stop;
+use crate::guild_settings::GuildSettings;
 use crate::import;
 use crate::import::level_names::ChosenNames;
 use crate::jobs::{self, Registers, Runner};
@@ -312,6 +313,7 @@ async fn environment(
     let env = Environment {
         guild,
         xp: Arc::new(load_xp(&database).await?),
+        settings: GuildSettings::load(&database).await?,
         council: Arc::new(council),
         members,
         database,

@@ -11,6 +11,7 @@ use crate::discord::guild::known_guild::KnownGuild;
 use crate::discord::guild::member_states::MemberStates;
 use crate::discord::guild::right_roles::RightRoles;
 use crate::discord::time::DiscordTime;
+use crate::guild_settings::GuildSettings;
 use crate::leveling::GuildId;
 use crate::store::Database;
 use crate::xp::XpCache;
@@ -24,6 +25,8 @@ pub struct Environment {
     pub database: Database,
     /// All users' XP, the levels, and a fingerprint of each known profile.
     pub xp: Arc<XpCache>,
+    /// What moderators have set for the guild.
+    pub settings: GuildSettings,
     /// Client for Discord's REST API.
     pub rest: Rest,
     /// Discord's clock, as far as it is known.

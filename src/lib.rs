@@ -29,6 +29,7 @@
 //! - [`discord`] is the gateway connection, events in our own types, the REST client, and what the
 //!   bot does with roles, messages and channels. It knows no XP. [`import`] fills a database: levels,
 //!   their names, another bot's dump.
+//! - [`guild_settings`] is what moderators have set with commands.
 //! - [`message_gate`] keeps messages from the future away from the engine. [`environment`] holds
 //!   what nearly everything needs, as one value.
 //! - [`bans`] keeps those who are banned off the board. [`profiles`] keeps everyone's name and
@@ -130,6 +131,7 @@ pub mod discord;
 pub mod environment;
 pub mod error;
 pub mod exit_code;
+pub mod guild_settings;
 pub mod import;
 pub mod job;
 pub mod jobs;

@@ -22,7 +22,9 @@ use crate::discord::guild::members;
 use crate::discord::messages::level_up_message;
 use crate::discord::messages::level_up_message::LateLevelUp;
 use crate::job::Job;
-use crate::leveling::{ChannelId, MessageId, RolePlan, Timestamp, UserId};
+use crate::leveling::{
+    ChannelId, LevelRoles, MessageId, RoleId, RolePlan, Standing, Timestamp, UserId,
+};
 use crate::store::outbox::{self, Age, LevelUp, PendingLevelUp};
 use crate::store::{self, role_work, user_point};
 
@@ -392,14 +394,9 @@ impl LevelUps {
             from,
             ..
         } = pending.level_up;
-        let level_roles = match self.bot.roles.book.level_roles().await {
+        let level_roles = match self.bot.roles.book.accepted_level_roles().await {
             Ok(level_roles) => level_roles,
-            // Retrying would not help, so post the message without waiting for the roles.
-            Err(RestError::Refused { .. } | RestError::NotUnderstood(_)) => {
-                self.give_later(user).await?;
-                return Ok(RolesGiven::Given(None));
-            }
-            Err(error) => return Ok(RolesGiven::Unanswered(error)),
+            Err(error) => return self.not_given(user, error).await,
         };
         // A role would let the member bypass the membership screening. They get their roles after
         // the event that they passed it.
@@ -410,16 +407,18 @@ impl LevelUps {
         let standing = self.bot.env.xp.get(user).map(|user| user.standing);
         let deserved = level_roles.plan(&[], standing.as_ref()).add;
         let mut gained = level_roles.gained(from, level);
-        gained.retain(|role| deserved.contains(role) && !self.bot.roles.book.is_refused(*role));
+        gained.retain(|role| deserved.contains(role));
         let levels = self.bot.env.xp.levels();
-        let newest = gained.last().and_then(|role| levels.carrying(*role));
-        let name = newest.and_then(|level| level.role_name.clone());
+        let newest = gained.last().copied();
+        let name = newest.and_then(|role| levels.carrying(role));
+        let name = name.and_then(|level| level.role_name.clone());
         if pending.roles_given || gained.is_empty() {
             return Ok(RolesGiven::Given(name));
         }
-        let plan = RolePlan {
-            add: gained,
-            ..RolePlan::default()
+        let (plan, held) = match self.planned(&level_roles, user, standing, gained).await {
+            Ok(Some(planned)) => planned,
+            Ok(None) => return Ok(RolesGiven::Gone),
+            Err(error) => return self.not_given(user, error).await,
         };
         let applied = match self.bot.roles.calls.apply(user, &plan, REASON).await {
             Ok(applied) => applied,
@@ -429,15 +428,53 @@ impl LevelUps {
             return Ok(RolesGiven::Gone);
         }
         self.bot.roles.note_refusals(&applied);
-        if applied.refused > 0 {
+        // Where a role replaces the others, `role_work` gives the next lower one instead.
+        let lacks_one = plan.remove_after_add && applied.given.len() < plan.add.len();
+        if applied.refused > 0 || lacks_one {
             self.give_later(user).await?;
         } else {
             let mut session = self.bot.env.database.acquire().await?;
             outbox::roles_given(&mut session, message, user).await?;
         }
-        let newest = plan.add.last();
-        let has_it = newest.is_some_and(|role| applied.given.contains(role));
+        let has_it =
+            newest.is_some_and(|role| applied.given.contains(&role) || held.contains(&role));
         Ok(RolesGiven::Given(name.filter(|_| has_it)))
+    }
+
+    /// The changes that give the user the roles `gained`, and the roles that they hold already.
+    /// Asks Discord what they hold only if the new role replaces others. `None` if the user has
+    /// left the guild.
+    async fn planned(
+        &self,
+        level_roles: &LevelRoles,
+        user: UserId,
+        standing: Option<Standing>,
+        gained: Vec<RoleId>,
+    ) -> Result<Option<(RolePlan, Vec<RoleId>)>, RestError> {
+        if !level_roles.replace_each_other() {
+            let plan = RolePlan {
+                add: gained,
+                ..RolePlan::default()
+            };
+            return Ok(Some((plan, Vec::new())));
+        }
+        let member = members::fetch(&self.bot.env.rest, self.bot.env.guild, user).await?;
+        Ok(member.map(|member| {
+            let plan = level_roles.promotion(&member.roles, standing.as_ref());
+            (plan, member.roles)
+        }))
+    }
+
+    /// What to do after a question to Discord has failed. If a retry would not help, the message
+    /// is posted without waiting for the roles.
+    async fn not_given(&self, user: UserId, error: RestError) -> anyhow::Result<RolesGiven> {
+        Ok(match error {
+            RestError::Refused { .. } | RestError::NotUnderstood(_) => {
+                self.give_later(user).await?;
+                RolesGiven::Given(None)
+            }
+            error => RolesGiven::Unanswered(error),
+        })
     }
 
     async fn post(&self, pending: &PendingLevelUp, role: Option<&str>) -> DeliveryOutcome {

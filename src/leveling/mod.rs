@@ -30,6 +30,7 @@ mod right_roles;
 mod role_manager;
 mod role_plan;
 mod role_position;
+mod role_rewards;
 pub mod schedule;
 mod screening;
 mod timeline;
@@ -63,6 +64,7 @@ pub use right_roles::{
 pub use role_manager::{CannotDelete, RoleManager};
 pub use role_plan::{LevelRoles, RolePlan};
 pub use role_position::{BELOW_ALL_ROLES, bot_position, out_of_reach};
+pub use role_rewards::RoleRewards;
 pub use screening::{Admission, Onboarding, Screening};
 pub use without_nul::without_nul;
 pub use xp_rules::{

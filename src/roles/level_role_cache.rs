@@ -72,7 +72,8 @@ impl LevelRoleCache {
             levels.rows().iter().map(|level| level.number).collect()
         });
         let rights = self.env.right_roles.protected();
-        LevelRoles::new(&levels, roles, bot_position, &rights, &unseen)
+        let rewards = self.env.settings.role_rewards();
+        LevelRoles::new(&levels, roles, bot_position, &rights, &unseen, rewards)
     }
 
     /// Levels whose role id was imported and has not been accepted as one of this guild.
@@ -82,6 +83,21 @@ impl LevelRoleCache {
             store::level::unseen(&mut session).await
         })
         .await
+    }
+
+    /// The level roles without those that Discord refuses, read from Discord if they are not
+    /// cached. A role that replaces the others is then the highest that Discord lets the bot give.
+    pub async fn accepted_level_roles(&self) -> Result<Arc<LevelRoles>, RestError> {
+        let level_roles = self.level_roles().await?;
+        let refusals = self.refusals();
+        if refusals.is_empty() {
+            return Ok(level_roles);
+        }
+        let mut accepted = (*level_roles).clone();
+        for role in refusals.keys() {
+            accepted.without(*role);
+        }
+        Ok(Arc::new(accepted))
     }
 
     /// The level roles, read from Discord if they are not cached.

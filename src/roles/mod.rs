@@ -15,7 +15,8 @@ mod role_sync_queue;
 pub use cli::run_cli;
 pub use level_role_cache::LevelRoleCache;
 pub use reconcile::{
-    ALLOWED_FOR, Difference, Findings, MemberObservers, ReconcileProgress, Report, RoleReconciler,
+    ALLOWED_FOR, ChangeCount, Difference, Findings, MemberObservers, ReconcileProgress, Report,
+    RoleReconciler,
 };
 pub use reconcile_schedule::{ReconcileSchedule, ReconcileTask};
 pub(crate) use role_problems::{RoleProblem, no_permission, opens, why_it_stays};
@@ -34,6 +35,8 @@ pub struct Roles {
     pub book: LevelRoleCache,
     /// The REST calls that give members roles and take them.
     pub calls: MemberRoles,
+    /// Counts what a reconcile would change.
+    pub reconciler: RoleReconciler,
     /// Requests reconciles of everyone's roles.
     pub schedule: ReconcileSchedule,
 }

@@ -19,13 +19,14 @@ use crate::discord::RestError;
 use crate::discord::channels::council::Notice;
 use crate::discord::guild::member_roles::MemberRoles;
 use crate::discord::guild::member_states::ShownBy;
+use crate::discord::guild::members::Member;
 use crate::discord::guild::{self, members, roles};
 use crate::discord::rest::error_codes::TOO_MANY_ROLES;
 use crate::environment::Environment;
 use crate::leveling::level_roles::{Step, Trouble, after, reconcile};
 use crate::leveling::{
-    BELOW_ALL_ROLES, GuildRole, LevelRoles, RoleId, RolePlan, RolePosition, Standing, Timestamp,
-    UserId, may_be_changed, out_of_reach, removal_brake,
+    BELOW_ALL_ROLES, GuildRole, LevelRoles, RoleId, RolePlan, RolePosition, RoleRewards, Standing,
+    Timestamp, UserId, may_be_changed, out_of_reach, removal_brake,
 };
 use crate::profiles::ProfileObserver;
 use crate::store::{self, reconcile_state};
@@ -94,6 +95,23 @@ pub struct Findings {
     pub role_names: BTreeMap<RoleId, String>,
 }
 
+/// The number of changes that a reconcile would make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeCount {
+    /// The number of members, bots included.
+    pub members: u64,
+    /// Members who would get a role.
+    pub gaining: u64,
+    /// Roles that would be given.
+    pub given: u64,
+    /// Members who would lose a role.
+    pub losing: u64,
+    /// Roles that would be taken.
+    pub taken: u64,
+    /// Whether the bot has the permission to manage roles. Without it nothing would change.
+    pub can_manage_roles: bool,
+}
+
 /// A member whose roles are wrong.
 #[derive(Clone, Debug)]
 pub struct Difference {
@@ -126,6 +144,8 @@ pub struct Report {
     pub left: u64,
     /// Members who keep surplus roles until a moderator confirms the removal.
     pub withheld: u64,
+    /// Members who keep surplus roles until the messages that were missed are counted.
+    pub kept: u64,
     /// How often each role was given or taken.
     pub by_role: BTreeMap<RoleId, u64>,
     /// Whether a report to the council failed and has to be repeated.
@@ -174,13 +194,22 @@ impl RoleReconciler {
     /// Computes what a reconcile would do at `now`. Changes no role and no level.
     pub async fn look(&self, now: Timestamp) -> anyhow::Result<Findings> {
         self.see_onboarding(now).await?;
+        self.refresh_settings().await?;
         let (guild_roles, bot_position) = self.book.read().await?;
         let (steps, troubles) = self.compare_levels(&guild_roles, bot_position).await?;
         // Use the levels as they will be after the steps: an imported level carries no role before
         // it is linked to one.
         let levels = after(&self.env.xp.levels(), &steps);
         let (rights, unseen) = (self.env.right_roles.protected(), self.book.unseen().await?);
-        let level_roles = LevelRoles::new(&levels, &guild_roles, bot_position, &rights, &unseen);
+        let rewards = self.env.settings.role_rewards();
+        let level_roles = LevelRoles::new(
+            &levels,
+            &guild_roles,
+            bot_position,
+            &rights,
+            &unseen,
+            rewards,
+        );
         let beyond = out_of_reach(&levels, &guild_roles, bot_position);
         let found = self.read_members(&level_roles, &beyond, |_| {}).await?;
         let losing = losing(&found.differences);
@@ -199,6 +228,34 @@ impl RoleReconciler {
         })
     }
 
+    /// Counts the changes that a reconcile would make under `rewards`. Changes no role and no
+    /// level. `read` is called with the number of members read.
+    pub async fn count(
+        &self,
+        rewards: RoleRewards,
+        mut read: impl FnMut(u64),
+    ) -> anyhow::Result<ChangeCount> {
+        let (roles, bot_position) = self.book.read().await?;
+        let (levels, rights) = (self.env.xp.levels(), self.env.right_roles.protected());
+        let unseen = self.book.unseen().await?;
+        let level_roles = LevelRoles::new(&levels, &roles, bot_position, &rights, &unseen, rewards);
+        let mut count = ChangeCount {
+            can_manage_roles: bot_position != BELOW_ALL_ROLES,
+            ..ChangeCount::default()
+        };
+        members::each(&self.env.rest, self.env.guild, |member| {
+            count.members += 1;
+            if let Some(plan) = self.plan_for(&level_roles, &member) {
+                count.add(&plan);
+            }
+            if count.members.is_multiple_of(1_000) {
+                read(count.members);
+            }
+        })
+        .await?;
+        Ok(count)
+    }
+
     /// Corrects the levels and everyone's level roles, as of `now`. If some missed messages are
     /// not counted yet (`caught_up` is false), nobody loses a role.
     pub async fn run(
@@ -208,6 +265,7 @@ impl RoleReconciler {
         progress: &watch::Sender<ReconcileProgress>,
     ) -> anyhow::Result<Report> {
         progress.send_replace(ReconcileProgress::default());
+        self.refresh_settings().await?;
         let levels = self.put_levels_right(now).await?;
         self.book.reconcile_begins();
         let outcome = self
@@ -265,20 +323,26 @@ impl RoleReconciler {
             if pass == 1 {
                 report.members = members;
                 report.wrong = found.wrong;
+                if !caught_up && report.withheld == 0 {
+                    report.kept = losing;
+                }
                 report.out_of_reach = found.out_of_reach;
                 if found.out_of_reach > 0 {
                     report.why_out_of_reach.clone_from(&why_out_of_reach);
                 }
             }
             let (differences, changed) = (found.differences, report.given + report.taken);
+            let refused_before = refused.len();
             self.apply(&mut refused, differences, withholds, &mut report, progress)
                 .await?;
             for role in refused.keys() {
                 level_roles.without(*role);
             }
             // A call may have had no effect although Discord reported success. So all members are
-            // read again if this pass changed any roles.
-            if report.given + report.taken == changed {
+            // read again if this pass changed any roles. A role that replaces the others and was
+            // refused is followed by the next lower one.
+            let needs_another = level_roles.replace_each_other() && refused.len() > refused_before;
+            if report.given + report.taken == changed && !needs_another {
                 break;
             }
         }
@@ -297,6 +361,15 @@ impl RoleReconciler {
             reconcile_state::use_up(&mut session).await?;
         }
         Ok(report)
+    }
+
+    /// Reads the guild's settings again: another process may have changed them, or a change of which
+    /// nobody knew whether it was saved.
+    async fn refresh_settings(&self) -> anyhow::Result<()> {
+        if self.env.settings.refresh().await? {
+            self.book.forget();
+        }
+        Ok(())
     }
 
     /// Links levels to roles, follows renamed roles and creates missing ones. Returns the resulting
@@ -441,32 +514,22 @@ impl RoleReconciler {
             _ => None,
         };
         let mut role_changes = Vec::new();
-        members::each(&self.env.rest, self.env.guild, |member| {
+        members::each(&self.env.rest, self.env.guild, |mut member| {
             found.count += 1;
             let name = member
                 .seen
                 .as_ref()
                 .map(|seen| seen.shown_name().to_owned());
             if let (Some(to), Some(started), Some(seen), false) =
-                (observers, started, member.seen, member.bot)
+                (observers, started, member.seen.take(), member.bot)
             {
                 to.profiles.listed(member.user, seen, started);
             }
-            if member.bot {
-                return;
-            }
-            if list.is_some() && self.env.xp.xp_rules().differs(member.user, &member.roles) {
+            let names_roles = list.is_some() && !member.bot;
+            if names_roles && self.env.xp.xp_rules().differs(member.user, &member.roles) {
                 role_changes.push((member.user, member.roles.as_slice().into()));
             }
-            // Discord treats a member who gets a role as having passed the screening. So members
-            // who have not passed it are skipped.
-            let waits = self
-                .env
-                .members
-                .observe(member.user, member.screening, ShownBy::Other);
-            if !waits {
-                let standing = self.standing(member.user);
-                let plan = level_roles.plan(&member.roles, standing.as_ref());
+            if let Some(plan) = self.plan_for(level_roles, &member) {
                 let is_beyond = plan.blocked.iter().any(|role| beyond.contains(role));
                 found.out_of_reach += u64::from(is_beyond);
                 found.wrong += u64::from(is_beyond || !plan.is_empty());
@@ -491,6 +554,21 @@ impl RoleReconciler {
         Ok(found)
     }
 
+    /// The changes for a member who was read; `None` for a bot, and for a member who may not get
+    /// roles yet.
+    fn plan_for(&self, level_roles: &LevelRoles, member: &Member) -> Option<RolePlan> {
+        if member.bot {
+            return None;
+        }
+        // Discord treats a member who gets a role as having passed the screening. So members who
+        // have not passed it are skipped.
+        let (user, states) = (member.user, &self.env.members);
+        if states.observe(user, member.screening, ShownBy::Other) {
+            return None;
+        }
+        Some(level_roles.plan(&member.roles, self.standing(user).as_ref()))
+    }
+
     /// Corrects the members' roles. Roles that turn out to be gone or out of reach are added to
     /// `refused` and not tried again; the caller reports them to the council. If Discord does not
     /// answer for a member, this continues with the others and fails at the end. After
@@ -509,15 +587,18 @@ impl RoleReconciler {
             // role.
             let level_roles = self.book.level_roles().await?;
             let standing = self.standing(difference.user);
-            let mut plan = level_roles.plan(&difference.held, standing.as_ref());
-            // Skip removals that the counted plan did not contain.
-            let counted = &difference.plan.remove;
-            plan.remove
-                .retain(|role| !withholds && counted.contains(role));
-            let wanted = plan.add.len() + plan.remove.len();
-            plan.add.retain(|role| !refused.contains_key(role));
-            plan.remove.retain(|role| !refused.contains_key(role));
-            let is_cut = plan.add.len() + plan.remove.len() < wanted;
+            let wanted = allowed_plan(&level_roles, &difference, standing.as_ref(), withholds);
+            let mut wanted_roles = wanted.add.iter().chain(&wanted.remove);
+            let is_cut = wanted_roles.any(|role| refused.contains_key(role));
+            let plan = if is_cut {
+                let mut accepted = (*level_roles).clone();
+                for role in refused.keys() {
+                    accepted.without(*role);
+                }
+                allowed_plan(&accepted, &difference, standing.as_ref(), withholds)
+            } else {
+                wanted
+            };
             let applied = match self.calls.apply(difference.user, &plan, REASON).await {
                 Err(error) if error.is_away() && in_a_row + 1 < AWAY_AFTER => {
                     in_a_row += 1;
@@ -619,6 +700,15 @@ impl RoleReconciler {
     }
 }
 
+impl ChangeCount {
+    fn add(&mut self, plan: &RolePlan) {
+        self.gaining += u64::from(!plan.add.is_empty());
+        self.given += plan.add.len() as u64;
+        self.losing += u64::from(!plan.remove.is_empty());
+        self.taken += plan.remove.len() as u64;
+    }
+}
+
 impl MemberFindings {
     fn progress(&self) -> ReconcileProgress {
         ReconcileProgress {
@@ -637,6 +727,26 @@ fn asked_about(troubles: &[Trouble]) -> BTreeSet<RoleId> {
         _ => None,
     });
     roles.collect()
+}
+
+/// The changes that a member needs and that may be made. If `withholds`, no role is taken. Otherwise
+/// only those are taken that the counted plan takes.
+fn allowed_plan(
+    level_roles: &LevelRoles,
+    difference: &Difference,
+    standing: Option<&Standing>,
+    withholds: bool,
+) -> RolePlan {
+    let held = &difference.held;
+    if withholds {
+        let mut plan = level_roles.promotion(held, standing);
+        plan.remove.clear();
+        return plan;
+    }
+    let mut plan = level_roles.plan(held, standing);
+    let counted = &difference.plan.remove;
+    plan.remove.retain(|role| counted.contains(role));
+    plan
 }
 
 /// The number of members who would lose a role.

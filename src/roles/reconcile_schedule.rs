@@ -66,6 +66,7 @@ impl RoleReconciler {
             names: self.names.clone(),
             book: self.book.clone(),
             calls: self.calls.clone(),
+            reconciler: self.clone(),
             schedule: ReconcileSchedule { sender, progress },
         };
         let task = ReconcileTask {

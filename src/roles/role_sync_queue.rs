@@ -134,7 +134,7 @@ impl RoleSync {
                     Err(RestError::Revoked) => return Err(RestError::Revoked.into()),
                     unfinished if RETRIES.is_last(attempts) => {
                         let why = why(&unfinished);
-                        tracing::error!(%user, why, "a member's level roles could not be given back for an hour; the next verification does it");
+                        tracing::error!(%user, why, "a member's level roles could not be given back for an hour; the next reconcile does it");
                         role_work::remove(&mut *self.env.database.acquire().await?, user, asked_at)
                             .await?;
                     }
@@ -158,7 +158,8 @@ impl RoleSync {
         }
     }
 
-    /// Gives a member the level roles that they lack. Returns whether nothing is left to do.
+    /// Gives a member the level roles that they lack, and takes those that these replace. Returns
+    /// whether nothing is left to do.
     async fn put_right(&self, user: UserId) -> Result<bool, RestError> {
         let Some(member) = members::fetch(&self.env.rest, self.env.guild, user).await? else {
             return Ok(true);
@@ -174,17 +175,17 @@ impl RoleSync {
             return Ok(true);
         }
         let standing = self.env.xp.get(user).map(|user| user.standing);
-        let level_roles = self.roles.book.level_roles().await?;
-        let mut plan = level_roles.plan(&member.roles, standing.as_ref());
+        let level_roles = self.roles.book.accepted_level_roles().await?;
         // A member who came back or earned XP for the first time only lacks roles. Surplus roles
         // are left to the reconcile, which asks a moderator before it takes many.
-        plan.remove.clear();
-        plan.add.retain(|role| !self.roles.book.is_refused(*role));
+        let plan = level_roles.promotion(&member.roles, standing.as_ref());
         let applied = self.roles.calls.apply(user, &plan, REASON).await?;
         self.roles.note_refusals(&applied);
-        // Roles that are out of reach need no retry here: once the bot can give them, everyone is
-        // reconciled.
-        Ok(applied.refused == 0)
+        // Stacked roles that are out of reach need no retry here: once the bot can give them,
+        // everyone is reconciled. Where a role replaces the others, the retry gives the next lower.
+        let needs_another =
+            level_roles.replace_each_other() && applied.given.len() < plan.add.len();
+        Ok(applied.gone || (applied.refused == 0 && !needs_another))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod channel_parent;
 pub mod council_notice;
 mod durable_queue;
 pub mod gateway_session;
+pub mod guild_setting;
 pub mod history_interval;
 pub mod lease;
 pub mod level;

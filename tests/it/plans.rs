@@ -115,6 +115,8 @@ async fn fill(session: &mut PgConnection) {
          insert into xp_change (request_id, user_id, moderator_id, changed_at, points_before, points_after)
          select user_id, user_id, 7, 'epoch', 0, 1 from user_point;
          insert into banned_user (user_id) select user_id from user_point;
+         insert into guild_setting (name, request_id, value, moderator_id)
+         select 'role_rewards', user_id, 'stack', 7 from user_point;
          insert into open_buttons (message_id, channel_id, closes_at)
          select user_id, 7, timestamptz 'epoch' + points * interval '1 second' from user_point;
          analyze;

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 13] = [
     &["error"],
     &["exit_code"],
     &["config"],
-    &["discord", "import", "xp"],
+    &["discord", "guild_settings", "import", "xp"],
     &["environment", "message_gate"],
     &["bans", "profiles"],
     &["roles"],

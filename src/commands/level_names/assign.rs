@@ -1,6 +1,7 @@
 //! Gives a level its role: saves the name, creates, renames or takes over the role, and requests an
 //! update of the members' roles.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::decide::{WantedRole, decide};
@@ -15,8 +16,10 @@ use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::environment::Environment;
 use crate::error::UserError;
+use crate::leveling::level_roles::{Step, after};
 use crate::leveling::{
-    Grouped, GuildRole, Level, LevelNumber, Naming, RoleId, RoleName, ShownChannels, escape,
+    Grouped, GuildRole, Level, LevelNumber, LevelRoles, Naming, RoleId, RoleName, RolePosition,
+    ShownChannels, escape,
 };
 use crate::roles::opens;
 use crate::store;
@@ -96,7 +99,9 @@ pub(in crate::commands) async fn assign(
             // Counting the holders takes long, so others may change levels meanwhile. Nothing is
             // changed yet.
             drop(lock);
-            if let Some(question) = take_over_question(edit, row, role).await? {
+            let level_roles = level_roles_with(edit, row, role, &roles, bot_position);
+            let question = take_over_question(edit, row, role, &level_roles).await?;
+            if let Some(question) = question {
                 return Ok(Outcome::Question(Box::new(question)));
             }
             let nobody_holds_it = WantedRole::Confirmed {
@@ -326,12 +331,35 @@ fn renamed_sentence(old: &str, new: &str, level: LevelNumber) -> String {
     format!("Renamed {old} to {new} for level {level}.")
 }
 
+/// The guild's level roles as they would be if the level carried this role.
+fn level_roles_with(
+    edit: RoleEdit<'_>,
+    row: &Level,
+    role: &GuildRole,
+    roles: &[GuildRole],
+    bot_position: RolePosition,
+) -> LevelRoles {
+    let link = Step::Link {
+        level: row.number,
+        role: role.id,
+        name: role.name.clone(),
+    };
+    let levels = after(&edit.data.bot.env.xp.levels(), &[link]);
+    let rewards = edit.data.bot.env.settings.role_rewards();
+    let rights = edit.data.rights.protected();
+    // Whoever takes the role over has agreed to it.
+    let unseen = BTreeSet::new();
+    LevelRoles::new(&levels, roles, bot_position, &rights, &unseen, rewards)
+}
+
 /// Says what taking over the role means for the members, and which channels it opens for them;
-/// `None` if nobody holds it and it opens none.
+/// `None` if nobody holds it and it opens none. `level_roles` are
+/// those of the guild after that.
 async fn take_over_question(
     edit: RoleEdit<'_>,
     row: &Level,
     role: &GuildRole,
+    level_roles: &LevelRoles,
 ) -> Result<Option<Reply>, Error> {
     let (data, level) = (edit.data, row.number);
     let consent = role.in_channels.needs_consent();
@@ -339,12 +367,10 @@ async fn take_over_question(
     let counted = members::each(&data.bot.env.rest, data.bot.env.guild, |member| {
         let holds = member.roles.contains(&role.id);
         let standing = data.bot.env.xp.get(member.user).map(|user| user.standing);
-        let reached = standing.is_some_and(|standing| {
-            standing.is_tracked() && standing.points >= row.total_points_required
-        });
+        let plan = level_roles.plan(&member.roles, standing.as_ref());
         holders += u32::from(holds);
-        gain += u32::from(reached && !holds && !member.bot);
-        lose += u32::from(holds && !reached);
+        gain += u32::from(!member.bot && plan.add.contains(&role.id));
+        lose += u32::from(plan.remove.contains(&role.id));
     });
     let meaning = match counted.await {
         Ok(()) if holders == 0 && consent.is_none() => return Ok(None),

@@ -11,7 +11,7 @@ use crate::discord::messages::button_labels;
 use crate::discord::messages::buttons::{self, ButtonAction, ButtonStyle};
 use crate::discord::messages::reply::Reply;
 use crate::error::UserError;
-use crate::leveling::{GuildRole, LevelNumber, escape};
+use crate::leveling::{GuildRole, LevelNumber, RoleRewards, escape};
 
 /// Take the role off a level, or off all of them
 #[poise::command(
@@ -96,6 +96,14 @@ async fn remove(
         button_labels::DELETE_ROLE_TOO,
         ButtonStyle::Danger,
     );
-    let stays = " The role itself stays in the guild, and its members keep it.";
-    Ok(Reply::text(sentence + stays).with_buttons(buttons::row(edit.caller, &[offer])))
+    let mut stays = " The role itself stays in the guild, and its members keep it.".to_owned();
+    if data.bot.env.settings.role_rewards() == RoleRewards::Replace {
+        // Its holders have no other level role.
+        data.bot.roles.schedule.everyone_soon();
+        let mut lower = levels.rows().iter().take_while(|row| row.number < level);
+        if lower.any(|row| row.role_in(roles).is_some()) {
+            stays += " Those who have no higher level role get the next lower one.";
+        }
+    }
+    Ok(Reply::text(sentence + &stays).with_buttons(buttons::row(edit.caller, &[offer])))
 }

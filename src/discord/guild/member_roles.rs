@@ -82,7 +82,7 @@ impl MemberRoles {
         }
     }
 
-    /// Makes the changes of a plan, with one call each. `reason` is shown in the guild's audit
+    /// Makes the changes of a plan, with one call each, additions first. `reason` is shown in the guild's audit
     /// log. An error means that Discord does not answer or has refused the token, so the caller
     /// should not go on with other members now.
     pub async fn apply(
@@ -95,6 +95,10 @@ impl MemberRoles {
         let takes = plan.remove.iter().map(|role| (RoleChange::Take, *role));
         let mut applied = Applied::default();
         for (change, role) in gives.chain(takes) {
+            let lacks_some = applied.given.len() < plan.add.len();
+            if change == RoleChange::Take && plan.remove_after_add && lacks_some {
+                break;
+            }
             match (self.change(change, user, role, reason).await?, change) {
                 (CallResult::Done, RoleChange::Give) => applied.given.push(role),
                 (CallResult::Done, RoleChange::Take) => applied.taken.push(role),

@@ -21,6 +21,7 @@ use wall_e::discord::guild::right_roles::RightRoles;
 use wall_e::discord::rest::client;
 use wall_e::discord::time::DiscordTime;
 use wall_e::environment::Environment;
+use wall_e::guild_settings::GuildSettings;
 use wall_e::job::Job as _;
 use wall_e::leveling::GuildId;
 use wall_e::profiles::{AvatarLinkRenewal, RotatingRefresh, Unclear};
@@ -132,6 +133,7 @@ async fn quiet_day(sim: &Sim, database: &mut Scratch, members: u32) -> anyhow::R
     let env = Environment {
         guild,
         xp: Arc::new(XpCache::load(&store, levels).await?),
+        settings: GuildSettings::load(&store).await?,
         database: store.clone(),
         rest,
         time: DiscordTime::default(),

@@ -12,6 +12,7 @@ use wall_e::discord::guild::member_states::MemberStates;
 use wall_e::discord::guild::right_roles::RightRoles;
 use wall_e::discord::time::DiscordTime;
 use wall_e::environment::Environment;
+use wall_e::guild_settings::GuildSettings;
 use wall_e::leveling::GuildId;
 use wall_e::profiles::{AvatarLinkRenewal, AvatarMirror, ProfileSync, RotatingRefresh, Unclear};
 use wall_e::store::Database;
@@ -53,10 +54,12 @@ async fn environment(sim: &Sim, database: &Database) -> Environment {
     let (rights, store) = (RightsSettings::default(), database.clone());
     let right_roles = RightRoles::load(rights, known_guild.clone(), store).await;
     let right_roles = right_roles.expect("the pins can be read");
+    let settings = GuildSettings::load(database).await;
     Environment {
         guild,
         database: database.clone(),
         xp: Arc::new(xp.expect("user_point can be read")),
+        settings: settings.expect("guild_setting can be read"),
         council: Arc::new(Council::new(
             rest.clone(),
             database.clone(),
