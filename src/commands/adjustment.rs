@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::context::{Context, Error};
+use super::context::{Context, Data, Error};
 use super::respond::DATABASE_UNAVAILABLE;
 use crate::error::UserError;
 use crate::leveling::RequestId;
@@ -53,9 +53,14 @@ pub(super) async fn adjust(
 /// The command's id, by which a change happens only once even if Discord sends the command twice.
 /// It also gives the time of the change, so an id from the future is refused.
 pub(super) async fn request_id(ctx: Context<'_>) -> Result<RequestId, Error> {
-    let id =
-        RequestId::new(ctx.id()).ok_or_else(|| anyhow::anyhow!("the command's id is invalid"))?;
-    let (time, as_message) = (&ctx.data().bot.env.time, id.as_message());
+    let id = RequestId::new(ctx.id());
+    let id = id.ok_or_else(|| anyhow::anyhow!("the command's id is invalid"))?;
+    believed_request(ctx.data(), id).await
+}
+
+/// The id of a command or of a pressed button, unless it is from the future.
+pub(super) async fn believed_request(data: &Data, id: RequestId) -> Result<RequestId, Error> {
+    let (time, as_message) = (&data.bot.env.time, id.as_message());
     if time.believes(as_message) {
         return Ok(id);
     }

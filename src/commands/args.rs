@@ -9,7 +9,7 @@ use poise::serenity_prelude::{
 use poise::{PopArgument, SlashArgError, SlashArgument};
 
 use crate::error::UserError;
-use crate::leveling::{Grouped, LevelNumber, UserId};
+use crate::leveling::{Grouped, LevelNumber, RoleRewards, UserId};
 
 /// Longest reason, in characters.
 pub(super) const MAX_REASON: u16 = 300;
@@ -47,6 +47,10 @@ pub(super) struct LevelArgument {
     /// The number; `u64::MAX`, which is not a level, if it is negative or too large.
     pub value: u64,
 }
+
+/// Whether level roles stack or replace each other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoleRewardsArgument(pub RoleRewards);
 
 /// A moderator's reason: the rest of the text.
 #[derive(Clone, Debug)]
@@ -234,6 +238,29 @@ impl Argument for LevelArgument {
     }
 }
 
+impl Argument for RoleRewardsArgument {
+    /// Takes all remaining text, so that extra words are an error.
+    fn from_text<'a>(text: &'a str, _: &serenity::Message) -> Option<(Self, &'a str)> {
+        let rewards = RoleRewards::parse(text.trim())?;
+        Some((Self(rewards), ""))
+    }
+
+    fn from_option(value: &ResolvedValue<'_>) -> Option<Self> {
+        match *value {
+            ResolvedValue::String(word) => RoleRewards::parse(word).map(Self),
+            _ => None,
+        }
+    }
+
+    fn option(builder: CreateCommandOption) -> CreateCommandOption {
+        let words = [RoleRewards::Stack, RoleRewards::Replace].map(RoleRewards::word);
+        let builder = builder.kind(CommandOptionType::String);
+        words.into_iter().fold(builder, |builder, word| {
+            builder.add_string_choice(word, word)
+        })
+    }
+}
+
 impl Argument for Reason {
     fn from_text<'a>(text: &'a str, _: &serenity::Message) -> Option<(Self, &'a str)> {
         let reason = text.trim();
@@ -334,6 +361,7 @@ poise_arguments!(
     All,
     PageNumber,
     LevelArgument,
+    RoleRewardsArgument,
     Reason
 );
 

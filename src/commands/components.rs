@@ -17,7 +17,7 @@ use super::pages::page_count;
 use super::rate_limit::Verdict;
 use super::respond::{MessageRef, sentence_for};
 use super::rights::{Right, guild_roles};
-use super::{ranks, reset_profiles};
+use super::{ranks, reset_profiles, role_rewards};
 use crate::discord::messages::button_lifetime;
 use crate::discord::messages::buttons::{Button, ButtonAction, Direction, PagedList, page_after};
 use crate::discord::messages::interaction::Conversation;
@@ -102,6 +102,12 @@ impl Press<'_> {
                 self.begin(Right::Operator).await?;
                 let dropped = reset_profiles::carry_out(self.data, caller, conversation).await;
                 conversation.replace(rest, &or_sentence(dropped)).await?;
+            }
+            ButtonAction::ApplyRoleRewards { rewards, losing } => {
+                self.begin(Right::Moderator).await?;
+                let confirmed = role_rewards::Confirmed { rewards, losing };
+                let (pressed, answer) = (self.interaction.id, self.answer());
+                role_rewards::carry_out(self.data, caller, pressed, confirmed, &answer).await;
             }
             ButtonAction::RestoreRole { .. }
             | ButtonAction::RemoveLevelName { .. }

@@ -26,6 +26,7 @@ mod reset_profiles;
 mod resolve_user;
 mod respond;
 pub mod rights;
+mod role_rewards;
 mod verify_roles;
 mod xp_log;
 
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Command> {
         levels::levels(),
         level_names::set_level_name::set_level_name(),
         level_names::remove_level_name::remove_level_name(),
+        role_rewards::role_rewards(),
         adjust_xp::give_xp(),
         adjust_xp::set_xp(),
         xp_log::xp_log(),

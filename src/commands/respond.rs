@@ -132,13 +132,22 @@ pub(super) async fn answer(ctx: Context<'_>, reply: Reply) -> Result<(), Error> 
     let posted = say(ctx, &reply).await.map_err(NotAnswered)?;
     if let Some(message) = posted.filter(|_| reply.has_open_buttons()) {
         let conversation = conversation(ctx).await;
-        remember_buttons(
-            ctx.data(),
-            ctx.channel_id(),
-            message,
-            conversation.as_deref(),
-        )
-        .await;
+        let (data, channel) = (ctx.data(), ctx.channel_id());
+        remember_buttons(data, channel, message, conversation.as_deref()).await;
+    }
+    Ok(())
+}
+
+/// Replaces an answer that the caller of a command got before with one that has buttons.
+pub(super) async fn ask_in(
+    ctx: Context<'_>,
+    answer: &MessageRef,
+    question: &Reply,
+) -> Result<(), Error> {
+    answer.complete(&ctx.data().bot.env.rest, question).await;
+    if let Some((channel, message)) = answer.message {
+        let conversation = answer.conversation.as_deref();
+        remember_buttons(ctx.data(), channel, message, conversation).await;
     }
     Ok(())
 }

@@ -1,12 +1,14 @@
 //! `/verify_roles`: corrects everyone's level roles at once, and shows the progress.
 
-use super::context::{Context, Error, Manual};
+use super::context::{Context, Data, Error, Manual};
 use super::progress::ProgressPace;
-use super::respond::answer_at;
+use super::respond::{MessageRef, answer_at};
 use crate::discord::messages::reply::Reply;
 use crate::leveling::Grouped;
 use crate::roles::{ReconcileProgress, Report};
 
+const FAILED: &str =
+    "I could not check the roles. I will try again by myself; the reason is in the bot's log.";
 /// Longest explanation of unreachable roles in the answer, in characters; a message may have 2,000.
 const MAX_EXPLANATION: usize = 1_200;
 
@@ -18,27 +20,41 @@ const MAX_EXPLANATION: usize = 1_200;
 )]
 pub(super) async fn verify_roles(ctx: Context<'_>) -> Result<(), Error> {
     let answer = answer_at(ctx, &Reply::text("Roles are being verified.")).await?;
-    let (rest, verifications) = (&ctx.data().bot.env.rest, &ctx.data().bot.roles.schedule);
-    let made = verifications.run_and_wait();
+    let sentence = match follow(ctx.data(), &answer, "").await {
+        Ok(report) => say_report(&report),
+        Err(_) => FAILED.to_owned(),
+    };
+    answer
+        .complete(&ctx.data().bot.env.rest, &Reply::text(sentence))
+        .await;
+    Ok(())
+}
+
+/// Requests a reconcile of everyone and waits for it. Meanwhile shows the progress in `answer`,
+/// after the words `before`.
+pub(super) async fn follow(
+    data: &Data,
+    answer: &MessageRef,
+    before: &str,
+) -> Result<Report, String> {
+    let (rest, schedule) = (&data.bot.env.rest, &data.bot.roles.schedule);
+    let made = schedule.run_and_wait();
     tokio::pin!(made);
     let (mut shown, mut pace) = (ReconcileProgress::default(), ProgressPace::start());
-    let outcome = loop {
+    loop {
         tokio::select! {
-            outcome = &mut made => break outcome,
+            outcome = &mut made => return outcome,
             () = pace.wait() => {}
         }
-        let progress = verifications.progress();
+        let progress = schedule.progress();
         if std::mem::replace(&mut shown, progress) != progress {
-            let reply = Reply::text(say_progress(progress));
+            let reply = Reply::text(format!("{before}{}", say_progress(progress)));
             if let Err(error) = answer.rewrite(rest, &reply).await {
                 tracing::debug!(%error, "progress could not be shown");
             }
         }
         pace.edited();
-    };
-    let sentence = outcome.map_or_else(say_failure, |report| say_report(&report));
-    answer.complete(rest, &Reply::text(sentence)).await;
-    Ok(())
+    }
 }
 
 fn say_progress(progress: ReconcileProgress) -> String {
@@ -55,7 +71,8 @@ fn say_progress(progress: ReconcileProgress) -> String {
     )
 }
 
-fn say_report(report: &Report) -> String {
+/// What a reconcile did, and what it could not do.
+pub(super) fn say_report(report: &Report) -> String {
     let Report {
         members,
         wrong,
@@ -65,6 +82,7 @@ fn say_report(report: &Report) -> String {
         taken,
         left,
         withheld,
+        kept,
         ..
     } = report;
     let mut sentences = vec![format!(
@@ -93,6 +111,12 @@ fn say_report(report: &Report) -> String {
             Grouped(withheld)
         ));
     }
+    if *kept > 0 {
+        sentences.push(format!(
+            "{} keep surplus roles until I have counted the messages from while I was away.",
+            Grouped(kept)
+        ));
+    }
     if *left > 0 {
         sentences.push(format!(
             "{} could not be fixed now. The council channel says why, or the next check fixes them.",
@@ -100,9 +124,4 @@ fn say_report(report: &Report) -> String {
         ));
     }
     sentences.join(" ")
-}
-
-fn say_failure(_: String) -> String {
-    "I could not check the roles. I will try again by myself; the reason is in the bot's log."
-        .to_owned()
 }

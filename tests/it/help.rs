@@ -43,6 +43,7 @@ async fn help_lists_the_commands_and_explains_each() {
         "levels",
         "set_level_name",
         "remove_level_name",
+        "role_rewards",
         "give_xp",
         "set_xp",
         "xp_log",

@@ -42,6 +42,7 @@ mod ranks;
 mod reach;
 mod rest;
 mod rights;
+mod role_rewards;
 mod roles;
 mod roles_store;
 mod settings;

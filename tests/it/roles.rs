@@ -684,7 +684,7 @@ fn verify_roles(stage: &Stage, flags: &[&str]) -> tokio::process::Command {
 }
 
 /// What `wall_e verify-roles` prints.
-async fn dry_run(stage: &Stage, flags: &[&str]) -> String {
+pub async fn dry_run(stage: &Stage, flags: &[&str]) -> String {
     let output = verify_roles(stage, flags).output();
     let output = output.await.unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

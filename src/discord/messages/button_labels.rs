@@ -27,7 +27,9 @@ pub const DELETE_ROLE_TOO: &str = "Delete the role too";
 pub const DELETE_ROLE: &str = "Delete it";
 /// Does not delete a role.
 pub const KEEP_ROLE: &str = "Keep it";
-/// Does not remove any names, or does not use a role that opens channels.
+/// Changes a setting of the guild.
+pub const APPLY: &str = "Apply";
+/// Does not do what was asked for.
 pub const CANCEL: &str = "Cancel";
 
 /// Drops all avatars, to copy them again.

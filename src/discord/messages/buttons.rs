@@ -6,7 +6,7 @@
 use serenity::all::{self, CreateActionRow, CreateButton};
 
 use super::button_labels;
-use crate::leveling::{LevelNumber, RoleId, ShownChannels, UserId};
+use crate::leveling::{LevelNumber, RoleId, RoleRewards, ShownChannels, UserId};
 
 /// Replaces the caller's id in the ids of buttons that every moderator may press.
 const ANY_MODERATOR: &str = "any";
@@ -88,6 +88,13 @@ pub enum ButtonAction {
         /// Whether the roles are deleted.
         delete: bool,
     },
+    /// Makes level roles stack, or replace each other.
+    ApplyRoleRewards {
+        /// Which of the two.
+        rewards: RoleRewards,
+        /// The largest number of members that may lose level roles.
+        losing: u64,
+    },
     /// Drops every stored avatar and every bucket, and builds them up again.
     ResetProfiles,
 }
@@ -168,6 +175,9 @@ impl Button {
                 let to = if delete { "delete" } else { "keep" };
                 format!("names:{levels}:{roles}:{to}")
             }
+            ButtonAction::ApplyRoleRewards { rewards, losing } => {
+                format!("rewards:{}:{losing}", rewards.word())
+            }
             ButtonAction::ResetProfiles => "reset-profiles".to_owned(),
         };
         match self.caller {
@@ -231,6 +241,11 @@ impl Button {
                     "keep" => false,
                     _ => return None,
                 },
+            },
+            ["rewards", word, losing] => ButtonAction::ApplyRoleRewards {
+                // Only the word as it is written, so that an id has one meaning and one form.
+                rewards: RoleRewards::parse(word).filter(|rewards| rewards.word() == word)?,
+                losing: number(losing)?,
             },
             ["reset-profiles"] => ButtonAction::ResetProfiles,
             _ => return None,
@@ -367,6 +382,9 @@ mod tests {
             "names:5:5:5",
             "names:5:-5:keep:5",
             "names:5:5:burn:5",
+            "rewards:both:5:5",
+            "rewards:Stack:5:5",
+            "rewards:stack:-5:5",
         ] {
             assert_eq!(Button::parse(id), None, "{id:?}");
         }
@@ -415,6 +433,16 @@ mod tests {
                 level: LevelNumber(level),
             }),
             any::<u64>().prop_map(|losing| ButtonAction::AllowRemovals { losing }),
+            (any::<bool>(), any::<u64>()).prop_map(|(stack, losing)| {
+                ButtonAction::ApplyRoleRewards {
+                    rewards: if stack {
+                        RoleRewards::Stack
+                    } else {
+                        RoleRewards::Replace
+                    },
+                    losing,
+                }
+            }),
             (0..101_usize, 0..250_usize, any::<bool>()).prop_map(|(levels, roles, delete)| {
                 ButtonAction::RemoveAllNames {
                     levels,
@@ -434,7 +462,7 @@ mod tests {
         }
 
         #[test]
-        fn no_id_breaks_the_reader(id in "\\PC{0,100}|(turn|take|delete|close)(:[a-z0-9]{0,22}){0,5}") {
+        fn no_id_breaks_the_reader(id in "\\PC{0,100}|(turn|take|delete|close|rewards)(:[a-z0-9]{0,22}){0,5}") {
             if let Some(button) = Button::parse(&id) {
                 prop_assert_eq!(Button::parse(&button.id()), Some(button));
             }
