@@ -15,7 +15,7 @@ use chrono_tz::Tz;
 use crate::discord::payload::PartialMessage;
 use crate::import;
 use crate::leveling::discord_time::newest_believed;
-use crate::leveling::{Grouped, MessageId, Points, Standing, Timestamp, UserId};
+use crate::leveling::{Grouped, MessageId, Points, Standing, Timestamp, UserId, can_earn};
 use crate::output::print_line;
 use crate::store::xp_change;
 use crate::store::xp_day::{self, DayTotal};
@@ -56,7 +56,7 @@ pub async fn run(
             let expected = Rows::replayed(log, imported, &by_moderators, rules);
             stored.differences_from(&expected)
         }
-        None => stored.contradictions(&by_moderators),
+        None => stored.contradictions(&by_moderators, xp_rules.has_multipliers()),
     };
     report(&differences, &stored)
 }
@@ -114,24 +114,19 @@ impl Rows {
                 .map(|row| ((row.user, row.day), *row))
                 .collect()
         };
-        let show = |row: Option<&DayTotal>| {
-            row.map_or("nothing".to_owned(), |row| {
-                let DayTotal {
-                    points,
-                    messages,
-                    by_rules,
-                    ..
-                } = row;
-                format!("{points} points ({by_rules} by multipliers), {messages} messages")
-            })
-        };
+        let show = |row: Option<&DayTotal>| row.map_or("nothing".to_owned(), describe_day);
         let named = |(user, day): &(UserId, chrono::NaiveDate)| format!("user {user} on {day}");
         found.extend(compare(&by_day(self), &by_day(expected), named, show));
         found
     }
 
-    /// Users whose days add up to more XP than they ever earned.
-    fn contradictions(&self, by_moderators: &BTreeMap<UserId, i64>) -> Vec<String> {
+    /// Users whose days add up to more XP than they ever earned, and days on which their messages
+    /// cannot have earned what is stored. `has_multipliers`: whether the guild ever set one.
+    fn contradictions(
+        &self,
+        by_moderators: &BTreeMap<UserId, i64>,
+        has_multipliers: bool,
+    ) -> Vec<String> {
         let mut by_user: BTreeMap<UserId, i64> = BTreeMap::new();
         for row in &self.days {
             *by_user.entry(row.user).or_default() += row.points;
@@ -141,13 +136,25 @@ impl Rows {
             let changed = by_moderators.get(user).copied().unwrap_or_default();
             i128::from(has.map_or(0, Points::get)) - i128::from(changed)
         };
-        by_user
+        let users = by_user
             .into_iter()
             .filter(|(user, points)| earned(user) < i128::from(*points))
             .map(|(user, points)| {
                 format!("user {user}: the days hold {points} points, more than the user has earned")
+            });
+        let days = self
+            .days
+            .iter()
+            .filter(|row| {
+                let usual = i128::from(row.points) - i128::from(row.by_rules);
+                !can_earn(row.messages, usual, row.points)
+                    || (row.by_rules != 0 && !has_multipliers)
             })
-            .collect()
+            .map(|row| {
+                let DayTotal { user, day, .. } = row;
+                format!("user {user} on {day}: impossible: {}", describe_day(row))
+            });
+        users.chain(days).collect()
     }
 }
 
@@ -225,6 +232,16 @@ fn compare<K: Ord, V: PartialEq>(
         .filter(differing)
         .map(row)
         .collect()
+}
+
+fn describe_day(row: &DayTotal) -> String {
+    let DayTotal {
+        points,
+        messages,
+        by_rules,
+        ..
+    } = row;
+    format!("{points} points ({by_rules} by multipliers), {messages} messages")
 }
 
 fn describe(standing: &Standing) -> String {

@@ -21,6 +21,7 @@ mod progress;
 mod rank;
 mod ranks;
 mod rate_limit;
+mod recount;
 mod reset_attempts;
 mod reset_profiles;
 mod resolve_user;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<Command> {
     let mut commands = vec![
         rank::rank(),
         ranks::ranks(),
+        recount::recount(),
         privacy::hide_xp(),
         privacy::show_xp(),
         help::help(),

@@ -9,6 +9,8 @@ use super::{MessageId, Points, Rate, Timestamp, cooldown};
 /// The smallest amount and the number of possible amounts: 15..=25, as in MEE6.
 const MIN_AMOUNT: u64 = 15;
 const AMOUNT_COUNT: u64 = 11;
+/// The greatest rate is 1,000 %.
+const MAX_FACTOR: i128 = 10;
 
 /// What a user has earned so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +67,14 @@ pub fn award(standing: &Standing, message: MessageId, rate: Option<Rate>) -> Opt
             at,
         }
     })
+}
+
+/// Whether this many messages can earn `points`, of which they earn `usual` at the usual rate.
+pub fn can_earn(messages: i64, usual: i128, points: i64) -> bool {
+    let messages = i128::from(messages);
+    let least = i128::from(MIN_AMOUNT) * messages;
+    let most = i128::from(MIN_AMOUNT + AMOUNT_COUNT - 1) * messages;
+    (least..=most).contains(&usual) && (messages..=MAX_FACTOR * usual).contains(&points.into())
 }
 
 /// An amount in 15..=25, uniformly distributed over ids and fixed for each message.
@@ -151,7 +161,47 @@ mod tests {
         assert_eq!((richer.points.get(), richer.message_count), (most, most));
     }
 
+    #[test]
+    fn only_what_messages_can_earn_is_possible() {
+        for (messages, usual, points, possible) in [
+            (0, 0, 0, true),
+            (0, 0, 1, false),
+            (0, 1, 1, false),
+            (1, 15, 15, true),
+            (1, 25, 25, true),
+            (1, 14, 14, false),
+            (1, 26, 26, false),
+            (3, 60, 600, true),
+            (3, 60, 601, false),
+            (3, 60, 3, true),
+            (3, 60, 2, false),
+            (-1, -20, -20, false),
+            (i64::MAX, i128::from(i64::MAX) * 20, i64::MAX, true),
+        ] {
+            assert_eq!(
+                can_earn(messages, usual, points),
+                possible,
+                "{messages} messages, {usual}, {points} points"
+            );
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_messages_earn_is_possible(
+            awards in prop::collection::vec((0..i64::MAX.unsigned_abs(), 1..=10_000_000_u64), 0..20),
+        ) {
+            let (mut usual, mut points) = (0, 0);
+            for (id, millionths) in &awards {
+                let id = MessageId::new(id + 1).unwrap();
+                let rate = Rate::from_millionths(*millionths);
+                let award = award(&Standing::default(), id, rate).unwrap();
+                usual += i128::from(award.usual);
+                points += i64::try_from(award.amount).unwrap();
+            }
+            prop_assert!(can_earn(i64::try_from(awards.len()).unwrap(), usual, points));
+        }
+
         #[test]
         fn applying_a_message_again_changes_nothing(sent in proptest::collection::vec(0_i64..10_000_000, 1..50)) {
             let mut sent = sent;

@@ -36,9 +36,10 @@ mod screening;
 mod timeline;
 mod without_nul;
 pub mod xp_rules;
+mod xp_sources;
 
 pub use avatar::{AvatarHash, CopyPlan, Picture, copy_plan, expires_at};
-pub use award::{Award, Standing, award};
+pub use award::{Award, Standing, award, can_earn};
 pub use channel_access::{
     ChannelOverwrites, NamedChannel, Overwrite, OverwriteTarget, RoleInChannels, ShownChannels,
     add_channels,
@@ -70,3 +71,4 @@ pub use without_nul::without_nul;
 pub use xp_rules::{
     ChannelPlace, RuleChange, RuleKind, RuleSubject, RuleTerm, XpRecord, XpRule, XpRules,
 };
+pub use xp_sources::{Part, RecordedXp, XpSources};

@@ -343,6 +343,12 @@ impl XpRules {
         rules.filter_map(move |(subject, rules)| is_open(rules).then_some(*subject))
     }
 
+    /// Whether a multiplier was ever set.
+    pub fn has_multipliers(&self) -> bool {
+        let mut rules = self.rules.values();
+        rules.any(|rules| rules.multiplier.newest().is_some())
+    }
+
     /// Whether this channel is a thread, as far as its place is recorded: only that of a thread is
     /// recorded for all messages.
     pub fn is_thread(&self, channel: ChannelId) -> bool {

@@ -27,6 +27,7 @@ pub mod open_buttons;
 pub mod outbox;
 pub mod profile_bucket;
 pub mod reconcile_state;
+pub mod recorded_xp;
 pub mod role_deletion;
 pub mod role_holder;
 pub mod role_pin;

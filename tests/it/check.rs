@@ -118,6 +118,80 @@ async fn a_database_that_contradicts_itself_is_found_without_a_log() {
 }
 
 #[tokio::test]
+async fn days_that_no_messages_can_have_earned_are_found_without_a_log() {
+    let database = TestDatabase::migrated().await;
+    database.insert_user(5, 1_000_000, 1_000).await;
+    database
+        .execute(
+            "insert into xp_day (user_id, day, points, messages) values
+                 (5, '2026-01-01', 15, 1), (5, '2026-01-02', 75, 3), (5, '2026-01-03', 2000, 100)",
+        )
+        .await;
+    let check = async || {
+        let mut check = command();
+        check.arg("check").env("DATABASE_URL", database.url());
+        check.output().await.expect("the binary runs")
+    };
+    // Rows of versions that knew no multipliers.
+    let agrees = check().await;
+    assert!(agrees.status.success(), "{}", printed(&agrees));
+    assert!(printed(&agrees).starts_with("Checked 1 users and 3 days"));
+    let found = async || {
+        let wrong = check().await;
+        assert_eq!(wrong.status.code(), Some(1));
+        let lines = printed(&wrong);
+        let lines = lines.lines().map(str::to_owned);
+        lines.collect::<Vec<_>>()
+    };
+    database
+        .execute(
+            "insert into xp_day (user_id, day, points, messages, by_rules) values
+                 (5, '2026-02-01', 40, 2, 5), (5, '2026-02-02', 1, 1, -19), (5, '2026-02-03', 300, 2, 262)",
+        )
+        .await;
+    assert_eq!(
+        found().await,
+        [
+            "user 5 on 2026-02-01: impossible: 40 points (5 by multipliers), 2 messages",
+            "user 5 on 2026-02-02: impossible: 1 points (-19 by multipliers), 1 messages",
+            "user 5 on 2026-02-03: impossible: 300 points (262 by multipliers), 2 messages",
+        ],
+        "no multiplier was ever set"
+    );
+    // A multiplier that has ended since.
+    database
+        .execute(
+            "insert into xp_rule (request_id, moderator_id, subject, subject_id, kind, is_set, percent, after_id)
+                 values (1, 1, 'channel', 7, 'multiplier', true, 1000, 0);
+             insert into xp_rule (request_id, moderator_id, subject, subject_id, kind, is_set, after_id)
+                 values (2, 1, 'channel', 7, 'multiplier', false, 9)",
+        )
+        .await;
+    let agrees = check().await;
+    assert!(agrees.status.success(), "{}", printed(&agrees));
+    database
+        .execute(
+            "insert into xp_day (user_id, day, points, messages, by_rules) values
+                 (5, '2026-03-01', 40, 2, 11), (5, '2026-03-02', 40, 2, -11), (5, '2026-03-03', 2, 3, -43),
+                 (5, '2026-03-04', 500, 2, 451), (5, '2026-03-05', 0, 0, 1), (5, '2026-03-06', 10, 0, 0)",
+        )
+        .await;
+    let wrong = found().await;
+    let days: Vec<&str> = wrong.iter().map(|line| &line[10..20]).collect();
+    assert_eq!(
+        days,
+        [
+            "2026-03-01",
+            "2026-03-02",
+            "2026-03-03",
+            "2026-03-04",
+            "2026-03-05",
+            "2026-03-06",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn what_moderators_changed_is_added_to_what_the_log_comes_to() {
     let (stage, mut ledger) = Stage::under_way(World::new()).await;
     ledger.write(&stage, "bob", "general", true);

@@ -16,6 +16,9 @@ async fn help_lists_the_commands_and_explains_each() {
     `.ranks [page or @user]`
     Browse the board: who has the most XP. Example: `.ranks 2`
 
+    `.recount [@user]`
+    Show where XP comes from: messages, multipliers, changes by moderators, imports. Example: `.recount`
+
     `.hide_xp [@user]`
     Hide your XP from everyone else. Example: `.hide_xp`
 

@@ -40,6 +40,7 @@ mod profiles;
 mod rank;
 mod ranks;
 mod reach;
+mod recount;
 mod rest;
 mod rights;
 mod role_rewards;
