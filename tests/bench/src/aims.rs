@@ -32,6 +32,13 @@ pub const BYTES_A_USER: Aim = Aim {
     floor: None,
 };
 
+/// The engine's commits in a guild with many rules, beside the same without rules.
+pub const COMMITS_WITH_RULES: Aim = Aim {
+    figure: Figure::BestRatio,
+    bound: Bound::AtLeast(0.95),
+    floor: Some(Bound::AtLeast(0.8)),
+};
+
 /// Of the rate of a client that only counts, with the same gateway. Optimised, such a client takes
 /// some 2.5 µs of the processors for a message; the bot and Postgres together take 17 to 30, since
 /// each message is saved. In a build for the tests the ratio is 0.5. The floor is where a defect

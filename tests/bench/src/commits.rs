@@ -2,7 +2,8 @@
 //!
 //! The engine is fed through its inbox with a message of every user. The references
 //! write the same rows of the same users in batches of the same size; they neither
-//! award nor order nor keep a frontier.
+//! award nor order nor keep a frontier. With rules on XP, the reference is the engine
+//! itself, in a guild that has none.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,15 +14,19 @@ use discord_sim::members::id_of;
 use sqlx::types::chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use wall_e::leveling::{ChannelId, MessageId, Timestamp, UserId};
-use wall_e::store::{lease, level};
-use wall_e::xp::{EligibleMessage, Engine, EngineHandles, Inbox, XpCache};
+use wall_e::leveling::{MessageId, RequestId, Timestamp, UserId};
+use wall_e::store::lease::Lease;
+use wall_e::store::watermark::Lost;
+use wall_e::store::xp_rule::XpRuleRow;
+use wall_e::store::{Database, commit, lease, level, xp_record, xp_rule};
+use wall_e::xp::{EligibleMessage, Engine, EngineEnd, EngineHandles, Inbox, XpCache};
 
-use crate::Effort;
 use crate::database::Scratch;
 use crate::measure::{Pair, rate};
 use crate::table::{Row, Unit, progress};
+use crate::{Effort, aims, rules};
 
 /// What the engine saves at once when more is waiting.
 const BATCH: usize = 2_000;
@@ -29,31 +34,22 @@ const ENGINE_TIMEOUT: Duration = Duration::from_mins(2);
 const FIRST_AT: i64 = 1_700_000_000_000;
 /// Longer than the cooldown.
 const ROUND: i64 = 61_000;
+/// How many rules a guild has that has many.
+const RULES: usize = 500;
+/// Records saved in one statement.
+const CHUNK: usize = 10_000;
 
 /// Measures rows that are there already: a guild's people come again and again.
 pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
-    let count = effort.pick(60_000, 20_000);
-    let users: Vec<UserId> = (0..count)
-        .filter_map(|index| UserId::new(id_of(index)))
-        .collect();
-    let mut database = Scratch::make().await?;
-    database.introduce(count).await?;
+    let mut rows = beside_a_plain_client(effort).await?;
+    rows.push(with_rules(effort).await?);
+    Ok(rows)
+}
+
+async fn beside_a_plain_client(effort: Effort) -> anyhow::Result<Vec<Row>> {
+    let (mut database, users) = guild(effort).await?;
     let store = database.store().await?;
-    let Some(claimed) = lease::claim_if_free(&store).await? else {
-        bail!("another program has claimed the bench's database");
-    };
-    let levels = level::load(&mut *store.acquire().await?).await?;
-    let cache = Arc::new(XpCache::load(&store, levels).await?);
-    let zone = Tz::Canada__Pacific;
-    let (engine, EngineHandles { inbox, .. }) = Engine::new(
-        store.clone(),
-        cache,
-        zone,
-        claimed.watermark,
-        Arc::new(Notify::new()),
-    );
-    let end = CancellationToken::new();
-    let running = tokio::spawn(engine.run(end.clone()));
+    let engine = Running::start(&store).await?;
     let mut plain = Plain::new(&database, &users).await?;
 
     let (mut one_table, mut both) = (Vec::new(), Vec::new());
@@ -61,7 +57,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
     progress("commits: writing everyone's first day");
     for round in 0..=rounds {
         database.tidy().await?;
-        let ours = rate(users.len(), play(&inbox, &users, round).await?);
+        let ours = rate(users.len(), play(&engine.inbox, &users, round).await?);
         database.tidy().await?;
         let points = rate(users.len(), plain.save(false).await?);
         database.tidy().await?;
@@ -74,9 +70,7 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
         }
     }
 
-    end.cancel();
-    let _ = running.await?;
-    claimed.lease.release().await?;
+    engine.end().await?;
     store.close().await;
     drop(plain);
     database.remove().await?;
@@ -96,23 +90,133 @@ pub async fn measure(effort: Effort) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
+/// The engine in a guild with many rules, in turn with the same guild without any.
+async fn with_rules(effort: Effort) -> anyhow::Result<Row> {
+    let (mut database, users) = guild(effort).await?;
+    let store = database.store().await?;
+    observe(&store, &users).await?;
+    let mut both = Vec::new();
+    let rounds = effort.pick(7, 5);
+    progress("commits: writing everyone's first day");
+    for round in 0..=rounds {
+        set_rules(&store).await?;
+        let ours = play_alone(&mut database, &store, &users, 2 * round).await?;
+        database.execute("truncate xp_rule").await?;
+        let without = play_alone(&mut database, &store, &users, 2 * round + 1).await?;
+        if round > 0 {
+            progress(&format!("commits with rules: round {round} of {rounds}"));
+            both.push((ours, without));
+        }
+    }
+    store.close().await;
+    database.remove().await?;
+    let row = Row::new(
+        format!("commits with {RULES} rules, users saved"),
+        Unit::PerSecond,
+        Pair::of(&both),
+        "the same without rules",
+    );
+    Ok(row.aim(aims::COMMITS_WITH_RULES))
+}
+
+/// A database in which everyone is known, and who they are.
+async fn guild(effort: Effort) -> anyhow::Result<(Scratch, Vec<UserId>)> {
+    let count = effort.pick(60_000, 20_000);
+    let users = (0..count).filter_map(|index| UserId::new(id_of(index)));
+    let mut database = Scratch::make().await?;
+    database.introduce(count).await?;
+    Ok((database, users.collect()))
+}
+
+/// Saves where the channels stand and who holds the roles that the rules name.
+async fn observe(store: &Database, users: &[UserId]) -> anyhow::Result<()> {
+    let mut session = store.acquire().await?;
+    for records in rules::observed(RULES, users).chunks(CHUNK) {
+        xp_record::add(&mut session, records).await?;
+    }
+    Ok(())
+}
+
+async fn set_rules(store: &Database) -> anyhow::Result<()> {
+    let mut transaction = store.begin().await?;
+    for (request, change) in (1..).filter_map(RequestId::new).zip(rules::changes(RULES)) {
+        let moderator = UserId::new(1);
+        let request = moderator.map(|moderator| (request, moderator));
+        xp_rule::add(&mut transaction, &XpRuleRow { request, change }).await?;
+    }
+    Ok(commit(transaction).await?)
+}
+
+/// One round of an engine that is started for it, as rules are read at the start.
+async fn play_alone(
+    database: &mut Scratch,
+    store: &Database,
+    users: &[UserId],
+    round: i64,
+) -> anyhow::Result<f64> {
+    database.tidy().await?;
+    let engine = Running::start(store).await?;
+    let took = play(&engine.inbox, users, round).await?;
+    engine.end().await?;
+    Ok(rate(users.len(), took))
+}
+
+/// An engine at work.
+struct Running {
+    inbox: Inbox,
+    end: CancellationToken,
+    task: JoinHandle<Result<EngineEnd, Lost>>,
+    lease: Lease,
+}
+
+impl Running {
+    async fn start(store: &Database) -> anyhow::Result<Self> {
+        let Some(claimed) = lease::claim_if_free(store).await? else {
+            bail!("another program has claimed the bench's database");
+        };
+        let levels = level::load(&mut *store.acquire().await?).await?;
+        let cache = Arc::new(XpCache::load(store, levels).await?);
+        let (engine, EngineHandles { inbox, .. }) = Engine::new(
+            store.clone(),
+            cache,
+            Tz::Canada__Pacific,
+            claimed.watermark,
+            Arc::new(Notify::new()),
+        );
+        let end = CancellationToken::new();
+        Ok(Self {
+            inbox,
+            task: tokio::spawn(engine.run(end.clone())),
+            end,
+            lease: claimed.lease,
+        })
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        self.end.cancel();
+        let _ = self.task.await?;
+        Ok(self.lease.release().await?)
+    }
+}
+
 /// A message of every user, through the engine to the commit.
 async fn play(inbox: &Inbox, users: &[UserId], round: i64) -> anyhow::Result<Duration> {
     let at = Timestamp::from_millis(FIRST_AT + round * ROUND);
-    let Some((first, channel)) = at.and_then(MessageId::first_at).zip(ChannelId::new(7)) else {
+    let Some(first) = at.and_then(MessageId::first_at) else {
         bail!("no ids for round {round}");
     };
     let started = Instant::now();
-    for (user, message) in users.iter().zip(first.get()..) {
-        let Some(message) = MessageId::new(message) else {
-            bail!("{message} is no id");
+    for (index, user) in (0..).zip(users) {
+        let message = MessageId::new(first.get() + index);
+        let Some((message, channel)) = message.zip(rules::channel(index)) else {
+            bail!("no id for message {index}");
         };
         inbox.offer(EligibleMessage {
             message,
             channel,
             user: *user,
             profile: None,
-            roles: None,
+            roles: Some(rules::roles(index)),
         });
     }
     if !inbox.settled(ENGINE_TIMEOUT).await {

@@ -39,6 +39,7 @@ mod memory;
 mod profiles;
 mod recovery;
 mod roles;
+mod rules;
 mod startup;
 mod table;
 
@@ -79,7 +80,7 @@ struct Cli {
 enum Section {
     /// Messages a second through the whole bot, from the socket to the commit: about 2 min
     Load,
-    /// One award: about 1 min
+    /// One award, also with many rules on XP: about 1 min
     Award,
     /// Ranks, pages and changes of the board, at 7,000 and 1,000,000 users: about 1 min
     Board,
@@ -87,7 +88,7 @@ enum Section {
     Startup,
     /// Memory in guilds of 7,000 and 1,000,000 members: about 1 min
     Memory,
-    /// Rows a second of the engine's commits: about 1 min
+    /// Rows a second of the engine's commits, also with many rules on XP: about 2 min
     Commits,
     /// Back after an absence, after another bot's end, after Postgres' return: about 2 min
     Recovery,
