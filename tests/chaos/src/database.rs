@@ -7,8 +7,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 use fault_lab::{Address, Gate, Server, Stop};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use wall_e::leveling::{Points, Standing, Timestamp};
-use wall_e::store::Database;
+use wall_e::leveling::{Points, RequestId, RuleChange, Standing, Timestamp, UserId, XpRules};
+use wall_e::store::xp_rule::{self, XpRuleRow};
+use wall_e::store::{Database, xp_record};
 
 use crate::day::{Day, Result};
 
@@ -113,15 +114,33 @@ impl Scratch {
             };
             result.standings.insert(user.try_into()?, standing);
         }
-        let days: Vec<(i64, NaiveDate, i64, i64)> =
-            sqlx::query_as("select user_id, day, points, messages from xp_day")
+        let days: Vec<(i64, NaiveDate, i64, i64, i64)> =
+            sqlx::query_as("select user_id, day, points, messages, by_rules from xp_day")
                 .fetch_all(&mut self.session)
                 .await?;
-        for (user, day, points, messages) in days {
-            let row = (points.try_into()?, messages.try_into()?);
+        for (user, day, points, messages, by_rules) in days {
+            let row = (points.try_into()?, messages.try_into()?, by_rules);
             result.days.insert((user.try_into()?, day), row);
         }
         Ok(result)
+    }
+
+    /// What is recorded beside the messages.
+    pub async fn rules(&mut self) -> anyhow::Result<XpRules> {
+        Ok(xp_record::load(&mut self.session).await?)
+    }
+
+    /// Makes the rules of the day, before it begins.
+    pub async fn make_rules(&mut self, rules: &[RuleChange]) -> anyhow::Result<()> {
+        for (number, change) in (1..).zip(rules) {
+            let request = RequestId::new(number).zip(UserId::new(1));
+            let row = XpRuleRow {
+                request,
+                change: *change,
+            };
+            xp_rule::add(&mut self.session, &row).await?;
+        }
+        Ok(())
     }
 
     async fn introduce(&mut self, day: &Day) -> anyhow::Result<()> {

@@ -14,7 +14,8 @@ use discord_sim::members::{generated, id_of};
 use discord_sim::{ChannelKind, Id, Message, Sim, World};
 use fastrand::Rng;
 use wall_e::leveling::{
-    MessageId, Points, Rate, Standing, Timestamp, award, mee6_points_to_next, mee6_total,
+    ChannelId, MessageId, Points, Standing, Timestamp, UserId, XpRules, award, mee6_points_to_next,
+    mee6_total,
 };
 
 /// How many messages are written.
@@ -87,6 +88,8 @@ pub struct Day {
     pub lines: Vec<Line>,
     /// Who was known before it.
     pub known: BTreeMap<Id, Standing>,
+    /// Who writes.
+    pub users: Vec<Id>,
 }
 
 /// What some messages come to.
@@ -94,8 +97,8 @@ pub struct Day {
 pub struct Result {
     /// Everyone's standing.
     pub standings: BTreeMap<Id, Standing>,
-    /// Points and messages by user and day.
-    pub days: BTreeMap<(Id, NaiveDate), (u64, u64)>,
+    /// Points, messages, and points by multipliers, by user and day.
+    pub days: BTreeMap<(Id, NaiveDate), (u64, u64, i64)>,
     /// Everyone's new levels.
     pub level_ups: BTreeSet<(Id, u32)>,
 }
@@ -132,7 +135,8 @@ impl Day {
         }
         Self {
             lines,
-            known: (0..).zip(users).take(KNOWN).map(known).collect(),
+            known: (0..).zip(users.clone()).take(KNOWN).map(known).collect(),
+            users,
         }
     }
 
@@ -148,12 +152,17 @@ impl Day {
         world
     }
 
-    /// What is there before the first message.
-    pub fn before(&self) -> Result {
-        Result {
+    /// What its first messages come to, under these rules.
+    pub fn result(&self, messages: usize, sim: &Sim, rules: &XpRules) -> Result {
+        let channels = PLACES.map(|name| ChannelId::new(sim.channel(name)).expect("an id"));
+        let mut result = Result {
             standings: self.known.clone(),
             ..Result::default()
+        };
+        for line in &self.lines[..messages] {
+            result.count(*line, channels[line.place], rules);
         }
+        result
     }
 }
 
@@ -178,13 +187,15 @@ impl Line {
 
 impl Result {
     /// Counts one more message; they come in the order of their ids.
-    pub fn count(&mut self, line: Line) {
+    fn count(&mut self, line: Line, channel: ChannelId, rules: &XpRules) {
         let message = MessageId::new(line.id).expect("an id");
         if !line.may_earn() {
             return;
         }
+        let author = UserId::new(line.author).expect("an id");
+        let rate = rules.rate(message, channel, author);
         let standing = self.standings.entry(line.author).or_default();
-        let Some(award) = award(standing, message, Some(Rate::USUAL)) else {
+        let Some(award) = award(standing, message, rate) else {
             return;
         };
         let before = level_of(standing.points);
@@ -198,6 +209,7 @@ impl Result {
             .or_default();
         day.0 += award.amount;
         day.1 += 1;
+        day.2 += award.amount.cast_signed() - award.usual.cast_signed();
     }
 
     /// How many messages have earned, those before the day included.
@@ -285,6 +297,11 @@ fn known((number, user): (u32, Id)) -> (Id, Standing) {
     (user, standing)
 }
 
+/// The beginning of an hour of the day, in milliseconds since 1970.
+pub fn hour(number: u64) -> u64 {
+    BEGINS_MS + number * HOUR_MS
+}
+
 fn level_of(points: Points) -> u32 {
     let reached = (1..=100_u16).take_while(|level| mee6_total(*level) <= points.get());
     reached.last().unwrap_or_default().into()
@@ -312,8 +329,11 @@ mod tests {
         );
         let places: BTreeSet<_> = day.lines.iter().map(|line| line.place).collect();
         assert_eq!(places.len(), PLACES.len());
-        let mut result = day.before();
-        day.lines.iter().for_each(|line| result.count(*line));
+        let mut result = Result::default();
+        let (channel, rules) = (ChannelId::new(1).unwrap(), XpRules::default());
+        for line in &day.lines {
+            result.count(*line, channel, &rules);
+        }
         let authors: BTreeSet<_> = day.lines.iter().map(|line| line.author).collect();
         assert!(authors.len() > USERS * 9 / 10, "{} write", authors.len());
         let days: BTreeSet<_> = result.days.keys().map(|(_, day)| day).collect();

@@ -2,6 +2,7 @@
 //! by a seeded schedule; after each the database must be what the day comes to.
 //!
 //! - `day` the messages, and what they come to
+//! - `rules` the guild's rules on XP, and who holds the roles that they name
 //! - `schedule` what goes wrong in a seed
 //! - `play` does both and compares
 //! - `bot`, `database` the real bot, and a real Postgres of the seed's own
@@ -10,6 +11,7 @@ mod bot;
 mod database;
 mod day;
 mod play;
+mod rules;
 mod schedule;
 
 use std::io::Write as _;

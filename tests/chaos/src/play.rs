@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use discord_sim::{DateHeader, Id, Method, Sim};
 use fault_lab::{Gate, Position, Signal, Stop, WallClock};
+use wall_e::leveling::{RoleId, UserId};
 
 use crate::bot::{Bot, BotFault};
 use crate::database::{PASSWORD, Scratch, url};
 use crate::day::{Day, MESSAGES, Result, TOLD_MS};
+use crate::rules::{self, Roles};
 use crate::schedule::{End, MESSAGES_OF, Schedule, Trouble, What};
 
 /// Where the bot keeps copies of avatars.
@@ -60,8 +62,8 @@ struct Stage<'a> {
     clock: Option<WallClock>,
     bot: Bot,
     log: PathBuf,
-    /// What the messages written so far come to.
-    expected: Result,
+    /// Who holds the roles that rules name.
+    roles: Roles,
     written: usize,
 }
 
@@ -118,12 +120,14 @@ impl Verdict {
 impl<'a> Stage<'a> {
     /// With a bot that has connected and knows from where on it counts.
     async fn set(day: &'a Day, schedule: &'a Schedule, log: &Path) -> anyhow::Result<Self> {
-        let database = Scratch::make(day).await?;
+        let mut database = Scratch::make(day).await?;
         let sim = Sim::start(Day::world()).await?;
         sim.settings(|settings| {
             settings.rate_limits = schedule.rate_limits;
             settings.date = DateHeader::At(TOLD_MS);
         });
+        let rules = rules::of_the_day(&sim, day.users[0]);
+        database.make_rules(&rules).await?;
         let gate = database.gate().await?;
         let directory = log.parent().context("a log is in a directory")?;
         let clock = schedule
@@ -134,13 +138,13 @@ impl<'a> Stage<'a> {
         let mut stage = Self {
             day,
             schedule,
-            sim,
             database,
             gate,
             clock,
             bot,
             log: log.to_owned(),
-            expected: day.before(),
+            roles: Roles::new(&sim, &day.users),
+            sim,
             written: 0,
         };
         stage.wait_for_sessions(1).await?;
@@ -161,8 +165,10 @@ impl<'a> Stage<'a> {
             }
         }
         // Also where the bot failed before the day's end: what is missing tells why.
-        self.compare(&mut verdict).await?;
-        self.check_lines(&mut verdict);
+        let rules = self.database.rules().await?;
+        let expected = self.day.result(self.written, &self.sim, &rules);
+        self.compare(&expected, &mut verdict).await?;
+        self.check_lines(&expected, &mut verdict);
         Ok(verdict)
     }
 
@@ -178,6 +184,7 @@ impl<'a> Stage<'a> {
         let counted = self.counted(COUNTED_WITHIN).await?;
         if counted && !schedule.rate_limits {
             self.await_outbox(verdict).await?;
+            self.await_roles(verdict).await?;
         }
         self.bot.still_runs()?;
         self.bot.terminate().await
@@ -190,11 +197,11 @@ impl<'a> Stage<'a> {
         for handful in day.lines[self.written..end].chunks(HANDFUL) {
             for line in handful {
                 line.post(&self.sim);
-                self.expected.count(*line);
+                self.written += 1;
+                self.roles.after(self.written, &self.sim);
             }
             tokio::time::sleep(self.schedule.pause).await;
         }
-        self.written = end;
     }
 
     async fn happens(&mut self, trouble: &Trouble) -> anyhow::Result<()> {
@@ -361,7 +368,6 @@ impl<'a> Stage<'a> {
         let end = (self.written + 2 * usize::try_from(pairs)?).min(MESSAGES);
         for line in &self.day.lines[self.written..end] {
             line.post(&self.sim);
-            self.expected.count(*line);
         }
         self.written = end;
         self.sim.gateway().release();
@@ -416,9 +422,9 @@ impl<'a> Stage<'a> {
 
     /// Whether everything written so far is counted before long.
     async fn counted(&mut self, within: Duration) -> anyhow::Result<bool> {
-        let expected = (self.expected.messages(), self.expected.points());
         let started = Instant::now();
-        while self.database.totals().await? != expected {
+        // What is recorded may still change what the messages come to.
+        while !self.is_counted().await? {
             if started.elapsed() > within {
                 return Ok(false);
             }
@@ -426,6 +432,37 @@ impl<'a> Stage<'a> {
             tokio::time::sleep(LOOK).await;
         }
         Ok(true)
+    }
+
+    async fn is_counted(&mut self) -> anyhow::Result<bool> {
+        let rules = self.database.rules().await?;
+        let expected = self.day.result(self.written, &self.sim, &rules);
+        let totals = self.database.totals().await?;
+        Ok(totals == (expected.messages(), expected.points()))
+    }
+
+    /// In the end it is recorded who holds which of the named roles, whatever events were missed.
+    async fn await_roles(&mut self, verdict: &mut Verdict) -> anyhow::Result<()> {
+        let started = Instant::now();
+        loop {
+            let rules = self.database.rules().await?;
+            let wrong = self.roles.changed.iter().filter(|user| {
+                let roles = self.sim.member_roles(**user).into_iter();
+                let roles: Vec<RoleId> = roles.filter_map(RoleId::new).collect();
+                UserId::new(**user).is_some_and(|user| rules.differs(user, &roles))
+            });
+            let wrong = wrong.count();
+            if wrong == 0 {
+                return Ok(());
+            }
+            if started.elapsed() > COUNTED_WITHIN {
+                let problem = format!("the roles of {wrong} members are not what is recorded");
+                verdict.problems.push(problem);
+                return Ok(());
+            }
+            self.bot.still_runs()?;
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     async fn await_outbox(&mut self, verdict: &mut Verdict) -> anyhow::Result<()> {
@@ -445,9 +482,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Row by row.
-    async fn compare(&mut self, verdict: &mut Verdict) -> anyhow::Result<()> {
+    async fn compare(&mut self, expected: &Result, verdict: &mut Verdict) -> anyhow::Result<()> {
         let found = self.database.result().await?;
-        let expected = &self.expected;
         let mut differing = 0;
         let users: BTreeSet<_> = union(expected.standings.keys(), found.standings.keys());
         for user in users {
@@ -478,7 +514,7 @@ impl<'a> Stage<'a> {
     /// Each level is announced once at most, and none that nobody reached. Late lines name
     /// nobody by id: of these, no level is announced more often than it was reached. Copies of
     /// avatars have a channel of their own, in which nothing else is said.
-    fn check_lines(&self, verdict: &mut Verdict) {
+    fn check_lines(&self, expected: &Result, verdict: &mut Verdict) {
         let (mut announced, mut late) = (BTreeSet::new(), Vec::new());
         for channel in self.sim.channel_names() {
             if channel == AVATARS {
@@ -487,7 +523,7 @@ impl<'a> Stage<'a> {
             for message in self.sim.bot_messages(self.sim.channel(&channel)) {
                 let text = message["content"].as_str().unwrap_or_default();
                 match level_up(text) {
-                    Some(line) if !self.expected.level_ups.contains(&line) => verdict
+                    Some(line) if !expected.level_ups.contains(&line) => verdict
                         .problems
                         .push(format!("nobody reached what is announced: {text}")),
                     Some(line) if !announced.insert(line) => {
@@ -502,7 +538,7 @@ impl<'a> Stage<'a> {
             }
         }
         let mut unannounced = BTreeMap::<u32, i64>::new();
-        for (_, level) in &self.expected.level_ups {
+        for (_, level) in &expected.level_ups {
             *unannounced.entry(*level).or_default() += 1;
         }
         for level in announced.iter().map(|(_, level)| level).chain(&late) {
