@@ -480,3 +480,333 @@ impl XpRules {
                 .any(|subject| matches!(subject, RuleSubject::Role(_)));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FIRST: i64 = 1_750_000_000_000;
+
+    fn channel(id: u64) -> ChannelId {
+        ChannelId::new(id).unwrap()
+    }
+
+    fn user(id: u64) -> UserId {
+        UserId::new(id).unwrap()
+    }
+
+    fn role(id: u64) -> RoleId {
+        RoleId::new(id).unwrap()
+    }
+
+    /// The message at this second.
+    fn at(second: i64) -> MessageId {
+        MessageId::first_at(Timestamp::from_millis(FIRST + second * 1_000).unwrap()).unwrap()
+    }
+
+    fn percent(percent: u16) -> XpRule {
+        XpRule::Multiplier(Percent::new(percent).unwrap())
+    }
+
+    fn set(subject: RuleSubject, rule: XpRule, after: i64) -> XpRecord {
+        XpRecord::Rule(RuleChange {
+            subject,
+            kind: rule.kind(),
+            term: Some(RuleTerm { rule, until: None }),
+            after: Some(at(after)),
+        })
+    }
+
+    fn recorded(records: &[XpRecord]) -> XpRules {
+        let mut rules = XpRules::default();
+        for record in records {
+            rules.record(record);
+        }
+        rules
+    }
+
+    fn parent(of: u64, parent: Option<u64>, after: Option<i64>) -> XpRecord {
+        XpRecord::Parent {
+            channel: channel(of),
+            parent: parent.map(channel),
+            after: after.map(at),
+        }
+    }
+
+    fn holds(holder: u64, held: u64, holds: bool, after: i64) -> XpRecord {
+        XpRecord::Holds {
+            role: role(held),
+            user: user(holder),
+            holds,
+            after: Some(at(after)),
+        }
+    }
+
+    /// What a message of user 1 in channel 1 earns, in percent; 0 for nothing.
+    fn earns(rules: &XpRules, second: i64) -> u32 {
+        let rate = rules.rate(at(second), channel(1), user(1));
+        rate.map_or(0, |rate| rate.millionths() / 10_000)
+    }
+
+    /// A rule on one of five channels, three users, everyone or a role; a change of who holds the
+    /// role; or a move of a channel: in the hours after `first`, in milliseconds since 1970.
+    pub(crate) fn any_record(first: i64) -> impl Strategy<Value = XpRecord> {
+        let subject = prop_oneof![
+            Just(RuleSubject::Everyone),
+            (1_u64..6).prop_map(|id| RuleSubject::Channel(channel(id))),
+            (1_u64..4).prop_map(|id| RuleSubject::User(user(id))),
+            Just(RuleSubject::Role(role(5))),
+        ];
+        let rule = prop_oneof![Just(XpRule::NoXp), (1_u16..=1_000).prop_map(percent)];
+        let time =
+            move || (0_i64..10_000_000).prop_map(move |ms| Timestamp::from_millis(first + ms));
+        let after = move || time().prop_map(|time| time.and_then(MessageId::first_at));
+        let until = prop_oneof![Just(None), time()];
+        prop_oneof![
+            (subject, rule, any::<bool>(), until, after()).prop_map(
+                |(subject, rule, is_set, until, after)| XpRecord::Rule(RuleChange {
+                    subject,
+                    kind: rule.kind(),
+                    term: is_set.then_some(RuleTerm { rule, until }),
+                    after,
+                })
+            ),
+            (1_u64..4, any::<bool>(), after()).prop_map(|(id, holds, after)| XpRecord::Holds {
+                role: role(5),
+                user: user(id),
+                holds,
+                after,
+            }),
+            (1_u64..4, proptest::option::of(4_u64..6), after()).prop_map(|(id, parent, after)| {
+                XpRecord::Parent {
+                    channel: channel(id),
+                    parent: parent.map(channel),
+                    after,
+                }
+            }),
+        ]
+    }
+
+    #[test]
+    fn without_rules_everything_earns_the_usual() {
+        assert_eq!(earns(&XpRules::default(), 0), 100);
+        let others = [
+            set(RuleSubject::User(user(2)), XpRule::NoXp, 0),
+            set(RuleSubject::Channel(channel(2)), XpRule::NoXp, 0),
+            set(RuleSubject::Role(role(5)), percent(300), 0),
+            holds(2, 5, true, 0),
+        ];
+        assert_eq!(earns(&recorded(&others), 1), 100);
+    }
+
+    #[test]
+    fn a_rule_holds_after_its_request_until_it_ends_or_expires() {
+        let subject = RuleSubject::Channel(channel(1));
+        let mut rules = recorded(&[set(subject, XpRule::NoXp, 10)]);
+        assert_eq!((earns(&rules, 10), earns(&rules, 11)), (100, 0));
+        let until = Timestamp::from_millis(FIRST + 30_000);
+        for (kind, term, after) in [
+            (RuleKind::NoXp, None, 20),
+            (
+                RuleKind::Multiplier,
+                Some(RuleTerm {
+                    rule: percent(250),
+                    until,
+                }),
+                25,
+            ),
+        ] {
+            let after = Some(at(after));
+            rules.change_rule(RuleChange {
+                subject,
+                kind,
+                term,
+                after,
+            });
+        }
+        for (second, expected) in [(11, 0), (20, 0), (21, 100), (26, 250), (29, 250), (30, 100)] {
+            assert_eq!(earns(&rules, second), expected, "at {second} s");
+        }
+    }
+
+    #[test]
+    fn the_greatest_of_nested_channels_and_of_roles_applies_and_no_xp_wins() {
+        // Thread 1 is in channel 2, which is in category 3.
+        let nested = [parent(1, Some(2), None), parent(2, Some(3), Some(0))];
+        let roles = [holds(1, 5, true, 0), holds(1, 6, true, 0)];
+        let everything: Vec<XpRecord> = nested.into_iter().chain(roles).collect();
+        let on_channel = |id| RuleSubject::Channel(channel(id));
+        let on_role = |id| RuleSubject::Role(role(id));
+        for (rules, expected) in [
+            (vec![(on_channel(3), percent(50))], 50),
+            (
+                vec![(on_channel(3), percent(50)), (on_channel(2), percent(20))],
+                50,
+            ),
+            (
+                vec![(on_channel(3), percent(50)), (on_channel(1), percent(150))],
+                150,
+            ),
+            (
+                vec![(on_channel(1), percent(150)), (on_channel(3), XpRule::NoXp)],
+                0,
+            ),
+            (
+                vec![(on_role(5), percent(50)), (on_role(6), percent(200))],
+                200,
+            ),
+            (
+                vec![(on_role(5), percent(500)), (on_role(6), XpRule::NoXp)],
+                0,
+            ),
+            (
+                vec![
+                    (RuleSubject::Everyone, percent(200)),
+                    (on_channel(2), percent(50)),
+                ],
+                100,
+            ),
+            (
+                vec![
+                    (RuleSubject::Everyone, percent(200)),
+                    (on_channel(2), percent(300)),
+                    (on_role(6), percent(50)),
+                ],
+                300,
+            ),
+            (
+                vec![
+                    (RuleSubject::Everyone, percent(1_000)),
+                    (on_channel(2), percent(1_000)),
+                ],
+                1_000,
+            ),
+            (
+                vec![
+                    (RuleSubject::Everyone, percent(1_000)),
+                    (RuleSubject::User(user(1)), XpRule::NoXp),
+                ],
+                0,
+            ),
+        ] {
+            let mut all = everything.clone();
+            all.extend(rules.iter().map(|(subject, rule)| set(*subject, *rule, 0)));
+            assert_eq!(earns(&recorded(&all), 1), expected, "{rules:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_judged_by_where_its_channel_stood_and_what_its_author_held() {
+        let rules = recorded(&[
+            set(RuleSubject::Channel(channel(3)), percent(50), 0),
+            set(RuleSubject::Role(role(5)), percent(300), 0),
+            parent(1, Some(3), Some(10)),
+            parent(1, None, Some(20)),
+            holds(1, 5, true, 15),
+            holds(1, 5, false, 30),
+        ]);
+        for (second, expected) in [(5, 100), (11, 50), (16, 150), (21, 300), (31, 100)] {
+            assert_eq!(earns(&rules, second), expected, "at {second} s");
+        }
+    }
+
+    #[test]
+    fn a_threads_parent_is_recorded_once_and_a_channels_whenever_it_changes() {
+        let mut rules = XpRules::default();
+        let place = |channel_id, parent: Option<u64>, is_thread| ChannelPlace {
+            channel: channel(channel_id),
+            parent: parent.map(channel),
+            is_thread,
+        };
+        let always = XpRecord::Parent {
+            channel: channel(1),
+            parent: Some(channel(2)),
+            after: None,
+        };
+        assert_eq!(
+            rules.observe_place(place(1, Some(2), true), Some(at(5))),
+            Some(always)
+        );
+        assert_eq!(
+            rules.observe_place(place(1, Some(4), true), Some(at(6))),
+            None
+        );
+        assert!(rules.observe_place(place(2, None, false), None).is_some());
+        assert!(
+            rules
+                .observe_place(place(2, None, false), Some(at(1)))
+                .is_none()
+        );
+        let moved = rules.observe_place(place(2, Some(3), false), Some(at(2)));
+        assert_eq!(moved, Some(parent(2, Some(3), Some(2))));
+        assert!(rules.is_thread(channel(1)) && !rules.is_thread(channel(2)));
+        rules.record(&set(RuleSubject::Channel(channel(1)), XpRule::NoXp, 3));
+        assert_eq!(rules.threads_with_rules(channel(2)), [channel(1)]);
+    }
+
+    #[test]
+    fn only_roles_that_rules_name_are_recorded() {
+        let mut rules = XpRules::default();
+        assert_eq!(rules.observe_roles(user(1), &[role(5)], Some(at(1))), []);
+        assert!(rules.watch_role(role(5)) && !rules.watch_role(role(5)));
+        let held = rules.observe_roles(user(1), &[role(4), role(5)], Some(at(2)));
+        assert_eq!(held, [holds(1, 5, true, 2)]);
+        assert!(!rules.differs(user(1), &[role(5)]) && rules.differs(user(1), &[]));
+        assert_eq!(rules.observe_roles(user(1), &[role(5)], Some(at(3))), []);
+        assert_eq!(
+            rules.observe_roles(user(1), &[], Some(at(4))),
+            [holds(1, 5, false, 4)]
+        );
+    }
+
+    #[test]
+    fn a_place_is_needed_only_while_a_rule_may_apply() {
+        let mut rules = XpRules::default();
+        assert!(!rules.needs_place(at(5), channel(1)));
+        rules.record(&set(RuleSubject::User(user(1)), XpRule::NoXp, 0));
+        assert!(!rules.needs_place(at(5), channel(1)));
+        rules.record(&set(RuleSubject::Channel(channel(3)), XpRule::NoXp, 4));
+        assert!(!rules.needs_place(at(4), channel(1)) && rules.needs_place(at(5), channel(1)));
+        assert_eq!(
+            rules
+                .end_rules(RuleSubject::Channel(channel(3)), Some(at(6)))
+                .len(),
+            1
+        );
+        assert!(rules.needs_place(at(6), channel(1)) && !rules.needs_place(at(7), channel(1)));
+        rules.record(&parent(1, None, None));
+        assert!(!rules.needs_place(at(5), channel(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_recorded_later_never_changes_what_earlier_messages_earn(
+            records in proptest::collection::vec(any_record(FIRST), 0..40),
+            later in proptest::collection::vec(any_record(FIRST), 0..10),
+            second in 0_i64..10_000,
+        ) {
+            let mut rules = recorded(&records);
+            let message = at(second);
+            let before = rules.rate(message, channel(1), user(1));
+            // The engine records nothing for messages that are counted already.
+            for record in later {
+                let after = Some(message);
+                rules.record(&match record {
+                    XpRecord::Rule(change) => XpRecord::Rule(RuleChange {
+                        after: change.after.max(after),
+                        ..change
+                    }),
+                    XpRecord::Parent { channel, parent, after: at } => {
+                        XpRecord::Parent { channel, parent, after: at.max(after) }
+                    }
+                    XpRecord::Holds { role, user, holds, after: at } => {
+                        XpRecord::Holds { role, user, holds, after: at.max(after) }
+                    }
+                });
+            }
+            prop_assert_eq!(rules.rate(message, channel(1), user(1)), before);
+        }
+    }
+}

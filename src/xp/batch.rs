@@ -359,6 +359,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::leveling::xp_rules::tests::any_record;
     use crate::leveling::{Account, ChannelId, Field, LevelNumber, Membership, Points};
 
     const T: i64 = 1_700_000_000_000;
@@ -712,20 +713,26 @@ mod tests {
         #[test]
         fn how_the_stream_is_cut_into_batches_does_not_matter(
             sent in proptest::collection::vec((1_u64..5, 0_i64..600_000), 1..80),
+            records in proptest::collection::vec(any_record(T), 0..20),
             cut in 1_usize..20,
         ) {
+            let mut xp_rules = XpRules::default();
+            for record in &records {
+                xp_rules.record(record);
+            }
+            let rules = AwardRules { xp_rules: &xp_rules, ..rules_without_any(Tz::UTC) };
             let mut messages: Vec<_> = sent.iter().map(|&(user, at)| seen(user, at)).collect();
             messages.sort_by_key(|seen| seen.message);
             let play = |size: usize| {
                 let mut users: BTreeMap<UserId, CachedUser> = BTreeMap::new();
                 let mut points_by_day = BTreeMap::new();
                 for part in messages.chunks(size) {
-                    let batch = plan(part, rules_without_any(Tz::UTC), Announce::EachLevelUp, |user| users.get(&user).copied(), |_| None);
+                    let batch = plan(part, rules, Announce::EachLevelUp, |user| users.get(&user).copied(), |_| None);
                     for SavedUser { user, standing, .. } in batch.users {
                         users.insert(user, CachedUser { user, standing, hidden: false, named: true, seen: None });
                     }
                     for total in batch.days {
-                        *points_by_day.entry((total.user, total.day)).or_insert(0) += total.points;
+                        *points_by_day.entry((total.user, total.day)).or_insert(0) += total.points + total.by_rules;
                     }
                 }
                 (users, points_by_day)

@@ -506,10 +506,8 @@ mod tests {
     use super::super::batch::{Announce, plan, recompute};
     use super::super::observations::ChannelList;
     use super::*;
-    use crate::leveling::{
-        ChannelId, HistorySource, Levels, Percent, RoleId, RuleChange, RuleSubject, RuleTerm,
-        XpRecord, XpRule,
-    };
+    use crate::leveling::xp_rules::tests::any_record;
+    use crate::leveling::{ChannelId, HistorySource, Levels};
     use crate::store::xp_day::DayTotal;
 
     const T: i64 = 1_700_000_000_000;
@@ -825,60 +823,13 @@ mod tests {
         (all, proptest::collection::vec(step(), 1..24))
     }
 
-    /// A rule on one of the channels, users or a role, a change of who holds the role, or a move of
-    /// a channel.
-    fn record() -> impl Strategy<Value = XpRecord> {
-        let named_role = RoleId::new(5).unwrap();
-        let subject = prop_oneof![
-            Just(RuleSubject::Everyone),
-            (1_u64..6).prop_map(|id| RuleSubject::Channel(channel(id))),
-            (1_u64..4).prop_map(|id| RuleSubject::User(user(id))),
-            Just(RuleSubject::Role(named_role)),
-        ];
-        let rule = prop_oneof![
-            Just(XpRule::NoXp),
-            (1_u16..=1_000).prop_map(|percent| XpRule::Multiplier(Percent::new(percent).unwrap())),
-        ];
-        let after = || (0_i64..10_000_000).prop_map(|millis| Some(at(millis)));
-        let until = proptest::option::of(0_i64..10_000_000);
-        prop_oneof![
-            (subject, rule, any::<bool>(), until, after()).prop_map(
-                |(subject, rule, is_set, until, after)| {
-                    let until = until.and_then(|millis| Timestamp::from_millis(T + millis));
-                    XpRecord::Rule(RuleChange {
-                        subject,
-                        kind: rule.kind(),
-                        term: is_set.then_some(RuleTerm { rule, until }),
-                        after,
-                    })
-                }
-            ),
-            (1_u64..4, any::<bool>(), after()).prop_map(move |(id, holds, after)| {
-                let user = user(id);
-                XpRecord::Holds {
-                    role: named_role,
-                    user,
-                    holds,
-                    after,
-                }
-            }),
-            (1_u64..4, proptest::option::of(4_u64..6), after()).prop_map(|(id, parent, after)| {
-                XpRecord::Parent {
-                    channel: channel(id),
-                    parent: parent.map(channel),
-                    after,
-                }
-            }),
-        ]
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
         fn late_messages_give_the_same_result_as_counting_everything_in_order(
             (all, steps) in prop_oneof![run(1..20_000), run(1..90_000), run(1..2_000)],
-            records in prop_oneof![Just(Vec::new()), proptest::collection::vec(record(), 0..20)],
+            records in prop_oneof![Just(Vec::new()), proptest::collection::vec(any_record(T), 0..20)],
         ) {
             let mut model = Model::default();
             for record in &records {

@@ -212,10 +212,8 @@ async fn a_channel_is_judged_by_the_category_in_which_it_stood() {
     lab.send(&mut sent, &[message(1, ROOM, 1), message(1, THREAD, 2)])
         .await;
     assert_eq!((lab.messages(1).await, lab.messages(2).await), (1, 0));
-    // All of this is in one batch: each message is judged by what came before it.
-    for observation in [Observation::Channel(place(ROOM, None, false))] {
-        lab.inbox.observe(observation);
-    }
+    lab.inbox
+        .observe(Observation::Channel(place(ROOM, None, false)));
     lab.send(&mut sent, &[message(2, ROOM, 1), message(2, THREAD, 2)])
         .await;
     lab.inbox
