@@ -447,9 +447,9 @@ impl<'a> Stage<'a> {
         loop {
             let rules = self.database.rules().await?;
             let wrong = self.roles.changed.iter().filter(|user| {
-                let roles = self.sim.member_roles(**user).into_iter();
-                let roles: Vec<RoleId> = roles.filter_map(RoleId::new).collect();
-                UserId::new(**user).is_some_and(|user| rules.differs(user, &roles))
+                let held = self.sim.member_roles(**user).into_iter();
+                let held: Vec<RoleId> = held.filter_map(RoleId::new).collect();
+                UserId::new(**user).is_some_and(|user| rules.differs(user, &held))
             });
             let wrong = wrong.count();
             if wrong == 0 {

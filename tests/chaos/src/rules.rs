@@ -20,7 +20,7 @@ const EVERY: usize = 40;
 /// Who holds the named roles.
 #[derive(Debug)]
 pub struct Roles {
-    roles: [Id; 2],
+    named: [Id; 2],
     users: Vec<Id>,
     held: BTreeSet<(Id, Id)>,
     /// Those whose roles were changed.
@@ -37,7 +37,7 @@ impl Roles {
             .flat_map(|user| roles.map(|role| (*user, role)));
         Self {
             held: pairs.filter(|(user, role)| holds(user, *role)).collect(),
-            roles,
+            named: roles,
             users: users.to_vec(),
             changed: BTreeSet::new(),
         }
@@ -50,7 +50,7 @@ impl Roles {
         }
         let turn = number / EVERY;
         let user = self.users[turn * 31 % self.users.len()];
-        let role = self.roles[turn % self.roles.len()];
+        let role = self.named[turn % self.named.len()];
         self.changed.insert(user);
         if self.held.remove(&(user, role)) {
             sim.revoke(user, role);
