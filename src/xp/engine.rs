@@ -636,6 +636,15 @@ impl Engine {
     /// Rules are changed during a catch-up too: they do not affect messages from before.
     async fn change_rules(&mut self) -> Result<(), Lost> {
         for pending in std::mem::take(&mut self.rules) {
+            // What was observed before a rule, such as who holds its role, must not be lost if the
+            // rule is saved.
+            if !self.observations.is_empty() {
+                self.save_frontier().await?;
+            }
+            if !self.observations.is_empty() && self.applied.is_some() {
+                let _ = pending.answer.send(Err(AdjustmentError::NotSaved));
+                continue;
+            }
             self.carry_out(pending).await?;
         }
         Ok(())
