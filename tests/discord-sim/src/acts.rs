@@ -355,10 +355,29 @@ impl Sim {
 
     /// A human makes a text channel, which everyone sees.
     pub fn create_channel(&self, name: &str) -> Id {
+        self.create_channel_in(name, ChannelKind::Text, None)
+    }
+
+    /// A human makes a channel of this kind in a category, or outside all.
+    pub fn create_channel_in(&self, name: &str, kind: ChannelKind, category: Option<Id>) -> Id {
         let mut state = self.lock();
         let (guild, id) = (state.main_guild, state.clock.snowflake());
-        state.create_channel(guild, Channel::new(id, ChannelKind::Text, name));
+        let mut channel = Channel::new(id, kind, name);
+        assert!(!channel.is_thread(), "a thread is opened in a channel");
+        channel.parent = category;
+        state.create_channel(guild, channel);
         id
+    }
+
+    /// A human opens a thread in a text channel.
+    pub fn open_thread(&self, channel: Id, name: &str) -> Id {
+        self.lock().open_thread(channel, name)
+    }
+
+    /// A human moves a channel into a category, or out of all.
+    pub fn move_channel(&self, channel: Id, category: Option<Id>) {
+        let moved = self.lock().move_channel(channel, category);
+        assert!(moved, "{channel} cannot be moved there");
     }
 
     /// A human deletes a channel or thread.

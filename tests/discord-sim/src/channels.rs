@@ -54,6 +54,50 @@ impl State {
         id
     }
 
+    /// Opens a thread without a message in a channel, and tells of it to those who see it.
+    pub(crate) fn open_thread(&mut self, channel: Id, name: &str) -> Id {
+        let id = self.clock.snowflake();
+        let found = self.channels.get(&channel);
+        let guild = found.filter(|found| found.kind == ChannelKind::Text);
+        let guild = guild.and_then(|found| found.guild);
+        let guild = guild.unwrap_or_else(|| panic!("{channel} holds no threads without posts"));
+        let thread = Channel {
+            guild: Some(guild),
+            parent: Some(channel),
+            ..Channel::new(id, ChannelKind::Thread, name)
+        };
+        let mut json = self.channel_object(&thread);
+        json["newly_created"] = true.into();
+        let visible = self.bot_may_view(&thread);
+        self.channels.insert(id, thread);
+        if visible {
+            self.dispatch(Event::in_guild("THREAD_CREATE", guild, json));
+        }
+        id
+    }
+
+    /// Moves a channel into a category or out of all, and tells of it; false if it is a thread or
+    /// a category, which cannot move, or if there is no such category.
+    pub(crate) fn move_channel(&mut self, id: Id, category: Option<Id>) -> bool {
+        let kind_of = |id: Id| self.channels.get(&id).map(|channel| channel.kind);
+        let is_category = |id| kind_of(id) == Some(ChannelKind::Category);
+        if !category.is_none_or(is_category) || is_category(id) {
+            return false;
+        }
+        let found = self.channels.get_mut(&id);
+        let Some(channel) = found.filter(|channel| !channel.is_thread()) else {
+            return false;
+        };
+        channel.parent = category;
+        let channel = channel.clone();
+        let Some(guild) = channel.guild else {
+            return false;
+        };
+        let json = self.channel_object(&channel);
+        self.dispatch(Event::in_guild("CHANNEL_UPDATE", guild, json));
+        true
+    }
+
     /// Gives a channel or thread another name and tells of it; false if there is none.
     pub(crate) fn rename_channel(&mut self, id: Id, name: &str) -> bool {
         let Some(channel) = self.channels.get_mut(&id) else {

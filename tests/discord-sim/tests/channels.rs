@@ -138,3 +138,40 @@ async fn a_guild_has_no_more_than_500_channels() {
     let (status, body) = rest.post(&path, &json!({ "name": "one more" })).await;
     assert_eq!((status, &body["code"]), (400, &json!(30_013)));
 }
+
+#[tokio::test]
+async fn humans_move_channels_between_categories_and_open_threads_in_them() {
+    let sim = simulation().await;
+    let rest = Rest::new(&sim);
+    let mut client = Client::identified(&sim, INTENTS).await;
+    let (random, category) = (sim.channel("random"), sim.channel("Text channels"));
+    sim.move_channel(random, None);
+    let moved = client.event("CHANNEL_UPDATE").await;
+    assert_eq!((id(&moved), &moved["parent_id"]), (random, &Value::Null));
+    sim.move_channel(random, Some(category));
+    let moved = client.event("CHANNEL_UPDATE").await;
+    assert_eq!(moved["parent_id"], json!(category.to_string()));
+
+    let made = sim.create_channel_in("quiet", ChannelKind::Voice, Some(category));
+    let told = client.event("CHANNEL_CREATE").await;
+    assert_eq!(
+        (id(&told), &told["type"], &told["parent_id"]),
+        (made, &json!(2), &json!(category.to_string()))
+    );
+    let thread = sim.open_thread(random, "talk");
+    let opened = client.event("THREAD_CREATE").await;
+    assert_eq!(
+        (id(&opened), &opened["parent_id"], &opened["newly_created"]),
+        (thread, &json!(random.to_string()), &json!(true))
+    );
+    let (status, shown) = rest.get(&format!("/channels/{thread}")).await;
+    assert_eq!((status, &shown["name"]), (200, &json!("talk")));
+    assert_eq!(shown["guild_id"], json!(sim.guild_id().to_string()));
+}
+
+#[tokio::test]
+#[should_panic(expected = "cannot be moved there")]
+async fn no_channel_moves_into_a_channel() {
+    let sim = simulation().await;
+    sim.move_channel(sim.channel("random"), Some(sim.channel("general")));
+}
