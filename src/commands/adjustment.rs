@@ -1,4 +1,4 @@
-//! Sends an adjustment (of XP or privacy) to the engine, and turns a failure into a sentence.
+//! Sends an adjustment (of XP or privacy) or a change of a rule to the engine, and turns a failure into a sentence.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,9 @@ use super::context::{Context, Data, Error};
 use super::respond::DATABASE_UNAVAILABLE;
 use crate::error::UserError;
 use crate::leveling::RequestId;
-use crate::xp::{Adjusted, Adjustment, AdjustmentError, AdjustmentRequest};
+use crate::xp::{
+    Adjusted, Adjustment, AdjustmentError, AdjustmentRequest, RuleAnswer, RuleRequest,
+};
 
 /// Time limit of one attempt. With the engine's grace period it fits into the 3 s in which Discord
 /// wants an answer to a slash command.
@@ -32,22 +34,43 @@ pub(super) async fn adjust(
             Err(error) => break error,
         }
     };
-    let sentence = match (error, request.adjustment) {
-        (AdjustmentError::NotSaved, _) => DATABASE_UNAVAILABLE,
-        (AdjustmentError::Unknown, Adjustment::Hide { .. }) => {
-            "The database is not responding, so I don't know whether this was saved. Look again when the database is \
-             back."
-        }
-        (AdjustmentError::Unknown, _) => {
-            "The database is not responding, so I don't know whether this was saved. `xp_log` shows it when the \
-             database is back."
-        }
-        (AdjustmentError::CatchingUp, _) => {
+    Err(refused(
+        error,
+        match request.adjustment {
+            Adjustment::Hide { .. } => "Look again when the database is back.",
+            _ => "`xp_log` shows it when the database is back.",
+        },
+    ))
+}
+
+/// Sends a change of a rule on XP, as [`adjust`] does. It need not wait for a catch-up.
+pub(super) async fn change_rule(
+    ctx: Context<'_>,
+    request: RuleRequest,
+) -> Result<RuleAnswer, Error> {
+    let changed = ctx
+        .data()
+        .bot
+        .inbox
+        .change_rule(request, ADJUST_TIMEOUT)
+        .await;
+    changed.map_err(|error| refused(error, "`xp_rules` shows it when the database is back."))
+}
+
+/// The error for the caller. `where_to_look` tells them how to find out whether it was saved.
+fn refused(error: AdjustmentError, where_to_look: &str) -> Error {
+    let sentence = match error {
+        AdjustmentError::NotSaved => DATABASE_UNAVAILABLE.to_owned(),
+        AdjustmentError::Unknown => format!(
+            "The database is not responding, so I don't know whether this was saved. {where_to_look}"
+        ),
+        AdjustmentError::CatchingUp => {
             "I am still counting messages from while I was away. Please try again shortly."
+                .to_owned()
         }
-        (AdjustmentError::Repeated, _) => "This has been done already.",
+        AdjustmentError::Repeated => "This has been done already.".to_owned(),
     };
-    Err(UserError(sentence.to_owned()).into())
+    UserError(sentence).into()
 }
 
 /// The command's id, by which a change happens only once even if Discord sends the command twice.

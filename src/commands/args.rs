@@ -1,10 +1,10 @@
-//! The arguments of commands: users, levels, pages, the word `all`, reasons. Each has one type for
+//! The arguments of commands: users, channels, roles, levels, pages, the word `all`, reasons. Each has one type for
 //! text and slash commands.
 //!
 //! Arguments are only parsed here. The command checks whether the user, level or page exists.
 
 use poise::serenity_prelude::{
-    self as serenity, CommandOptionType, CreateCommandOption, ResolvedValue,
+    self as serenity, CommandOptionType, CreateCommandOption, ResolvedValue, Unresolved,
 };
 use poise::{PopArgument, SlashArgError, SlashArgument};
 
@@ -52,6 +52,30 @@ pub(super) struct LevelArgument {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoleRewardsArgument(pub RoleRewards);
 
+/// An id that was picked in a slash command.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PickedId(pub u64);
+
+/// A channel, category or thread that was picked in a slash command; in a text command, all of the
+/// text, which may mean something else as well.
+#[derive(Clone, Debug)]
+pub(super) enum ChannelArgument {
+    Typed(String),
+    Picked(PickedId),
+}
+
+/// A role that was picked in a slash command. Text commands have no such argument.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PickedRole(pub PickedId);
+
+/// A user who was picked in a slash command. Text commands have no such argument.
+#[derive(Clone, Debug)]
+pub(super) struct PickedUser(pub UserArgument);
+
+/// All of the text of a text command, or the text of an option of a slash command.
+#[derive(Clone, Debug)]
+pub(super) struct RestOfText(pub String);
+
 /// A moderator's reason: the rest of the text.
 #[derive(Clone, Debug)]
 pub(super) struct Reason(pub String);
@@ -66,7 +90,7 @@ impl UserArgument {
     }
 
     /// Adds the account and nickname if Discord sent them with the message that mentions the user.
-    fn mentioned(id: UserId, message: &serenity::Message) -> Self {
+    pub fn mentioned(id: UserId, message: &serenity::Message) -> Self {
         let mut mentions = message.mentions.iter();
         let user = mentions.find(|user| user.id.get() == id.get());
         let member = user.and_then(|user| user.member.as_ref());
@@ -280,6 +304,77 @@ impl Argument for Reason {
     }
 }
 
+impl Argument for ChannelArgument {
+    fn from_text<'a>(text: &'a str, _: &serenity::Message) -> Option<(Self, &'a str)> {
+        let typed = without_invisible(text);
+        (!typed.is_empty()).then(|| (Self::Typed(typed.to_owned()), ""))
+    }
+
+    fn from_option(value: &ResolvedValue<'_>) -> Option<Self> {
+        let id = match value {
+            ResolvedValue::Channel(channel) => channel.id,
+            ResolvedValue::Unresolved(Unresolved::Channel(id)) => *id,
+            _ => return None,
+        };
+        Some(Self::Picked(PickedId(id.get())))
+    }
+
+    fn option(builder: CreateCommandOption) -> CreateCommandOption {
+        builder.kind(CommandOptionType::Channel)
+    }
+}
+
+impl Argument for PickedRole {
+    fn from_text<'a>(_: &'a str, _: &serenity::Message) -> Option<(Self, &'a str)> {
+        None
+    }
+
+    fn from_option(value: &ResolvedValue<'_>) -> Option<Self> {
+        let id = match value {
+            ResolvedValue::Role(role) => role.id,
+            ResolvedValue::Unresolved(Unresolved::RoleId(id)) => *id,
+            _ => return None,
+        };
+        Some(Self(PickedId(id.get())))
+    }
+
+    fn option(builder: CreateCommandOption) -> CreateCommandOption {
+        builder.kind(CommandOptionType::Role)
+    }
+}
+
+impl Argument for PickedUser {
+    fn from_text<'a>(_: &'a str, _: &serenity::Message) -> Option<(Self, &'a str)> {
+        None
+    }
+
+    fn from_option(value: &ResolvedValue<'_>) -> Option<Self> {
+        UserArgument::from_option(value).map(Self)
+    }
+
+    fn option(builder: CreateCommandOption) -> CreateCommandOption {
+        UserArgument::option(builder)
+    }
+}
+
+impl Argument for RestOfText {
+    fn from_text<'a>(text: &'a str, _: &serenity::Message) -> Option<(Self, &'a str)> {
+        let typed = without_invisible(text);
+        (!typed.is_empty()).then(|| (Self(typed.to_owned()), ""))
+    }
+
+    fn from_option(value: &ResolvedValue<'_>) -> Option<Self> {
+        match *value {
+            ResolvedValue::String(text) => Some(Self(text.to_owned())),
+            _ => None,
+        }
+    }
+
+    fn option(builder: CreateCommandOption) -> CreateCommandOption {
+        builder.kind(CommandOptionType::String)
+    }
+}
+
 /// `<@id>`, `<@!id>` or an id. Roles, channels, `@everyone` and several users are refused.
 fn user_id(text: &str) -> Option<UserId> {
     let digits = match text.strip_prefix("<@") {
@@ -295,12 +390,12 @@ fn user_id(text: &str) -> Option<UserId> {
 }
 
 /// Accepts digits only; `parse` would accept a sign too.
-fn is_number(digits: &str) -> bool {
+pub(super) fn is_number(digits: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Removes the zero-width characters that clients insert around mentions.
-fn without_invisible(text: &str) -> &str {
+pub(super) fn without_invisible(text: &str) -> &str {
     text.trim_matches(|c: char| {
         c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
     })
@@ -362,6 +457,10 @@ poise_arguments!(
     PageNumber,
     LevelArgument,
     RoleRewardsArgument,
+    ChannelArgument,
+    PickedRole,
+    PickedUser,
+    RestOfText,
     Reason
 );
 

@@ -7,6 +7,7 @@ use poise::serenity_prelude::{AutocompleteChoice, CreateAutocompleteResponse};
 
 use super::context::Context;
 use super::rights::guild_roles;
+use super::xp_rules::{MultiplierChange, RuleDuration};
 use crate::leveling::{GuildRole, Level};
 
 /// Discord's limit for the number of suggestions.
@@ -49,6 +50,38 @@ pub(super) async fn roles(ctx: Context<'_>, typed: &str) -> CreateAutocompleteRe
     names.sort_unstable();
     names.dedup();
     let choices = names.into_iter().map(|name| (name.clone(), name.into()));
+    response(choices)
+}
+
+/// Usual percentages, and `off`.
+#[expect(clippy::unused_async, reason = "the shape that poise asks for")]
+pub(super) async fn percentages(_: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
+    const USUAL: [&str; 7] = ["50", "75", "125", "150", "200", "300", "500"];
+    let typed = typed.trim();
+    let is_other = !USUAL.contains(&typed) && MultiplierChange::is_percentage(typed);
+    let typed_one = is_other.then_some(typed).into_iter();
+    let percentages = typed_one.chain(USUAL.into_iter().filter(|one| one.starts_with(typed)));
+    let choices = percentages.map(|percent| {
+        let percent = percent.trim_end_matches(['%', ' ']);
+        (format!("{percent} %"), percent.into())
+    });
+    let off = ("off: the usual XP".to_owned(), "off".into());
+    response(choices.chain("off".starts_with(&typed.to_lowercase()).then_some(off)))
+}
+
+/// Usual durations.
+#[expect(clippy::unused_async, reason = "the shape that poise asks for")]
+pub(super) async fn durations(_: Context<'_>, typed: &str) -> CreateAutocompleteResponse {
+    const USUAL: [&str; 9] = ["30m", "1h", "2h", "6h", "12h", "1d", "2d", "7d", "30d"];
+    let typed = typed.trim().to_ascii_lowercase();
+    let typed_one = (!USUAL.contains(&typed.as_str())).then_some(typed.as_str());
+    let all = typed_one
+        .into_iter()
+        .chain(USUAL.into_iter().filter(|one| one.starts_with(&typed)));
+    let choices = all.filter_map(|text| {
+        let duration = RuleDuration::parse(text).ok()?;
+        Some((duration.to_string(), text.into()))
+    });
     response(choices)
 }
 

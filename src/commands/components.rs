@@ -17,6 +17,7 @@ use super::pages::page_count;
 use super::rate_limit::Verdict;
 use super::respond::{MessageRef, sentence_for};
 use super::rights::{Right, guild_roles};
+use super::xp_rules::list::RuleList;
 use super::{ranks, reset_profiles, role_rewards};
 use crate::discord::messages::button_lifetime;
 use crate::discord::messages::buttons::{Button, ButtonAction, Direction, PagedList, page_after};
@@ -322,6 +323,15 @@ impl Press<'_> {
                 let list = LevelList::new(&data.bot.env.xp, &guild_roles(data).await?);
                 let page = page_after(from, direction, list.page_count());
                 Ok(list.draw(caller, page))
+            }
+            PagedList::XpRules => {
+                self.check(Right::Moderator).await?;
+                let pressed = MessageId::new(self.interaction.id.get());
+                let pressed =
+                    pressed.ok_or_else(|| anyhow::anyhow!("the press has no valid id"))?;
+                let list = RuleList::read(data, pressed.sent_at()).await?;
+                let page = page_after(from, direction, list.page_count());
+                Ok(Box::pin(list.draw(data, caller, page)).await)
             }
         }
     }

@@ -30,6 +30,7 @@ pub mod rights;
 mod role_rewards;
 mod verify_roles;
 mod xp_log;
+mod xp_rules;
 
 use poise::serenity_prelude::Permissions;
 
@@ -56,6 +57,10 @@ pub(crate) fn all() -> Vec<Command> {
         adjust_xp::give_xp(),
         adjust_xp::set_xp(),
         xp_log::xp_log(),
+        xp_rules::no_xp::no_xp(),
+        xp_rules::no_xp::earn_xp(),
+        xp_rules::xp_multiplier::xp_multiplier(),
+        xp_rules::list::xp_rules(),
         verify_roles::verify_roles(),
         profile_queue::profile_queue(),
         reset_attempts::reset_attempts(),

@@ -9,7 +9,8 @@ use sqlx::Connection as _;
 
 use crate::support::{Bot, Ledger, Stage, TestDatabase, command, wait};
 
-async fn check(stage: &Stage, log: Option<&[Value]>) -> Output {
+/// What `wall_e check` prints, with these messages replayed.
+pub async fn check(stage: &Stage, log: Option<&[Value]>) -> Output {
     let mut check = command();
     check.arg("check").env("DATABASE_URL", stage.database.url());
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -27,7 +28,7 @@ fn lines(log: &[Value]) -> String {
         .collect()
 }
 
-fn printed(output: &Output) -> String {
+pub fn printed(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 

@@ -50,6 +50,10 @@ async fn help_lists_the_commands_and_explains_each() {
         "give_xp",
         "set_xp",
         "xp_log",
+        "no_xp",
+        "earn_xp",
+        "xp_multiplier",
+        "xp_rules",
     ] {
         assert!(
             for_moderators.contains(&format!("`.{command}")),

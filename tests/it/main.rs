@@ -53,3 +53,4 @@ mod time;
 mod verification;
 mod xp;
 mod xp_records;
+mod xp_rules;

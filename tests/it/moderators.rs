@@ -284,6 +284,14 @@ async fn moderators_commands_are_for_moderators() {
             change(alice, 5, "x"),
         ),
         (format!(".xp_log <@{alice}>"), "xp_log", user(alice)),
+        (format!(".no_xp <@{alice}>"), "no_xp", user(alice)),
+        (format!(".earn_xp <@{alice}>"), "earn_xp", user(alice)),
+        (
+            ".xp_multiplier everyone 200".to_owned(),
+            "xp_multiplier",
+            json!([{ "name": "percent", "value": "200" }]),
+        ),
+        (".xp_rules".to_owned(), "xp_rules", json!([])),
     ];
     let general = stage.sim.channel("general");
     for (text, command, options) in &commands {

@@ -1,6 +1,6 @@
 //! The guild: its roles, its members, and what the bot and others may do in it.
 //!
-//! - this file: REST calls on the guild itself
+//! - this file: REST calls on the guild itself and on its channels
 //! - `roles`, `members` and `bans`: REST calls on those
 //! - `known_guild`: a cache of the guild's owner and roles
 //! - `channel_permissions`: what a member may do in a channel
@@ -23,10 +23,12 @@ use serde::Deserialize;
 use serenity::all::LightMethod;
 use serenity::http::{Request, Route};
 
-use crate::discord::payload::{ChannelList, OverwrittenChannel, PartialGuild, PartialRole};
+use crate::discord::payload::{
+    ChannelList, OverwrittenChannel, PartialChannel, PartialGuild, PartialRole, ThreadList,
+};
 use crate::discord::rest::timeouts::CALL_TIMEOUT;
 use crate::discord::rest::{Repeat, Rest, RestError};
-use crate::leveling::{ChannelOverwrites, GuildId, GuildRole, UserId};
+use crate::leveling::{ChannelId, ChannelOverwrites, GuildId, GuildRole, UserId};
 
 /// The guild feature that is set while the guild shows new members Discord's onboarding.
 pub const ONBOARDING: &str = "GUILD_ONBOARDING";
@@ -74,6 +76,40 @@ pub async fn channel_overwrites(
     let listed = listed.await?.into_iter().map(OverwrittenChannel::read);
     let read: Option<Vec<_>> = listed.collect();
     read.ok_or_else(|| RestError::NotUnderstood("a channel was not understood".to_owned()))
+}
+
+/// Lists the guild's active threads, as far as the bot sees them.
+pub async fn active_threads(rest: &Rest, guild: GuildId) -> Result<ThreadList, RestError> {
+    let listed = rest.call("listing the threads", Repeat::Safe, CALL_TIMEOUT, |http| {
+        let route = Route::GuildThreadsActive {
+            guild_id: guild.into(),
+        };
+        async move {
+            http.fire::<ThreadList>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    listed.await
+}
+
+/// Fetches a channel or thread, of any guild; `None` if there is none that the bot sees.
+pub async fn channel(rest: &Rest, channel: ChannelId) -> Result<Option<PartialChannel>, RestError> {
+    let asked = rest.call("asking for a channel", Repeat::Safe, CALL_TIMEOUT, |http| {
+        let route = Route::Channel {
+            channel_id: channel.into(),
+        };
+        async move {
+            http.fire::<PartialChannel>(Request::new(route, LightMethod::Get))
+                .await
+        }
+    });
+    match asked.await {
+        Ok(channel) => Ok(Some(channel)),
+        Err(RestError::Refused {
+            status: 403 | 404, ..
+        }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Fetches the guild's owner and all its roles, in no particular order. Fails if any role cannot

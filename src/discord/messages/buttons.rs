@@ -106,6 +106,8 @@ pub enum PagedList {
     Ranks,
     /// The levels and their roles.
     Levels,
+    /// The rules on XP.
+    XpRules,
 }
 
 /// The Discord button styles that the bot uses.
@@ -140,6 +142,7 @@ impl Button {
                 let list = match list {
                     PagedList::Ranks => "ranks",
                     PagedList::Levels => "levels",
+                    PagedList::XpRules => "rules",
                 };
                 let direction = match direction {
                     Direction::Back => "back",
@@ -196,6 +199,7 @@ impl Button {
                 list: match list {
                     "ranks" => PagedList::Ranks,
                     "levels" => PagedList::Levels,
+                    "rules" => PagedList::XpRules,
                     _ => return None,
                 },
                 from: number(from)?.try_into().ok()?,
@@ -393,13 +397,9 @@ mod tests {
     fn actions() -> impl Strategy<Value = ButtonAction> {
         let role = || (1..=i64::MAX as u64).prop_map(|id| RoleId::new(id).unwrap());
         prop_oneof![
-            (any::<bool>(), any::<bool>(), any::<usize>()).prop_map(|(ranks, back, from)| {
+            (0..3_usize, any::<bool>(), any::<usize>()).prop_map(|(list, back, from)| {
                 ButtonAction::TurnPage {
-                    list: if ranks {
-                        PagedList::Ranks
-                    } else {
-                        PagedList::Levels
-                    },
+                    list: [PagedList::Ranks, PagedList::Levels, PagedList::XpRules][list],
                     from,
                     direction: if back {
                         Direction::Back

@@ -148,6 +148,8 @@ pub struct PartialChannel {
     pub name: Option<String>,
     /// The newest message, which may have been deleted since; `None` if there never was one.
     pub last_message_id: Option<MessageId>,
+    /// The channel's guild; `None` for direct messages, and in some lists.
+    pub guild_id: Option<GuildId>,
     /// For a thread, the channel that it belongs to. For a channel, its category.
     pub parent_id: Option<ChannelId>,
     /// The permission overwrites. `None` if one could not be parsed, and for threads, which use the

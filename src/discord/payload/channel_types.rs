@@ -6,6 +6,7 @@ use super::PartialChannel;
 /// A text channel: the only type that can have private threads.
 pub const TEXT: u8 = 0;
 const VOICE: u8 = 2;
+const CATEGORY: u8 = 4;
 const ANNOUNCEMENT: u8 = 5;
 const ANNOUNCEMENT_THREAD: u8 = 10;
 const PRIVATE_THREAD: u8 = 12;
@@ -22,6 +23,11 @@ impl PartialChannel {
     /// Whether it is an announcement, public or private thread.
     pub fn is_thread(&self) -> bool {
         is_thread(self.kind)
+    }
+
+    /// Whether it is a category, which holds channels.
+    pub fn is_category(&self) -> bool {
+        self.kind == CATEGORY
     }
 
     /// Whether its messages can only be read with the Connect permission.

@@ -367,11 +367,21 @@ mod tests {
                 { "name": "user", "type": 6, "value": "10" },
                 { "name": "role", "type": 8, "value": "5" },
                 { "name": "channel", "type": 7, "value": "7" },
+                { "name": "thread", "type": 7, "value": "11" },
             ],
             "resolved": {
                 "users": { "10": raw_user() }, "members": { "10": raw_member() },
                 "roles": { "5": { "id": "5", "name": "Role", "permissions": "0", "position": 1, "color": 7 } },
-                "channels": { "7": { "id": "7", "name": "general", "type": 0 } },
+                "channels": {
+                    "7": { "id": "7", "name": "general", "type": 4, "permissions": "8", "parent_id": null },
+                    "11": {
+                        "id": "11", "name": "weekend-plans", "type": 11, "parent_id": "7", "permissions": "8",
+                        "thread_metadata": {
+                            "archived": false, "auto_archive_duration": 10_080, "locked": false,
+                            "archive_timestamp": "2026-01-01T00:00:00+00:00",
+                        },
+                    },
+                },
             },
         });
         raw_interaction(COMMAND, &data)
@@ -479,7 +489,15 @@ mod tests {
             matches!(given[0].value, theirs::ResolvedValue::User(user, Some(_)) if user.id.get() == 10 && user.name == "alice")
         );
         assert!(matches!(given[1].value, theirs::ResolvedValue::Role(role) if role.name == "Role"));
-        assert!(matches!(given[2].value, theirs::ResolvedValue::Channel(_)));
+        for (given, (id, name)) in given[2..]
+            .iter()
+            .zip([(7, "general"), (11, "weekend-plans")])
+        {
+            assert!(
+                matches!(given.value, theirs::ResolvedValue::Channel(channel) if channel.id.get() == id
+                    && channel.name.as_deref() == Some(name))
+            );
+        }
         let theirs::Interaction::Component(press) = interaction(&raw_press()).unwrap() else {
             panic!("a press");
         };
@@ -525,6 +543,9 @@ mod tests {
             let command = command.unwrap().command().unwrap();
             let given = command.data.options();
             prop_assert!(matches!(given[0].value, theirs::ResolvedValue::User(user, _) if user.id.get() == 10));
+            prop_assert!(matches!(given[1].value, theirs::ResolvedValue::Role(role) if role.id.get() == 5));
+            prop_assert!(matches!(given[2].value, theirs::ResolvedValue::Channel(one) if one.id.get() == 7));
+            prop_assert!(matches!(given[3].value, theirs::ResolvedValue::Channel(one) if one.id.get() == 11));
             prop_assert_eq!(command.user.id.get(), 9);
             let (path, whole) = with_one_odd(raw_press(), &OF_A_PRESS, which, odd);
             let press = interaction(&whole);

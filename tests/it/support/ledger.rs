@@ -4,13 +4,21 @@
 use std::collections::BTreeMap;
 
 use discord_sim::Message;
-use wall_e::leveling::{MessageId, Rate, Standing, award};
+use wall_e::leveling::{MessageId, Percent, Rate, Standing, award};
 
 use super::Stage;
 
 /// Everything that was written, and what it must come to.
 #[derive(Clone, Default)]
-pub struct Ledger(Vec<(u64, u64)>);
+pub struct Ledger(Vec<Written>);
+
+#[derive(Clone)]
+struct Written {
+    user: u64,
+    message: u64,
+    /// `None` if a rule says that it earns nothing.
+    rate: Option<Rate>,
+}
 
 impl Ledger {
     /// Someone writes; the bot hears of it or does not.
@@ -20,13 +28,24 @@ impl Ledger {
         let id = stage
             .sim
             .post(if heard { message } else { message.quietly() });
-        self.0.push((user, id));
+        self.add(user, id);
         id
     }
 
     /// Something that was written in another way.
     pub fn add(&mut self, user: u64, message: u64) {
-        self.0.push((user, message));
+        self.earns(user, message, 100);
+    }
+
+    /// A message that earns so many percent of the usual XP; 0 if a rule says that it earns nothing.
+    pub fn earns(&mut self, user: u64, message: u64, percent: u16) {
+        let percent = Percent::new(percent);
+        let rate = percent.map(|percent| Rate::product(percent, Percent::USUAL, Percent::USUAL));
+        self.0.push(Written {
+            user,
+            message,
+            rate,
+        });
     }
 
     /// Someone opens a post in a forum; the bot hears of it or does not.
@@ -35,22 +54,19 @@ impl Ledger {
         let starter = Message::new(forum, user, "who knows?");
         let starter = if heard { starter } else { starter.quietly() };
         let id = stage.sim.open_post("who-knows", starter);
-        self.0.push((user, id));
+        self.add(user, id);
         id
     }
 
     /// Points and messages by user: the pure function of what was written.
     pub fn expected(&self) -> BTreeMap<u64, (i64, i64)> {
         let mut written = self.0.clone();
-        written.sort_by_key(|(_, message)| *message);
+        written.sort_by_key(|one| one.message);
         let mut standings: BTreeMap<u64, Standing> = BTreeMap::new();
-        for (user, message) in written {
-            let standing = standings.entry(user).or_default();
-            if let Some(award) = award(
-                standing,
-                MessageId::new(message).unwrap(),
-                Some(Rate::USUAL),
-            ) {
+        for one in written {
+            let standing = standings.entry(one.user).or_default();
+            let message = MessageId::new(one.message).unwrap();
+            if let Some(award) = award(standing, message, one.rate) {
                 *standing = standing.with(award);
             }
         }
