@@ -1,7 +1,7 @@
 //! The job that reads Discord's list of bans when it is requested, and passes it to the register.
 //!
-//! A bot without the permission Ban Members cannot read it. Then only events count, and what is
-//! stored stays.
+//! A bot without the permission Ban Members cannot read the list. Then only events change the
+//! stored bans.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,8 +50,8 @@ impl Job for ReadBanList {
                 self.bans.list_from(now + FORBIDDEN_DELAY);
                 if !self.said_forbidden.swap(true, Ordering::Relaxed) {
                     tracing::info!(
-                        "the bot may not read the guild's list of bans (that takes the permission Ban Members), so it only \
-                         knows of bans while it is connected"
+                        "the bot may not read the guild's list of bans (that takes the permission Ban Members), so it learns \
+                         only of bans that happen while it is connected"
                     );
                 }
             }

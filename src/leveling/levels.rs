@@ -45,7 +45,7 @@ impl fmt::Display for Points {
     }
 }
 
-/// A level's number, from 0. Everyone who has earned XP has level 0.
+/// A level's number, from 0. Everyone who has earned XP has at least level 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LevelNumber(pub u16);
 

@@ -64,7 +64,7 @@ impl Rate {
         self.0
     }
 
-    /// This rate of an amount, rounded half up, and at least 1.
+    /// The amount multiplied by this rate, rounded half up, but at least 1.
     pub fn of(self, amount: u64) -> u64 {
         let millionths = u128::from(amount) * u128::from(self.0);
         let rounded = (millionths + u128::from(MILLION) / 2) / u128::from(MILLION);

@@ -1,5 +1,5 @@
-//! A value that changes with the guild's messages. Each change holds for the messages after one
-//! id, so the value at a message never depends on a clock.
+//! A value and its past changes. Each change holds for the messages after one id, so which value
+//! applies to a message never depends on a clock.
 
 use super::MessageId;
 
@@ -19,7 +19,8 @@ impl<T> Default for Timeline<T> {
 }
 
 impl<T> Timeline<T> {
-    /// The value at a message; `None` if it was recorded only for later ones.
+    /// The value that applies to a message; `None` if nothing was recorded, or only for later
+    /// messages.
     pub fn at(&self, message: MessageId) -> Option<&T> {
         let mut newest_first = self.changes.iter().rev();
         let (_, value) = newest_first.find(|(after, _)| *after < Some(message))?;
@@ -31,21 +32,22 @@ impl<T> Timeline<T> {
         Some(&self.changes.last()?.1)
     }
 
-    /// The message after which the newest value holds.
+    /// The message after which the newest value holds; `None` if it holds for all messages, or if
+    /// there is no value.
     pub fn last_change(&self) -> Option<MessageId> {
         self.changes.last()?.0
     }
 
-    /// Whether the first value holds for all messages.
+    /// Whether a value is recorded for every message, however old.
     pub fn is_for_all_messages(&self) -> bool {
         self.changes
             .first()
             .is_some_and(|(after, _)| after.is_none())
     }
 
-    /// Adds a change for the messages after `after`, or after the change before it if that is
-    /// later: what was recorded is never changed for earlier messages. Returns the message after
-    /// which it holds.
+    /// Adds a change for the messages after `after`. If the last change holds from a later message,
+    /// the new one takes its place, so that nothing changes for older messages. Returns the message
+    /// after which the new change holds.
     pub fn change(&mut self, after: Option<MessageId>, value: T) -> Option<MessageId> {
         let after = after.max(self.last_change());
         self.changes.retain(|(earlier, _)| *earlier < after);
@@ -65,7 +67,7 @@ mod tests {
         assert_eq!((value.at(id(1)), value.newest()), (None, None));
         assert_eq!(value.change(MessageId::new(10), 'a'), MessageId::new(10));
         assert_eq!(value.change(MessageId::new(20), 'b'), MessageId::new(20));
-        // A change that is older than the newest one holds from the newest on.
+        // A change for an earlier message than the newest change replaces the newest.
         assert_eq!(value.change(MessageId::new(15), 'c'), MessageId::new(20));
         for (at, expected) in [
             (10, None),

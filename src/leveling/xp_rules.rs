@@ -1,9 +1,9 @@
-//! The guild's rules on XP: who and what earns none, or more, and what has to be known of channels
-//! and members to apply them.
+//! The guild's rules on XP, by which messages earn none, less or more. Also the facts that the
+//! rules depend on: each channel's parent, and who holds which role.
 //!
-//! Pure. Everything is recorded with the message after which it holds, and the rate of a message
-//! is decided by what is recorded for its id. So a message earns the same live, in a catch-up and
-//! in a replay, and no clock is read.
+//! Pure. Each rule and fact is recorded with the message after which it holds, and a message's id
+//! selects those that decide its rate. So a message earns the same live, in a catch-up and in a
+//! replay, and no clock is read.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,11 +16,11 @@ use super::{ChannelId, MessageId, RoleId, Timestamp, UserId};
 pub enum RuleSubject {
     /// All messages of the guild.
     Everyone,
-    /// The messages in a channel, a thread, or any channel of a category.
+    /// The messages in a channel and its threads, in one thread, or in all channels of a category.
     Channel(ChannelId),
     /// The messages of members who hold a role.
     Role(RoleId),
-    /// The messages of one user.
+    /// The messages of one user, who can only have a rule of the kind [`RuleKind::NoXp`].
     User(UserId),
 }
 
@@ -92,12 +92,12 @@ pub struct ChannelPlace {
     pub is_thread: bool,
 }
 
-/// Something recorded beside the messages that decides what they earn.
+/// A change of a rule, or of a fact that rules depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum XpRecord {
     /// A rule begins, is replaced or ends.
     Rule(RuleChange),
-    /// A channel has this parent.
+    /// A channel or thread has this parent.
     Parent {
         /// The channel or thread.
         channel: ChannelId,
@@ -119,15 +119,15 @@ pub enum XpRecord {
     },
 }
 
-/// All rules and what is recorded to apply them.
+/// All rules, and the recorded facts that they depend on.
 #[derive(Clone, Debug, Default)]
 pub struct XpRules {
     rules: HashMap<RuleSubject, SubjectRules>,
     parents: HashMap<ChannelId, Timeline<Option<ChannelId>>>,
     holders: HashMap<UserId, Vec<(RoleId, Timeline<bool>)>>,
-    /// Roles that a command is about to name.
+    /// Roles whose holders are recorded because a command is about to set a rule about them.
     watched: HashSet<RoleId>,
-    /// Whether a rule is about a role, or one is about to be.
+    /// Whether there is a rule about a role, or a watched role.
     names_roles: bool,
 }
 
@@ -212,7 +212,8 @@ impl XpRules {
         }))
     }
 
-    /// A thread, its channel and that channel's category, as far as they were recorded then.
+    /// The channel and its parents, as recorded for this message: for a thread, these are its
+    /// channel and that channel's category.
     fn channel_and_parents(
         &self,
         channel: ChannelId,
@@ -226,8 +227,8 @@ impl XpRules {
         std::iter::successors(Some(channel), parent).take(MAX_DEPTH)
     }
 
-    /// Whether it must first be found out where the message's channel stands: nothing is recorded
-    /// of it, and some channel has a rule that may apply.
+    /// Whether the channel's parent must be found out before the message can be judged: it is not
+    /// recorded, and a rule about some channel, perhaps the parent, is in force.
     pub fn needs_place(&self, message: MessageId, channel: ChannelId) -> bool {
         if self.rules.is_empty() || self.parents.contains_key(&channel) {
             return false;
@@ -240,7 +241,7 @@ impl XpRules {
         })
     }
 
-    /// The rule that applies to a message about this subject, if there is one.
+    /// The subject's rule of this kind that is in force for a message.
     pub fn in_force(
         &self,
         subject: RuleSubject,
@@ -250,8 +251,8 @@ impl XpRules {
         self.rules.get(&subject)?.in_force(kind, message)
     }
 
-    /// Adds what was recorded. A record of the past does not change what was recorded for later
-    /// messages.
+    /// Adds a record. If the last change of the same rule, parent or role holds from a later
+    /// message, the record takes its place, so that nothing changes for older messages.
     pub fn record(&mut self, record: &XpRecord) {
         match *record {
             XpRecord::Rule(change) => {
@@ -278,8 +279,8 @@ impl XpRules {
         }
     }
 
-    /// The change as [`Self::change_rule`] would make it: a rule is never changed for messages from
-    /// before its last change.
+    /// The change that [`Self::change_rule`] would make and return. Its `after` is never older than
+    /// that of the last change of the same rule.
     pub fn next_change(&self, change: RuleChange) -> RuleChange {
         let rules = self.rules.get(&change.subject);
         let last = rules.and_then(|rules| rules.of_kind(change.kind).last_change());
@@ -289,7 +290,7 @@ impl XpRules {
         }
     }
 
-    /// Changes a rule, and returns the change with the message after which it holds.
+    /// Changes a rule. Returns the change as it was made, with the message after which it holds.
     pub fn change_rule(&mut self, change: RuleChange) -> RuleChange {
         let rules = self.rules.entry(change.subject).or_default();
         let timeline = match change.kind {
@@ -321,7 +322,7 @@ impl XpRules {
         ended.into_iter().map(end).collect()
     }
 
-    /// The threads of a channel about which there are rules that were not ended.
+    /// Those threads of a channel that have rules of their own that were not ended.
     pub fn threads_with_rules(&self, channel: ChannelId) -> Vec<ChannelId> {
         let threads = self.subjects().filter_map(|subject| match subject {
             RuleSubject::Channel(thread) => Some(thread),
@@ -334,7 +335,7 @@ impl XpRules {
         threads.filter(is_in_it).collect()
     }
 
-    /// The subjects about which there are rules that were not ended.
+    /// The subjects of all rules that were not ended, even if they have expired.
     pub fn subjects(&self) -> impl Iterator<Item = RuleSubject> {
         let is_open = |rules: &SubjectRules| {
             rules.newest(RuleKind::NoXp).is_some() || rules.newest(RuleKind::Multiplier).is_some()
@@ -349,15 +350,15 @@ impl XpRules {
         rules.any(|rules| rules.multiplier.newest().is_some())
     }
 
-    /// Whether this channel is a thread, as far as its place is recorded: only that of a thread is
-    /// recorded for all messages.
+    /// Whether this channel is a thread: only a thread's parent is recorded for all messages. Also
+    /// `true` if nothing is recorded of the channel.
     pub fn is_thread(&self, channel: ChannelId) -> bool {
         let place = self.parents.get(&channel);
         place.is_none_or(Timeline::is_for_all_messages)
     }
 
-    /// Where a channel was observed. Returns what has to be saved; `None` if it is recorded
-    /// already. `after` is ignored for a thread, whose parent never changes.
+    /// Records where a channel was observed to stand. Returns the record to save; `None` if it is
+    /// recorded already. `after` is ignored for a thread, whose parent never changes.
     pub fn observe_place(
         &mut self,
         place: ChannelPlace,
@@ -370,7 +371,7 @@ impl XpRules {
         if known.and_then(Timeline::newest) == Some(&place.parent) {
             return None;
         }
-        // A thread's place is recorded for all messages, and only a thread's is.
+        // `is_thread` relies on this: only a thread's parent is recorded for all messages.
         let after = if place.is_thread {
             None
         } else {
@@ -384,8 +385,8 @@ impl XpRules {
         })
     }
 
-    /// Which of the roles that rules name a member was observed to hold. Returns what has to be
-    /// saved: nothing if that is recorded already.
+    /// Records which roles a member was observed to hold, as far as rules are about these roles.
+    /// Returns the records to save: none if nothing differs from what is recorded.
     pub fn observe_roles(
         &mut self,
         user: UserId,
@@ -406,7 +407,8 @@ impl XpRules {
         observed
     }
 
-    /// Whether what is recorded of a member's roles differs from what they were observed to hold.
+    /// Whether a member was observed to hold other roles than are recorded, as far as rules are
+    /// about these roles.
     pub fn differs(&self, user: UserId, roles: &[RoleId]) -> bool {
         self.names_roles && !self.role_differences(user, roles).is_empty()
     }
@@ -437,12 +439,12 @@ impl XpRules {
         found
     }
 
-    /// Whether any rule is about a role.
+    /// Whether there is a rule about a role, or a command is about to set one.
     pub fn names_roles(&self) -> bool {
         self.names_roles
     }
 
-    /// Whether a rule is about this role, or is about to be.
+    /// Whether there is a rule about this role, or a command is about to set one.
     pub fn names_role(&self, role: RoleId) -> bool {
         self.watched.contains(&role)
             || self
@@ -454,8 +456,8 @@ impl XpRules {
                 })
     }
 
-    /// From now on, who holds this role is recorded, since a rule is about to name it. Returns
-    /// whether it was not recorded before.
+    /// Starts to record who holds this role. Call this before setting a rule about it. Returns
+    /// `false` if that is recorded already.
     pub fn watch_role(&mut self, role: RoleId) -> bool {
         let is_new = !self.names_role(role);
         self.watched.insert(role);
@@ -501,7 +503,7 @@ pub(crate) mod tests {
         RoleId::new(id).unwrap()
     }
 
-    /// The message at this second.
+    /// The first possible message of this second, counted from [`FIRST`].
     fn at(second: i64) -> MessageId {
         MessageId::first_at(Timestamp::from_millis(FIRST + second * 1_000).unwrap()).unwrap()
     }
@@ -544,14 +546,15 @@ pub(crate) mod tests {
         }
     }
 
-    /// What a message of user 1 in channel 1 earns, in percent; 0 for nothing.
+    /// What user 1's message in channel 1 earns at this second, in percent; 0 for nothing.
     fn earns(rules: &XpRules, second: i64) -> u32 {
         let rate = rules.rate(at(second), channel(1), user(1));
         rate.map_or(0, |rate| rate.millionths() / 10_000)
     }
 
-    /// A rule on one of five channels, three users, everyone or a role; a change of who holds the
-    /// role; or a move of a channel: in the hours after `first`, in milliseconds since 1970.
+    /// Any one of: a rule about one of five channels, three users, everyone or a role; a change of
+    /// who holds that role; a move of a channel. It holds from a time in the three hours after
+    /// `first`, which is in milliseconds since 1970.
     pub(crate) fn any_record(first: i64) -> impl Strategy<Value = XpRecord> {
         let subject = prop_oneof![
             Just(RuleSubject::Everyone),

@@ -1,9 +1,10 @@
-//! What the engine learns of channels, roles and members, and from which message on it holds.
+//! Records what the engine learns of channels, roles and members, each with the message after
+//! which it holds. The rules on XP depend on it.
 //!
-//! Events and lists pass through the inbox, in order with the messages. An event holds for the
-//! messages after the newest one that came before it. A list that was read after a gap holds from
-//! the end of the gap: what the catch-up reads is judged by what was recorded before. Reads no
-//! clock, and calls nobody.
+//! Events and lists come through the inbox, in order with the messages. What an event shows holds
+//! for messages newer than all that arrived before the event. What a list shows while a gap is open
+//! holds only for messages after the gap: those of the catch-up are judged by what was recorded
+//! before the list. Reads no clock, and makes no calls.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,23 +17,23 @@ use crate::leveling::{
 /// Something observed in the guild that may decide what messages earn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
-    /// A channel or thread was made, or moved to another category.
+    /// A channel or thread was created, or a channel was moved to another category.
     Channel(ChannelPlace),
     /// A channel, category or thread was deleted.
     ChannelGone(ChannelId),
-    /// All channels of the guild, as a list shows them.
+    /// The channels of the guild, as a list shows them.
     Channels(ChannelList),
     /// A role was deleted.
     RoleGone(RoleId),
     /// All roles of the guild, as a list shows them.
     Roles(Vec<RoleId>),
-    /// An event shows the roles of a member. No roles: the member has left.
+    /// The roles of a member, as an event shows them. Also empty if the member has left.
     Member(UserId, Box<[RoleId]>),
-    /// A list of members is about to be requested.
+    /// The list of members with this number is about to be requested.
     ListBegins(u64),
-    /// Members of a list whose roles differ from what is recorded.
+    /// A part of a list of members: those whose roles differ from the recorded ones.
     ListedMembers(ListedMembers),
-    /// No more members of this list will come.
+    /// A list of members is complete, or was abandoned.
     ListEnds,
 }
 
@@ -41,7 +42,8 @@ pub enum Observation {
 pub struct ChannelList {
     /// Channels, categories and the threads that were found.
     pub places: Vec<ChannelPlace>,
-    /// Whether all channels are in it, so that another one was deleted. Says nothing of threads.
+    /// Whether every channel is in the list: a channel that is missing from it was then deleted.
+    /// Threads may be missing in any case.
     pub has_all_channels: bool,
 }
 
@@ -50,38 +52,44 @@ pub struct ChannelList {
 pub struct ListedMembers {
     /// The number of the list, from [`Observation::ListBegins`].
     pub list: u64,
-    /// Holds for the messages after this one; `None` if it holds from when no gap is open.
+    /// The list holds for the messages after this one. `None`: it waits until no gap is open, and
+    /// holds from then on.
     pub after: Option<MessageId>,
     /// The members, each with all their roles.
     pub members: Vec<(UserId, Box<[RoleId]>)>,
 }
 
-/// What was observed and is not saved yet, and what is not judged yet.
+/// The records that are not saved yet, the lists that wait for the end of a gap, and what decides
+/// whether an event or a list is newer.
 #[derive(Debug, Default)]
 pub(super) struct Observations {
-    /// The newest message that came live.
+    /// The newest live message that has arrived.
     delivered: Option<MessageId>,
     /// Lists that wait for the end of a gap.
     waiting: Vec<Observation>,
     /// Saved with the next transaction.
     unsaved: Vec<XpRecord>,
-    /// The number of the newest list of members, and how many lists have not ended.
+    /// The number of the list of members that was requested last.
     newest_list: u64,
+    /// How many lists of members have not ended.
     open_lists: usize,
-    /// Members of whom an event came since a list was requested, with the newest list by then:
-    /// the event is newer than that list.
+    /// Members whose roles an event or a message showed while a list was open or waiting, each
+    /// with `newest_list` at that time. That list and earlier ones may be older than the event, so
+    /// they are ignored for this member.
     heard: HashMap<UserId, u64>,
-    /// Channels of which an event came since the gap was found.
+    /// Channels that events showed since the latest gap was found. The list of channels may be
+    /// older than the events, so it is ignored for these channels.
     heard_channels: HashSet<ChannelId>,
 }
 
 impl Observations {
-    /// A message came live.
+    /// Notes that a live message has arrived.
     pub fn delivered(&mut self, message: MessageId) {
         self.delivered = self.delivered.max(Some(message));
     }
 
-    /// A live message shows the roles of its author. They hold from this message on.
+    /// Records the roles of a live message's author, as the message shows them. They hold from
+    /// this message on.
     pub fn author(
         &mut self,
         seen: &EligibleMessage,
@@ -93,7 +101,8 @@ impl Observations {
         self.roles_of(seen.user, roles, xp_rules, before.max(applied));
     }
 
-    /// Takes something observed. Everything up to `applied` is counted and is not judged again.
+    /// Records an observation, or keeps a list until no gap is open. The record holds at the
+    /// earliest after `applied`, because messages up to it have been counted.
     pub fn observe(
         &mut self,
         observation: Observation,
@@ -130,12 +139,14 @@ impl Observations {
         }
     }
 
-    /// A gap was found: the next list of channels is newer than the events before it.
+    /// Call this when a gap is found. The channels are then listed again, and that list is newer
+    /// than all events until now.
     pub fn gap_begins(&mut self) {
         self.heard_channels.clear();
     }
 
-    /// Takes the lists that waited, since no gap is open. They hold after `applied`.
+    /// Call this while no gap is open. Records the lists that have waited for this; they hold for
+    /// the messages after `applied`.
     pub fn no_gap_is_open(&mut self, xp_rules: &mut XpRules, applied: Option<MessageId>) {
         for list in std::mem::take(&mut self.waiting) {
             match list {
@@ -148,7 +159,8 @@ impl Observations {
         self.forget_heard();
     }
 
-    /// Takes a list of channels that holds after `after`.
+    /// Records a list of channels, which holds for the messages after `after`. Ends the rules about
+    /// channels that the list shows to be deleted.
     pub fn channels(
         &mut self,
         list: &ChannelList,
@@ -192,7 +204,7 @@ impl Observations {
         self.end_rules(RuleSubject::Channel(channel), xp_rules, after);
     }
 
-    /// Ends the rules about roles that do not exist.
+    /// Ends the rules about all roles except `roles`, since the others were deleted.
     fn only_roles(&mut self, roles: &[RoleId], xp_rules: &mut XpRules, after: Option<MessageId>) {
         let gone: Vec<RuleSubject> = xp_rules
             .subjects()
@@ -243,17 +255,18 @@ impl Observations {
         }
     }
 
-    /// Whether anything is to be saved.
+    /// Whether all records are saved.
     pub fn is_empty(&self) -> bool {
         self.unsaved.is_empty()
     }
 
-    /// Adds what is not saved yet to a batch: what its messages earn was decided by it.
+    /// Puts the unsaved records into a batch. They helped to decide what its messages earn, so one
+    /// transaction saves both.
     pub fn add_to(&self, batch: &mut Batch) {
         batch.records.clone_from(&self.unsaved);
     }
 
-    /// A batch is saved, and with it the first `count` records.
+    /// Call this once a batch is saved. Drops the first `count` records, which were saved with it.
     pub fn saved(&mut self, count: usize) {
         self.unsaved.drain(..count);
     }

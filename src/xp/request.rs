@@ -1,9 +1,10 @@
-//! Requests of people that the engine carries out: each in a transaction of its own, after the
-//! messages that came before it.
+//! Carries out people's requests in the engine: each in a transaction of its own, after the
+//! messages that came before the request. A change of a rule does not wait for a catch-up, because
+//! it affects only messages after the request.
 //!
-//! So that the caller can be told truthfully whether it was saved, a request is put into a
-//! transaction only while the caller waits (see `commit_permit`), and is tried again only once the
-//! previous attempt is known to have saved nothing.
+//! The caller must be told truthfully whether the request was saved. So the engine puts a request
+//! into a transaction only while the caller waits (see `commit_permit`), and tries again only once
+//! it knows that the previous attempt saved nothing.
 
 use std::sync::Arc;
 
@@ -22,8 +23,8 @@ pub(super) trait Request: Send + Sync {
     /// What the caller is told.
     type Answer: Send;
 
-    /// One attempt. Nothing is in doubt before it; the cache is updated only once it is known to be
-    /// saved.
+    /// Tries once to carry out the request. Called only while the outcome of every earlier
+    /// transaction is known. Updates the cache only after the request is known to be saved.
     fn attempt(
         &self,
         with: &mut Carrier<'_>,
@@ -36,9 +37,9 @@ pub(super) trait Request: Send + Sync {
 pub(super) struct Pending<R: Request> {
     pub request: R,
     pub permit: Arc<CommitPermit>,
-    /// Closed once nobody waits. Dropped without an answer if the engine ends.
+    /// Closed once the caller stops waiting. If the engine ends, this is dropped without an answer.
     pub answer: oneshot::Sender<Result<R::Answer, AdjustmentError>>,
-    /// One of the inbox's places for those who wait.
+    /// The inbox's permit for a waiting command, released when the engine is done with the request.
     pub place: OwnedSemaphorePermit,
 }
 
@@ -60,8 +61,8 @@ pub(super) struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    /// Retries while the caller waits, then until the outcome is known. Returns whether anything
-    /// was saved.
+    /// Retries while the caller waits. If the caller leaves during an attempt whose outcome is
+    /// unknown, goes on until it is known. Returns whether anything was saved.
     pub(super) async fn carry_out<R: Request>(mut self, pending: Pending<R>) -> Result<bool, Lost> {
         let Pending {
             request,
@@ -109,8 +110,8 @@ impl Carrier<'_> {
     }
 }
 
-/// Returns when the caller has left and the request is withdrawn. Never returns if it was in a
-/// transaction when the caller left: its outcome must become known.
+/// Returns when the caller has left and the request can no longer be saved. Never returns if the
+/// request was in a transaction when the caller left, because the outcome must be found out.
 async fn withdrawn<T>(answer: &mut oneshot::Sender<T>, permit: &CommitPermit) {
     answer.closed().await;
     if permit.is_held() {
@@ -118,14 +119,15 @@ async fn withdrawn<T>(answer: &mut oneshot::Sender<T>, permit: &CommitPermit) {
     }
 }
 
-/// Runs `write` in a transaction if the caller still waits. `write` returns `false` if the same
-/// request has been carried out before. Returns a reason if the transaction must be rolled back.
+/// Runs `write`, inside the request's transaction, if the caller still waits. `write` returns
+/// `false` if the same request has been carried out before. If the transaction must be rolled back,
+/// returns the reason.
 pub(super) async fn write_permitted(
     permit: &CommitPermit,
     write: impl Future<Output = store::Result<bool>>,
 ) -> store::Result<Option<AdjustmentError>> {
-    // The transaction holds the watermark row, which stands where the engine left it: no
-    // earlier attempt is saved or ever will be.
+    // The transaction has locked the watermark row and found it as the engine left it. So no
+    // earlier attempt was saved, and none can be any more.
     if !permit.acquire() {
         return Ok(Some(AdjustmentError::NotSaved));
     }

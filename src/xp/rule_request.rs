@@ -1,7 +1,7 @@
 //! Moderators set and end the guild's rules on XP.
 //!
-//! A rule holds for the messages after the request. What was counted before the rule is saved stays
-//! as it was: then the rule holds after that.
+//! A rule holds for the messages after the request. If newer messages have been counted before the
+//! rule is saved, their XP stays, and the rule holds for the messages after them.
 
 use super::commit_permit::CommitPermit;
 use super::committer::CommitError;
@@ -30,7 +30,7 @@ pub struct RuleRequest {
 pub enum RuleAnswer {
     /// The rule is set, or has ended.
     Changed,
-    /// Nothing had to be changed: this very rule was in force, or none was.
+    /// The same rule was in force already, or there was no rule to end.
     Unchanged,
 }
 
@@ -47,7 +47,7 @@ impl Request for RuleRequest {
             .cache
             .xp_rules()
             .in_force(self.subject, self.kind, asked_in);
-        // A rule for a time begins anew when it is asked for again.
+        // A rule that expires is always saved: each new request for it restarts its duration.
         let expires = self.term.is_some_and(|term| term.until.is_some());
         if in_force == self.term && !expires {
             return Ok(Attempt::Unchanged(RuleAnswer::Unchanged));

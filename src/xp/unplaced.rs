@@ -1,8 +1,10 @@
-//! Live messages in threads of which nothing is recorded, although a channel's rule may apply to
-//! them. They are recorded as missing history and counted late, once it is known where the thread
-//! stands; so nothing else waits for them, and a restart loses none.
+//! Live messages in threads whose parent channel is not recorded yet.
 //!
-//! They are kept here for the case that the thread, and with it its history, is gone by then.
+//! A rule about the parent may apply to them, so what they earn is not known yet. The engine
+//! records them as missing history, and they are read and counted once the parent is known. So no
+//! other message has to wait, and a restart loses none of them.
+//!
+//! Copies are kept here, in memory, in case the thread and its history are deleted before that.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -287,7 +287,7 @@ fn message_of(message: &Value) -> Option<MessageId> {
 
 fn link_of(message: &Value) -> Option<Link> {
     let url = message.pointer("/attachments/0/url")?.as_str()?;
-    // The database would store another URL.
+    // The database cannot store NUL characters, and without them this would be another URL.
     (without_nul(url) == url).then(|| Link {
         url: url.to_owned(),
         expires_at: expires_at(url),

@@ -8,7 +8,7 @@
 //! time, but from the guild's newest message, whose id contains its time.
 //!
 //! - this file: reads everything, page by page
-//! - `interval`: reads what one source is missing
+//! - `interval`: reads one source (a channel, a thread or a list of threads) that was set aside
 //! - `overlap`: how far before the frontier messages are read again, because they may have
 //!   arrived out of order
 //! - `threads` and `newest`: which threads and channels may contain messages to read
@@ -68,8 +68,8 @@ pub struct Missed<M> {
     /// The look-back limit, as an id. Older messages were only read to check whether some are
     /// lost. `None` if no messages were read at all.
     pub floor: Option<MessageId>,
-    /// The end of what may be missing in threads whose list was set aside: newer messages
-    /// arrive as live events.
+    /// Up to this id, messages may be missing from the threads of a list that was set aside. Newer
+    /// messages arrive as live events.
     pub lists_until: Option<MessageId>,
     /// Whether the gap contains messages that the caller would have kept but that are older than
     /// the look-back limit.
@@ -78,7 +78,7 @@ pub struct Missed<M> {
     pub hidden: BTreeMap<serenity_ids::ChannelId, String>,
     /// Sources that were set aside, to be read later.
     pub unread: BTreeMap<HistorySource, Unread>,
-    /// Where the guild's channels stand, and the threads that were found.
+    /// The guild's channels and the threads that were found, each with its parent.
     pub places: Vec<ChannelPlace>,
     /// Whether all channels are in `places`: `false` if one was not understood.
     pub has_all_channels: bool,
@@ -229,7 +229,7 @@ impl<'a, M> HistoryReader<'a, M> {
         let cut = before(reached, look_back::millis(self.hours));
         let start = margin.max(cut);
         missed.floor = Some(cut);
-        // The threads of a failed list may have missed messages up to now. Later ones arrive
+        // In the threads of a failed list, messages up to now may be missing. Later ones arrive
         // live.
         let now = self.time.newest_id().max(Some(reached));
         missed.lists_until = now.map(|now| after_by(now, CLOCK_SLACK_MS));

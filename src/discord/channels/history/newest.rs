@@ -4,7 +4,7 @@
 use crate::discord::payload::PartialChannel;
 use crate::leveling::MessageId;
 
-/// The channel's last message; of a forum, its last post, which is a thread.
+/// The id of the channel's last message or, if it is a forum, of its last post (a thread).
 pub(super) fn last_message(channel: &PartialChannel) -> Option<MessageId> {
     channel.last_message_id?.try_into().ok()
 }
