@@ -4,7 +4,7 @@
 //! The engine decides which messages earn XP. An interval of missing history stays in the database
 //! until the engine has counted it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -201,20 +201,21 @@ impl CountLateHistory {
                     self.postpone(interval, &error, now).await?;
                     return Ok(false);
                 }
-                Err(why) => self.kept(interval, why),
+                Err(why) => self.kept(reader, interval, why).await,
             };
             let up_to = read.up_to;
+            let read = self.with_kept(*source, read);
             if !self.count(interval.id, read).await? {
                 return Ok(false);
+            }
+            if let HistorySource::Messages(thread) = *source {
+                self.bot.inbox.unplaced().forget(thread, up_to);
             }
             if let Some(why) = lost {
                 self.note_loss(interval, &why);
                 return Ok(true);
             }
             after = up_to;
-        }
-        if let HistorySource::Messages(thread) = *source {
-            self.bot.inbox.unplaced().take(thread, until);
         }
         tracing::info!(%source, %name, "this part of the history was read and counted");
         Ok(true)
@@ -223,8 +224,9 @@ impl CountLateHistory {
     /// What there is of an interval that can never be read: the messages that came live, in a
     /// thread of which nothing was known. No channel's rule applies to them. Without any, the
     /// interval is lost.
-    fn kept(
+    async fn kept(
         &self,
+        reader: &HistoryReader<'_, EligibleMessage>,
         interval: &HistoryInterval,
         why: NotRead,
     ) -> (IntervalRead<EligibleMessage>, Option<NotRead>) {
@@ -235,15 +237,34 @@ impl CountLateHistory {
             threads: Vec::new(),
         };
         if let HistorySource::Messages(thread) = interval.source.source {
-            read.messages = self.bot.inbox.unplaced().take(thread, interval.until);
+            read.messages = self.bot.inbox.unplaced().up_to(thread, interval.until);
+            let parent = match why {
+                NotRead::Forbidden => reader.parent_of(thread).await,
+                _ => None,
+            };
             read.threads.push(ChannelPlace {
                 channel: thread,
-                parent: None,
+                parent,
                 is_thread: true,
             });
         }
         let lost = read.messages.is_empty().then_some(why);
         (read, lost)
+    }
+
+    /// Adds the messages that came live and were deleted before the thread was read.
+    fn with_kept(
+        &self,
+        source: HistorySource,
+        mut read: IntervalRead<EligibleMessage>,
+    ) -> IntervalRead<EligibleMessage> {
+        if let HistorySource::Messages(thread) = source {
+            let mut kept = self.bot.inbox.unplaced().up_to(thread, read.up_to);
+            let listed: BTreeSet<_> = read.messages.iter().map(|seen| seen.message).collect();
+            kept.retain(|seen| !listed.contains(&seen.message));
+            read.messages.extend(kept);
+        }
+        read
     }
 
     /// Sends the messages to the engine in batches. Returns whether all of them were counted.

@@ -282,12 +282,16 @@ impl XpRules {
     /// The change that [`Self::change_rule`] would make and return. Its `after` is never older than
     /// that of the last change of the same rule.
     pub fn next_change(&self, change: RuleChange) -> RuleChange {
-        let rules = self.rules.get(&change.subject);
-        let last = rules.and_then(|rules| rules.of_kind(change.kind).last_change());
+        let last = self.last_change(change.subject, change.kind);
         RuleChange {
             after: change.after.max(last),
             ..change
         }
+    }
+
+    /// The message after which the newest change of a rule holds.
+    pub fn last_change(&self, subject: RuleSubject, kind: RuleKind) -> Option<MessageId> {
+        self.rules.get(&subject)?.of_kind(kind).last_change()
     }
 
     /// Changes a rule. Returns the change as it was made, with the message after which it holds.
@@ -393,18 +397,35 @@ impl XpRules {
         roles: &[RoleId],
         after: Option<MessageId>,
     ) -> Vec<XpRecord> {
-        let records = self.role_differences(user, roles);
-        let mut observed = Vec::new();
-        for (role, holds) in records {
-            let after = self.held(user, role).change(after, holds);
-            observed.push(XpRecord::Holds {
-                role,
-                user,
-                holds,
-                after,
-            });
-        }
-        observed
+        let differences = self.role_differences(user, roles);
+        self.record_roles(user, differences, after)
+    }
+
+    /// As [`Self::observe_roles`], but leaves roles alone of which something newer is recorded.
+    pub fn observe_roles_unless_newer(
+        &mut self,
+        user: UserId,
+        roles: &[RoleId],
+        after: Option<MessageId>,
+    ) -> Vec<XpRecord> {
+        let mut differences = self.role_differences(user, roles);
+        differences.retain(|(role, _)| self.held(user, *role).last_change() <= after);
+        self.record_roles(user, differences, after)
+    }
+
+    fn record_roles(
+        &mut self,
+        user: UserId,
+        differences: Vec<(RoleId, bool)>,
+        after: Option<MessageId>,
+    ) -> Vec<XpRecord> {
+        let record = |(role, holds)| XpRecord::Holds {
+            role,
+            user,
+            holds,
+            after: self.held(user, role).change(after, holds),
+        };
+        differences.into_iter().map(record).collect()
     }
 
     /// Whether a member was observed to hold other roles than are recorded, as far as rules are

@@ -19,6 +19,9 @@ pub(super) fn on_create(listeners: &Listeners, guild: &PartialGuild) {
     }
     log_ready(listeners, guild.name.as_deref().unwrap_or("the guild"));
     role::on_guild(listeners, guild);
+    if let Some(roles) = role::all_roles(guild) {
+        listeners.observed(roles);
+    }
     // Without a list that was understood, no channel may be treated as deleted.
     if let Some(channels) = &guild.channels {
         let channels = channels.iter();

@@ -16,8 +16,8 @@ mod role;
 pub mod unreadable;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use serenity::all as theirs;
 use tokio::sync::mpsc;
@@ -66,6 +66,9 @@ pub struct Listeners {
 pub struct Flags {
     /// Whether the search for an earlier bot's global commands has succeeded.
     looked_for_old_commands: AtomicBool,
+    /// The guild as REST showed it when this process took up the session. What it shows holds after
+    /// the events that Discord sends again, so it waits for `RESUMED`.
+    taken_up: Mutex<Vec<Observation>>,
     /// Whether the log says already that the bot is ready.
     said_ready: AtomicBool,
     /// Whether this process is resuming the session of the previous one: set by

@@ -5,6 +5,7 @@
 //! Opens no gap, because Discord sends the missed events again.
 
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serenity::all::{ApplicationId, LightMethod};
@@ -36,10 +37,12 @@ pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
         deleted::on_guild(listeners, ids.filter_map(|id| id.try_into().ok()).collect());
     }
     let places = channels.channels.iter();
-    listeners.observed(Observation::Channels(ChannelList {
+    let channels = Observation::Channels(ChannelList {
         places: places.filter_map(PartialChannel::place).collect(),
         has_all_channels: channels.is_complete,
-    }));
+    });
+    let lists = [Some(channels), role::all_roles(&guild)];
+    *taken_up(listeners) = lists.into_iter().flatten().collect();
     if !listeners.bot.env.known_guild.is_kept_by_events() {
         let what = "the guild was not understood".to_owned();
         return Err(RestError::NotUnderstood(what));
@@ -56,6 +59,9 @@ pub(super) fn on_resumed(listeners: &Listeners) {
         // The previous process may have ended before it made all role changes. Requests for
         // reconciles are not stored, so this requests one.
         listeners.bot.roles.schedule.everyone_soon();
+        for list in std::mem::take(&mut *taken_up(listeners)) {
+            listeners.observed(list);
+        }
         // Nor did it necessarily finish reading the list of bans.
         listeners.bans.list_soon();
         listeners.flags.said_ready.store(true, Ordering::Relaxed);
@@ -64,6 +70,11 @@ pub(super) fn on_resumed(listeners: &Listeners) {
             "wall_e is ready: it continues where the previous bot process ended, and has missed nothing"
         );
     }
+}
+
+fn taken_up(listeners: &Listeners) -> MutexGuard<'_, Vec<Observation>> {
+    let lists = listeners.flags.taken_up.lock();
+    lists.unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn own_application(listeners: &Listeners) -> Result<ApplicationId, RestError> {

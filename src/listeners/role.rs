@@ -20,10 +20,6 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
     // The result does not matter: this event leads to a reconcile of everyone's roles anyway.
     observe_onboarding(listeners, guild);
     let owner = guild.owner_id.and_then(|owner| owner.try_into().ok());
-    if let Some(roles) = guild.roles() {
-        let roles = roles.iter().map(|role| role.id);
-        listeners.observed(Observation::Roles(roles.collect()));
-    }
     match (owner, guild.roles()) {
         (Some(owner), Some(roles)) => listeners
             .bot
@@ -32,6 +28,14 @@ pub(super) fn on_guild(listeners: &Listeners, guild: &PartialGuild) {
             .is_shown(GuildFacts { owner, roles }),
         _ => listeners.bot.env.known_guild.is_in_doubt(),
     }
+}
+
+/// All roles of the guild, for the rules on XP; `None` if they were not all understood.
+pub(super) fn all_roles(guild: &PartialGuild) -> Option<Observation> {
+    let roles = guild.roles()?;
+    Some(Observation::Roles(
+        roles.iter().map(|role| role.id).collect(),
+    ))
 }
 
 /// The guild's own data changed: for example the owner, the onboarding, or whether moderators need

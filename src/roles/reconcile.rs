@@ -30,7 +30,7 @@ use crate::leveling::{
 };
 use crate::profiles::ProfileObserver;
 use crate::store::{self, reconcile_state};
-use crate::xp::{Inbox, LevelNames};
+use crate::xp::{Inbox, LevelNames, Observation};
 
 /// The reconcile fails when Discord has not answered for this many members in a row.
 const AWAY_AFTER: u32 = 3;
@@ -236,6 +236,12 @@ impl RoleReconciler {
         mut read: impl FnMut(u64),
     ) -> anyhow::Result<ChangeCount> {
         let (roles, bot_position) = self.book.read().await?;
+        if let Some(to) = &self.observers {
+            let ids = roles.iter().map(|role| role.id);
+            to.inbox
+                .observe_list(Observation::Roles(ids.collect()))
+                .await;
+        }
         let (levels, rights) = (self.env.xp.levels(), self.env.right_roles.protected());
         let unseen = self.book.unseen().await?;
         let level_roles = LevelRoles::new(&levels, &roles, bot_position, &rights, &unseen, rewards);

@@ -378,7 +378,7 @@ mod tests {
         let first = MessageId::first_at(Timestamp::from_millis(T + after_ms).unwrap()).unwrap();
         EligibleMessage {
             message: MessageId::new(first.get() + user).unwrap(),
-            channel: ChannelId::new(7).unwrap(),
+            channel: ChannelId::new(1 + user % 3).unwrap(),
             user: UserId::new(user).unwrap(),
             profile: Some(Box::new(ObservedProfile {
                 username: format!("user{user}"),

@@ -110,6 +110,9 @@ pub struct Engine {
     deliveries: mpsc::Receiver<Delivery>,
     gap_flag: Arc<GapFlag>,
     unplaced: Arc<UnplacedMessages>,
+    /// Live messages in unknown threads, from before the history of the gap was read, that are not
+    /// recorded as missing yet.
+    unplaced_waiting: Vec<EligibleMessage>,
     /// Notified when a batch records missing history.
     history_missing: Arc<Notify>,
     gaps: watch::Sender<Option<Gap>>,
@@ -184,6 +187,7 @@ impl Engine {
             deliveries,
             gap_flag: inbox.gap_flag(),
             unplaced: inbox.unplaced_messages(),
+            unplaced_waiting: Vec::new(),
             history_missing: Arc::clone(inbox.history_missing()),
             gaps,
             catch_up: None,
@@ -326,7 +330,11 @@ impl Engine {
         for delivery in received {
             match delivery {
                 Delivery::Message(seen) => {
-                    self.observations.delivered(seen.message);
+                    self.observations.delivered(
+                        seen.message,
+                        || self.cache.xp_rules_mut(),
+                        self.applied,
+                    );
                     if let Some(roles) = &seen.roles {
                         let rules = &mut self.cache.xp_rules_mut();
                         self.observations.author(&seen, roles, rules, self.applied);
@@ -402,15 +410,21 @@ impl Engine {
 
     /// Accepts the history of the current gap. Drops that of an earlier gap.
     fn take_history(&mut self, history: History) {
-        if let Some(catch_up) = &mut self.catch_up
-            && catch_up.gap.number == history.gap
-            && catch_up.backlog.is_none()
-        {
-            let rules = &mut self.cache.xp_rules_mut();
-            let reached = Some(history.reached);
-            self.observations
-                .channels(&history.channels, rules, reached);
-            let waiting = std::mem::take(&mut catch_up.waiting);
+        let is_wanted = |catch_up: &&mut OpenGap| {
+            catch_up.gap.number == history.gap && catch_up.backlog.is_none()
+        };
+        let Some(catch_up) = self.catch_up.as_mut().filter(is_wanted) else {
+            return;
+        };
+        let mut waiting = std::mem::take(&mut catch_up.waiting);
+        self.observations.gap_is_read(
+            &history.channels,
+            &mut self.cache.xp_rules_mut(),
+            Some(history.reached).max(self.applied),
+        );
+        let unplaced = self.take_unplaced(&mut waiting);
+        self.unplaced_waiting.extend(unplaced);
+        if let Some(catch_up) = &mut self.catch_up {
             catch_up.backlog = Some(Backlog::new(history, waiting));
         }
     }
@@ -428,11 +442,12 @@ impl Engine {
         }
         catch_up.waiting.extend(messages);
         let mut backlog = catch_up.backlog.take();
-        if let Some(backlog) = &mut backlog
-            && !backlog.gap_follows
-            && backlog.rest().len() <= self.limits.messages
-        {
-            backlog.append(std::mem::take(&mut catch_up.waiting));
+        let takes_more = backlog.as_ref().is_some_and(|backlog| {
+            !backlog.gap_follows && backlog.rest().len() <= self.limits.messages
+        });
+        let mut added = Vec::new();
+        if takes_more {
+            added = std::mem::take(&mut catch_up.waiting);
         }
         if catch_up.waiting.len() > MAX_WAITING_MESSAGES {
             tracing::warn!(
@@ -444,10 +459,18 @@ impl Engine {
                 None => self.begin_catch_up(),
             }
         }
-        match backlog {
-            Some(backlog) => self.apply_from_backlog(backlog).await,
-            None => Ok(()),
+        let Some(mut backlog) = backlog else {
+            return Ok(());
+        };
+        let mut unplaced = std::mem::take(&mut self.unplaced_waiting);
+        unplaced.extend(self.take_unplaced(&mut added));
+        if !unplaced.is_empty() {
+            self.record_as_missing(&unplaced).await?;
         }
+        if takes_more {
+            backlog.append(added);
+        }
+        self.apply_from_backlog(backlog).await
     }
 
     /// Applies the next batch of a backlog. After the last batch the catch-up is over.
@@ -564,6 +587,7 @@ impl Engine {
         let Some(after) = self.applied else {
             return Ok(());
         };
+        self.resume_recorder().await;
         let mut by_thread: BTreeMap<ChannelId, MessageId> = BTreeMap::new();
         for seen in messages {
             let newest = by_thread.entry(seen.channel).or_insert(seen.message);
@@ -582,7 +606,8 @@ impl Engine {
         let awarded_after = |at| self.cache.awarded_after(at);
         self.recorder
             .note_missing(&mut batch, missing.collect(), awarded_after);
-        self.commit_and_publish(&mut batch, Some(after), BatchKind::Live)
+        // Leaves the level-up lines of a catch-up as they are.
+        self.commit_and_publish(&mut batch, Some(after), BatchKind::Frontier)
             .await?;
         self.unplaced.keep(messages);
         self.history_missing.notify_one();

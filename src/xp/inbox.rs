@@ -322,6 +322,10 @@ impl Inbox {
     /// begun, or the guild is back after an outage. Never waits.
     pub fn open_gap(&self) {
         self.gap.open();
+        // Tells which events came before the gap and which after it. If the inbox is full, the
+        // gap is longer anyway.
+        let marker = Delivery::Observed(Observation::GapOpens);
+        let _ = self.sender.try_send(marker);
     }
 
     /// Hands in the history of a gap.

@@ -4,9 +4,12 @@
 //! Events and lists come through the inbox, in order with the messages. What an event shows holds
 //! for messages newer than all that arrived before the event. What a list shows while a gap is open
 //! holds only for messages after the gap: those of the catch-up are judged by what was recorded
-//! before the list. Reads no clock, and makes no calls.
+//! before the list. An event after the start of a gap waits for the first live message, or for the
+//! end of the gap, because nothing else tells which missed messages came before it. Reads no clock,
+//! and makes no calls.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::DerefMut;
 
 use super::batch::Batch;
 use super::inbox::EligibleMessage;
@@ -29,6 +32,8 @@ pub enum Observation {
     Roles(Vec<RoleId>),
     /// The roles of a member, as an event shows them. Also empty if the member has left.
     Member(UserId, Box<[RoleId]>),
+    /// Messages may have been missed until now.
+    GapOpens,
     /// The list of members with this number is about to be requested.
     ListBegins(u64),
     /// A part of a list of members: those whose roles differ from the recorded ones.
@@ -65,8 +70,12 @@ pub struct ListedMembers {
 pub(super) struct Observations {
     /// The newest live message that has arrived.
     delivered: Option<MessageId>,
+    /// Whether a gap has opened, and no live message has arrived since.
+    awaits_message: bool,
+    /// Events that wait for that message.
+    events: Vec<Observation>,
     /// Lists that wait for the end of a gap.
-    waiting: Vec<Observation>,
+    lists: Vec<WaitingList>,
     /// Saved with the next transaction.
     unsaved: Vec<XpRecord>,
     /// The number of the list of members that was requested last.
@@ -82,10 +91,36 @@ pub(super) struct Observations {
     heard_channels: HashSet<ChannelId>,
 }
 
+/// A list that waits for the end of a gap.
+#[derive(Debug)]
+enum WaitingList {
+    Members(ListedMembers),
+    Channels(ChannelList),
+    /// The roles with rules that did not exist when the list arrived. A role that was created later
+    /// may have got a rule since.
+    GoneRoles(Vec<RoleId>),
+}
+
 impl Observations {
-    /// Notes that a live message has arrived.
-    pub fn delivered(&mut self, message: MessageId) {
+    /// Notes that a live message has arrived. The events that waited for it hold from it on.
+    pub fn delivered<R: DerefMut<Target = XpRules>>(
+        &mut self,
+        message: MessageId,
+        xp_rules: impl FnOnce() -> R,
+        applied: Option<MessageId>,
+    ) {
+        if self.awaits_message {
+            let before = MessageId::new(message.get() - 1);
+            self.record_events(&mut xp_rules(), before.max(applied));
+        }
         self.delivered = self.delivered.max(Some(message));
+    }
+
+    fn record_events(&mut self, xp_rules: &mut XpRules, after: Option<MessageId>) {
+        self.awaits_message = false;
+        for event in std::mem::take(&mut self.events) {
+            self.record_event(event, xp_rules, after);
+        }
     }
 
     /// Records the roles of a live message's author, as the message shows them. They hold from
@@ -97,8 +132,11 @@ impl Observations {
         xp_rules: &mut XpRules,
         applied: Option<MessageId>,
     ) {
-        let before = MessageId::new(seen.message.get() - 1);
-        self.roles_of(seen.user, roles, xp_rules, before.max(applied));
+        let after = MessageId::new(seen.message.get() - 1).max(applied);
+        self.hear_of(seen.user);
+        // Messages may overtake each other: an older one does not undo what a newer one showed.
+        let records = xp_rules.observe_roles_unless_newer(seen.user, roles, after);
+        self.unsaved.extend(records);
     }
 
     /// Records an observation, or keeps a list until no gap is open. The record holds at the
@@ -109,18 +147,18 @@ impl Observations {
         xp_rules: &mut XpRules,
         applied: Option<MessageId>,
     ) {
-        let after = self.delivered.max(applied);
         match observation {
-            Observation::Channel(place) => {
-                self.heard_channels.insert(place.channel);
-                self.unsaved.extend(xp_rules.observe_place(place, after));
-            }
-            Observation::ChannelGone(channel) => {
+            Observation::Channel(ChannelPlace { channel, .. })
+            | Observation::ChannelGone(channel) => {
                 self.heard_channels.insert(channel);
-                self.channel_gone(channel, xp_rules, after);
+                self.take_event(observation, xp_rules, applied);
             }
-            Observation::RoleGone(role) => self.end_rules(RuleSubject::Role(role), xp_rules, after),
-            Observation::Member(user, roles) => self.roles_of(user, &roles, xp_rules, after),
+            Observation::Member(user, _) => {
+                self.hear_of(user);
+                self.take_event(observation, xp_rules, applied);
+            }
+            Observation::RoleGone(_) => self.take_event(observation, xp_rules, applied),
+            Observation::GapOpens => self.awaits_message = true,
             Observation::ListBegins(list) => {
                 self.newest_list = self.newest_list.max(list);
                 self.open_lists += 1;
@@ -133,9 +171,49 @@ impl Observations {
                 let after = listed.after.max(applied);
                 self.listed(listed, xp_rules, after);
             }
-            Observation::ListedMembers(_) | Observation::Channels(_) | Observation::Roles(_) => {
-                self.waiting.push(observation);
+            Observation::ListedMembers(listed) => self.lists.push(WaitingList::Members(listed)),
+            Observation::Channels(list) => self.lists.push(WaitingList::Channels(list)),
+            Observation::Roles(roles) => {
+                let named = xp_rules.subjects().filter_map(|subject| match subject {
+                    RuleSubject::Role(role) => Some(role),
+                    _ => None,
+                });
+                let gone = named.filter(|role| !roles.contains(role)).collect();
+                self.lists.push(WaitingList::GoneRoles(gone));
             }
+        }
+    }
+
+    fn take_event(
+        &mut self,
+        event: Observation,
+        xp_rules: &mut XpRules,
+        applied: Option<MessageId>,
+    ) {
+        if self.awaits_message {
+            self.events.push(event);
+        } else {
+            self.record_event(event, xp_rules, self.delivered.max(applied));
+        }
+    }
+
+    fn record_event(
+        &mut self,
+        event: Observation,
+        xp_rules: &mut XpRules,
+        after: Option<MessageId>,
+    ) {
+        match event {
+            Observation::Channel(place) => {
+                self.unsaved.extend(xp_rules.observe_place(place, after));
+            }
+            Observation::ChannelGone(channel) => self.channel_gone(channel, xp_rules, after),
+            Observation::RoleGone(role) => self.end_rules(RuleSubject::Role(role), xp_rules, after),
+            Observation::Member(user, roles) => {
+                let records = xp_rules.observe_roles(user, &roles, after);
+                self.unsaved.extend(records);
+            }
+            _ => {}
         }
     }
 
@@ -145,15 +223,33 @@ impl Observations {
         self.heard_channels.clear();
     }
 
+    /// Call this when a gap is read up to `reached`, before its messages are applied. Events that
+    /// still wait came after it.
+    pub fn gap_is_read(
+        &mut self,
+        channels: &ChannelList,
+        xp_rules: &mut XpRules,
+        reached: Option<MessageId>,
+    ) {
+        self.record_events(xp_rules, reached);
+        self.channels(channels, xp_rules, reached);
+    }
+
     /// Call this while no gap is open. Records the lists that have waited for this; they hold for
     /// the messages after `applied`.
     pub fn no_gap_is_open(&mut self, xp_rules: &mut XpRules, applied: Option<MessageId>) {
-        for list in std::mem::take(&mut self.waiting) {
+        if self.awaits_message {
+            self.record_events(xp_rules, self.delivered.max(applied));
+        }
+        for list in std::mem::take(&mut self.lists) {
             match list {
-                Observation::ListedMembers(listed) => self.listed(listed, xp_rules, applied),
-                Observation::Channels(list) => self.channels(&list, xp_rules, applied),
-                Observation::Roles(roles) => self.only_roles(&roles, xp_rules, applied),
-                _ => {}
+                WaitingList::Members(listed) => self.listed(listed, xp_rules, applied),
+                WaitingList::Channels(list) => self.channels(&list, xp_rules, applied),
+                WaitingList::GoneRoles(roles) => {
+                    for role in roles {
+                        self.end_rules(RuleSubject::Role(role), xp_rules, applied);
+                    }
+                }
             }
         }
         self.forget_heard();
@@ -204,17 +300,6 @@ impl Observations {
         self.end_rules(RuleSubject::Channel(channel), xp_rules, after);
     }
 
-    /// Ends the rules about all roles except `roles`, since the others were deleted.
-    fn only_roles(&mut self, roles: &[RoleId], xp_rules: &mut XpRules, after: Option<MessageId>) {
-        let gone: Vec<RuleSubject> = xp_rules
-            .subjects()
-            .filter(|subject| matches!(subject, RuleSubject::Role(role) if !roles.contains(role)))
-            .collect();
-        for subject in gone {
-            self.end_rules(subject, xp_rules, after);
-        }
-    }
-
     fn end_rules(
         &mut self,
         subject: RuleSubject,
@@ -225,18 +310,11 @@ impl Observations {
         self.unsaved.extend(ended.map(XpRecord::Rule));
     }
 
-    fn roles_of(
-        &mut self,
-        user: UserId,
-        roles: &[RoleId],
-        xp_rules: &mut XpRules,
-        after: Option<MessageId>,
-    ) {
-        if self.open_lists > 0 || !self.waiting.is_empty() {
+    /// Lists that were requested until now may be older than what was heard of this member.
+    fn hear_of(&mut self, user: UserId) {
+        if self.open_lists > 0 || !self.lists.is_empty() {
             self.heard.insert(user, self.newest_list);
         }
-        self.unsaved
-            .extend(xp_rules.observe_roles(user, roles, after));
     }
 
     fn listed(&mut self, listed: ListedMembers, xp_rules: &mut XpRules, after: Option<MessageId>) {
@@ -250,7 +328,7 @@ impl Observations {
     }
 
     fn forget_heard(&mut self) {
-        if self.open_lists == 0 && self.waiting.is_empty() {
+        if self.open_lists == 0 && self.lists.is_empty() {
             self.heard = HashMap::new();
         }
     }

@@ -43,13 +43,17 @@ impl Request for RuleRequest {
         permit: &CommitPermit,
     ) -> Result<Attempt<RuleAnswer>, CommitError> {
         let asked_in = self.request.as_message();
-        let in_force = with
-            .cache
-            .xp_rules()
-            .in_force(self.subject, self.kind, asked_in);
-        // A rule that expires is always saved: each new request for it restarts its duration.
+        let (in_force, last_change) = {
+            let rules = with.cache.xp_rules();
+            (
+                rules.in_force(self.subject, self.kind, asked_in),
+                rules.last_change(self.subject, self.kind),
+            )
+        };
+        // A rule that expires is always saved: each new request for it restarts its duration. So is
+        // one that was changed after this request was made, unless this request did that.
         let expires = self.term.is_some_and(|term| term.until.is_some());
-        if in_force == self.term && !expires {
+        if in_force == self.term && !expires && last_change < Some(asked_in) {
             return Ok(Attempt::Unchanged(RuleAnswer::Unchanged));
         }
         let change = with.cache.xp_rules().next_change(RuleChange {

@@ -2,11 +2,12 @@
 //!
 //! A rule about the parent may apply to them, so what they earn is not known yet. The engine
 //! records them as missing history, and they are read and counted once the parent is known. So no
-//! other message has to wait, and a restart loses none of them.
+//! other message has to wait, and after a restart they are read from the history.
 //!
 //! Copies are kept here, in memory, in case the thread and its history are deleted before that.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::inbox::EligibleMessage;
@@ -29,18 +30,33 @@ impl UnplacedMessages {
         }
     }
 
-    /// Removes and returns the messages in this thread up to `until`.
-    pub fn take(&self, thread: ChannelId, until: MessageId) -> Vec<EligibleMessage> {
+    /// The messages in this thread up to `until`.
+    pub fn up_to(&self, thread: ChannelId, until: MessageId) -> Vec<EligibleMessage> {
+        let kept = self.kept();
+        let found = kept.range(range(thread, until));
+        found.map(|(_, seen)| seen.clone()).collect()
+    }
+
+    /// Removes the messages in this thread up to `until`. Call this once they are counted.
+    pub fn forget(&self, thread: ChannelId, until: MessageId) {
         let mut kept = self.kept();
-        let first = MessageId::new(1).expect("1 is an id");
-        let range = (thread, first)..=(thread, until);
-        let keys: Vec<_> = kept.range(range).map(|(key, _)| *key).collect();
-        keys.iter().filter_map(|key| kept.remove(key)).collect()
+        let keys: Vec<_> = kept
+            .range(range(thread, until))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in keys {
+            kept.remove(&key);
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, BTreeMap<(ChannelId, MessageId), EligibleMessage>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn range(thread: ChannelId, until: MessageId) -> RangeInclusive<(ChannelId, MessageId)> {
+    let first = MessageId::new(1).expect("1 is an id");
+    (thread, first)..=(thread, until)
 }
 
 #[cfg(test)]
@@ -60,11 +76,14 @@ mod tests {
         };
         unplaced.keep(&[seen(7, 10), seen(8, 11), seen(7, 12), seen(7, 13)]);
         let take = |channel, until| {
-            let taken = unplaced.take(
+            let (channel, until) = (
                 ChannelId::new(channel).unwrap(),
                 MessageId::new(until).unwrap(),
             );
-            let ids = taken.iter().map(|seen| seen.message.get());
+            let kept = unplaced.up_to(channel, until);
+            assert_eq!(unplaced.up_to(channel, until), kept);
+            unplaced.forget(channel, until);
+            let ids = kept.iter().map(|seen| seen.message.get());
             ids.collect::<Vec<_>>()
         };
         assert_eq!(take(7, 12), [10, 12]);

@@ -292,7 +292,7 @@ impl Lab {
         let interval = found.expect("messages in an unknown thread are missing history");
         let late = LateHistory {
             interval: interval.id,
-            messages: self.inbox.unplaced().take(thread, interval.until),
+            messages: self.inbox.unplaced().up_to(thread, interval.until),
             up_to: interval.until,
             unread: Vec::new(),
             channels: ChannelList {
@@ -499,5 +499,105 @@ async fn messages_come_to_what_is_recorded_while_everything_fails() {
     }
     assert!(changed > 10, "{changed} changed");
     drop(session);
+    lab.ends_well().await;
+}
+
+#[tokio::test]
+async fn an_event_during_a_gap_does_not_reach_back_into_it() {
+    for is_message_live in [true, false] {
+        let (lab, mut sent) = (Lab::open().await, Vec::new());
+        lab.inbox
+            .observe(Observation::Channel(place(ROOM, None, false)));
+        lab.send(&mut sent, &[message(0, ROOM, 1)]).await;
+        lab.rule(no_xp(0, on_channel(CATEGORY))).await.unwrap();
+        lab.rule(no_xp(1, on_role())).await.unwrap();
+        lab.inbox.open_gap();
+        // Both happen after the messages that were missed.
+        lab.inbox
+            .observe(Observation::Channel(place(ROOM, Some(CATEGORY), false)));
+        let holder = UserId::new(2).unwrap();
+        lab.inbox.observe(Observation::Member(holder, ids(&[ROLE])));
+        if is_message_live {
+            let live = message(3, 6, 2);
+            lab.inbox.offer(live.clone());
+            sent.push(live);
+        }
+        let missed = [message(1, ROOM, 1), message(1, 6, 2)];
+        sent.extend(missed.clone());
+        let channels = ChannelList {
+            places: vec![place(ROOM, Some(CATEGORY), false), place(6, None, false)],
+            has_all_channels: false,
+        };
+        lab.fill(missed.to_vec(), id(2), channels).await;
+        assert_eq!((lab.messages(1).await, lab.messages(2).await), (2, 1));
+        lab.send(&mut sent, &[message(4, ROOM, 1), message(4, 6, 2)])
+            .await;
+        assert_eq!((lab.messages(1).await, lab.messages(2).await), (2, 1));
+        lab.is_what_is_recorded(&sent).await;
+        lab.ends_well().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_in_an_unknown_thread_waits_for_its_place_also_during_a_catch_up() {
+    let (lab, mut sent) = (Lab::open().await, Vec::new());
+    lab.inbox
+        .observe(Observation::Channel(place(ROOM, None, false)));
+    lab.send(&mut sent, &[message(0, ROOM, 1)]).await;
+    lab.rule(no_xp(0, on_channel(ROOM))).await.unwrap();
+    lab.inbox.open_gap();
+    let live = [message(3, THREAD, 2), message(3, 6, 3)];
+    for message in &live {
+        lab.inbox.offer(message.clone());
+    }
+    sent.extend(live);
+    // The list of active threads has failed.
+    let channels = ChannelList {
+        places: vec![place(ROOM, None, false), place(6, None, false)],
+        has_all_channels: true,
+    };
+    lab.fill(Vec::new(), id(2), channels).await;
+    assert_eq!((lab.messages(2).await, lab.messages(3).await), (0, 1));
+    lab.look_up(THREAD, vec![place(THREAD, Some(ROOM), true)])
+        .await;
+    assert_eq!(lab.messages(2).await, 0, "the rule applies to the thread");
+    lab.is_what_is_recorded(&sent).await;
+    lab.ends_well().await;
+}
+
+#[tokio::test]
+async fn lists_and_messages_do_not_undo_what_is_newer() {
+    let (lab, mut sent) = (Lab::open().await, Vec::new());
+    lab.inbox
+        .observe(Observation::Channel(place(ROOM, None, false)));
+    lab.send(&mut sent, &[message(0, ROOM, 1)]).await;
+    // A list of roles waits for the end of a gap, and a role with a rule is made meanwhile.
+    lab.inbox.open_gap();
+    lab.inbox.observe(Observation::Roles(ids(&[4]).into_vec()));
+    wait("a gap", async || *lab.gaps.borrow()).await;
+    lab.rule(no_xp(1, on_role())).await.unwrap();
+    lab.fill(Vec::new(), id(1), ChannelList::default()).await;
+    let shown = with_roles(&[ROLE], message(2, ROOM, 1));
+    lab.send(&mut sent, &[shown]).await;
+    assert_eq!(lab.messages(1).await, 1, "the rule has not ended");
+
+    // The older of two messages comes last.
+    let messages = [
+        with_roles(&[ROLE], message(4, ROOM, 2)),
+        with_roles(&[], message(3, ROOM, 2)),
+        message(5, ROOM, 2),
+    ];
+    lab.send(&mut sent, &messages).await;
+    assert_eq!(lab.messages(2).await, 1);
+    lab.is_what_is_recorded(&sent).await;
+    // A rule is ended by a request that is older than what was counted when it was set.
+    lab.send(&mut sent, &[message(9, ROOM, 3)]).await;
+    let early = no_xp(6, on_channel(ROOM));
+    assert_eq!(lab.rule(early).await, Ok(RuleAnswer::Changed));
+    let end = request(7, on_channel(ROOM), RuleKind::NoXp, None);
+    assert_eq!(lab.rule(end).await, Ok(RuleAnswer::Changed));
+    lab.send(&mut sent, &[message(10, ROOM, 3)]).await;
+    assert_eq!(lab.messages(3).await, 2);
+    lab.is_what_is_recorded(&sent).await;
     lab.ends_well().await;
 }

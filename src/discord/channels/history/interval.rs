@@ -123,12 +123,14 @@ impl<M> HistoryReader<'_, M> {
             messages,
             up_to,
             unread: Vec::new(),
-            threads: channel
-                .place()
-                .filter(|place| place.is_thread)
-                .into_iter()
-                .collect(),
+            threads: channel.place().into_iter().collect(),
         })
+    }
+
+    /// The channel of a thread, if Discord tells.
+    pub async fn parent_of(&self, thread: ChannelId) -> Option<ChannelId> {
+        let thread = self.thread(thread).await.ok()?;
+        thread.parent_id?.try_into().ok()
     }
 
     /// Requests a single thread by its id.
