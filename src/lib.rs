@@ -55,6 +55,11 @@
 //! `jobs/late_history` retries it, and the engine adds the difference between all those messages
 //! and the counted ones.
 //!
+//! The guild's rules decide at what rate a message earns. The rules, where channels stand and who
+//! holds the roles that rules name are rows that hold for the messages after one id
+//! ([`leveling::xp_rules`]). Events and lists that change them pass through the same inbox, in
+//! order with the messages.
+//!
 //! A bot that stops in order leaves its gateway session in the database
 //! ([`store::gateway_session`]). The next bot takes it together with the lease and resumes, so
 //! there is no gap.
@@ -75,8 +80,9 @@
 //!
 //! XP:
 //!
-//! - **XP is a function of the guild's messages and of recorded adjustments.** [`leveling::award`]
-//!   takes the message's id and its author's standing, and uses no clock and no dice.
+//! - **XP is a function of the guild's messages and of what is recorded beside them**: rules and
+//!   adjustments. [`leveling::award`] takes the message's id, its rate and its author's standing,
+//!   and uses no clock and no dice.
 //! - **One writer.** Only the engine writes XP, and only while the watermark holds its epoch: the
 //!   database refuses a bot that was replaced, however late it writes.
 //! - **A batch counts exactly once.** Its transaction moves the watermark on from the batch before

@@ -363,7 +363,7 @@ async fn a_successor_has_the_database_within_seconds_however_its_owner_ended() {
         let taken = claimed.unwrap().expect("nobody cancelled").watermark;
         let took = started.elapsed();
         assert!(
-            took < Duration::from_secs(10),
+            took < Duration::from_secs(30),
             "stopped {stopped}, in a transaction {in_a_transaction}: {took:?}"
         );
         assert!(taken.owner_epoch > from.owner_epoch);

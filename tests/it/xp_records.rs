@@ -10,6 +10,7 @@ use wall_e::leveling::{
     ChannelId, ChannelPlace, HistorySource, MessageId, Percent, RequestId, RoleId, RuleKind,
     RuleSubject, RuleTerm, Timestamp, UserId, XpRule,
 };
+use wall_e::store::watermark::Lost;
 use wall_e::store::{self, history_interval, xp_day, xp_rule};
 use wall_e::xp::{
     AdjustmentError, AwardRules, ChannelList, EligibleMessage, History, LateHistory,
@@ -598,6 +599,69 @@ async fn lists_and_messages_do_not_undo_what_is_newer() {
     assert_eq!(lab.rule(end).await, Ok(RuleAnswer::Changed));
     lab.send(&mut sent, &[message(10, ROOM, 3)]).await;
     assert_eq!(lab.messages(3).await, 2);
+    lab.is_what_is_recorded(&sent).await;
+    lab.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_rule_outlives_its_process_and_expires_while_none_runs() {
+    let (lab, mut sent) = (Lab::open().await, Vec::new());
+    lab.inbox
+        .observe(Observation::Channel(place(ROOM, None, false)));
+    lab.send(&mut sent, &[message(0, ROOM, 1)]).await;
+    let mut rule = multiplier(0, RuleSubject::Everyone, 1_000);
+    if let Some(term) = &mut rule.term {
+        term.until = Some(id(3).sent_at());
+    }
+    assert_eq!(lab.rule(rule).await, Ok(RuleAnswer::Changed));
+    let before = lab.points(UserId::new(1).unwrap()).await.unwrap();
+    let database = lab.ends_well().await;
+
+    let lab = Lab::open_on(database).await;
+    lab.inbox.open_gap();
+    let missed = [message(1, ROOM, 1), message(4, ROOM, 2)];
+    sent.extend(missed.clone());
+    lab.fill(missed.to_vec(), id(5), ChannelList::default())
+        .await;
+    let raised = lab.points(UserId::new(1).unwrap()).await.unwrap() - before;
+    let usual = lab.points(UserId::new(2).unwrap()).await.unwrap();
+    assert!((150..=250).contains(&raised), "{raised}");
+    assert!((15..=25).contains(&usual), "{usual}");
+    lab.is_what_is_recorded(&sent).await;
+    // Asked for again, it begins anew.
+    if let Some(term) = &mut rule.term {
+        term.until = Some(id(9).sent_at());
+    }
+    rule.request = RequestId::new(id(6).get()).unwrap();
+    assert_eq!(lab.rule(rule).await, Ok(RuleAnswer::Changed));
+    lab.send(&mut sent, &[message(7, ROOM, 2), message(9, ROOM, 1)])
+        .await;
+    let raised = lab.points(UserId::new(2).unwrap()).await.unwrap() - usual;
+    assert!((150..=250).contains(&raised), "{raised}");
+    lab.is_what_is_recorded(&sent).await;
+    lab.ends_well().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_was_replaced_sets_no_rule_and_its_successor_knows_those_that_were_set() {
+    let (lab, mut sent) = (Lab::open().await, Vec::new());
+    lab.inbox
+        .observe(Observation::Channel(place(ROOM, Some(CATEGORY), false)));
+    lab.send(&mut sent, &[message(0, ROOM, 1)]).await;
+    lab.rule(no_xp(0, on_channel(CATEGORY))).await.unwrap();
+    lab.database
+        .execute("update watermark set owner_epoch = owner_epoch + 1")
+        .await;
+    let refused = lab.rule(no_xp(1, RuleSubject::Everyone)).await;
+    assert_eq!(refused, Err(AdjustmentError::NotSaved));
+    assert_eq!(lab.running.await.unwrap(), Err(Lost::TakenOver));
+
+    let lab = Lab::open_on(lab.database).await;
+    let mut session = lab.store.acquire().await.unwrap();
+    assert_eq!(xp_rule::all(&mut session).await.unwrap().len(), 1);
+    drop(session);
+    lab.send(&mut sent, &[message(2, ROOM, 1)]).await;
+    assert_eq!(lab.messages(1).await, 1);
     lab.is_what_is_recorded(&sent).await;
     lab.ends_well().await;
 }
