@@ -154,7 +154,7 @@ impl ListRequest {
 pub struct BanRegister {
     database: Database,
     xp: Arc<XpCache>,
-    /// For each user of whom an event told since the last list was requested, the event's number.
+    /// The number of each user's latest ban event since the last list was requested.
     heard: Mutex<BTreeMap<UserId, u64>>,
 }
 
@@ -274,8 +274,8 @@ impl BanChanges {
     }
 }
 
-/// The difference between the known bans and the listed ones, without users of whom an event has
-/// told since the list was requested.
+/// The difference between the known bans and the listed ones. Skips users who had a ban event since
+/// the list was requested.
 fn list_changes(
     known: &BTreeSet<UserId>,
     listed: &BTreeSet<UserId>,

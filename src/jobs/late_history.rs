@@ -221,9 +221,9 @@ impl CountLateHistory {
         Ok(true)
     }
 
-    /// What there is of an interval that can never be read: the messages that came live, in a
-    /// thread of which nothing was known. No channel's rule applies to them. Without any, the
-    /// interval is lost.
+    /// What the bot still has of an interval that can never be read: copies of live messages in a
+    /// thread whose channel was unknown. If the thread was deleted, its channel stays unknown and
+    /// no channel's rule applies to them. Without any copies, the interval is lost.
     async fn kept(
         &self,
         reader: &HistoryReader<'_, EligibleMessage>,

@@ -69,7 +69,7 @@ pub fn award(standing: &Standing, message: MessageId, rate: Option<Rate>) -> Opt
     })
 }
 
-/// Whether this many messages can earn `points`, of which they earn `usual` at the usual rate.
+/// Whether `messages` can have earned `points` in all, and `usual` points at the usual rate.
 pub fn can_earn(messages: i64, usual: i128, points: i64) -> bool {
     let messages = i128::from(messages);
     let least = i128::from(MIN_AMOUNT) * messages;

@@ -401,7 +401,7 @@ impl XpRules {
         self.record_roles(user, differences, after)
     }
 
-    /// As [`Self::observe_roles`], but leaves roles alone of which something newer is recorded.
+    /// As [`Self::observe_roles`], but skips roles for which a newer record exists.
     pub fn observe_roles_unless_newer(
         &mut self,
         user: UserId,

@@ -22,7 +22,7 @@ use crate::xp::{ChannelList, Observation};
 const APPLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Asks for the guild, its channels and the application, before the session's events are handled.
-/// Threads are not asked for: one of which nothing is recorded is looked up with its first message.
+/// Does not ask for threads: the first message in an unknown thread has that thread looked up.
 pub(super) async fn take_up(listeners: &Listeners) -> Result<(), RestError> {
     let (rest, id) = (&listeners.bot.env.rest, listeners.bot.env.guild);
     let (guild, channels, application) = tokio::try_join!(

@@ -369,8 +369,8 @@ impl RoleReconciler {
         Ok(report)
     }
 
-    /// Reads the guild's settings again: another process may have changed them, or a change of which
-    /// nobody knew whether it was saved.
+    /// Reads the guild's settings again. Another process may have changed them, or the outcome of
+    /// this process's last change may have been unknown.
     async fn refresh_settings(&self) -> anyhow::Result<()> {
         if self.env.settings.refresh().await? {
             self.book.forget();

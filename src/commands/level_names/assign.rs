@@ -347,7 +347,7 @@ fn level_roles_with(
     let levels = after(&edit.data.bot.env.xp.levels(), &[link]);
     let rewards = edit.data.bot.env.settings.role_rewards();
     let rights = edit.data.rights.protected();
-    // Whoever takes the role over has agreed to it.
+    // Treats the role as agreed to, because the moderator is assigning it.
     let unseen = BTreeSet::new();
     LevelRoles::new(&levels, roles, bot_position, &rights, &unseen, rewards)
 }
